@@ -1,0 +1,68 @@
+# Two commands do everything: `make demo` and `make test`. All state lies in .work/ (git-ignored).
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+WORK := .work
+VENV := $(WORK)/venv
+BIN := $(VENV)/bin
+COLLECTION := $(WORK)/collections/ansible_collections/sdops/webui
+PYTHON ?= python3
+
+# ansible and molecule keep their own files in the repository too
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export ANSIBLE_HOME := $(CURDIR)/$(WORK)/ansible
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(WORK)/collections
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup demo demo-down test lint unit integration molecule build bench clean
+
+help:
+	@echo 'make demo       bring up the lab and a WebUI in it, with one image'
+	@echo 'make demo-down  take all of it away again'
+	@echo 'make test       lint, unit, integration and molecule tests'
+	@echo 'make build      the collection tarball'
+
+# --- tools -------------------------------------------------------------------------------------------------------
+$(VENV)/.done: requirements/dev.txt
+	@tools/make-venv $(PYTHON) $(VENV) requirements/dev.txt
+	@touch $@
+
+$(COLLECTION):
+	@mkdir -p $(dir $@)
+	@ln -sfn $(CURDIR) $@
+
+setup: $(VENV)/.done $(COLLECTION)
+
+# --- demo --------------------------------------------------------------------------------------------------------
+demo: setup
+	@$(BIN)/python -m lab up
+	@$(BIN)/ansible-playbook -i inventories/container playbooks/site.yml
+	@$(BIN)/python -m lab status
+
+demo-down: setup
+	@$(BIN)/python -m lab down
+
+# --- tests -------------------------------------------------------------------------------------------------------
+test: lint unit integration molecule
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/yamllint -s .
+	$(BIN)/ansible-lint --offline
+
+unit: setup
+	$(BIN)/pytest tests/unit
+
+integration: setup
+	$(BIN)/pytest tests/integration
+
+molecule: setup
+	$(BIN)/molecule test -s default
+
+build: setup
+	@mkdir -p $(WORK)/dist
+	@$(BIN)/ansible-galaxy collection build --force --output-path $(WORK)/dist .
+
+clean: demo-down
+	rm -rf $(WORK)
