@@ -16,7 +16,10 @@ def missing(requirements):
     for requirement in requirements:
         match = PIN.match(requirement.strip())
         if not match:
-            sys.exit("base_toolbox_requirements: %r is not of the form name==version[; python_version >= \"X.Y\"]" % requirement)
+            sys.exit(
+                'base_toolbox_requirements: %r is not of the form name==version[; python_version >= "X.Y"]'
+                % requirement
+            )
         name, version, operator, major, minor = match.groups()
         if operator:
             newer = sys.version_info[:2] >= (int(major), int(minor))

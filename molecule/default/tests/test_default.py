@@ -1,0 +1,135 @@
+"""What the site leaves on a target, seen from outside after a kill, and a power cycle."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import pytest
+
+HOME = "/opt/sdops"
+WEBUI = "/root/autodl-tmp/stable-diffusion-webui"
+MODELS = {
+    f"{WEBUI}/models/Stable-diffusion/v1-5-pruned-emaonly.safetensors",
+    f"{WEBUI}/models/Stable-diffusion/chilloutmix_NiPrunedFp32Fix.safetensors",
+    f"{WEBUI}/models/Lora/FilmVelvia3.safetensors",
+    f"{WEBUI}/embeddings/bad_pictures.pt",
+    f"{WEBUI}/models/VAE/vae-ft-mse-840000-ema-pruned.safetensors",
+}
+URL = "http://127.0.0.1:6006"
+
+
+def api(host, path, credentials=True, data=None):
+    """(status, body) of a request made on the target itself; the password goes through a file, not argv."""
+    auth = "-K <(sed 's/.*/user = \"&\"/' %s/secrets/webui-credentials)" % HOME if credentials else ""
+    body = "-H 'Content-Type: application/json' -d '%s'" % json.dumps(data) if data is not None else ""
+    out = host.run("bash -c %s", f"curl -s --noproxy '*' -w '\\n%{{http_code}}' {auth} {body} {URL}{path}")
+    text, _, status = out.stdout.rpartition("\n")
+    return int(status), text
+
+
+@pytest.fixture(scope="module")
+def ready(host):
+    """The WebUI after the power cycle: supervised programs take a moment."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        status, body = api(host, "/sdapi/v1/options")
+        if status == 200 and json.loads(body).get("sd_checkpoint_hash"):
+            return
+        time.sleep(1)
+    pytest.fail(f"the WebUI did not come back within 90 s after the power cycle; last answer: {status} {body[:300]}")
+
+
+def test_both_programs_came_back(host, ready):
+    out = host.check_output(f"{HOME}/toolbox/bin/supervisorctl -c {HOME}/supervisor/supervisord.conf status")
+    states = dict(line.split()[:2] for line in out.splitlines())
+    assert states == {"xray": "RUNNING", "webui": "RUNNING"}
+
+
+@pytest.mark.parametrize("path", sorted(MODELS))
+def test_models_are_in_place(host, path):
+    assert host.file(path).size > 10000
+
+
+def test_webui_lists_the_models(host, ready):
+    names = {m["model_name"] for m in json.loads(api(host, "/sdapi/v1/sd-models")[1])}
+    assert names == {"v1-5-pruned-emaonly", "chilloutmix_NiPrunedFp32Fix"}
+    assert [m["name"] for m in json.loads(api(host, "/sdapi/v1/loras")[1])] == ["FilmVelvia3"]
+    assert "bad_pictures" in json.loads(api(host, "/sdapi/v1/embeddings")[1])["loaded"]
+    assert [m["model_name"] for m in json.loads(api(host, "/sdapi/v1/sd-vae")[1])] == ["vae-ft-mse-840000-ema-pruned.safetensors"]
+
+
+def test_webui_lists_the_extensions(host, ready):
+    extensions = {e["name"]: e["enabled"] for e in json.loads(api(host, "/sdapi/v1/extensions")[1])}
+    assert extensions.get("lobe-theme") is True
+    assert extensions.get("adetailer") is True
+
+
+def test_settings_were_applied_with_their_types(host, ready):
+    assert json.loads(api(host, "/sdapi/v1/options")[1])["CLIP_stop_at_last_layers"] == 2
+
+
+def test_api_renders_again_after_the_power_cycle(host, ready):
+    status, body = api(host, "/sdapi/v1/txt2img", data={"prompt": "x", "steps": 1, "width": 64, "height": 64, "seed": 1})
+    assert status == 200
+    assert json.loads(body)["images"][0].startswith("iVBORw0KGgo")
+
+
+def test_nothing_answers_without_credentials(host, ready):
+    for path in ("/sdapi/v1/options", "/sdapi/v1/sd-models", "/sdapi/v1/cmd-flags"):
+        assert api(host, path, credentials=False)[0] == 401, path
+    assert api(host, "/config", credentials=False)[0] == 401
+
+
+def test_no_secret_is_readable_by_others_or_in_argv(host, ready):
+    password = host.check_output(f"cut -d: -f2 {HOME}/secrets/webui-credentials").strip()
+    assert len(password) >= 24
+    assert host.file(f"{HOME}/secrets/webui-credentials").mode == 0o600
+    assert host.file(f"{HOME}/xray/config.json").mode == 0o600
+    uuid = re.search(r'"id": "([0-9a-f-]{36})"', host.file(f"{HOME}/xray/config.json").content_string).group(1)
+    everything = host.check_output("cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' || true")
+    sysinfo = api(host, "/internal/sysinfo", credentials=False)[1]
+    logs = host.check_output(f"cat {HOME}/log/*")
+    for secret in (password, uuid):
+        assert secret not in everything
+        assert secret not in sysinfo
+        assert secret not in logs
+
+
+def test_blocked_sites_are_reached_only_through_the_proxy(host):
+    direct = host.run("curl -s -o /dev/null --noproxy '*' -m 5 https://git.lab.test/")
+    assert direct.rc != 0
+    proxied = host.run("curl -s -o /dev/null -x http://127.0.0.1:10809 -m 20 -w '%%{http_code}' https://git.lab.test/")
+    assert proxied.rc == 0
+
+
+def test_login_shells_and_git_use_the_proxy(host):
+    out = host.check_output("bash -lc 'echo $http_proxy $https_proxy ${all_proxy-unset}'")
+    assert out == "http://127.0.0.1:10809 http://127.0.0.1:10809 unset"
+    assert host.check_output("git config --global http.proxy") == "http://127.0.0.1:10809"
+
+
+def test_environment_has_the_python_that_was_asked_for(host):
+    prefix = "/root/autodl-tmp/envs/StableDiffusion"
+    assert host.check_output(f"{prefix}/bin/python -c 'import sys; print(sys.prefix)'") == prefix
+    assert host.check_output(f"{prefix}/bin/python -c 'import xformers; print(xformers.__version__)'") == "0.0.23.post1"
+
+
+def test_other_places_were_left_alone(host):
+    """Only our own paths, and what apt is allowed to bring, differ from the snapshot taken before the first run."""
+    allowed = (
+        r"^/opt/sdops",
+        r"^/opt$",
+        r"^/etc/autodl\.sh",
+        r"^/etc$",
+        r"^/etc/profile\.d(/sdops-proxy\.sh)?$",
+        r"^/root$",
+        r"^/root/\.(gitconfig|cache|ansible|local|config)(/|$)",
+        r"^/root/autodl-(tmp|fs)(/|$)",
+    )
+    now = "find /etc /usr /root /opt /init -xdev -not -path '/root/.ansible*' -printf '%%p %%m %%u %%s\\n' | sort"
+    diff = host.run(f"bash -c \"diff /var/tmp/before.txt <({now})\"").stdout
+    touched = {line.split()[1] for line in diff.splitlines() if line[:1] in "<>"}
+    strangers = sorted(p for p in touched if not any(re.search(a, p) for a in allowed))
+    assert strangers == []

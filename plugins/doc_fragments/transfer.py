@@ -1,0 +1,48 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options of everything that downloads."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  huggingface_endpoint:
+    description: Base URL of the Hugging Face Hub or of a mirror. A token goes to this origin only.
+    type: str
+    default: https://huggingface.co
+  civitai_endpoint:
+    description: Base URL of Civitai. A token goes to this origin only.
+    type: str
+    default: https://civitai.com
+  huggingface_token:
+    description: Token for gated repositories.
+    type: str
+  civitai_token:
+    description: API token.
+    type: str
+  allow_pickle:
+    description:
+      - Whether pickle files (C(.ckpt), C(.pt), C(.bin), C(.pth)) are accepted, after a scan that lets only tensors through.
+      - A scanner is no guarantee. Prefer C(.safetensors).
+    type: bool
+    default: false
+  proxy:
+    description: URL of an HTTP proxy. Without it C(http_proxy), C(https_proxy) and C(no_proxy) of the environment count.
+    type: str
+  ca_path:
+    description: PEM bundle to trust instead of the default one.
+    type: path
+  timeout:
+    description: Seconds without a byte before a connection is given up.
+    type: int
+    default: 30
+  retries:
+    description: How often a failed request is tried again while nothing comes.
+    type: int
+    default: 5
+requirements:
+  - requests on the target
+"""

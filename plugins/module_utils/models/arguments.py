@@ -1,0 +1,38 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Arguments that the download modules share, and what they mean to the rooms."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+from .placing import Placer, Progress, Wants
+
+TRANSFER: Dict[str, Dict[str, Any]] = {
+    "huggingface_endpoint": {"type": "str", "default": "https://huggingface.co"},
+    "civitai_endpoint": {"type": "str", "default": "https://civitai.com"},
+    "huggingface_token": {"type": "str", "no_log": True},
+    "civitai_token": {"type": "str", "no_log": True},
+    "allow_pickle": {"type": "bool", "default": False},
+    "proxy": {"type": "str"},
+    "ca_path": {"type": "path"},
+    "timeout": {"type": "int", "default": 30},
+    "retries": {"type": "int", "default": 5},
+}
+
+
+def make_placer(params: Dict[str, Any], webui_dir: str, check_mode: bool) -> Placer:
+    wants = Wants(
+        webui_dir=webui_dir,
+        allow_pickle=params["allow_pickle"],
+        verify=params.get("verify") or "recorded",
+        cache_dir=params.get("cache_dir"),
+        huggingface_endpoint=params["huggingface_endpoint"],
+        civitai_endpoint=params["civitai_endpoint"],
+        huggingface_token=params["huggingface_token"],
+        civitai_token=params["civitai_token"],
+        check_mode=check_mode,
+    )
+    options = {key: params[key] for key in ("proxy", "ca_path", "timeout", "retries")}
+    return Placer(wants, options, Progress(params.get("progress_file")))

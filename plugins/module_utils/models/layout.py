@@ -1,0 +1,74 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where each kind of model lives below the WebUI's directory (AUTOMATIC1111 1.10.1)."""
+
+from __future__ import annotations
+
+import os
+from typing import Dict, NamedTuple, Tuple
+
+from ..errors import SdopsError
+
+
+class LayoutError(SdopsError):
+    """A file that does not belong where it is wanted."""
+
+
+class Kind(NamedTuple):
+    directory: str
+    extensions: Tuple[str, ...]
+
+
+# embeddings lie at the root and not below models
+KINDS: Dict[str, Kind] = {
+    "checkpoint": Kind("models/Stable-diffusion", (".safetensors", ".ckpt")),
+    "lora": Kind("models/Lora", (".safetensors", ".pt", ".ckpt")),
+    "embedding": Kind("embeddings", (".safetensors", ".pt", ".bin", ".png", ".webp")),
+    "vae": Kind("models/VAE", (".safetensors", ".pt", ".ckpt")),
+    "hypernetwork": Kind("models/hypernetworks", (".pt", ".safetensors")),
+    "upscaler": Kind("models/ESRGAN", (".pth", ".pt", ".safetensors")),
+    "codeformer": Kind("models/Codeformer", (".pth",)),
+    "gfpgan": Kind("models/GFPGAN", (".pth",)),
+    "controlnet": Kind("models/ControlNet", (".safetensors", ".pth", ".pt", ".ckpt", ".bin")),
+    "adetailer": Kind("models/adetailer", (".pt",)),
+    "additional_networks_lora": Kind(
+        "extensions/sd-webui-additional-networks/models/lora", (".safetensors", ".pt", ".ckpt")
+    ),
+}
+
+# Civitai's model types
+CIVITAI_KINDS = {
+    "Checkpoint": "checkpoint",
+    "LORA": "lora",
+    "LoCon": "lora",
+    "DoRA": "lora",
+    "TextualInversion": "embedding",
+    "VAE": "vae",
+    "Hypernetwork": "hypernetwork",
+    "Controlnet": "controlnet",
+    "Upscaler": "upscaler",
+}
+
+
+def path_of(webui_dir: str, kind: str, name: str) -> str:
+    """Absolute path of a model. Raises LayoutError when the extension is not one the WebUI looks for there."""
+    where = KINDS[kind]
+    if os.path.splitext(name)[1].lower() not in where.extensions:
+        raise LayoutError(
+            "%s cannot be a %s: the WebUI looks for %s in %s. Set kind or name."
+            % (name, kind, ", ".join(where.extensions), where.directory)
+        )
+    return os.path.join(webui_dir, where.directory, name)
+
+
+def sidecar(path: str, what: str, source_name: str) -> str:
+    """Path of a checkpoint's sidecar: ``config`` is NAME.yaml, ``vae`` is NAME.vae.EXT, both beside it."""
+    base = os.path.splitext(path)[0]
+    if what == "config":
+        return base + ".yaml"
+    extension = os.path.splitext(source_name)[1].lower()
+    if extension not in KINDS["vae"].extensions:
+        raise LayoutError("%s cannot be the VAE of %s: its extension must be one of %s." % (
+            source_name, os.path.basename(path), ", ".join(KINDS["vae"].extensions)))
+    return base + ".vae" + extension

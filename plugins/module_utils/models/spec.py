@@ -1,0 +1,104 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a user writes for a model, as one value: strings and mappings in, ModelSpec out."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Dict, NamedTuple, Optional, Union
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from ..errors import SdopsError
+from .layout import KINDS
+
+SHA256 = re.compile(r"^[0-9a-fA-F]{64}$")
+AIR = re.compile(r"^(?:urn:)?(?:air:)?(?:[a-z0-9_]+:){0,2}civitai:(\d+)(?:@(\d+))?(?:\+(\d+))?(?:\.\w+)?$")
+FORMS = (
+    "hf://OWNER/REPO/PATH@REVISION, civitai://VERSION_ID, an AIR (urn:air:sd1:lora:civitai:MODEL@VERSION), "
+    "https://... or file:///..."
+)
+
+
+class SpecError(SdopsError):
+    """A model entry that cannot be understood."""
+
+
+class ModelSpec(NamedTuple):
+    """One wanted model.
+
+    ``source`` is what the user wrote; ``origin`` one of huggingface, civitai, url, file; ``where`` its fields (strings);
+    ``kind`` and ``name`` may be None until the source tells; ``sha256`` lower-case hex; ``config`` and ``vae`` are the
+    sidecars' own sources.
+    """
+
+    source: str
+    origin: str
+    where: Dict[str, str]
+    kind: Optional[str] = None
+    name: Optional[str] = None
+    sha256: Optional[str] = None
+    config: Optional[str] = None
+    vae: Optional[str] = None
+
+
+def parse_source(source: str) -> ModelSpec:
+    """A ModelSpec with origin and fields only. Raises SpecError with the forms there are."""
+    air = AIR.match(source)
+    if air and "civitai:" in source and "://" not in source:
+        model, version, file_id = air.groups()
+        where = {"version_id": version} if version else {"model_id": model}
+        if file_id:
+            where["fileId"] = file_id
+        return ModelSpec(source, "civitai", where)
+    parts = urlsplit(source)
+    if parts.scheme == "hf":
+        path, _, revision = (parts.netloc + parts.path).partition("@")
+        pieces = path.split("/")
+        if len(pieces) < 3 or not all(pieces):
+            raise SpecError("The model source %r is not of the form hf://OWNER/REPO/PATH@REVISION." % source)
+        return ModelSpec(
+            source,
+            "huggingface",
+            {"repo": "/".join(pieces[:2]), "file": "/".join(pieces[2:]), "revision": unquote(revision) or "main"},
+        )
+    if parts.scheme == "civitai":
+        query = dict(parse_qsl(parts.query))
+        unknown = set(query) - {"fileId", "type", "format", "size", "fp"}
+        if not parts.netloc.isdigit() or unknown:
+            raise SpecError(
+                "The model source %r is not of the form civitai://VERSION_ID[?fileId=ID | ?type=&format=&size=&fp=]." % source
+            )
+        return ModelSpec(source, "civitai", {"version_id": parts.netloc, **query})
+    if parts.scheme in ("https", "http") and parts.hostname:
+        return ModelSpec(source, "url", {"url": source})
+    if parts.scheme == "file" and parts.path.startswith("/"):
+        return ModelSpec(source, "file", {"path": unquote(parts.path)})
+    raise SpecError("The model source %r is none of %s." % (source, FORMS))
+
+
+def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
+    """A ModelSpec from an entry of the user's list. Raises SpecError naming the entry and the field."""
+    if isinstance(entry, str):
+        return parse_source(entry)
+    source = entry.get("source")
+    if not isinstance(source, str) or not source:
+        raise SpecError("The model entry %r has no source. It is one of %s." % (entry, FORMS))
+    unknown = sorted(set(entry) - {"source", "kind", "name", "sha256", "config", "vae"})
+    if unknown:
+        raise SpecError("The model %s has the unknown field %s." % (source, ", ".join(unknown)))
+    kind, name, sha256 = entry.get("kind"), entry.get("name"), entry.get("sha256")
+    if kind is not None and kind not in KINDS:
+        raise SpecError("The model %s has the unknown kind %r; there are %s." % (source, kind, ", ".join(sorted(KINDS))))
+    if sha256 is not None and not SHA256.match(str(sha256)):
+        raise SpecError("The model %s: sha256 must be 64 hex digits, not %r." % (source, sha256))
+    if name is not None and (os.path.basename(name) != name or name in ("", ".", "..")):
+        raise SpecError("The model %s: name must be a plain file name, not %r." % (source, name))
+    return parse_source(source)._replace(
+        kind=kind,
+        name=name,
+        sha256=str(sha256).lower() if sha256 else None,
+        config=entry.get("config"),
+        vae=entry.get("vae"),
+    )

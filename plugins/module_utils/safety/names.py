@@ -1,0 +1,29 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""File names that come from the network."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from ..errors import SdopsError
+
+
+def safe_name(name: str) -> str:
+    """A plain file name from an untrusted one: last path part, no control or reserved characters, at most 200 bytes.
+
+    Raises SdopsError when nothing is left.
+    """
+    last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
+    last = re.sub(r'[\x00-\x1f\x7f<>:"|?*]', "_", last).strip(" .")
+    stem, dot, extension = last.rpartition(".")
+    room = 200 - len((dot + extension).encode())
+    if dot:
+        last = stem.encode()[:room].decode("utf-8", "ignore") + dot + extension
+    else:
+        last = last.encode()[:200].decode("utf-8", "ignore")
+    if not last or last in (".", ".."):
+        raise SdopsError("The server's file name %r cannot be used; set name." % name)
+    return last

@@ -1,0 +1,109 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Civitai: a model version becomes one file, chosen by its metadata and fetched by its file id."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional
+from urllib.parse import urlencode
+
+from ..errors import SdopsError
+from ..models.layout import CIVITAI_KINDS
+from ..safety.names import safe_name
+from ..transfer.fetch import RemoteFile
+from ..transfer.http import Http
+
+MATCHED = ("format", "size", "fp")
+
+
+class CivitaiError(SdopsError):
+    """Civitai does not give the file."""
+
+
+def _json(http: Http, url: str, what: str) -> Dict[str, Any]:
+    answer = http.request("GET", url)
+    if answer.status_code == 404:
+        raise CivitaiError("Civitai knows no %s: it was deleted or unpublished, or is hidden from this country or account." % what)
+    if answer.status_code == 451:
+        raise CivitaiError("Civitai does not serve this region. Use a proxy whose exit lies elsewhere.")
+    if answer.status_code != 200 or "json" not in answer.headers.get("Content-Type", ""):
+        raise CivitaiError("Civitai answered %d for %s: %s" % (answer.status_code, what, answer.text[:200]))
+    result: Dict[str, Any] = answer.json()
+    return result
+
+
+def choose(files: List[Dict[str, Any]], where: Dict[str, str], what: str) -> Dict[str, Any]:
+    """The file that ``where`` means: by fileId, else by type and metadata, else the primary one."""
+    if "fileId" in where:
+        found = [f for f in files if str(f["id"]) == where["fileId"]]
+    else:
+        found = [
+            f
+            for f in files
+            if ("type" not in where or f.get("type") == where["type"])
+            and all(k not in where or str((f.get("metadata") or {}).get(k)) == where[k] for k in MATCHED)
+        ]
+    if not found:
+        there = "; ".join(
+            "%s (fileId=%s, type=%s, %s)"
+            % (f["name"], f["id"], f.get("type"), ", ".join("%s=%s" % kv for kv in sorted((f.get("metadata") or {}).items())))
+            for f in files
+        )
+        raise CivitaiError("%s has no file with %s. It has: %s." % (what, urlencode(where), there or "none"))
+    return next((f for f in found if f.get("primary")), found[0])
+
+
+def _explain_download(http: Http, url: str, what: str, has_token: bool) -> None:
+    """Ask the download URL itself, without following it to the storage, and raise when it would not give the file."""
+    answer = http.request("GET", url, stop_at_foreign=True, stream=True, final=(404,))
+    status, location = answer.status_code, answer.headers.get("Location", "")
+    text = answer.text[:300] if status >= 400 else ""
+    answer.close()
+    if status in (200, 206) or (status in (301, 302, 303, 307, 308) and "/login" not in location):
+        return
+    token = "the token may be wrong or expired" if has_token else "set a civitai_token"
+    if status == 401 or "/login" in location:
+        if "disabled downloads" in text:
+            raise CivitaiError("The creator of %s has disabled downloads." % what)
+        raise CivitaiError("%s needs a login: %s." % (what, token))
+    if status == 403 and "Early Access" in text:
+        raise CivitaiError("%s is in early access and has to be bought on the site first: %s" % (what, text))
+    if status == 410:
+        raise CivitaiError("%s is archived and cannot be downloaded." % what)
+    if status == 451:
+        raise CivitaiError("Civitai does not serve this region. Use a proxy whose exit lies elsewhere.")
+    raise CivitaiError("Civitai answered %d for the download of %s: %s" % (status, what, text))
+
+
+def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = False) -> RemoteFile:
+    """``where`` has version_id, model_id (its newest version) or sha256, and may narrow down the file."""
+    endpoint = endpoint.rstrip("/")
+    if "sha256" in where:
+        version = _json(http, "%s/api/v1/model-versions/by-hash/%s" % (endpoint, where["sha256"]), "file %s" % where["sha256"])
+    elif "version_id" in where:
+        version = _json(http, "%s/api/v1/model-versions/%s" % (endpoint, where["version_id"]), "version %s" % where["version_id"])
+    else:
+        model = _json(http, "%s/api/v1/models/%s" % (endpoint, where["model_id"]), "model %s" % where["model_id"])
+        versions = model.get("modelVersions") or []
+        if not versions:
+            raise CivitaiError("Model %s on Civitai has no published version." % where["model_id"])
+        version = _json(http, "%s/api/v1/model-versions/%s" % (endpoint, versions[0]["id"]), "version %s" % versions[0]["id"])
+    name = (version.get("model") or {}).get("name") or "version %s" % version["id"]
+    what = "%s (civitai version %s)" % (name, version["id"])
+    wish = {k: v for k, v in where.items() if k not in ("version_id", "model_id", "sha256")}
+    chosen = choose(version.get("files") or [], wish, what)
+    url = "%s/api/download/models/%s?%s" % (endpoint, version["id"], urlencode({"fileId": chosen["id"]}))
+    _explain_download(http, url, what, has_token)
+    sha256: Optional[str] = (chosen.get("hashes") or {}).get("SHA256")
+    kind = "vae" if chosen.get("type") == "VAE" else CIVITAI_KINDS.get((version.get("model") or {}).get("type", ""))
+    return RemoteFile(
+        url=url,
+        filename=safe_name(chosen["name"]),
+        size=None,  # sizeKB is rounded: only the download itself tells
+        sha256=sha256.lower() if sha256 else None,
+        etag=sha256.lower() if sha256 else None,
+        revision=str(version["id"]),
+        kind=kind,
+    )
+

@@ -1,0 +1,189 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Talk to a supervisord through its Unix socket, and describe one program to it."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import socket
+import time
+import xmlrpc.client
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from ..errors import SdopsError
+from ..files import tail
+
+RUNNING = "RUNNING"
+# it will not get better by waiting
+DEAD = ("FATAL", "EXITED", "UNKNOWN")
+
+
+class SupervisorError(SdopsError):
+    """supervisord does not answer, or a program does not run."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=60)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: Any) -> _UnixConnection:
+        return _UnixConnection(self._path)
+
+
+class Program(NamedTuple):
+    """What the ``[program:NAME]`` section says. Times are in seconds, sizes in supervisor's notation ("10MB")."""
+
+    name: str
+    command: str
+    directory: str
+    environment: Dict[str, str]
+    user: Optional[str]
+    autorestart: str
+    startsecs: int
+    startretries: int
+    stopwaitsecs: int
+    stopsignal: str
+    stdout_logfile: str
+    log_maxbytes: str
+    log_backups: int
+    priority: int
+    restart_on: str
+
+    def render(self) -> str:
+        """The section. ``%`` is doubled, since supervisor expands it."""
+
+        def escape(value: object) -> str:
+            return str(value).replace("%", "%%").replace("\n", " ")
+
+        lines = [
+            "; made by sdops.webui; started with inputs %s" % hashlib.sha256(self.restart_on.encode()).hexdigest(),
+            "[program:%s]" % self.name,
+            "command=%s" % escape(self.command),
+            "directory=%s" % escape(self.directory),
+            "autostart=true",
+            "autorestart=%s" % self.autorestart,
+            "startsecs=%d" % self.startsecs,
+            "startretries=%d" % self.startretries,
+            "stopwaitsecs=%d" % self.stopwaitsecs,
+            "stopsignal=%s" % self.stopsignal,
+            # a launcher's children have to go with it, or the port stays taken
+            "stopasgroup=true",
+            "killasgroup=true",
+            "redirect_stderr=true",
+            "stdout_logfile=%s" % escape(self.stdout_logfile),
+            "stdout_logfile_maxbytes=%s" % self.log_maxbytes,
+            "stdout_logfile_backups=%d" % self.log_backups,
+            "priority=%d" % self.priority,
+        ]
+        if self.user:
+            lines.append("user=%s" % self.user)
+        if self.environment:
+            quoted = ('%s="%s"' % (k, escape(v).replace('"', '\\"')) for k, v in sorted(self.environment.items()))
+            lines.append("environment=" + ",".join(quoted))
+        return "\n".join(lines) + "\n"
+
+
+class Supervisor:
+    """A supervisord whose files lie in ``directory``: supervisor.sock and conf.d/."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self.socket = os.path.join(directory, "supervisor.sock")
+
+    def conf(self, name: str) -> str:
+        return os.path.join(self.directory, "conf.d", name + ".conf")
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        proxy = xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(self.socket))
+        try:
+            return getattr(proxy.supervisor, method)(*arguments)
+        except (OSError, http.client.HTTPException) as exc:
+            raise SupervisorError(
+                "supervisord does not answer at %s (%s). Run the role base, which starts it." % (self.socket, exc)
+            ) from exc
+
+    def answers(self) -> bool:
+        try:
+            self._call("getPID")
+        except SupervisorError:
+            return False
+        return True
+
+    def info(self, name: str) -> Optional[Dict[str, Any]]:
+        """supervisor's process info (statename, pid, ...), None when it does not know the program."""
+        try:
+            found: Dict[str, Any] = self._call("getProcessInfo", name)
+        except xmlrpc.client.Fault:
+            return None
+        return found
+
+    def _groups(self) -> Tuple[List[str], List[str], List[str]]:
+        try:
+            added, changed, removed = self._call("reloadConfig")[0]
+        except xmlrpc.client.Fault as exc:
+            raise SupervisorError("supervisord refuses its configuration: %s." % exc.faultString) from exc
+        return added, changed, removed
+
+    def _quietly(self, method: str, *arguments: Any) -> None:
+        """Calls whose fault means that there was nothing to do (already stopped, not there)."""
+        try:
+            self._call(method, *arguments)
+        except xmlrpc.client.Fault:
+            pass
+
+    def remove(self, name: str) -> None:
+        self._groups()
+        self._quietly("stopProcessGroup", name, True)
+        self._quietly("removeProcessGroup", name)
+
+    def reread(self, name: str) -> None:
+        """Take the program's new section over; it is stopped if it ran with an old one. Other programs are left alone."""
+        self._groups()
+        if self.info(name) is not None:
+            self._quietly("stopProcessGroup", name, True)
+            self._quietly("removeProcessGroup", name)
+        try:
+            self._call("addProcessGroup", name)
+        except xmlrpc.client.Fault as exc:
+            raise SupervisorError("supervisord does not take %s: %s." % (self.conf(name), exc.faultString)) from exc
+
+    def start(self, name: str) -> None:
+        self._quietly("startProcess", name, False)
+
+    def stop(self, name: str) -> None:
+        self._quietly("stopProcess", name, True)
+
+    def wait(self, name: str, seconds: float, logfile: str) -> Dict[str, Any]:
+        """Wait until the program is RUNNING. Raises SupervisorError with the end of its log when it is not."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = self.info(name) or {"statename": "UNKNOWN", "spawnerr": "supervisord does not know it"}
+            if found["statename"] == RUNNING:
+                return found
+            if found["statename"] in DEAD or time.monotonic() > deadline:
+                raise SupervisorError(
+                    "%s is %s and not RUNNING%s. The end of %s:\n%s"
+                    % (
+                        name,
+                        found["statename"],
+                        " (%s)" % found["spawnerr"] if found.get("spawnerr") else "",
+                        logfile,
+                        tail(logfile) or "(empty)",
+                    )
+                )
+            time.sleep(0.2)

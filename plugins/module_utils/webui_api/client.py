@@ -1,0 +1,167 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The HTTP API of the WebUI (AUTOMATIC1111 1.10), spoken from the box itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import stat
+import time
+import urllib.error
+import urllib.request
+from typing import Any, Callable, Dict, List, Optional
+
+from ..errors import SdopsError
+from ..files import tail
+
+
+class WebuiError(SdopsError):
+    """The WebUI does not answer, or not with what was asked for."""
+
+
+def read_credentials(path: str) -> str:
+    """``user:password`` from the first line of a file that only its owner may read."""
+    try:
+        mode = os.stat(path).st_mode
+        with open(path, encoding="utf-8") as handle:
+            line = handle.readline().strip()
+    except OSError as exc:
+        raise WebuiError("The credentials file %s cannot be read: %s." % (path, exc.strerror)) from exc
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise WebuiError("The credentials file %s can be read by others; chmod 600 it, and change the password." % path)
+    if ":" not in line:
+        raise WebuiError("The first line of %s is not user:password." % path)
+    return line
+
+
+class Webui:
+    """``url`` such as http://127.0.0.1:6006; ``credentials`` "user:password" for HTTP Basic, or None."""
+
+    def __init__(self, url: str, credentials: Optional[str] = None, timeout: float = 30) -> None:
+        self.url = url.rstrip("/")
+        self.timeout = timeout
+        self._headers = {"Content-Type": "application/json"}
+        if credentials:
+            self._headers["Authorization"] = "Basic " + base64.b64encode(credentials.encode()).decode()
+        # the WebUI is on this box: no proxy of the environment may come between
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def request(self, path: str, body: Any = None, timeout: Optional[float] = None) -> Any:
+        """GET (or POST ``body`` as JSON) and return the decoded answer. Raises WebuiError with a sentence."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, headers=self._headers)
+        try:
+            with self._opener.open(request, timeout=timeout or self.timeout) as answer:
+                return json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as exc:
+            raise WebuiError(self._explain(path, exc)) from exc
+        except (OSError, ValueError) as exc:
+            raise WebuiError("%s%s does not answer: %s." % (self.url, path, getattr(exc, "reason", exc))) from exc
+
+    def _explain(self, path: str, exc: urllib.error.HTTPError) -> str:
+        text = exc.read().decode("utf-8", "replace")
+        try:
+            said = json.loads(text)
+            text = said.get("errors") or said.get("detail") or said.get("error") or text
+        except (ValueError, AttributeError):
+            pass
+        if exc.code == 401:
+            return "%s refuses the credentials for %s. The WebUI was started with others; restart it." % (
+                self.url,
+                path,
+            )
+        if exc.code == 404 and path.startswith("/sdapi"):
+            return "%s has no %s. Was the WebUI started without --api, or with another version?" % (self.url, path)
+        return "%s%s answered %d: %s" % (self.url, path, exc.code, str(text).strip()[:500])
+
+    def options(self) -> Dict[str, Any]:
+        result: Dict[str, Any] = self.request("/sdapi/v1/options")
+        return result
+
+    def wait_ready(
+        self,
+        timeout: float,
+        need_model: bool,
+        log_file: Optional[str] = None,
+        alive: Callable[[], Optional[str]] = lambda: None,
+    ) -> Dict[str, Any]:
+        """Wait for the liveness probe and then for a loaded model: the port answers long before the model is there.
+
+        ``alive`` returns a reason to give up at once (the process is gone), or None. Returns ``{seconds, checkpoint}``.
+        """
+        started = time.monotonic()
+        waiting_for, seen = "/internal/ping", "nothing yet"
+        while True:
+            try:
+                self.request("/internal/ping", timeout=10)
+                waiting_for = "the API"
+                options = self.options()
+                checkpoint = options.get("sd_model_checkpoint")
+                if not need_model or (checkpoint and options.get("sd_checkpoint_hash")):
+                    return {"seconds": round(time.monotonic() - started, 1), "checkpoint": checkpoint}
+                waiting_for, seen = "a loaded model", "the API answers, but no checkpoint is loaded"
+            except WebuiError as exc:
+                seen = str(exc)
+                if "refuses the credentials" in seen:
+                    raise
+            gone = alive()
+            if gone or time.monotonic() - started > timeout:
+                raise WebuiError(
+                    "The WebUI at %s is not ready: %s while waiting for %s; last seen: %s%s"
+                    % (
+                        self.url,
+                        gone or "%d seconds passed" % timeout,
+                        waiting_for,
+                        seen,
+                        "\nThe end of %s:\n%s" % (log_file, useful_tail(log_file)) if log_file else "",
+                    )
+                )
+            time.sleep(0.5)
+
+    def set_options(self, wanted: Dict[str, Any]) -> None:
+        """Set and read back: the WebUI answers 200 even when it puts the old value back. Checkpoint first, then the VAE."""
+        first = [k for k in ("sd_model_checkpoint", "sd_vae") if k in wanted]
+        rest = [k for k in wanted if k not in first]
+        for group in [[k] for k in first] + ([rest] if rest else []):
+            self.request("/sdapi/v1/options", {k: wanted[k] for k in group}, timeout=600)
+        now = self.options()
+        lost = sorted(k for k in wanted if not same_option(k, wanted[k], now.get(k)))
+        if lost:
+            raise WebuiError(
+                "The WebUI did not keep %s. It puts an old value back when applying a new one fails; its log says why."
+                % ", ".join("%s (wanted %r, is %r)" % (k, wanted[k], now.get(k)) for k in lost)
+            )
+
+
+def same_option(name: str, wanted: Any, have: Any) -> bool:
+    """Equal in value and type; a checkpoint may be named with or without its hash, its extension and its folder."""
+    if name == "sd_model_checkpoint" and isinstance(wanted, str) and isinstance(have, str):
+        return checkpoint_name(wanted) == checkpoint_name(have)
+    return (
+        type(wanted) is type(have)
+        and wanted == have
+        or (
+            isinstance(wanted, (int, float))
+            and isinstance(have, (int, float))
+            and not isinstance(wanted, bool)
+            and wanted == have
+        )
+    )
+
+
+def checkpoint_name(title: str) -> str:
+    """ "x.safetensors [0123456789]" -> "x"."""
+    name = re.sub(r" \[[0-9a-f]{10}\]$", "", title)
+    return os.path.splitext(os.path.basename(name))[0] if name.endswith((".safetensors", ".ckpt")) else name
+
+
+def useful_tail(log_file: str, lines: int = 15) -> str:
+    """The end of the log without its start lines, which hold all arguments."""
+    said: List[str] = [
+        line for line in tail(log_file, 200).splitlines() if line.strip() and not line.startswith("Launching ")
+    ]
+    return "\n".join(said[-lines:]) or "(empty)"

@@ -1,0 +1,201 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Xray-core releases: the right asset, verified, unpacked safely, one directory for each version."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import stat
+import tempfile
+import zipfile
+from typing import NamedTuple, Optional
+
+from ..errors import SdopsError
+from ..process import run
+
+try:
+    import requests
+
+    HAS_REQUESTS = True
+except ImportError:
+    HAS_REQUESTS = False
+
+# uname -m to the name in the release's assets (source: the release workflow of XTLS/Xray-core)
+ASSETS = {
+    "x86_64": "Xray-linux-64",
+    "amd64": "Xray-linux-64",
+    "aarch64": "Xray-linux-arm64-v8a",
+    "arm64": "Xray-linux-arm64-v8a",
+    "armv7l": "Xray-linux-arm32-v7a",
+    "i686": "Xray-linux-32",
+    "riscv64": "Xray-linux-riscv64",
+    "loongarch64": "Xray-linux-loong64",
+    "s390x": "Xray-linux-s390x",
+    "ppc64le": "Xray-linux-ppc64le",
+}
+MAX_UNPACKED = 500 * 1024 * 1024
+
+
+class XrayError(SdopsError):
+    """Xray-core cannot be got, is not what it should be, or does not run."""
+
+
+class Release(NamedTuple):
+    """What is wanted: version ("26.7.28"), where releases lie, optional pinned SHA-256, optional zip on the target."""
+
+    version: str
+    base: str
+    sha256: Optional[str] = None
+    file: Optional[str] = None
+
+    @property
+    def url(self) -> str:
+        machine = platform.machine()
+        if machine not in ASSETS:
+            raise XrayError("There is no Xray-core release for the architecture %s." % machine)
+        return "%s/v%s/%s.zip" % (self.base.rstrip("/"), self.version, ASSETS[machine])
+
+
+def installed_version(program: str) -> Optional[str]:
+    """What ``program version`` says, None when it does not run."""
+    if not os.access(program, os.X_OK):
+        return None
+    done = run([program, "version"], timeout=30)
+    match = re.match(r"Xray (\S+)", done.out)
+    return match.group(1) if done.rc == 0 and match else None
+
+
+def dgst_sha256(text: str) -> str:
+    """The SHA-256 in a ``.dgst`` file (lines such as "SHA2-256= HEX"; OpenSSL 1.1 wrote "SHA256= HEX")."""
+    match = re.search(r"(?m)^SHA2?-?256=\s*([0-9a-fA-F]{64})\s*$", text)
+    if not match:
+        raise XrayError("The .dgst file beside the release has no SHA-256 line; give xray_proxy_sha256 instead.")
+    return match.group(1).lower()
+
+
+class Installer:
+    """Installs releases below ``dest``: dest/VERSION/ and the link dest/current. ``timeout`` in seconds."""
+
+    def __init__(
+        self, dest: str, ca_path: Optional[str] = None, proxy: Optional[str] = None, timeout: float = 60
+    ) -> None:
+        self.dest = dest
+        self.verify = ca_path or True
+        self.proxies = {"http": proxy, "https": proxy} if proxy else {}
+        self.timeout = timeout
+
+    def program(self, version: str) -> str:
+        return os.path.join(self.dest, version, "xray")
+
+    def current(self) -> Optional[str]:
+        try:
+            return os.readlink(os.path.join(self.dest, "current"))
+        except OSError:
+            return None
+
+    def _get(self, url: str, sink: str) -> str:
+        """Download ``url`` into the file ``sink``; returns the SHA-256 of the bytes."""
+        if not HAS_REQUESTS:
+            raise XrayError("The Python library requests is missing on the target. Run the role base first.")
+        digest = hashlib.sha256()
+        try:
+            with requests.get(
+                url,
+                stream=True,
+                verify=self.verify,
+                proxies=self.proxies,
+                timeout=self.timeout,
+                headers={"Accept-Encoding": "identity"},
+            ) as answer, open(sink, "wb") as out:
+                if answer.status_code != 200:
+                    raise XrayError(
+                        "%s answered %d. Check xray_proxy_version and xray_proxy_release_base (a mirror has the same paths), "
+                        "or put the zip on the target and set xray_proxy_file." % (url, answer.status_code)
+                    )
+                for chunk in answer.iter_content(1 << 20):
+                    digest.update(chunk)
+                    out.write(chunk)
+        except requests.RequestException as exc:
+            raise XrayError(
+                "%s could not be fetched: %s. When GitHub is out of reach, set xray_proxy_release_base to a mirror, or put the "
+                "zip on the target and set xray_proxy_file." % (url, exc)
+            ) from exc
+        return digest.hexdigest()
+
+    def install(self, release: Release) -> None:
+        """Bring the release in and make it current. Raises XrayError; what was there before stays in use then."""
+        os.makedirs(self.dest, exist_ok=True)
+        work = tempfile.mkdtemp(prefix=".incoming-", dir=self.dest)
+        try:
+            if installed_version(self.program(release.version)) != release.version:
+                archive = release.file or os.path.join(work, "xray.zip")
+                have = sha256_of(release.file) if release.file else self._get(release.url, archive)
+                want = release.sha256.lower() if release.sha256 else None
+                if want is None and not release.file:
+                    self._get(release.url + ".dgst", archive + ".dgst")
+                    with open(archive + ".dgst", encoding="utf-8", errors="replace") as handle:
+                        want = dgst_sha256(handle.read())
+                if want is not None and have != want:
+                    raise XrayError(
+                        "The SHA-256 of %s is %s, but %s is wanted. It was not installed: it is damaged, or not what it claims "
+                        "to be." % (release.file or release.url, have, want)
+                    )
+                unpacked = os.path.join(work, "unpacked")
+                unpack(archive, unpacked)
+                says = installed_version(os.path.join(unpacked, "xray"))
+                if says != release.version:
+                    raise XrayError(
+                        "The Xray-core in %s says it is %s, not %s."
+                        % (release.file or release.url, says or "not runnable", release.version)
+                    )
+                final = os.path.join(self.dest, release.version)
+                shutil.rmtree(final, ignore_errors=True)
+                os.rename(unpacked, final)
+            link = os.path.join(work, "current")
+            os.symlink(release.version, link)
+            os.replace(link, os.path.join(self.dest, "current"))
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def sha256_of(path: str) -> str:
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as handle:
+            for chunk in iter(lambda: handle.read(1 << 20), b""):
+                digest.update(chunk)
+    except OSError as exc:
+        raise XrayError("%s cannot be read: %s." % (path, exc.strerror)) from exc
+    return digest.hexdigest()
+
+
+def unpack(archive: str, target: str) -> None:
+    """Unpack a zip whose every member stays inside ``target``; no links, bounded size; ``xray`` becomes executable."""
+    try:
+        with zipfile.ZipFile(archive) as bundle:
+            members = bundle.infolist()
+            if sum(m.file_size for m in members) > MAX_UNPACKED:
+                raise XrayError(
+                    "%s would unpack to more than %d MB; that is no Xray-core release." % (archive, MAX_UNPACKED >> 20)
+                )
+            for member in members:
+                name = member.filename
+                if (
+                    name.startswith("/")
+                    or ".." in name.split("/")
+                    or "\\" in name
+                    or stat.S_ISLNK(member.external_attr >> 16)
+                ):
+                    raise XrayError("%s holds the unsafe path %r and was not unpacked." % (archive, name))
+            bundle.extractall(target)
+    except (zipfile.BadZipFile, OSError) as exc:
+        raise XrayError("%s cannot be unpacked: %s." % (archive, exc)) from exc
+    program = os.path.join(target, "xray")
+    if not os.path.isfile(program):
+        raise XrayError("%s holds no xray program." % archive)
+    os.chmod(program, 0o755)  # releases do not promise the mode bits

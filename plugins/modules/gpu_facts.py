@@ -1,0 +1,66 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gpu_facts
+short_description: Facts about NVIDIA GPUs
+version_added: 0.1.0
+description:
+  - Asks C(nvidia-smi) which GPUs there are. A box without one, or with a broken driver, is a fact and not a failure.
+author: The sdops.webui authors
+extends_documentation_fragment:
+  - sdops.webui.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  nvidia_smi:
+    description: Name or path of C(nvidia-smi).
+    type: str
+    default: nvidia-smi
+"""
+
+EXAMPLES = r"""
+- name: Look at the GPU
+  sdops.webui.gpu_facts:
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: Facts to add.
+  returned: always
+  type: dict
+  contains:
+    sdops_gpu:
+      description: The GPUs; C(reason) says why there is none.
+      type: dict
+      returned: always
+      sample:
+        present: true
+        reason: ""
+        driver: 550.90.07
+        gpus: [{index: 0, name: NVIDIA RTX A5000, memory_mb: 24564, capability: "8.6"}]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.gpu.smi import read
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"nvidia_smi": {"type": "str", "default": "nvidia-smi"}}, supports_check_mode=True
+    )
+    module.exit_json(changed=False, ansible_facts={"sdops_gpu": read(module.params["nvidia_smi"])})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: proxy_check
+short_description: Prove that requests get through a proxy
+version_added: 0.1.0
+description:
+  - Makes requests through an HTTP proxy. When they fail, finds out which leg of the way is broken and says what to check.
+author: The sdops.webui authors
+extends_documentation_fragment:
+  - sdops.webui.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  proxy:
+    description: URL of the proxy.
+    type: str
+    required: true
+  urls:
+    description: URLs that must answer through it. Any HTTP status counts.
+    type: list
+    elements: str
+    required: true
+  server:
+    description: The far end of the proxy, for the diagnosis.
+    type: str
+    required: true
+  port:
+    description: Port of the far end.
+    type: int
+    required: true
+  ca_path:
+    description: PEM bundle to trust instead of the default one.
+    type: path
+  timeout:
+    description: Seconds for each request.
+    type: int
+    default: 15
+  retries:
+    description: How often a failed request is tried again.
+    type: int
+    default: 4
+  delay:
+    description: Seconds between tries.
+    type: int
+    default: 2
+"""
+
+EXAMPLES = r"""
+- name: Make a request through the proxy
+  sdops.webui.proxy_check:
+    proxy: http://127.0.0.1:10809
+    urls: [https://github.com/robots.txt]
+    server: xray.example.com
+    port: 443
+"""
+
+RETURN = r"""
+seconds:
+  description: Seconds until each URL answered.
+  returned: success
+  type: dict
+  sample: {"https://github.com/robots.txt": 0.41}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.errors import SdopsError
+from ..module_utils.xray.check import Checker
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "proxy": {"type": "str", "required": True},
+            "urls": {"type": "list", "elements": "str", "required": True},
+            "server": {"type": "str", "required": True},
+            "port": {"type": "int", "required": True},
+            "ca_path": {"type": "path"},
+            "timeout": {"type": "int", "default": 15},
+            "retries": {"type": "int", "default": 4},
+            "delay": {"type": "int", "default": 2},
+        },
+        supports_check_mode=True,
+    )
+    p = module.params
+    checker = Checker(p["proxy"], p["server"], p["port"], p["ca_path"], p["timeout"])
+    try:
+        seconds = checker.check(p["urls"], p["retries"], p["delay"])
+    except SdopsError as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(changed=False, seconds=seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: webui_options
+short_description: Settings of the WebUI
+version_added: 0.1.0
+description:
+  - Sets options of the WebUI, either in its C(config.json) while it is not running, or through its API while it is.
+  - Live, the options are read back, because the WebUI answers with success even when it puts an old value back.
+author: The sdops.webui authors
+extends_documentation_fragment:
+  - sdops.webui.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  options:
+    description: The options by their names in C(config.json). Types are kept; the WebUI does not check them.
+    type: dict
+    required: true
+  webui_dir:
+    description: Edit C(config.json) in this directory. Only while the WebUI is not running, since it writes the file too.
+    type: path
+  url:
+    description: Set the options of the WebUI that runs there.
+    type: str
+  credentials_file:
+    description: File (0600) whose first line is C(user:password) of the API.
+    type: path
+"""
+
+EXAMPLES = r"""
+- name: Ignore the last layer of CLIP
+  sdops.webui.webui_options:
+    url: http://127.0.0.1:6006
+    credentials_file: /opt/sdops/secrets/webui-credentials
+    options:
+      CLIP_stop_at_last_layers: 2
+"""
+
+RETURN = r"""
+actions:
+  description: What was set, or would be.
+  returned: always
+  type: list
+  elements: str
+  sample: ["set CLIP_stop_at_last_layers to 2"]
+"""
+
+import json
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.errors import SdopsError
+from ..module_utils.files import write_atomic
+from ..module_utils.webui_api.client import Webui, WebuiError, read_credentials, same_option
+
+
+def read_config(path: str) -> dict:
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as handle:
+        try:
+            return json.load(handle)
+        except ValueError as exc:
+            raise WebuiError(
+                "%s is no valid JSON (%s). Repair it, or move it away: the WebUI then starts with its defaults."
+                % (path, exc)
+            ) from exc
+
+
+def work(module: AnsibleModule) -> dict:
+    p = module.params
+    wanted = p["options"]
+    webui = None
+    if p["url"]:
+        webui = Webui(p["url"], read_credentials(p["credentials_file"]) if p["credentials_file"] else None)
+        have = webui.options()
+        unknown = sorted(set(wanted) - set(have))
+        if unknown:
+            raise WebuiError("The WebUI at %s has no option %s." % (p["url"], ", ".join(unknown)))
+    else:
+        path = os.path.join(p["webui_dir"], "config.json")
+        have = read_config(path)
+    new = {k: v for k, v in wanted.items() if k not in have or not same_option(k, v, have[k])}
+    if new and not module.check_mode:
+        if webui:
+            webui.set_options(new)
+        else:
+            write_atomic(path, (json.dumps({**have, **new}, indent=4) + "\n").encode())
+    old = {k: have[k] for k in new if k in have}
+    return {
+        "changed": bool(new),
+        "actions": ["set %s to %r" % item for item in sorted(new.items())],
+        "diff": {"before": old, "after": new},
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "options": {"type": "dict", "required": True},
+            "webui_dir": {"type": "path"},
+            "url": {"type": "str"},
+            "credentials_file": {"type": "path"},
+        },
+        required_one_of=[["webui_dir", "url"]],
+        mutually_exclusive=[["webui_dir", "url"]],
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**work(module))
+    except SdopsError as exc:
+        module.fail_json(msg=str(exc))
+
+
+if __name__ == "__main__":
+    main()

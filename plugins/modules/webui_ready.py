@@ -1,0 +1,115 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: webui_ready
+short_description: Wait until the WebUI is ready
+version_added: 0.1.0
+description:
+  - Waits until the WebUI answers and, if wanted, has loaded a checkpoint. The port answers long before that.
+  - Gives up at once when the process under supervisor is gone, with the end of its log.
+author: The sdops.webui authors
+extends_documentation_fragment:
+  - sdops.webui.attributes
+attributes:
+  check_mode:
+    support: full
+    details: In check mode it does not wait.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  url:
+    description: Base URL of the WebUI.
+    type: str
+    required: true
+  credentials_file:
+    description: File (0600) whose first line is C(user:password) of the API.
+    type: path
+  timeout:
+    description: Seconds to wait.
+    type: int
+    default: 600
+  need_model:
+    description: Whether a loaded checkpoint belongs to being ready.
+    type: bool
+    default: true
+  log_file:
+    description: Log whose end is shown on failure.
+    type: path
+  program:
+    description: Name of the program under supervisor.
+    type: str
+  supervisor_dir:
+    description: Directory of that supervisord.
+    type: path
+"""
+
+EXAMPLES = r"""
+- name: Wait until the WebUI is ready
+  sdops.webui.webui_ready:
+    url: http://127.0.0.1:6006
+    credentials_file: /opt/sdops/secrets/webui-credentials
+"""
+
+RETURN = r"""
+seconds:
+  description: How long it took.
+  returned: outside check mode
+  type: float
+  sample: 21.5
+checkpoint:
+  description: Title of the loaded checkpoint.
+  returned: outside check mode
+  type: str
+  sample: v1-5-pruned-emaonly.safetensors [6ce0161689]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.errors import SdopsError
+from ..module_utils.supervisor.client import DEAD, Supervisor
+from ..module_utils.webui_api.client import Webui, read_credentials
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "credentials_file": {"type": "path"},
+            "timeout": {"type": "int", "default": 600},
+            "need_model": {"type": "bool", "default": True},
+            "log_file": {"type": "path"},
+            "program": {"type": "str"},
+            "supervisor_dir": {"type": "path"},
+        },
+        required_together=[["program", "supervisor_dir"]],
+        supports_check_mode=True,
+    )
+    p = module.params
+    if module.check_mode:
+        module.exit_json(changed=False, actions=["wait for %s" % p["url"]])
+
+    def alive():
+        if not p["program"]:
+            return None
+        info = Supervisor(p["supervisor_dir"]).info(p["program"])
+        if info is None or info["statename"] in DEAD:
+            return "its process is %s" % (info["statename"] if info else "unknown to supervisord")
+        return None
+
+    try:
+        credentials = read_credentials(p["credentials_file"]) if p["credentials_file"] else None
+        found = Webui(p["url"], credentials).wait_ready(p["timeout"], p["need_model"], p["log_file"], alive)
+    except SdopsError as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(changed=False, actions=[], **found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""A wrong variable fails before anything changes, and the message names it."""
+
+from __future__ import annotations
+
+import pytest
+
+GOOD_PROXY = {
+    "sdops_network": "xray",
+    "xray_proxy_server": "xray.example.com",
+    "xray_proxy_server_name": "www.example.com",
+    "xray_proxy_uuid": "11111111-2222-3333-4444-555555555555",
+    "xray_proxy_public_key": "A" * 43,
+}
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"webui_service_port": "six"}, "webui_service_port"),
+        ({"webui_service_port": "70000"}, "webui_service_port"),
+        ({"sdops_network": "carrier-pigeon"}, "sdops_network"),
+        ({"model_fetch_verify": "sometimes"}, "model_fetch_verify"),
+        ({"conda_env_python": "3.10"}, "conda_env_python"),
+        ({"sd_webui_commit": "master"}, "sd_webui_commit"),
+        ({"xformers_build_version": "newest"}, "xformers_build_version"),
+        ({"sdops_network": "xray"}, "xray_proxy_server"),
+        ({**GOOD_PROXY, "xray_proxy_uuid": "not-a-uuid"}, "xray_proxy_uuid"),
+        ({**GOOD_PROXY, "xray_proxy_public_key": "AAAA="}, "xray_proxy_public_key"),
+        ({**GOOD_PROXY, "xray_proxy_short_id": "abc"}, "xray_proxy_short_id"),
+        ({"sdops_data_dir": "relative/path"}, "sdops_data_dir"),
+    ],
+)
+def test_wrong_variable_is_named_before_anything_changes(site, variables, named):
+    result = site.play(**variables)
+    assert result.returncode != 0
+    assert named in result.stdout + result.stderr
+    assert site.files() == []
+    assert "changed=0" in result.stdout
+
+
+def test_a_bad_list_entry_is_named(site):
+    result = site.play('-e{"model_fetch_models": [{"kind": "vae"}]}')
+    assert result.returncode != 0
+    assert "source" in result.stdout
+    assert site.files() == []
+
+
+def test_credentials_in_arguments_are_refused(site):
+    result = site.play('-e{"webui_service_extra_args": ["--api-auth=a:b"]}')
+    assert result.returncode != 0
+    assert "webui_service_extra_args" in result.stdout
+    assert site.files() == []
+
+
+def test_check_mode_on_a_bare_host_finishes_and_touches_nothing(site):
+    models = '-e{"model_fetch_models": [{"source": "hf://a/b/c.safetensors@main", "kind": "checkpoint"}]}'
+    extensions = '-e{"extensions_list": [{"name": "x", "repo": "https://git.invalid/x.git", "commit": "%s"}]}' % (
+        "a" * 40
+    )
+    result = site.play(
+        "--check",
+        "--diff",
+        models,
+        extensions,
+        '-e{"webui_service_options": {"CLIP_stop_at_last_layers": 2}}',
+        **GOOD_PROXY,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert site.files() == []
+    assert GOOD_PROXY["xray_proxy_uuid"] not in result.stdout
