@@ -1,0 +1,32 @@
+#!/usr/bin/env python3
+"""Inventory of the lab that `python -m lab up` brought up. SDOPS_LAB names another one than the demo's."""
+
+import json
+import os
+import sys
+
+name = os.environ.get("SDOPS_LAB", "demo")
+root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+lab = os.path.join(root, ".work", "lab" if name == "demo" else "lab-" + name)
+
+if "--host" in sys.argv:
+    print("{}")
+    sys.exit()
+try:
+    with open(os.path.join(lab, "state.json"), encoding="utf-8") as handle:
+        state = json.load(handle)
+    with open(os.path.join(lab, "vars.json"), encoding="utf-8") as handle:
+        variables = json.load(handle)
+except OSError:
+    # molecule looks at the inventory before it has made the lab: an empty one is true then
+    sys.stderr.write("The lab %r is not up; `python -m lab up --name %s` brings it up.\n" % (name, name))
+    print("{}")
+    sys.exit()
+print(
+    json.dumps(
+        {
+            "webui": {"hosts": sorted(state["hosts"]), "vars": variables},
+            "_meta": {"hostvars": state["hosts"]},
+        }
+    )
+)

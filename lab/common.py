@@ -1,0 +1,117 @@
+"""Where a lab keeps its things, what it remembers, and how it tells what it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+WORK = ROOT / ".work"
+SHARED = WORK / "world"  # content, CA and core: the same for every lab
+STARTED = time.monotonic()
+GPUS = ("a5000", "rtx5090", "none")
+
+
+class LabError(Exception):
+    """Something the lab cannot do, in a sentence."""
+
+
+def say(text: str) -> None:
+    print(f"[lab {time.monotonic() - STARTED:5.1f}s] {text}", flush=True)
+
+
+def run(*argv: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+    """A program's output, or a LabError with it."""
+    done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, **options)
+    if check and done.returncode:
+        raise LabError(f"{' '.join(map(str, argv[:4]))} ... failed ({done.returncode}): {(done.stderr or done.stdout).strip()[-800:]}")
+    return done
+
+
+class Lab:
+    """One lab by name: its directory, state (what runs) and the variables for its inventory."""
+
+    def __init__(self, name: str) -> None:
+        if not name.isalnum():
+            raise LabError(f"the lab's name must be letters and digits, not {name!r}")
+        self.name = name
+        self.dir = WORK / ("lab" if name == "demo" else f"lab-{name}")
+        self.state_file = self.dir / "state.json"
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return json.loads(self.state_file.read_text()) if self.state_file.exists() else {}
+
+    def save(self, state: dict[str, Any]) -> None:
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self.state_file.write_text(json.dumps(state, indent=1))
+
+    def save_vars(self, variables: dict[str, Any]) -> None:
+        path = self.dir / "vars.json"
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+        path.write_text(json.dumps(variables, indent=1))
+
+    def need_state(self) -> dict[str, Any]:
+        state = self.state
+        if not state:
+            raise LabError(f"the lab {self.name!r} is not up; `python -m lab up --name {self.name}` brings it up")
+        return state
+
+    def forget(self) -> None:
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def pip_setting(name: str) -> str:
+    """What this machine's pip is configured with: a corporate network needs the same on the targets."""
+    return run(sys.executable, "-m", "pip", "config", "get", f"global.{name}", check=False).stdout.strip()
+
+
+def index_hosts() -> list[str]:
+    """The hosts that this machine's pip takes packages from: they are domestic, the proxy must not see them."""
+    code = "from pip._internal.models.index import PyPI; print(PyPI.netloc, PyPI.file_storage_domain)"
+    hosts = run(sys.executable, "-c", code, check=False).stdout.split()
+    for url in (os.environ.get("LAB_PIP_INDEX_URL", ""), os.environ.get("PIP_INDEX_URL", ""), pip_setting("index-url")):
+        if "://" in url:
+            hosts.append(url.split("://", 1)[1].split("/", 1)[0].rpartition("@")[2].split(":")[0])
+    return sorted(set(hosts))
+
+
+def ca_bundle(target: Path) -> None:
+    """This machine's trusted certificates (LAB_CA_BUNDLE to name others) and the lab's, in one file."""
+    own = os.environ.get("LAB_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt"
+    text = Path(own).read_text() if Path(own).is_file() else ""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text + "\n" + (SHARED / "ca" / "ca.pem").read_text())
+
+
+def variables(summary: dict[str, Any], gateway: dict[str, Any], domestic: dict[str, str]) -> dict[str, Any]:
+    """What the inventory says in every mode. ``domestic``: base URLs of releases, conda and wheels."""
+    return {
+        "sdops_network": "xray",
+        "sdops_github": "https://git.lab.test",
+        "sdops_huggingface_endpoint": "https://huggingface.lab.test",
+        "sdops_civitai_endpoint": "https://civitai.lab.test",
+        "sdops_pip_index_url": os.environ.get("LAB_PIP_INDEX_URL") or os.environ.get("PIP_INDEX_URL") or pip_setting("index-url"),
+        "sdops_no_proxy": ["releases.lab.test", "conda.lab.test", "wheels.lab.test", *index_hosts()],
+        "sdops_lab_wheel_index": domestic["wheels"] + "/simple/",
+        "sdops_lab_commits": summary["commits"],
+        "xray_proxy_version": summary["xray"],
+        "xray_proxy_release_base": domestic["releases"] + "/XTLS/Xray-core/releases/download",
+        "conda_env_python": summary["python"],
+        "conda_env_channels": [domestic["conda"] + "/conda-forge"],
+        **gateway,
+    }
+
+
+def end_ssh_masters() -> None:
+    """Ansible keeps its SSH connections open for a minute: end those to this lab's hosts."""
+    for control in (WORK / "ansible" / "cp").glob("*"):
+        if control.is_socket():
+            run("ssh", "-O", "exit", "-S", str(control), "lab", check=False)

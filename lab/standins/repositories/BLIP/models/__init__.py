@@ -1,0 +1,3 @@
+"""sdops lab stand-in for the package models of BLIP (not the real one)."""
+
+__standin__ = True

@@ -1,0 +1,3 @@
+"""sdops lab stand-in for the package k_diffusion (not the real one)."""
+
+__standin__ = True

@@ -1,0 +1,3 @@
+"""sdops lab stand-in for the package ldm (not the real one)."""
+
+__standin__ = True

@@ -1,0 +1,3 @@
+"""sdops lab stand-in for ldm.models.diffusion."""
+
+__standin__ = True

@@ -1,0 +1,3 @@
+"""sdops lab stand-in for ldm.modules."""
+
+__standin__ = True

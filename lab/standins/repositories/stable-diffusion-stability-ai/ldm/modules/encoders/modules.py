@@ -1,0 +1,3 @@
+"""sdops lab stand-in for ldm.modules.encoders.modules."""
+
+__standin__ = True

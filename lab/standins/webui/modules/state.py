@@ -1,0 +1,49 @@
+"""What the program is doing right now, for /sdapi/v1/progress and for stopping it."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+import time
+from typing import Optional
+
+
+class State:
+    def __init__(self) -> None:
+        self.skipped = self.interrupted = self.stopping_generation = False
+        self.job, self.job_count, self.job_no, self.job_timestamp = "", 0, 0, "0"
+        self.sampling_step = self.sampling_steps = 0
+        self.textinfo: Optional[str] = None
+        self.current_task: Optional[str] = None
+        self.pending_tasks: dict = {}
+        self.time_start = time.time()
+        self._command: Optional[str] = None
+        self._signal = threading.Event()
+
+    def begin(self, job: str) -> None:
+        self.skipped = self.interrupted = self.stopping_generation = False
+        self.job, self.job_count, self.job_no = job, -1, 0
+        self.job_timestamp = datetime.datetime.now().strftime("%Y%m%d%H%M%S")
+        self.sampling_step = 0
+        self.time_start = time.time()
+
+    def end(self) -> None:
+        self.job, self.job_count = "", 0
+
+    def dict(self) -> dict:
+        names = (
+            "skipped interrupted stopping_generation job job_count job_timestamp job_no sampling_step sampling_steps"
+        )
+        return {name: getattr(self, name) for name in names.split()}
+
+    def command(self, word: str) -> None:
+        self._command = word
+        self._signal.set()
+
+    def wait_for_command(self) -> Optional[str]:
+        """Wait until somebody gives a command; the wait has a limit so that signals get through on every platform."""
+        if self._signal.wait(timeout=5):
+            self._signal.clear()
+            word, self._command = self._command, None
+            return word
+        return None

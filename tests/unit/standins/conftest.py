@@ -1,0 +1,27 @@
+"""Fixtures: the checkout that all tests share, and a data directory with a server for one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # importlib mode puts no test directory on the path
+
+from standin_box import Box, Site
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    made = Site(tmp_path_factory.mktemp("standin"))
+    done = made.launch("--exit", "--skip-torch-cuda-test")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return made
+
+
+@pytest.fixture
+def box(site: Site, tmp_path: Path):
+    made = Box(site, tmp_path / "data")
+    yield made
+    made.stop()
