@@ -13,7 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / ".work"
-SHARED = WORK / "world"  # content, CA and core: the same for every lab
+SHARED = WORK / "internet"  # content, CA and core: the same for every lab of one mode
 STARTED = time.monotonic()
 GPUS = ("a5000", "rtx5090", "none")
 
@@ -83,12 +83,12 @@ def index_hosts() -> list[str]:
     return sorted(set(hosts))
 
 
-def ca_bundle(target: Path) -> None:
+def ca_bundle(content: Path, target: Path) -> None:
     """This machine's trusted certificates (LAB_CA_BUNDLE to name others) and the lab's, in one file."""
     own = os.environ.get("LAB_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt"
     text = Path(own).read_text() if Path(own).is_file() else ""
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text + "\n" + (SHARED / "ca" / "ca.pem").read_text())
+    target.write_text(text + "\n" + (content / "ca" / "ca.pem").read_text())
 
 
 def variables(summary: dict[str, Any], gateway: dict[str, Any], domestic: dict[str, str]) -> dict[str, Any]:

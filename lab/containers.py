@@ -16,6 +16,7 @@ from .common import ROOT, SHARED, Lab, LabError, run, say
 from .internet import gateway
 from .internet.build import build
 
+CONTENT = SHARED / "containers"
 BLOCKED = ["git.lab.test", "huggingface.lab.test", "cdn.huggingface.lab.test", "civitai.lab.test", "storage.civitai.lab.test", "www.lab.test"]
 DOMESTIC = ["releases.lab.test", "conda.lab.test", "wheels.lab.test"]
 
@@ -39,10 +40,10 @@ class Containers:
         root = next(SHARED.glob("pyroot-*"))
         python = next(p.name[6:] for p in sorted((root / "usr/bin").glob("python3.*")) if p.name[6:].replace(".", "").isdigit())
         say("building the lab's internet")
-        summary = build(SHARED, root, "#!/usr/bin/env python3", python)
+        summary = build(CONTENT, root, "#!/usr/bin/env python3", python)
         lab = self.lab.dir
         (lab / "log").mkdir(parents=True, exist_ok=True)
-        common.ca_bundle(lab / "ca-bundle.pem")
+        common.ca_bundle(CONTENT, lab / "ca-bundle.pem")
         subnet = self._networks()
         say("starting the services and the gateway")
         self._service("upstream", tag, "world", BLOCKED)
@@ -121,7 +122,7 @@ class Containers:
         if self._running(what):
             return
         alias = [part for a in aliases for part in ("--network-alias", a)]
-        mounts = self._mounts({SHARED / "world": "/world", SHARED / "ca": "/ca:ro", ROOT / "lab": "/src/lab:ro", self.lab.dir: "/lab"})
+        mounts = self._mounts({CONTENT / "world": "/world", CONTENT / "ca": "/ca:ro", ROOT / "lab": "/src/lab:ro", self.lab.dir: "/lab"})
         self.docker(
             "run", "-d", "--name", self.name(what), "--label", self.label, "--network", self.name(network), *alias, *mounts,
             "--init", "-e", "PYTHONPATH=/src", "-e", "PYTHONDONTWRITEBYTECODE=1", tag,
@@ -135,7 +136,7 @@ class Containers:
     def _gateway(self, tag: str) -> None:
         if self._running("gateway"):
             return
-        mounts = self._mounts({SHARED / "xray": "/xray:ro", self.lab.dir: "/lab"})
+        mounts = self._mounts({CONTENT / "xray": "/xray:ro", self.lab.dir: "/lab"})
         self.docker(
             "create", "--name", self.name("gateway"), "--label", self.label, "--network", self.name("cn"), "--network-alias",
             "gateway.lab.test", *mounts, "--init", "-e", "PYTHONDONTWRITEBYTECODE=1", tag, "/xray/xray", "run", "-c", "/lab/gateway-server.json",

@@ -18,6 +18,7 @@ from .common import ROOT, SHARED, Lab, LabError, say
 from .internet import gateway
 from .internet.build import build
 
+CONTENT = SHARED / "processes"
 TARGET = "target1"
 
 
@@ -74,16 +75,16 @@ class Processes:
             raise LabError("as processes the lab has one target, this machine; use containers for more")
         say("building the lab's internet")
         python = ".".join(map(str, sys.version_info[:2]))
-        summary = build(SHARED, None, f"#!{sys.executable}", python)
+        summary = build(CONTENT, None, f"#!{sys.executable}", python)
         lab = self.lab.dir
         (lab / "log").mkdir(parents=True, exist_ok=True)
-        common.ca_bundle(lab / "ca-bundle.pem")
+        common.ca_bundle(CONTENT, lab / "ca-bundle.pem")
         state = self.lab.state or {"mode": "processes", "ports": free_ports(8), "processes": {}}
         blocked, releases, conda, wheels, door, http, socks, webui = state["ports"]
         config = {
-            "root": str(SHARED / "world"),
-            "cert": str(SHARED / "ca" / "server.pem"),
-            "key": str(SHARED / "ca" / "server.key"),
+            "root": str(CONTENT / "world"),
+            "cert": str(CONTENT / "ca" / "server.pem"),
+            "key": str(CONTENT / "ca" / "server.key"),
             "log": str(lab / "log" / "world.log"),
 
             "listeners": [
@@ -137,7 +138,7 @@ class Processes:
         self._wait(conda)
 
     def _gateway(self) -> dict[str, Any]:
-        return self._spawn("gateway", [str(SHARED / "xray" / "xray"), "run", "-c", str(self.lab.dir / "gateway-server.json")])
+        return self._spawn("gateway", [str(CONTENT / "xray" / "xray"), "run", "-c", str(self.lab.dir / "gateway-server.json")])
 
     def _target_files(self) -> None:
         for name in ("bin", "home", "profile.d", "autodl-tmp"):

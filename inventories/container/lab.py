@@ -10,7 +10,7 @@ root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__
 lab = os.path.join(root, ".work", "lab" if name == "demo" else "lab-" + name)
 
 if "--host" in sys.argv:
-    print("{}")
+    print(json.dumps({"_meta": {"hostvars": {}}}))
     sys.exit()
 try:
     with open(os.path.join(lab, "state.json"), encoding="utf-8") as handle:
@@ -20,7 +20,7 @@ try:
 except OSError:
     # molecule looks at the inventory before it has made the lab: an empty one is true then
     sys.stderr.write("The lab %r is not up; `python -m lab up --name %s` brings it up.\n" % (name, name))
-    print("{}")
+    print(json.dumps({"_meta": {"hostvars": {}}}))
     sys.exit()
 print(
     json.dumps(

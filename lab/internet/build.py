@@ -39,13 +39,14 @@ def fingerprint(*paths: Path) -> str:
     for base in paths:
         for path in sorted(base.rglob("*")) if base.is_dir() else [base]:
             if path.is_file() and "__pycache__" not in path.parts:
-                digest.update(f"{path.relative_to(base.parent)} {os.access(path, os.X_OK)}\n".encode())
+                digest.update(f"{path.relative_to(base.parent) if base.is_dir() else path.name} {os.access(path, os.X_OK)}\n".encode())
                 digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 def once(mark: Path, key: str, make: Callable[[], Any]) -> Any:
     """``make()`` unless ``mark`` says that it was done for ``key``; its JSON result is kept in the mark."""
+    key += fingerprint(Path(__file__))  # how it is made counts too
     if mark.exists():
         kept = json.loads(mark.read_text())
         if kept["key"] == key:
@@ -110,7 +111,7 @@ def wheel(source: Path, name: str, version: str, directory: Path) -> str:
 def xray_core(target: Path, python: str) -> None:
     """Unpack the wheel with the real core for ``python`` ("3.11") and put the launcher beside it: ``target``/xray."""
     shutil.rmtree(target, ignore_errors=True)
-    core = target / "lab-core"
+    core = target / "core"
     core.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=target) as scratch:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -118,7 +119,6 @@ def xray_core(target: Path, python: str) -> None:
         subprocess.run(command, check=True)
         with zipfile.ZipFile(next(Path(scratch).glob("*.whl"))) as bundle:
             bundle.extractall(core)
-    (core / "VERSION").write_text(XRAY_VERSION + "\n")
 
 
 def release(directory: Path, core: Path) -> None:

@@ -10,47 +10,82 @@ module: conda_env
 short_description: A conda environment with an exact Python
 version_added: 0.1.0
 description:
-  - Makes a conda environment with the conda, mamba or micromamba that is on the box, or with the py-rattler library of
-    the module's interpreter where there is none.
-  - An environment that exists is never made anew. One with another Python is refused; one that an earlier run of this
-    module left unfinished is started over.
-  - Only the channels that are given are asked, so no terms of service are accepted on anybody's behalf.
+  - Makes a conda environment with the conda, mamba or micromamba that is on the box, or with the py-rattler library where
+    there is none.
+  - An environment that exists is never made anew. One with another Python is refused with the choices there are. One that
+    an earlier run of this module left unfinished, because it was killed, is started over. Nothing else is ever deleted.
+  - Only the channels that are given are asked (C(--override-channels)), and terms of service are never accepted on
+    anybody's behalf.
 author: The sdops.webui authors
 extends_documentation_fragment:
   - sdops.webui.attributes
 attributes:
   check_mode:
     support: full
+    details: Needs no engine; without one the plan is told all the same.
   diff_mode:
     support: full
   idempotent:
     support: full
 options:
+  name:
+    description:
+      - Name of the environment. Exactly one of O(name) and O(prefix) is needed.
+      - It lies in O(envs_dir), else where the engine knows one of that name, else in the engine's own directory, else in
+        C(~/.conda/envs).
+    type: str
   prefix:
     description: Absolute path of the environment.
     type: path
-    required: true
+  envs_dir:
+    description: Directory in which environments by O(name) lie.
+    type: path
   python:
-    description: Exact Python version.
+    description: Exact Python version with three parts, such as V(3.10.6). Required with O(state=present).
     type: str
-    required: true
   packages:
-    description: More conda packages. They are installed when the environment is made.
+    description:
+      - More conda packages, as names or with a version (C(ffmpeg=6.1)).
+      - Those that an existing environment lacks are added to it. Versions are looked at in the forms C(NAME=VERSION) and
+        C(NAME==VERSION) only.
     type: list
     elements: str
     default: []
   channels:
-    description: Channels by name or URL.
+    description:
+      - Channels by name, URL or absolute path.
+      - A name is left to the configuration of conda, mamba and micromamba, which may map it to a mirror; with py-rattler
+        it lies under V(https://conda.anaconda.org). With O(channel_alias) it lies there for all of them.
     type: list
     elements: str
     default: [conda-forge]
+  channel_alias:
+    description: Base URL of channels given by name, for instance that of a mirror.
+    type: str
   engine:
-    description: V(auto), V(conda), V(mamba), V(micromamba), V(rattler) or an absolute path.
+    description:
+      - V(auto), V(conda), V(mamba), V(micromamba), V(rattler) or the absolute path of a program.
+      - V(auto) looks for the three programs on C(PATH) and in their usual places, which a non-login session does not have
+        on its C(PATH), and falls back to py-rattler.
     type: str
     default: auto
+  rattler_python:
+    description: Interpreter that has py-rattler. By default the one that runs this module.
+    type: path
   ca_path:
     description: PEM bundle to trust instead of the default one.
     type: path
+  state:
+    description:
+      - V(present) makes the environment.
+      - V(absent) removes it. A directory that is no conda environment, or that is conda itself, is refused.
+    type: str
+    choices: [present, absent]
+    default: present
+notes:
+  - C(http_proxy), C(https_proxy) and C(no_proxy) of the task's environment count.
+requirements:
+  - conda, mamba, micromamba, or py-rattler (0.25 or newer)
 """
 
 EXAMPLES = r"""
@@ -58,83 +93,152 @@ EXAMPLES = r"""
   sdops.webui.conda_env:
     prefix: /root/autodl-tmp/envs/StableDiffusion
     python: 3.10.6
+
+- name: By name, from a mirror
+  sdops.webui.conda_env:
+    name: StableDiffusion
+    python: 3.10.6
+    channel_alias: https://mirrors.tuna.tsinghua.edu.cn/anaconda/cloud
+
+- name: Remove it
+  sdops.webui.conda_env:
+    prefix: /root/autodl-tmp/envs/StableDiffusion
+    state: absent
 """
 
 RETURN = r"""
 prefix:
   description: Path of the environment.
-  returned: always
+  returned: success
   type: str
   sample: /root/autodl-tmp/envs/StableDiffusion
 python:
   description: Its interpreter.
-  returned: always
+  returned: success
   type: str
   sample: /root/autodl-tmp/envs/StableDiffusion/bin/python
 python_version:
-  description: Version of the interpreter, asked from it.
-  returned: always
+  description: Version of the interpreter, asked from it; in check mode the one that is wanted; null when absent.
+  returned: success
   type: str
   sample: 3.10.6
 engine:
-  description: What made, or would make, the environment.
-  returned: always
+  description: What makes the environment, a path or V(rattler).
+  returned: success
   type: str
-  sample: rattler
+  sample: /root/miniconda3/bin/conda
 packages:
-  description: Conda packages in the environment.
-  returned: always
+  description: Conda packages in the environment, name to version.
+  returned: success
   type: dict
-  sample: {python: 3.10.6}
+  sample: {python: 3.10.6, openssl: 3.3.1}
 actions:
   description: What was done, or would be done.
-  returned: always
+  returned: success
   type: list
   elements: str
-  sample: [make /root/autodl-tmp/envs/StableDiffusion with Python 3.10.6]
+  sample: [make /root/autodl-tmp/envs/StableDiffusion with Python 3.10.6 by /root/miniconda3/bin/conda]
 """
 
 import os
+from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.conda.environment import Environment, Wanted, installed
+from ..module_utils.conda.engines import find_engine, prefix_of
+from ..module_utils.conda.environment import Environment, Wanted, check_python, installed
 from ..module_utils.errors import SdopsError
 
 
-def work(module: AnsibleModule) -> dict:
-    p = module.params
-    wanted = Wanted(p["prefix"].rstrip("/"), p["python"], p["packages"], p["channels"])
-    environment = Environment(wanted, p["engine"], p["ca_path"])
-    have = environment.state()
-    changed = have is None
+def listing(prefix: str, version: str, packages: Dict[str, str]) -> str:
+    """The environment as text for a diff."""
+    lines = ["%s: Python %s" % (prefix, version)]
+    lines += ["  %s %s" % item for item in sorted(packages.items())]
+    return "\n".join(lines) + "\n"
+
+
+def absent(module: AnsibleModule, environment: Environment, result: Dict[str, Any]) -> Dict[str, Any]:
+    prefix = environment.wanted.prefix
+    changed = environment.may_remove()
+    before = listing(prefix, "environment", installed(prefix)) if changed else ""
     if changed and not module.check_mode:
-        have = environment.create()
-    line = "%s: Python %s\n" % (wanted.prefix, wanted.python)
-    return {
-        "changed": changed,
-        "actions": ["make %s with Python %s by %s" % (wanted.prefix, wanted.python, environment.engine)]
-        if changed
-        else [],
-        "diff": {"before": "" if changed else line, "after": line},
-        "prefix": wanted.prefix,
-        "python": os.path.join(wanted.prefix, "bin", "python"),
-        "python_version": have or wanted.python,
-        "engine": environment.engine,
-        "packages": installed(wanted.prefix),
-    }
+        environment.remove()
+    result.update(changed=changed, python_version=None, packages={}, diff={"before": before, "after": ""})
+    result["actions"] = ["remove " + prefix] if changed else []
+    return result
+
+
+def present(module: AnsibleModule, environment: Environment, engine: Any, result: Dict[str, Any]) -> Dict[str, Any]:
+    wanted, prefix = environment.wanted, environment.wanted.prefix
+    found = environment.look()
+    before = installed(prefix) if found.python else {}
+    actions = []
+    if found.python is None:
+        if environment.unfinished():
+            actions.append("clear what an unfinished run left in " + prefix)
+        also = " and " + ", ".join(wanted.packages) if wanted.packages else ""
+        actions.append("make %s with Python %s%s by %s" % (prefix, wanted.python, also, result["engine"]))
+    elif found.missing:
+        actions.append("add %s to %s by %s" % (", ".join(found.missing), prefix, result["engine"]))
+    if actions and not module.check_mode:
+        if found.python is None:
+            environment.create(engine)
+        else:
+            environment.add(engine, found.missing)
+    if module.check_mode:
+        after = {**before, **{spec: "(to be installed)" for spec in found.missing}}
+    else:
+        after = installed(prefix)
+    result.update(
+        changed=bool(actions),
+        actions=actions,
+        python_version=wanted.python,
+        packages=installed(prefix),
+        diff={
+            "before": listing(prefix, found.python, before) if found.python else "",
+            "after": listing(prefix, wanted.python, after),
+        },
+    )
+    return result
+
+
+def work(module: AnsibleModule) -> Dict[str, Any]:
+    p = module.params
+    engine, engine_name = None, p["engine"]
+    try:
+        engine = find_engine(p["engine"], p["ca_path"], p["channel_alias"], p["rattler_python"])
+        engine_name = engine.name
+    except SdopsError:
+        # a bare host: the engine may come with the run itself
+        if not module.check_mode or (p["name"] and not p["envs_dir"]):
+            raise
+    prefix = os.path.abspath(p["prefix"] or prefix_of(p["name"], p["envs_dir"], engine))
+    python = check_python(p["python"]) if p["state"] == "present" else ""
+    environment = Environment(Wanted(prefix, python, p["packages"], p["channels"]))
+    result = {"prefix": prefix, "python": os.path.join(prefix, "bin", "python"), "engine": engine_name}
+    if p["state"] == "absent":
+        return absent(module, environment, result)
+    return present(module, environment, engine, result)
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "prefix": {"type": "path", "required": True},
-            "python": {"type": "str", "required": True},
+            "name": {"type": "str"},
+            "prefix": {"type": "path"},
+            "envs_dir": {"type": "path"},
+            "python": {"type": "str"},
             "packages": {"type": "list", "elements": "str", "default": []},
             "channels": {"type": "list", "elements": "str", "default": ["conda-forge"]},
+            "channel_alias": {"type": "str"},
             "engine": {"type": "str", "default": "auto"},
+            "rattler_python": {"type": "path"},
             "ca_path": {"type": "path"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
+        mutually_exclusive=[["name", "prefix"]],
+        required_one_of=[["name", "prefix"]],
+        required_if=[["state", "present", ["python"]]],
         supports_check_mode=True,
     )
     try:

@@ -1,57 +1,25 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Conda environments by whichever engine is at hand: conda, mamba, micromamba, or the rattler library."""
+"""One conda environment: what is there, what is wanted, and the way from one to the other."""
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import json
 import os
+import re
 import shutil
-import sys
-import tempfile
 from typing import Dict, List, NamedTuple, Optional
 
 from ..errors import SdopsError
 from ..process import run
+from .engines import CondaError, Engine, Job
 
-NAMES = ("conda", "mamba", "micromamba")
-# a non-login SSH session does not have these on PATH
-PLACES = (
-    "/root/miniconda3/bin",
-    "/root/miniforge3/bin",
-    "/root/mambaforge/bin",
-    "/root/anaconda3/bin",
-    "/opt/conda/bin",
-    "/opt/miniconda3/bin",
-    "/opt/miniforge3/bin",
-    "~/miniconda3/bin",
-    "~/miniforge3/bin",
-    "~/micromamba/bin",
-    "~/.local/bin",
-)
-CHANNEL_ALIAS = "https://conda.anaconda.org"
-# in a prefix while it is being made: whoever finds it there may start over
+# In a prefix while it is being made or removed: whoever finds it there may start over. Nothing without it is deleted.
 MARKER = ".sdops-incomplete"
-
-RATTLER = r"""
-import asyncio, json, sys
-from rattler import install, solve, VirtualPackage
-from rattler.platform import Platform
-
-async def main(job):
-    records = await solve(
-        sources=job["channels"], specs=job["specs"], platforms=[str(Platform.current()), "noarch"],
-        virtual_packages=VirtualPackage.detect())
-    await install(records, target_prefix=job["prefix"], cache_dir=job["cache"], show_progress=False)
-
-asyncio.run(main(json.load(sys.stdin)))
-"""
-
-
-class CondaError(SdopsError):
-    """An environment cannot be made or is not what is wanted."""
+EXACT = re.compile(r"^\d+\.\d+\.\d+((a|b|rc)\d+)?$")
 
 
 class Wanted(NamedTuple):
@@ -63,26 +31,21 @@ class Wanted(NamedTuple):
     channels: List[str]
 
 
-def find_engine(wanted: str) -> str:
-    """ "rattler", or the absolute path of a conda-like program. Raises CondaError when a named one is missing."""
-    if wanted == "rattler":
-        return "rattler"
-    if os.path.isabs(wanted):
-        if not os.access(wanted, os.X_OK):
-            raise CondaError(
-                "The conda engine %s does not exist or cannot be run. Correct the path, or use auto." % wanted
-            )
-        return wanted
-    for name in NAMES if wanted == "auto" else (wanted,):
-        for directory in os.environ.get("PATH", "").split(os.pathsep) + [os.path.expanduser(p) for p in PLACES]:
-            candidate = os.path.join(directory, name)
-            if directory and os.access(candidate, os.X_OK):
-                return candidate
-    if wanted == "auto":
-        return "rattler"
-    raise CondaError(
-        "%s was found neither on PATH nor in its usual places. Give its absolute path, or use auto." % wanted
-    )
+class Found(NamedTuple):
+    """What is at a prefix: version of a Python that runs (None: nothing to keep), wanted specs that are missing."""
+
+    python: Optional[str]
+    missing: List[str]
+
+
+def check_python(version: str) -> str:
+    """``version`` when it is exact. Raises CondaError for "3.10", which YAML moreover reads as 3.1."""
+    if not EXACT.match(version):
+        raise CondaError(
+            "python is %r, but an exact version with three parts is needed, such as 3.10.6: otherwise the same "
+            "environment cannot be made again next week. Quote it in YAML." % version
+        )
+    return version
 
 
 def python_version(prefix: str) -> Optional[str]:
@@ -90,104 +53,186 @@ def python_version(prefix: str) -> Optional[str]:
     python = os.path.join(prefix, "bin", "python")
     if not os.access(python, os.X_OK):
         return None
-    done = run([python, "-I", "-c", "import platform; print(platform.python_version())"], timeout=60)
+    try:
+        done = run([python, "-I", "-c", "import platform; print(platform.python_version())"], timeout=60)
+    except SdopsError:
+        return None  # a script whose interpreter is gone, a file of another architecture
     return done.out.strip() if done.rc == 0 else None
-
-
-class Environment:
-    """One environment, wanted and as it is on disk."""
-
-    def __init__(
-        self, wanted: Wanted, engine: str = "auto", ca_path: Optional[str] = None, work_dir: Optional[str] = None
-    ) -> None:
-        self.wanted = wanted
-        self.engine = find_engine(engine)
-        self.environment: Dict[str, str] = {"SSL_CERT_FILE": ca_path, "REQUESTS_CA_BUNDLE": ca_path} if ca_path else {}
-        self.work_dir = work_dir
-
-    @property
-    def marker(self) -> str:
-        return os.path.join(self.wanted.prefix, MARKER)
-
-    def state(self) -> Optional[str]:
-        """The Python version that is there; None when the environment has to be made. Raises CondaError when in the way."""
-        prefix = self.wanted.prefix
-        if not os.path.isdir(prefix) or not os.listdir(prefix) or os.path.exists(self.marker):
-            return None
-        have = python_version(prefix)
-        if have is None:
-            raise CondaError(
-                "%s exists but has no working Python, and was not left behind by an unfinished run of ours. Move it away, or "
-                "choose another prefix." % prefix
-            )
-        if have != self.wanted.python:
-            raise CondaError(
-                "%s exists with Python %s, but %s is wanted. Either set the wanted Python to %s, or choose another prefix, or "
-                "remove the environment yourself; it is never made anew over your head."
-                % (prefix, have, self.wanted.python, have)
-            )
-        return have
-
-    def _specs(self) -> List[str]:
-        return ["python=%s" % self.wanted.python, *self.wanted.packages]
-
-    def create(self) -> str:
-        """Make the environment and return the version of its Python."""
-        prefix = self.wanted.prefix
-        if os.path.exists(self.marker):
-            shutil.rmtree(prefix)
-        os.makedirs(prefix, exist_ok=True)
-        with open(self.marker, "w", encoding="utf-8") as handle:
-            handle.write("made by sdops.webui and not finished\n")
-        said = self._create_rattler() if self.engine == "rattler" else self._create_cli()
-        have = python_version(prefix)
-        if have != self.wanted.python:
-            raise CondaError(
-                "The environment %s could not be made from %s with %s: %s"
-                % (prefix, ", ".join(self.wanted.channels), self.engine, said or "it has Python %s." % have)
-            )
-        os.unlink(self.marker)
-        return have
-
-    def _create_cli(self) -> str:
-        # conda refuses a directory that is no environment, unless it has a conda-meta
-        os.makedirs(os.path.join(self.wanted.prefix, "conda-meta"), exist_ok=True)
-        with open(os.path.join(self.wanted.prefix, "conda-meta", "history"), "a", encoding="utf-8"):
-            pass
-        argv = [self.engine, "install", "--yes", "--prefix", self.wanted.prefix, "--override-channels"]
-        for channel in self.wanted.channels:
-            argv += ["--channel", channel]
-        done = run(argv + self._specs(), env=self.environment)
-        return "" if done.rc == 0 else done.tail()
-
-    def _create_rattler(self) -> str:
-        # its own cache, thrown away: with a warm one it stumbles over the server's 304; judged by the prefix, since it
-        # may crash while exiting, after all is done
-        cache = tempfile.mkdtemp(prefix=".conda-", dir=self.work_dir or os.path.dirname(self.wanted.prefix))
-        channels = [c if "://" in c else "%s/%s" % (CHANNEL_ALIAS, c) for c in self.wanted.channels]
-        specs = ["python ==%s" % self.wanted.python, *self.wanted.packages]
-        job = {"channels": channels, "specs": specs, "prefix": self.wanted.prefix, "cache": cache}
-        try:
-            done = run(
-                [sys.executable, "-c", RATTLER],
-                env={**self.environment, "RATTLER_CACHE_DIR": cache},
-                text_in=json.dumps(job),
-            )
-        finally:
-            shutil.rmtree(cache, ignore_errors=True)
-        if "No module named 'rattler'" in done.err:
-            raise CondaError(
-                "There is no conda, mamba or micromamba on this host, and the toolbox has no py-rattler. Run the role base, "
-                "or give the path of an engine."
-            )
-        return "" if done.rc == 0 else done.tail(8)
 
 
 def installed(prefix: str) -> Dict[str, str]:
     """Name to version of the conda packages in ``prefix``, from its conda-meta."""
     result = {}
-    for path in glob.glob(os.path.join(prefix, "conda-meta", "*.json")):
-        with open(path, encoding="utf-8") as handle:
-            record = json.load(handle)
-        result[record["name"]] = record["version"]
+    for path in sorted(glob.glob(os.path.join(glob.escape(prefix), "conda-meta", "*.json"))):
+        try:
+            with open(path, encoding="utf-8") as handle:
+                record = json.load(handle)
+            result[record["name"]] = record["version"]
+        except (OSError, ValueError, KeyError):
+            continue  # half a record, of a run that was killed: not installed
     return result
+
+
+def spec_name(spec: str) -> str:
+    """Package name of a spec such as ``conda-forge::git >=2.40`` or ``ffmpeg=6.1``."""
+    match = re.match(r"^[A-Za-z0-9_.-]+", spec.rsplit("::", 1)[-1].strip())
+    if not match:
+        raise CondaError(
+            "%r in packages is no conda package. Write a name, with a version if need be: ffmpeg=6.1." % spec
+        )
+    return match.group().lower()
+
+
+def spec_met(spec: str, have: Dict[str, str]) -> bool:
+    """Whether ``spec`` is among the packages ``have``. Only the plain forms NAME, NAME=V and NAME==V look at versions."""
+    name = spec_name(spec)
+    if name not in have:
+        return False
+    exact = re.match(
+        r"^(==?)\s*([0-9][0-9A-Za-z._!+]*)(\.\*|\*)?(=\S+)?$", spec.rsplit("::", 1)[-1].strip()[len(name) :].strip()
+    )
+    if not exact:
+        return True
+    version = exact.group(2).rstrip(".")
+    if exact.group(1) == "==":
+        return have[name] == version
+    return have[name] == version or have[name].startswith(version + ".")
+
+
+class Environment:
+    """One environment, wanted and as it is on disk."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted = wanted
+
+    @property
+    def marker(self) -> str:
+        return os.path.join(self.wanted.prefix, MARKER)
+
+    def _is_empty(self) -> bool:
+        prefix = self.wanted.prefix
+        if os.path.lexists(prefix) and not os.path.isdir(prefix):
+            raise CondaError("%s is in the way: it is no directory. Move it away, or choose another prefix." % prefix)
+        return not os.path.isdir(prefix) or not os.listdir(prefix)
+
+    def unfinished(self) -> bool:
+        """Whether a run of ours was cut while it made or removed this environment."""
+        return os.path.exists(self.marker)
+
+    def look(self) -> Found:
+        """What is there. Raises CondaError when something that is not what is wanted is in the way."""
+        prefix = self.wanted.prefix
+        if self._is_empty() or self.unfinished():
+            return Found(None, list(self.wanted.packages))
+        have = python_version(prefix)
+        if have is None:
+            raise CondaError(
+                "%s exists but has no Python that runs, and it was not left behind by an unfinished run of this module, so "
+                "it stays untouched. Move it away, or choose another prefix." % prefix
+            )
+        if have != self.wanted.python:
+            raise CondaError(
+                "%s exists with Python %s, but %s is wanted. It is never made anew over your head: either ask for Python %s, "
+                "or choose another prefix or name, or remove it first (state: absent)."
+                % (prefix, have, self.wanted.python, have)
+            )
+        present = installed(prefix)
+        missing = [spec for spec in self.wanted.packages if not spec_met(spec, present)]
+        if missing and not os.path.isfile(os.path.join(prefix, "conda-meta", "history")):
+            raise CondaError(
+                "%s is no conda environment, so %s cannot be added to it. Choose another prefix, or leave packages empty."
+                % (prefix, ", ".join(missing))
+            )
+        return Found(have, missing)
+
+    def create(self, engine: Engine) -> None:
+        """Make the environment; what an unfinished run left is cleared first, and so is a failure of this one."""
+        prefix = self.wanted.prefix
+        try:
+            os.makedirs(prefix, exist_ok=True)
+            lock = self._mark()
+        except OSError as exc:
+            raise CondaError("%s cannot be made: %s." % (prefix, exc.strerror)) from exc
+        try:
+            self._clear(keep_marker=True)
+            os.makedirs(os.path.join(prefix, "conda-meta"))
+            # with this (empty) file a directory is an environment to every engine, and `install` works in it; `create`
+            # would remove the directory first, and our marker with it
+            with open(os.path.join(prefix, "conda-meta", "history"), "w", encoding="utf-8"):
+                pass
+            self._install(engine, self.wanted.packages)
+            os.unlink(self.marker)
+        except SdopsError:
+            self._clear()
+            raise
+        finally:
+            os.close(lock)
+
+    def add(self, engine: Engine, missing: List[str]) -> None:
+        """Install ``missing`` into the existing environment; its Python stays what it is."""
+        self._install(engine, missing)
+
+    def _install(self, engine: Engine, packages: List[str]) -> None:
+        prefix = self.wanted.prefix
+        said = engine.install(Job(prefix, self.wanted.python, packages, self.wanted.channels))
+        have, present = python_version(prefix), installed(prefix)
+        missing = [spec for spec in packages if not spec_met(spec, present)]
+        if said is None and have == self.wanted.python and not missing:
+            return
+        if said is None:
+            said = "it has Python %s." % have if have != self.wanted.python else "it lacks %s." % ", ".join(missing)
+        raise CondaError(
+            "The environment %s could not be made with Python %s from %s by %s: %s Check that the channel has these "
+            "packages and that this host reaches it (proxy, mirror, ca_path)."
+            % (prefix, self.wanted.python, ", ".join(self.wanted.channels), engine.name, said.rstrip(".") + ".")
+        )
+
+    def may_remove(self) -> bool:
+        """Whether there is an environment to remove. Raises CondaError when what is there is none, or is conda itself."""
+        prefix = self.wanted.prefix
+        if self._is_empty():
+            return False
+        if self.unfinished():
+            return True
+        if os.path.isdir(os.path.join(prefix, "condabin")):
+            raise CondaError("%s is a conda installation and no single environment. It is not removed." % prefix)
+        if not os.path.isfile(os.path.join(prefix, "conda-meta", "history")):
+            raise CondaError("%s is no conda environment (no conda-meta/history in it). It is not removed." % prefix)
+        return True
+
+    def remove(self) -> None:
+        """Remove the environment; cut in the middle, it counts as unfinished and is never mistaken for a whole one."""
+        lock = self._mark()
+        try:
+            self._clear()
+        finally:
+            os.close(lock)
+
+    def _mark(self) -> int:
+        """Put the marker there and lock it: of two runs at the same time one gives up. Returns the descriptor."""
+        handle = os.open(self.marker, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            os.close(handle)
+            raise CondaError(
+                "%s is being made by another run right now. Wait for it, then run again." % self.wanted.prefix
+            ) from exc
+        os.write(handle, b"sdops.webui is at work here, or was cut. The next run starts over.\n")
+        return handle
+
+    def _clear(self, keep_marker: bool = False) -> None:
+        """Empty the prefix, the marker last of all."""
+        for entry in list(os.scandir(self.wanted.prefix)):
+            if entry.name == MARKER:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+        if not keep_marker:
+            os.unlink(self.marker)
+            try:
+                os.rmdir(self.wanted.prefix)
+            except OSError:
+                pass  # a mount point or a symbolic link: empty is enough

@@ -15,6 +15,7 @@ from typing import Dict, List, NamedTuple, Optional
 from ..errors import SdopsError
 from ..process import Completed, run
 
+BRANCH = "sdops-pin"
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
 QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "GIT_ADVICE": "0", "LC_ALL": "C"}
 # what git says when the fault will not go away by asking again
@@ -122,8 +123,15 @@ class Checkout:
         )
 
     def _checkout(self, where: str) -> None:
-        # with a partial clone this is where the files themselves come down
-        self._network("checkout", "checkout", "--quiet", "--detach", self.pin.commit, where=where)
+        # on a branch of ours: the WebUI does not list extensions whose HEAD is detached. With a partial clone this is
+        # where the files themselves come down.
+        self._network("checkout", "checkout", "--quiet", "-B", BRANCH, self.pin.commit, where=where)
+        self._git("config", "sdops.pin", self.pin.commit, where=where)
+
+    def _local_commits(self, head: str) -> bool:
+        """Whether somebody committed on our branch, which moving it would lose."""
+        branch = self._git("symbolic-ref", "--quiet", "--short", "HEAD").out.strip()
+        return branch == BRANCH and self._git("config", "sdops.pin").out.strip() != head
 
     def apply(self, check: bool = False) -> Outcome:
         """Bring dest to the pin (or, with ``check``, say what that would take). Never throws local changes away."""
@@ -138,6 +146,11 @@ class Checkout:
                 pin, None, pin.commit, "clone %s at %s into %s" % (redact(pin.url), pin.commit[:12], pin.dest)
             )
         changes = self.local_changes()
+        if not changes and self._local_commits(before):
+            raise GitError(
+                "%s: somebody committed in %s, on top of the pin. Give those commits a branch of their own there "
+                "(git branch NAME), or pin %s; nothing was touched." % (pin.name, pin.dest, before)
+            )
         if changes:
             raise GitError(
                 "%s: %s has local changes in %s and would have to move from %s to %s. Commit, stash or revert them there, or pin "

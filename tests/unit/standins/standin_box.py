@@ -68,7 +68,7 @@ class Site:
             self.pins[f"{prefix}_REPO"], self.pins[f"{prefix}_COMMIT_HASH"] = str(self.upstream / name), commit
         self.commit = checkout(STANDINS / "webui", self.webui, "v1.10.1")
         requirements = root / "requirements.txt"
-        requirements.write_text(f"pytest=={metadata.version('pytest')}\ntorch\n")
+        requirements.write_text(f"pytest=={metadata.version('pytest')}\n")
         trees = [STANDINS / "wheels" / name for name in ("torch", "torchvision", "xformers")]
         trees += [STANDINS / "packages" / "CLIP", STANDINS / "packages" / "open_clip" / "src"]
         keep = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
@@ -77,6 +77,7 @@ class Site:
             **FIXED,
             **self.pins,
             "PYTHONPATH": os.pathsep.join(str(tree) for tree in trees),
+            "PIP_NO_INDEX": "1",  # whatever a test breaks, nothing gets installed into this interpreter
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "REQS_FILE": str(requirements),

@@ -1,0 +1,283 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What makes conda environments: conda, mamba and micromamba, or the rattler library where there is none of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from typing import Dict, List, NamedTuple, Optional
+
+from ..errors import SdopsError
+from ..process import Completed, run
+
+NAMES = ("conda", "mamba", "micromamba")
+# a non-login SSH session does not have these on PATH
+PLACES = (
+    "/root/miniconda3/bin",
+    "/root/miniforge3/bin",
+    "/root/mambaforge/bin",
+    "/root/anaconda3/bin",
+    "/opt/conda/bin",
+    "/opt/miniconda3/bin",
+    "/opt/miniforge3/bin",
+    "~/miniconda3/bin",
+    "~/miniforge3/bin",
+    "~/mambaforge/bin",
+    "~/anaconda3/bin",
+    "~/micromamba/bin",
+    "~/.local/bin",
+    "~/bin",
+)
+CHANNEL_ALIAS = "https://conda.anaconda.org"
+
+# Runs in an interpreter that has py-rattler (0.25 or newer). Packages that are there already stay: the solver is told
+# about them, since install() removes whatever is not in its list. It ends without the interpreter's own clean-up, in
+# which the library crashes now and then after all is done.
+RATTLER = r"""
+import asyncio, glob, json, os, sys
+
+try:
+    from rattler import Gateway, PrefixRecord, VirtualPackage, install, solve
+    from rattler.platform import Platform
+except ImportError as exc:
+    print(json.dumps({"missing": str(exc)}))
+    sys.exit(3)
+
+async def main(job):
+    there = [PrefixRecord.from_path(p) for p in glob.glob(os.path.join(glob.escape(job["prefix"]), "conda-meta", "*.json"))]
+    named = set(job["names"])
+    specs = job["specs"] + [r.name.normalized for r in there if r.name.normalized not in named]
+    records = await solve(
+        sources=job["channels"], specs=specs, gateway=Gateway(cache_dir=os.path.join(job["cache"], "repodata")),
+        platforms=[str(Platform.current()), "noarch"], locked_packages=there, virtual_packages=VirtualPackage.detect())
+    await install(
+        records, target_prefix=job["prefix"], cache_dir=os.path.join(job["cache"], "pkgs"), installed_packages=there,
+        show_progress=False)
+
+try:
+    asyncio.run(main(json.load(sys.stdin)))
+except BaseException as exc:
+    print(json.dumps({"error": "%s: %s" % (type(exc).__name__, exc)}), flush=True)
+    os._exit(1)
+print(json.dumps({"done": True}), flush=True)
+os._exit(0)
+"""
+
+
+class CondaError(SdopsError):
+    """An environment cannot be made or is not what is wanted."""
+
+
+class Job(NamedTuple):
+    """Bring these into a prefix: exact Python, more specs, channels by name or URL."""
+
+    prefix: str
+    python: str
+    packages: List[str]
+    channels: List[str]
+
+
+def trust(ca_path: Optional[str]) -> Dict[str, str]:
+    """Variables by which every engine trusts the PEM bundle ``ca_path``."""
+    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "CONDA_SSL_VERIFY", "MAMBA_SSL_VERIFY")
+    return {name: ca_path for name in names} if ca_path else {}
+
+
+class Engine:
+    """Something that installs packages into a prefix. ``name`` is how people know it."""
+
+    name = ""
+
+    def install(self, job: Job) -> Optional[str]:
+        """Install; None when that went well, else what went wrong. The prefix itself has the last word (see Environment)."""
+        raise NotImplementedError
+
+    def environments(self) -> List[str]:
+        """Prefixes that it knows."""
+        return []
+
+    def envs_dir(self) -> Optional[str]:
+        """Directory in which it makes environments by name."""
+        return None
+
+
+class CommandLine(Engine):
+    """conda, mamba or micromamba, by the options that the three share."""
+
+    def __init__(self, path: str, ca_path: Optional[str] = None, channel_alias: Optional[str] = None) -> None:
+        self.name = path
+        self.channel_alias = channel_alias
+        self.environment = trust(ca_path)
+
+    def _run(self, *arguments: str) -> Completed:
+        # with CI set, conda takes Anaconda's terms of service for accepted; that is not ours to do
+        return run(["env", "-u", "CI", self.name, *arguments], env=self.environment)
+
+    def _json(self, *arguments: str) -> Dict[str, object]:
+        done = self._run(*arguments, "--json")
+        try:
+            found = json.loads(done.out)
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) and done.rc == 0 else {}
+
+    def environments(self) -> List[str]:
+        envs = self._json("env", "list").get("envs")
+        return [str(e) for e in envs] if isinstance(envs, list) else []
+
+    def envs_dir(self) -> Optional[str]:
+        info = self._json("info")
+        # mamba and micromamba spell it with a space
+        found = info.get("envs_dirs") or info.get("envs directories")
+        return str(found[0]) if isinstance(found, list) and found else None
+
+    def install(self, job: Job) -> Optional[str]:
+        arguments = ["install", "--yes", "--json", "--prefix", job.prefix, "--override-channels"]
+        for channel in job.channels:
+            # a bare name is left to the engine's own configuration, which may map it to a mirror
+            arguments += ["--channel", channel_url(channel, self.channel_alias) if self.channel_alias else channel]
+        done = self._run(*arguments, "python=%s" % job.python, *job.packages)
+        if done.rc == 0:
+            return None
+        if (
+            "ToSNonInteractive" in done.out + done.err
+            or "Terms of Service have not been accepted" in done.out + done.err
+        ):
+            return (
+                "the channel asks for its terms of service to be accepted, which is up to you: use conda-forge, or read and "
+                "accept them on the host (conda tos accept --override-channels --channel URL)"
+            )
+        return self._message(done)
+
+    @staticmethod
+    def _message(done: Completed) -> str:
+        """What an engine says in its JSON (which may follow progress objects, separated by NUL), else its last lines."""
+        for piece in reversed(done.out.split("\0")):
+            try:
+                found = json.loads(piece)
+            except ValueError:
+                continue
+            if isinstance(found, dict) and (found.get("message") or found.get("error")):
+                return str(found.get("message") or found["error"]).strip()
+        return done.tail() or "it ended with status %d" % done.rc
+
+
+class Rattler(Engine):
+    """The py-rattler library, in a child process of an interpreter that has it."""
+
+    name = "rattler"
+
+    def __init__(
+        self, python: Optional[str] = None, ca_path: Optional[str] = None, channel_alias: Optional[str] = None
+    ) -> None:
+        self.python = python or sys.executable
+        self.channel_alias = channel_alias or CHANNEL_ALIAS
+        self.environment = trust(ca_path)
+
+    def install(self, job: Job) -> Optional[str]:
+        if "defaults" in job.channels:
+            return (
+                "the channel 'defaults' is a list of conda's own configuration; name the channels or their URLs instead"
+            )
+        # Its own cache, thrown away: with a warm one it stumbles over a server's 304. It lies in the prefix, so that files
+        # can be linked from it and nothing else has to be cleared after a cut.
+        cache = os.path.join(job.prefix, ".sdops-cache")
+        shutil.rmtree(cache, ignore_errors=True)
+        request = {
+            "prefix": job.prefix,
+            "cache": cache,
+            "channels": [channel_url(c, self.channel_alias) for c in job.channels],
+            "specs": ["python ==%s" % job.python, *job.packages],
+            "names": ["python", *[p.split("::")[-1].split("=")[0].split()[0] for p in job.packages]],
+        }
+        try:
+            done = run(
+                [self.python, "-c", RATTLER],
+                env={**self.environment, "RATTLER_CACHE_DIR": cache, "XDG_CACHE_HOME": cache},
+                text_in=json.dumps(request),
+            )
+        finally:
+            shutil.rmtree(cache, ignore_errors=True)
+        try:
+            said = json.loads(done.out.strip().splitlines()[-1])
+        except (ValueError, IndexError):
+            said = {}
+        if said.get("done"):
+            return None
+        if said.get("missing"):
+            raise CondaError(
+                "There is no conda, mamba or micromamba on this host, and %s has no py-rattler (%s). Run the role base, which "
+                "installs it, or give the path of an engine." % (self.python, said["missing"])
+            )
+        return str(said.get("error") or done.tail(8) or "it ended with status %d" % done.rc)
+
+
+def channel_url(channel: str, alias: Optional[str]) -> str:
+    """URL of a channel given by name, URL or absolute path."""
+    if "://" in channel:
+        return channel
+    if os.path.isabs(channel):
+        return "file://" + channel
+    return "%s/%s" % ((alias or CHANNEL_ALIAS).rstrip("/"), channel)
+
+
+def find_program(wanted: str) -> Optional[str]:
+    """Absolute path of the conda-like program ``wanted`` (auto, a name, a path); None for the rattler library.
+
+    Raises CondaError when one that was named is missing.
+    """
+    if wanted == "rattler":
+        return None
+    if os.path.isabs(wanted):
+        if not os.access(wanted, os.X_OK) or os.path.isdir(wanted):
+            raise CondaError(
+                "The conda engine %s does not exist or cannot be run. Correct the path, or use auto." % wanted
+            )
+        return wanted
+    if wanted != "auto" and wanted not in NAMES:
+        raise CondaError(
+            "engine is %r; it must be auto, %s, rattler or the absolute path of a program." % (wanted, ", ".join(NAMES))
+        )
+    directories = os.environ.get("PATH", "").split(os.pathsep) + [os.path.expanduser(p) for p in PLACES]
+    for name in NAMES if wanted == "auto" else (wanted,):
+        for directory in directories:
+            candidate = os.path.join(directory, name)
+            if directory and os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
+                return candidate
+    if wanted == "auto":
+        return None
+    raise CondaError(
+        "%s was found neither on PATH nor in its usual places. Give its absolute path, or use auto." % wanted
+    )
+
+
+def find_engine(
+    wanted: str,
+    ca_path: Optional[str] = None,
+    channel_alias: Optional[str] = None,
+    rattler_python: Optional[str] = None,
+) -> Engine:
+    """The engine that ``wanted`` means. Raises CondaError when one that was named is missing."""
+    program = find_program(wanted)
+    if program:
+        return CommandLine(program, ca_path, channel_alias)
+    return Rattler(rattler_python, ca_path, channel_alias)
+
+
+def prefix_of(name: str, envs_dir: Optional[str], engine: Engine) -> str:
+    """Where the environment ``name`` lies, or would lie."""
+    if os.sep in name or name in ("", ".", "..", "base", "root"):
+        raise CondaError(
+            "%r is no name for an environment of its own. Use a plain name, or give a path with prefix." % name
+        )
+    if envs_dir:
+        return os.path.join(envs_dir, name)
+    for prefix in engine.environments():
+        if os.path.basename(prefix) == name and os.path.basename(os.path.dirname(prefix)) == "envs":
+            return prefix
+    # conda's own place where its installation cannot be written to
+    return os.path.join(engine.envs_dir() or os.path.expanduser("~/.conda/envs"), name)

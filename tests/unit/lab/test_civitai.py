@@ -1,0 +1,152 @@
+"""The Civitai stand-in: the table of download answers, file choice, storage rules, hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import pickletools
+import time
+import zipfile
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from lab.world import hosts
+from lab.world.server import WorldServer
+
+from .conftest import Built
+
+
+def site(world: WorldServer, path: str) -> str:
+    return world.url(hosts.CIVITAI) + path
+
+
+def chosen(world: WorldServer, http: requests.Session, query: str) -> str:
+    """The name of the file that a download link leads to."""
+    answer = http.get(site(world, f"/api/download/models/{query}"), allow_redirects=False)
+    assert answer.status_code == 307, answer.text
+    assert answer.headers["Cache-Control"] == "no-store, max-age=0"
+    assert urlsplit(answer.headers["Location"]).netloc != urlsplit(site(world, "")).netloc
+    whole = http.get(answer.headers["Location"], headers={"Range": "bytes=0-0"})
+    assert whole.status_code == 206
+    return whole.headers["Content-Disposition"].split('"')[1]
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("11745", "chilloutmix_NiPrunedFp16Fix.safetensors"),
+        ("11745?type=Model&format=SafeTensor&size=full&fp=fp32", "chilloutmix_NiPrunedFp32Fix.safetensors"),
+        ("11745?fileId=11745001", "chilloutmix_NiPrunedFp32Fix.safetensors"),
+        ("11745?fileId=11745003", "chilloutmix.yaml"),
+        ("112969", "FilmVelvia3.safetensors"),
+        ("66043?format=PickleTensor", "bad_pictures.pt"),
+        ("70002?token=lab_civitai_member", "login.safetensors"),
+    ],
+)
+def test_which_file_a_query_means(world: WorldServer, http: requests.Session, query: str, name: str) -> None:
+    assert chosen(world, http, query) == name
+    assert "lab_civitai_member" not in str(list(world.log.entries))
+
+
+@pytest.mark.parametrize(
+    ("query", "token", "status", "error"),
+    [
+        ("x", None, 400, "Invalid input"),
+        ("11745?format=Parquet", None, 400, "Invalid option"),
+        ("11745?format=GGUF", None, 404, "File not found"),
+        ("11745?fileId=112969001", None, 404, "File not found"),
+        ("424242", None, 404, "File not found"),
+        ("70004", None, 404, "File not found"),
+        ("70003", None, 410, "Model archived, not available for download"),
+        ("70006", None, 401, "Unauthorized"),
+        ("70002", None, 401, "Unauthorized"),
+        ("70002", "expired-token", 401, "Unauthorized"),
+        ("70002", "lab_civitai_member", 307, ""),
+        ("70001", "lab_civitai_member", 403, "Early Access"),
+        ("70001", "lab_civitai_buyer", 307, ""),
+        ("70005", "lab_civitai_member", 403, "You do not have access to download this file"),
+        ("70005", "lab_civitai_buyer", 307, ""),
+    ],
+)
+def test_download_answers(
+    world: WorldServer, http: requests.Session, query: str, token: str | None, status: int, error: str
+) -> None:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    answer = http.get(site(world, f"/api/download/models/{query}"), headers=headers, allow_redirects=False)
+    assert answer.status_code == status
+    if error:
+        assert answer.json()["error"].startswith(error)
+
+
+def test_browsers_get_pages_instead_of_errors(world: WorldServer, http: requests.Session) -> None:
+    browser = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"}
+    answer = http.get(site(world, "/api/download/models/70002"), headers=browser, allow_redirects=False)
+    assert answer.status_code == 307
+    assert answer.headers["Location"].startswith("/login?returnUrl=%2Fmodel-versions%2F70002&reason=download-auth")
+    page = http.get(site(world, answer.headers["Location"]), headers=browser)
+    assert (page.status_code, page.headers["Content-Type"].split(";")[0]) == (200, "text/html")
+    missing = http.get(site(world, "/api/download/models/424242"), headers=browser)
+    assert (missing.status_code, missing.text) == (404, "File not found")
+
+
+def test_storage_rules(world: WorldServer, http: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = http.get(site(world, "/api/download/models/112969"), allow_redirects=False).headers["Location"]
+    assert "X-Amz-Expires=86400" in url
+    refused = http.get(url, headers={"Authorization": "Bearer lab_civitai_member"})
+    assert (refused.status_code, "InvalidRequest" in refused.text) == (400, True)
+    assert http.head(url).status_code == 403
+    monkeypatch.setattr(world.signer, "clock", lambda: time.time() + 86402)
+    late = http.get(url)
+    assert (late.status_code, "ExpiredRequest" in late.text) == (403, True)
+
+
+def test_json_api(world: WorldServer, http: requests.Session, built: Built) -> None:
+    version = http.get(site(world, "/api/v1/model-versions/11745")).json()
+    assert (version["id"], version["model"]["type"], len(version["files"])) == (11745, "Checkpoint", 3)
+    assert version["air"] == "urn:air:sd1:checkpoint:civitai:6424@11745"
+    assert "lab" not in version
+    primary = [file for file in version["files"] if file.get("primary")]
+    assert [file["name"] for file in primary] == ["chilloutmix_NiPrunedFp16Fix.safetensors"]
+    assert primary[0]["downloadUrl"] == version["downloadUrl"] == site(world, "/api/download/models/11745")
+    other = version["files"][0]
+    assert other["downloadUrl"].endswith("?type=Model&format=SafeTensor&size=full&fp=fp32")
+
+    data = (built.root / "civitai" / "files" / str(other["id"])).read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest().upper()
+    assert other["hashes"]["SHA256"] == sha256
+    assert other["hashes"]["AutoV2"] == sha256[:10]
+    for digest in (sha256.lower(), sha256[:10], other["hashes"]["AutoV3"], other["hashes"]["CRC32"]):
+        assert http.get(site(world, f"/api/v1/model-versions/by-hash/{digest}")).json()["id"] == 11745
+    assert http.get(site(world, "/api/v1/model-versions/by-hash/0123456789")).status_code == 404
+
+    model = http.get(site(world, "/api/v1/models/99004")).json()
+    assert [item["id"] for item in model["modelVersions"]] == [70001, 70002, 70005, 70006]  # not the deleted one
+    assert http.get(site(world, "/api/v1/model-versions/70003")).json()["files"] == []
+    assert http.get(site(world, "/api/v1/model-versions/70004")).json() == {"error": "Model not found"}
+    assert http.get(site(world, "/api/v1/models/5")).json() == {"error": "No model with id 5"}
+    assert http.get(site(world, "/api/v1/models/99999999999")).status_code == 400
+
+
+class _Recorder(pickle.Unpickler):
+    """Notes what a pickle would import; resolves only containers."""
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) == ("collections", "OrderedDict"):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name}")
+
+
+def test_pickles(built: Built) -> None:
+    folder = built.root / "civitai" / "files"
+    with zipfile.ZipFile(folder / "66043001") as bundle:
+        assert bundle.namelist() == ["bad_pictures/data.pkl", "bad_pictures/version"]
+        with bundle.open("bad_pictures/data.pkl") as handle:
+            value = _Recorder(handle).load()
+    assert (value["name"], len(value["string_to_param"]["*"][0])) == ("bad_pictures", 768)
+    with zipfile.ZipFile(folder / "66666001") as bundle:
+        pickled = bundle.read("malicious/data.pkl")
+        with bundle.open("malicious/data.pkl") as handle, pytest.raises(pickle.UnpicklingError, match="system"):
+            _Recorder(handle).load()
+    assert any(opcode.name == "REDUCE" for opcode, _argument, _place in pickletools.genops(pickled))

@@ -1,0 +1,180 @@
+"""The HuggingFace stand-in answers like the Hub (facts: headers, redirects, errors, limits)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from lab.world import hosts
+from lab.world.server import WorldServer
+from lab.world.signing import Signer
+
+from .conftest import Built
+
+SD = "lab-standins/tiny-sd15"
+BIG = "v1-5-pruned-emaonly.safetensors"
+
+
+def hub(world: WorldServer, path: str) -> str:
+    return world.url(hosts.HUB) + path
+
+
+def signed(world: WorldServer, http: requests.Session, path: str = f"/{SD}/resolve/main/{BIG}") -> str:
+    answer = http.head(hub(world, path), allow_redirects=False)
+    assert answer.status_code == 302
+    return answer.headers["Location"]
+
+
+def test_large_file_redirects_to_signed_storage(world: WorldServer, built: Built, http: requests.Session) -> None:
+    answer = http.head(hub(world, f"/{SD}/resolve/main/{BIG}"), allow_redirects=False)
+    known = built.hub[SD]["files"][BIG]
+    assert answer.status_code == 302
+    assert answer.headers["X-Repo-Commit"] == built.hub[SD]["commit"]
+    assert answer.headers["X-Linked-Etag"] == f'"{known["sha256"]}"'
+    assert int(answer.headers["X-Linked-Size"]) == known["size"] > 20_000_000
+    assert answer.headers["X-Xet-Hash"] != known["sha256"]
+    assert int(answer.headers["Content-Length"]) < 2000  # of the redirect, not of the file
+    location = answer.headers["Location"]
+    assert urlsplit(location).netloc != urlsplit(hub(world, "")).netloc
+    whole = http.get(location)
+    assert hashlib.sha256(whole.content).hexdigest() == known["sha256"]
+
+
+def test_small_file_goes_through_the_resolve_cache(world: WorldServer, http: requests.Session) -> None:
+    first = http.head(hub(world, f"/{SD}/resolve/main/vae/config.json"), allow_redirects=False)
+    assert first.status_code == 307
+    assert first.headers["Location"].startswith("/api/resolve-cache/models/")
+    second = http.get(hub(world, first.headers["Location"]), allow_redirects=False)
+    blob = b"blob %d\0" % len(second.content) + second.content
+    assert second.status_code == 200
+    assert second.headers["ETag"] == f'"{hashlib.sha1(blob).hexdigest()}"'
+    assert second.headers["X-Repo-Commit"] == first.headers["X-Repo-Commit"]
+    again = http.get(hub(world, first.headers["Location"]), headers={"If-None-Match": second.headers["ETag"]})
+    assert again.status_code == 304
+
+
+def test_storage_serves_ranges(world: WorldServer, http: requests.Session, built: Built) -> None:
+    url, size = signed(world, http), built.hub[SD]["files"][BIG]["size"]
+    part = http.get(url, headers={"Range": "bytes=8-107"})
+    assert (part.status_code, len(part.content)) == (206, 100)
+    assert part.headers["Content-Range"] == f"bytes 8-107/{size}"
+    beyond = http.get(url, headers={"Range": f"bytes={size}-"})
+    assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, f"bytes */{size}")
+    # the network in front of the storage forgets Range for clients that take gzip
+    compressed = http.get(url, headers={"Range": "bytes=0-0", "Accept-Encoding": "gzip"}, stream=True)
+    assert compressed.status_code == 200
+    compressed.close()
+
+
+def test_storage_refuses_tokens_heads_and_forgeries(world: WorldServer, http: requests.Session) -> None:
+    url = signed(world, http)
+    assert http.get(url, headers={"Authorization": "Bearer hf_lab_granted"}).status_code == 403
+    assert http.head(url).status_code == 403
+    assert http.get(url.split("?")[0]).status_code == 403
+    assert http.get(url[:-1] + ("0" if url[-1] != "0" else "1")).status_code == 403
+
+
+def test_signed_links_expire(world: WorldServer, http: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = signed(world, http)
+    monkeypatch.setattr(world.signer, "clock", lambda: time.time() + 3601)
+    late = http.get(url)
+    assert late.status_code == 403
+    assert "Request has expired" in late.text
+    assert http.get(signed(world, http), headers={"Range": "bytes=0-0"}).status_code == 206
+
+
+def test_signature_covers_path_and_parameters() -> None:
+    now = 1_000_000.0
+    signer = Signer(lambda: now)
+    path, query = signer.sign("/a/b", 60, response_content_disposition='inline; filename="x"').split("?")
+    assert signer.verdict(path, query) == "ok"
+    assert signer.verdict("/a/c", query) == "invalid"
+    assert signer.verdict(path, query.replace("Expires=60", "Expires=6000")) == "invalid"
+    assert signer.verdict(path, "") == "missing"
+    now += 61
+    assert signer.verdict(path, query) == "expired"
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "status", "code"),
+    [
+        ("/lab-standins/gated/resolve/main/gated.safetensors", None, 401, "GatedRepo"),
+        ("/lab-standins/gated/resolve/main/gated.safetensors", "hf_lab_stranger", 403, "GatedRepo"),
+        ("/lab-standins/gated/resolve/main/gated.safetensors", "hf_lab_granted", 302, None),
+        ("/lab-standins/private/resolve/main/private.safetensors", None, 401, "RepoNotFound"),
+        ("/lab-standins/private/resolve/main/private.safetensors", "hf_lab_granted", 302, None),
+        ("/lab-standins/nothing/resolve/main/x.bin", None, 401, "RepoNotFound"),
+        ("/lab-standins/nothing/resolve/main/x.bin", "hf_lab_stranger", 404, "RepoNotFound"),
+        (f"/{SD}/resolve/main/{BIG}", "hf_wrong", 401, None),
+        (f"/{SD}/resolve/nowhere/{BIG}", None, 404, "RevisionNotFound"),
+        (f"/{SD}/resolve/main/nothing.bin", None, 404, "EntryNotFound"),
+        ("/lab-standins/disabled/resolve/main/README.md", None, 403, None),
+        (f"/lab-standins/tiny-sd15-old/resolve/main/{BIG}", None, 307, None),
+    ],
+)
+def test_who_may_have_what(
+    world: WorldServer, http: requests.Session, path: str, token: str | None, status: int, code: str | None
+) -> None:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    answer = http.head(hub(world, path), headers=headers, allow_redirects=False)
+    assert (answer.status_code, answer.headers.get("X-Error-Code")) == (status, code)
+    assert answer.headers["RateLimit-Policy"] == '"fixed window";"resolvers";q=3000;w=300'
+    assert answer.headers["X-Request-Id"].startswith("Root=")
+    if code == "EntryNotFound":
+        assert len(answer.headers["X-Repo-Commit"]) == 40
+
+
+def test_metadata_api(world: WorldServer, http: requests.Session, built: Built) -> None:
+    info = http.get(hub(world, f"/api/models/{SD}?blobs=true")).json()
+    assert info["sha"] == built.hub[SD]["commit"]
+    listed = {item["rfilename"]: item for item in info["siblings"]}
+    assert listed[BIG]["lfs"]["sha256"] == built.hub[SD]["files"][BIG]["sha256"]
+    assert "lfs" not in listed["README.md"]
+    pinned = http.get(hub(world, f"/api/models/{SD}/revision/{info['sha']}")).json()
+    assert pinned["siblings"][0].keys() == {"rfilename"}
+    flat = http.get(hub(world, f"/api/models/{SD}/tree/main")).json()
+    assert {"vae": "directory", BIG: "file"}.items() <= {item["path"]: item["type"] for item in flat}.items()
+    deep = http.get(hub(world, f"/api/models/{SD}/tree/main?recursive=true")).json()
+    assert "vae/config.json" in {item["path"] for item in deep}
+    assert [item["path"] for item in http.get(hub(world, f"/api/models/{SD}/tree/main/vae")).json()] == ["vae/config.json"]
+    some = http.post(hub(world, f"/api/models/{SD}/paths-info/main"), data={"paths": [BIG, "nothing"]}).json()
+    assert [item["path"] for item in some] == [BIG]
+
+
+def test_long_listings_come_in_pages(world: WorldServer, http: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world.settings, "hub_tree_page", 2)
+    url, paths = hub(world, f"/api/models/{SD}/tree/main?recursive=true"), []
+    while url:
+        answer = http.get(url)
+        assert len(answer.json()) <= 2
+        paths += [item["path"] for item in answer.json()]
+        url = answer.links.get("next", {}).get("url", "")
+    assert BIG in paths and "vae/config.json" in paths and len(paths) == len(set(paths))
+
+
+def test_rate_limit(world: WorldServer, http: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world.settings, "hub_api", 0)
+    answer = http.get(hub(world, f"/api/models/{SD}"))
+    assert answer.status_code == 429
+    assert answer.headers["RateLimit"].startswith('"api";r=0;t=')
+
+
+def test_raw_of_a_large_file_is_its_pointer(world: WorldServer, http: requests.Session) -> None:
+    assert http.get(hub(world, f"/{SD}/raw/main/{BIG}")).text.startswith("version https://git-lfs.github.com/spec/v1\noid sha256:")
+
+
+def test_files_are_well_formed(built: Built) -> None:
+    path = built.root / "huggingface" / "files" / SD / BIG
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    assert "stand-in" in header.pop("__metadata__")["lab"]
+    assert 8 + length + max(item["data_offsets"][1] for item in header.values()) == len(data)
+    for item in header.values():
+        rows, columns = item["shape"]
+        assert item["data_offsets"][1] - item["data_offsets"][0] == rows * columns * 2
