@@ -68,6 +68,23 @@ class Lab:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+def build_world(work: Path, python: str, shebang: str, root: Path | None) -> dict[str, Any]:
+    """Content of the lab's world below ``work`` (kept where nothing changed); its summary."""
+    command = [sys.executable, "-m", "lab.world", "build", "--work", str(work), "--launcher-shebang", shebang]
+    command += ["--launcher-python", python, *(["--python-root", str(root)] if root else [])]
+    summary: dict[str, Any] = json.loads(run(*command, cwd=ROOT).stdout)
+    return summary
+
+
+def gateway(lab: Path, listen: str, dest: str, public: str, access_log: str, redirect: str | None = None) -> dict[str, Any]:
+    """Write the gateway's config for one lab; returns the client's side as the role's variables."""
+    command = [sys.executable, "-m", "lab.world", "gateway-config", "--work", str(lab), "--listen", listen, "--dest", dest]
+    command += ["--public", public, "--access-log", access_log, *(["--redirect", redirect] if redirect else [])]
+    client = json.loads(run(*command, cwd=ROOT).stdout)["client"]
+    names = {"server": "address", **{n: n for n in ("port", "uuid", "public_key", "short_id", "server_name")}}
+    return {f"xray_proxy_{name}": client[key] for name, key in names.items()}
+
+
 def pip_setting(name: str) -> str:
     """What this machine's pip is configured with: a corporate network needs the same on the targets."""
     return run(sys.executable, "-m", "pip", "config", "get", f"global.{name}", check=False).stdout.strip()
@@ -102,9 +119,9 @@ def variables(summary: dict[str, Any], gateway: dict[str, Any], domestic: dict[s
         "sdops_no_proxy": ["releases.lab.test", "conda.lab.test", "wheels.lab.test", *index_hosts()],
         "sdops_lab_wheel_index": domestic["wheels"] + "/simple/",
         "sdops_lab_commits": summary["commits"],
-        "xray_proxy_version": summary["xray"],
+        "xray_proxy_version": summary["xray"]["version"],
         "xray_proxy_release_base": domestic["releases"] + "/XTLS/Xray-core/releases/download",
-        "conda_env_python": summary["python"],
+        "conda_env_python": summary["conda"]["python"],
         "conda_env_channels": [domestic["conda"] + "/conda-forge"],
         **gateway,
     }

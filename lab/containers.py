@@ -13,8 +13,6 @@ from typing import Any
 
 from . import common, engine
 from .common import ROOT, SHARED, Lab, LabError, run, say
-from .internet import gateway
-from .internet.build import build
 
 CONTENT = SHARED / "containers"
 BLOCKED = ["git.lab.test", "huggingface.lab.test", "cdn.huggingface.lab.test", "civitai.lab.test", "storage.civitai.lab.test", "www.lab.test"]
@@ -40,7 +38,7 @@ class Containers:
         root = next(SHARED.glob("pyroot-*"))
         python = next(p.name[6:] for p in sorted((root / "usr/bin").glob("python3.*")) if p.name[6:].replace(".", "").isdigit())
         say("building the lab's internet")
-        summary = build(CONTENT, root, "#!/usr/bin/env python3", python)
+        summary = common.build_world(CONTENT, python, "#!/usr/bin/env python3", root)
         lab = self.lab.dir
         (lab / "log").mkdir(parents=True, exist_ok=True)
         common.ca_bundle(CONTENT, lab / "ca-bundle.pem")
@@ -48,9 +46,7 @@ class Containers:
         say("starting the services and the gateway")
         self._service("upstream", tag, "world", BLOCKED)
         self._service("domestic", tag, "cn", DOMESTIC)
-        made = gateway.keys(lab / "gateway.json")
-        config = gateway.server(made, "0.0.0.0", 443, "www.lab.test:443", None, "/lab/log/gateway.log")
-        (lab / "gateway-server.json").write_text(json.dumps(config, indent=1))
+        client = common.gateway(lab, "0.0.0.0:443", "www.lab.test:443", "gateway.lab.test:443", "/lab/log/gateway.log")
         self._gateway(tag)
         key = lab / "id_ed25519"
         if not key.exists():
@@ -67,7 +63,7 @@ class Containers:
                 "ansible_ssh_common_args": f"-o UserKnownHostsFile={lab}/known_hosts -o StrictHostKeyChecking=yes",
             }
         self._known_hosts(hosts)
-        common_vars = common.variables(summary, gateway.client(made, "gateway.lab.test", 443), {n.split(".")[0]: f"https://{n}" for n in DOMESTIC})
+        common_vars = common.variables(summary, client, {n.split(".")[0]: f"https://{n}" for n in DOMESTIC})
         self.lab.save_vars(
             {
                 **common_vars,
@@ -126,7 +122,7 @@ class Containers:
         self.docker(
             "run", "-d", "--name", self.name(what), "--label", self.label, "--network", self.name(network), *alias, *mounts,
             "--init", "-e", "PYTHONPATH=/src", "-e", "PYTHONDONTWRITEBYTECODE=1", tag,
-            "python3", "-m", "lab.internet", "--config", f"/lab/{what}.json",
+            "python3", "-m", "lab.world", "serve", "--config", f"/lab/{what}.json",
         )  # fmt: skip
 
     @staticmethod
@@ -139,7 +135,7 @@ class Containers:
         mounts = self._mounts({CONTENT / "xray": "/xray:ro", self.lab.dir: "/lab"})
         self.docker(
             "create", "--name", self.name("gateway"), "--label", self.label, "--network", self.name("cn"), "--network-alias",
-            "gateway.lab.test", *mounts, "--init", "-e", "PYTHONDONTWRITEBYTECODE=1", tag, "/xray/xray", "run", "-c", "/lab/gateway-server.json",
+            "gateway.lab.test", *mounts, "--init", "-e", "PYTHONDONTWRITEBYTECODE=1", tag, "/xray/xray", "run", "-c", "/lab/gateway-config.json",
         )  # fmt: skip
         self.docker("network", "connect", self.name("world"), self.name("gateway"))
         self.docker("start", self.name("gateway"))

@@ -15,8 +15,6 @@ from typing import Any
 
 from . import common
 from .common import ROOT, SHARED, Lab, LabError, say
-from .internet import gateway
-from .internet.build import build
 
 CONTENT = SHARED / "processes"
 TARGET = "target1"
@@ -75,7 +73,7 @@ class Processes:
             raise LabError("as processes the lab has one target, this machine; use containers for more")
         say("building the lab's internet")
         python = ".".join(map(str, sys.version_info[:2]))
-        summary = build(CONTENT, None, f"#!{sys.executable}", python)
+        summary = common.build_world(CONTENT, python, f"#!{sys.executable}", None)
         lab = self.lab.dir
         (lab / "log").mkdir(parents=True, exist_ok=True)
         common.ca_bundle(CONTENT, lab / "ca-bundle.pem")
@@ -95,16 +93,13 @@ class Processes:
             ],
         }
         (lab / "world.json").write_text(json.dumps(config))
-        made = gateway.keys(lab / "gateway.json")
         # every blocked name ends at the one server behind the gateway; without it the names resolve nowhere
         to = f"127.0.0.1:{blocked}"
-        server = gateway.server(made, "127.0.0.1", door, to, to, str(lab / "log" / "gateway.log"))
-        (lab / "gateway-server.json").touch(mode=0o600)
-        (lab / "gateway-server.json").write_text(json.dumps(server, indent=1))
+        client = common.gateway(lab, f"127.0.0.1:{door}", to, f"127.0.0.1:{door}", str(lab / "log" / "gateway.log"), to)
         say("starting the services and the gateway")
         running = state["processes"]
         if not self._alive(running.get("world")):
-            running["world"] = self._spawn("world", [sys.executable, "-m", "lab.internet", "--config", str(lab / "world.json")])
+            running["world"] = self._spawn("world", [sys.executable, "-m", "lab.world", "serve", "--config", str(lab / "world.json")])
         if not self._alive(running.get("gateway")):
             running["gateway"] = self._gateway()
         self._target_files()
@@ -117,7 +112,7 @@ class Processes:
         domestic = {n: f"https://127.0.0.1:{p}" for n, p in (("releases", releases), ("conda", conda), ("wheels", wheels))}
         self.lab.save_vars(
             {
-                **common.variables(summary, gateway.client(made, "127.0.0.1", door), domestic),
+                **common.variables(summary, client, domestic),
                 "sdops_ca_bundle": str(lab / "ca-bundle.pem"),
                 "sdops_home": str(self.target / "sdops"),
                 "sdops_data_dir": str(self.target / "autodl-tmp"),
@@ -138,7 +133,7 @@ class Processes:
         self._wait(conda)
 
     def _gateway(self) -> dict[str, Any]:
-        return self._spawn("gateway", [str(CONTENT / "xray" / "xray"), "run", "-c", str(self.lab.dir / "gateway-server.json")])
+        return self._spawn("gateway", [str(CONTENT / "xray" / "xray"), "run", "-c", str(self.lab.dir / "gateway-config.json")])
 
     def _target_files(self) -> None:
         for name in ("bin", "home", "profile.d", "autodl-tmp"):

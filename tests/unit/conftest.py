@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".work" / "collections"
@@ -15,3 +20,45 @@ if not LINK.exists():
 for path in (str(COLLECTIONS), str(ROOT)):
     if path not in sys.path:
         sys.path.insert(0, path)
+
+
+class ModuleResult(dict):
+    """What a module returned; ``failed`` is always there."""
+
+
+@pytest.fixture
+def run_module(tmp_path):
+    """Run one of our modules as Ansible would: a process with its arguments as JSON. Returns its result."""
+
+    def run(name: str, check: bool = False, env: dict[str, str] | None = None, **arguments: object) -> ModuleResult:
+        payload = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check, "_ansible_diff": True}}
+        done = subprocess.run(
+            [sys.executable, "-m", f"ansible_collections.sdops.webui.plugins.modules.{name}"],
+            input=json.dumps(payload),
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(COLLECTIONS), **(env or {})},
+            timeout=300,
+        )
+        assert done.stdout.strip().startswith("{"), done.stdout + done.stderr
+        return ModuleResult({"failed": False, **json.loads(done.stdout)})
+
+    return run
+
+
+@pytest.fixture
+def four_times(run_module):
+    """check -> apply -> check again -> apply again, with ``changed`` asserted; returns the results of the first two."""
+
+    def run(name: str, **arguments: object) -> tuple[ModuleResult, ModuleResult]:
+        planned = run_module(name, check=True, **arguments)
+        assert (planned["failed"], planned["changed"]) == (False, True), planned
+        applied = run_module(name, **arguments)
+        assert (applied["failed"], applied["changed"]) == (False, True), applied
+        for check in (True, False):
+            again = run_module(name, check=check, **arguments)
+            assert (again["failed"], again["changed"]) == (False, False), again
+        return planned, applied
+
+    return run

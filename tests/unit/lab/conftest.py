@@ -52,10 +52,14 @@ def write_tree(root: Path, files: dict[str, str]) -> None:
 def standins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two versions of one repository and two wheels."""
     root = tmp_path_factory.mktemp("standins")
-    write_tree(root / "demo-1", {"README.md": "one\n", ".gitignore": "kept\n", "kept/file": "x", "__pycache__/a.pyc": "no"})
+    write_tree(
+        root / "demo-1", {"README.md": "one\n", ".gitignore": "kept\n", "kept/file": "x", "__pycache__/a.pyc": "no"}
+    )
     write_tree(root / "demo-2", {"README.md": "two\n", "run.sh": "#!/bin/sh\necho run\n"})
     (root / "demo-2" / "run.sh").chmod(0o755)
-    write_tree(root / "wheels/torch", {"torch/__init__.py": '__version__ = "2.1.2+cu121"\n', "requires.txt": "# none\n"})
+    write_tree(
+        root / "wheels/torch", {"torch/__init__.py": '__version__ = "2.1.2+cu121"\n', "requires.txt": "# none\n"}
+    )
     write_tree(root / "wheels/vision", {"torchvision/__init__.py": "", "requires.txt": "torch==2.1.2\n"})
     return root
 
@@ -80,7 +84,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, standins: Path) -> Built:
         wheels.build(builder, WHEELS, standins),
         models.build_hub(builder),
         models.build_civitai(builder),
-        xray.build(builder, f"#!{sys.executable}", "%d.%d" % sys.version_info[:2]),
+        xray.build(builder, f"#!{sys.executable}", ".".join(map(str, sys.version_info[:2]))),
     )
 
 
@@ -129,7 +133,9 @@ def wait_for_port(port: int, process: subprocess.Popen[Any], seconds: float = 20
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """The environment without settings of pip, git and proxies."""
-    drop = ("PIP_", "GIT_", "UV_")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(drop) and "proxy" not in name.lower()}
+    """The environment without this machine's settings of pip, git, proxies and trusted certificates."""
+    drop = ("PIP_", "GIT_", "UV_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_")
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith(drop) and "proxy" not in name.lower()
+    }
     return {**env, **more}

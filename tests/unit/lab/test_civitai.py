@@ -141,7 +141,7 @@ class _Recorder(pickle.Unpickler):
 def test_pickles(built: Built) -> None:
     folder = built.root / "civitai" / "files"
     with zipfile.ZipFile(folder / "66043001") as bundle:
-        assert bundle.namelist() == ["bad_pictures/data.pkl", "bad_pictures/version"]
+        assert bundle.namelist() == ["bad_pictures/data.pkl", "bad_pictures/version", "bad_pictures/data/0"]
         with bundle.open("bad_pictures/data.pkl") as handle:
             value = _Recorder(handle).load()
     assert (value["name"], len(value["string_to_param"]["*"][0])) == ("bad_pictures", 768)

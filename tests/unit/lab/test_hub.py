@@ -141,12 +141,16 @@ def test_metadata_api(world: WorldServer, http: requests.Session, built: Built) 
     assert {"vae": "directory", BIG: "file"}.items() <= {item["path"]: item["type"] for item in flat}.items()
     deep = http.get(hub(world, f"/api/models/{SD}/tree/main?recursive=true")).json()
     assert "vae/config.json" in {item["path"] for item in deep}
-    assert [item["path"] for item in http.get(hub(world, f"/api/models/{SD}/tree/main/vae")).json()] == ["vae/config.json"]
+    assert [item["path"] for item in http.get(hub(world, f"/api/models/{SD}/tree/main/vae")).json()] == [
+        "vae/config.json"
+    ]
     some = http.post(hub(world, f"/api/models/{SD}/paths-info/main"), data={"paths": [BIG, "nothing"]}).json()
     assert [item["path"] for item in some] == [BIG]
 
 
-def test_long_listings_come_in_pages(world: WorldServer, http: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_listings_come_in_pages(
+    world: WorldServer, http: requests.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(world.settings, "hub_tree_page", 2)
     url, paths = hub(world, f"/api/models/{SD}/tree/main?recursive=true"), []
     while url:
@@ -165,7 +169,9 @@ def test_rate_limit(world: WorldServer, http: requests.Session, monkeypatch: pyt
 
 
 def test_raw_of_a_large_file_is_its_pointer(world: WorldServer, http: requests.Session) -> None:
-    assert http.get(hub(world, f"/{SD}/raw/main/{BIG}")).text.startswith("version https://git-lfs.github.com/spec/v1\noid sha256:")
+    assert http.get(hub(world, f"/{SD}/raw/main/{BIG}")).text.startswith(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:"
+    )
 
 
 def test_files_are_well_formed(built: Built) -> None:

@@ -31,7 +31,9 @@ def storage(world: WorldServer, http: requests.Session) -> str:
 
 def on_host(world: WorldServer, http: requests.Session, built: Built, host: str, path: str) -> requests.Response:
     """A request to the first (TLS) listener, by Host header."""
-    return http.get(f"{world.listeners[0].origin}{path}", headers={"Host": host}, verify=str(built.ca), allow_redirects=False)
+    return http.get(
+        f"{world.listeners[0].origin}{path}", headers={"Host": host}, verify=str(built.ca), allow_redirects=False
+    )
 
 
 # --- virtual hosts and TLS
@@ -52,10 +54,8 @@ def test_tls_13_with_the_lab_certificate(world: WorldServer, built: Built) -> No
     context = ssl.create_default_context(cafile=str(built.ca))
     context.set_alpn_protocols(["h2", "http/1.1"])
     for name in (*hosts.ALL, "localhost"):
-        with (
-            socket.create_connection(("127.0.0.1", world.listeners[0].port), 5) as raw,
-            context.wrap_socket(raw, server_hostname=name) as tls,
-        ):
+        raw = socket.create_connection(("127.0.0.1", world.listeners[0].port), 5)
+        with raw, context.wrap_socket(raw, server_hostname=name) as tls:
             assert (tls.version(), tls.selected_alpn_protocol()) == ("TLSv1.3", "http/1.1")
 
 
@@ -130,7 +130,9 @@ def test_stall(world: WorldServer, http: requests.Session) -> None:
 
 
 def test_status_and_skip(world: WorldServer, http: requests.Session) -> None:
-    fault = Fault("status", path="*/tiny-sd15", status=429, body="slow down", headers={"Retry-After": "7"}, skip=1, times=1)
+    fault = Fault(
+        "status", path="*/tiny-sd15", status=429, body="slow down", headers={"Retry-After": "7"}, skip=1, times=1
+    )
     world.faults.add(fault)
     url = world.url(hosts.HUB) + "/api/models/lab-standins/tiny-sd15"
     codes = [http.get(url) for _ in range(3)]
@@ -172,7 +174,10 @@ def test_delay(world: WorldServer, http: requests.Session) -> None:
 def test_faults_from_a_file_and_over_http(built: Built, http: requests.Session, tmp_path: Path) -> None:
     file = tmp_path / "faults.json"
     with WorldServer(built.root, [Listener(default_host=hosts.HUB, tls=False)], faults=file) as world:
-        url, control = world.url(hosts.HUB) + "/api/models/lab-standins/tiny-sd15", world.url(hosts.HUB) + "/.lab/faults"
+        url, control = (
+            world.url(hosts.HUB) + "/api/models/lab-standins/tiny-sd15",
+            world.url(hosts.HUB) + "/.lab/faults",
+        )
         assert http.get(url).status_code == 200
         file.write_text(json.dumps([{"kind": "status", "status": 500}]))
         assert http.get(url).status_code == 500
@@ -182,7 +187,11 @@ def test_faults_from_a_file_and_over_http(built: Built, http: requests.Session, 
         assert [http.get(url).status_code for _ in range(2)] == [503, 200]
         assert [fault["hits"] for fault in http.get(control).json()] == [1]
         assert http.post(control, json={"kind": "explode"}).status_code == 400
-        assert http.post(control, json={"kind": "cut", "afterwards": 1}).json()["error"].startswith("unknown field 'afterwards'")
+        assert (
+            http.post(control, json={"kind": "cut", "afterwards": 1})
+            .json()["error"]
+            .startswith("unknown field 'afterwards'")
+        )
         assert http.delete(control).json() == []
 
 
@@ -225,7 +234,11 @@ def test_archive_zip(world: WorldServer, http: requests.Session, built: Built) -
         assert {name.split("/")[0] for name in bundle.namelist()} == {f"demo-{commit}"}
     tagged = on_host(world, http, built, "git.lab.test", f"/{REPOSITORY}/archive/refs/tags/v1.0.zip")
     assert tagged.headers["Content-Disposition"] == "attachment; filename=demo-1.0.zip"
-    for missing in (f"/{REPOSITORY}/archive/{'0' * 40}.zip", "/lab-standins/none/archive/main.zip", f"/{REPOSITORY}/archive/--x.zip"):
+    for missing in (
+        f"/{REPOSITORY}/archive/{'0' * 40}.zip",
+        "/lab-standins/none/archive/main.zip",
+        f"/{REPOSITORY}/archive/--x.zip",
+    ):
         assert on_host(world, http, built, "git.lab.test", missing).status_code == 404
 
 

@@ -23,6 +23,7 @@ UPSTREAM_VERSION = "26.10.10"
 WHEEL_VERSION = "1.8.26.13"
 HERE = os.path.dirname(os.path.realpath(__file__))
 CORE = os.path.join(HERE, "core")
+PYTHON = ".".join(map(str, sys.version_info[:2]))
 TEST_SECONDS = 1.0
 BAD_CONFIG = 23
 
@@ -41,25 +42,24 @@ def load_core():
             if part.startswith("xray.cpython-")
         )
         for version in wanted:
-            program = "python%s.%s" % (version[0], version[1:])
-            if version != "%d%d" % sys.version_info[:2] and not os.environ.get("LAB_XRAY_PYTHON"):
+            program = f"python{version[0]}.{version[1:]}"
+            if version != PYTHON.replace(".", "") and not os.environ.get("LAB_XRAY_PYTHON"):
                 try:
                     os.environ["LAB_XRAY_PYTHON"] = program
                     os.execvp(program, [program, os.path.realpath(__file__), *sys.argv[1:]])
                 except OSError:
                     pass
         raise SystemExit(
-            "lab xray: no core for Python %d.%d (%s); there is one for: %s"
-            % (sys.version_info[0], sys.version_info[1], exc, ", ".join(wanted) or "none")
-        )
+            f"lab xray: no core for Python {PYTHON} ({exc}); there is one for: {', '.join(wanted) or 'none'}"
+        ) from exc
     return xray
 
 
 def version_text():
     return (
-        "Xray %s (lab stand-in: a launcher around the real core of xray-core %s) 0000000 (%s %s/%s)\n"
+        f"Xray {UPSTREAM_VERSION} (lab stand-in: a launcher around the real core of xray-core {WHEEL_VERSION}) "
+        f"0000000 (python{PYTHON} {sys.platform}/{os.uname().machine})\n"
         "A unified platform for anti-censorship."
-        % (UPSTREAM_VERSION, WHEEL_VERSION, "python%d.%d" % sys.version_info[:2], sys.platform, os.uname().machine)
     )
 
 
@@ -114,11 +114,13 @@ def moved(config):
     for inbound in inbounds if isinstance(inbounds, list) else []:
         if isinstance(inbound, dict):
             if not 0 < port_of(inbound.get("port")) < 65536:
-                raise ValueError("infra/conf: invalid port in inbound %s" % (inbound.get("tag") or inbounds.index(inbound)))
+                raise ValueError(
+                    "infra/conf: invalid port in inbound %s" % (inbound.get("tag") or inbounds.index(inbound))
+                )
             inbound["listen"], inbound["port"] = "127.0.0.1", free_port()
     for name in ("api", "metrics"):
         if isinstance(config.get(name), dict) and config[name].get("listen"):
-            config[name]["listen"] = "127.0.0.1:%d" % free_port()
+            config[name]["listen"] = f"127.0.0.1:{free_port()}"
     log = dict(config.get("log") or {})
     log.update(access="none", error="")
     config["log"] = log
@@ -137,7 +139,7 @@ def port_of(value):
 
 
 def failed(reason):
-    print("Failed to start: main: failed to load config files: %s" % reason)
+    print(f"Failed to start: main: failed to load config files: {reason}")
     return BAD_CONFIG
 
 
@@ -150,18 +152,18 @@ def run(arguments):
         flag = "-" + flag.lstrip("-")
         if flag in ("-c", "-config"):
             if not equals and not rest:
-                return usage("%s needs a file" % option)
+                return usage(f"{option} needs a file")
             name = value if equals else rest.pop(0)
         elif flag == "-test":
             test = True
         elif flag == "-format":
             value or rest.pop(0)
         else:
-            return usage("this lab launcher does not know %s" % option)
+            return usage(f"this lab launcher does not know {option}")
     name = name or os.path.join(HERE, "config.json")
     core = load_core()
     print(version_text())
-    print("%s Using config from %s" % (time.strftime("%Y/%m/%d %H:%M:%S"), name), flush=True)
+    print("{} Using config from {}".format(time.strftime("%Y/%m/%d %H:%M:%S"), name), flush=True)
     try:
         text, config = read_config(name)
         if not isinstance(config, dict):
@@ -171,9 +173,9 @@ def run(arguments):
         if not config.get("inbounds"):
             raise ValueError("the config has no inbounds")
     except OSError as exc:
-        return failed("[%s] > open %s: %s" % (name, name, (exc.strerror or str(exc)).lower()))
+        return failed(f"[{name}] > open {name}: {(exc.strerror or str(exc)).lower()}")
     except ValueError as exc:
-        return failed("[%s] > %s" % (name, exc))
+        return failed(f"[{name}] > {exc}")
     core.startFromJSON(text)  # until a signal; the core ends the process itself, with 23 for a config it refuses
     return 0
 
@@ -181,7 +183,12 @@ def run(arguments):
 def try_out(config):
     """Start the core with ``config`` in a child: alive after a second is a good config."""
     child = subprocess.Popen(
-        [sys.executable, "-c", "import sys; sys.path[:0] = sys.argv[1:]; import xray; xray.startFromJSON(sys.stdin.read())", CORE],
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.path[:0] = sys.argv[1:]; import xray; xray.startFromJSON(sys.stdin.read())",
+            CORE,
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -189,7 +196,8 @@ def try_out(config):
     try:
         child.stdin.write(json.dumps(config).encode())
         child.stdin.close()
-        child.wait(TEST_SECONDS + load_delay(child))
+        wait_loaded(child)
+        child.wait(TEST_SECONDS)
     except subprocess.TimeoutExpired:
         print("Configuration OK.")
         return 0
@@ -200,21 +208,20 @@ def try_out(config):
             child.kill()
             child.wait()
     said = child.stdout.read().decode("utf-8", "replace").strip().splitlines()
-    return failed(said[-1] if said else "the core refused the config and gave no reason (exit %s)" % child.returncode)
+    return failed(said[-1] if said else f"the core refused the config and gave no reason (exit {child.returncode})")
 
 
-def load_delay(child):
-    """Wait until the child has loaded the core (40 MB, slow on a cold disk); returns 0 to add to the time it gets."""
+def wait_loaded(child):
+    """Until the child has the core in memory (40 MB, slow on a cold disk), has ended, or half a minute has gone."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and child.poll() is None:
         try:
-            with open("/proc/%d/maps" % child.pid, encoding="utf-8", errors="replace") as maps:
+            with open(f"/proc/{child.pid}/maps", encoding="utf-8", errors="replace") as maps:
                 if "xray.cpython" in maps.read():
-                    return 0
+                    return
         except OSError:
-            return 0
+            return
         time.sleep(0.05)
-    return 0
 
 
 # --- keys (RFC 7748, in plain Python: there is no cryptography library where this runs)
@@ -267,14 +274,17 @@ def keys(arguments):
             print("Invalid length of X25519 private key.")
             return 1
     secret, public = key_pair(private)
-    print("PrivateKey: %s\nPassword (PublicKey): %s" % (secret, public))
+    print(f"PrivateKey: {secret}\nPassword (PublicKey): {public}")
     return 0
 
 
 def usage(problem=None):
     if problem:
-        print("lab xray: %s" % problem, file=sys.stderr)
-    print("usage: xray version | run [-test] -c FILE | x25519 [-i KEY] | uuid (lab stand-in around a real core)", file=sys.stderr)
+        print(f"lab xray: {problem}", file=sys.stderr)
+    print(
+        "usage: xray version | run [-test] -c FILE | x25519 [-i KEY] | uuid (lab stand-in around a real core)",
+        file=sys.stderr,
+    )
     return 2
 
 
@@ -291,7 +301,7 @@ def main(arguments):
     if command == "uuid":
         print(uuid.uuid4())
         return 0
-    return usage(None if command in ("", "help", "-h", "--help") else "no command %s" % command)
+    return usage(None if command in ("", "help", "-h", "--help") else f"no command {command}")
 
 
 if __name__ == "__main__":

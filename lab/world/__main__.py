@@ -1,0 +1,105 @@
+"""``python -m lab.world serve|build|gateway-config``: see --help of each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    from .server import WorldServer
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with WorldServer.from_config(arguments.config) as world:
+        listening = [
+            {"address": item.address, "port": item.port, "default_host": item.default_host} for item in world.listeners
+        ]
+        print(json.dumps({"stand_in": "sdops.webui lab world", "listening": listening}), flush=True)
+        stop.wait()
+    return 0
+
+
+def build(arguments: argparse.Namespace) -> int:
+    from .build import BuildError
+    from .build.everything import build as build_everything
+
+    try:
+        summary = build_everything(
+            Path(arguments.work).resolve(),
+            Path(arguments.python_root).resolve() if arguments.python_root else None,
+            arguments.interpreter or sys.executable,
+            arguments.launcher_shebang,
+            arguments.launcher_python,
+            Path(arguments.standins) if arguments.standins else None,
+        )
+    except BuildError as exc:
+        print(f"lab.world build: {exc}", file=sys.stderr)
+        return 1
+    print(json.dumps(summary, indent=1))
+    return 0
+
+
+def gateway_config(arguments: argparse.Namespace) -> int:
+    from . import gateway
+
+    try:
+        written = gateway.write(
+            Path(arguments.work),
+            arguments.listen,
+            arguments.dest,
+            arguments.redirect,
+            arguments.access_log,
+            arguments.public,
+        )
+    except ValueError as exc:
+        print(f"lab.world gateway-config: {exc}", file=sys.stderr)
+        return 1
+    print(json.dumps(written, indent=1))
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="lab.world", description="The outside world of the lab (all of it stand-ins)."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("serve", help="serve the world until SIGTERM (standard library and git only)")
+    command.add_argument("--config", required=True, help="JSON: root, cert, key, log, faults, settings, listeners")
+    command.set_defaults(run=serve)
+
+    command = commands.add_parser("build", help="make certificates and content, print a JSON summary")
+    command.add_argument("--work", default=".work/lab")
+    source = command.add_mutually_exclusive_group()
+    source.add_argument(
+        "--python-root", help="package the Python of this unpacked root filesystem for the conda channel"
+    )
+    source.add_argument("--interpreter", help="package this interpreter (default: the one running)")
+    command.add_argument("--launcher-shebang", default="#!/usr/bin/env python3")
+    command.add_argument(
+        "--launcher-python", default=".".join(map(str, sys.version_info[:2])), help="X.Y that the Xray core is for"
+    )
+    command.add_argument("--standins", help="another tree in the place of lab/standins")
+    command.set_defaults(run=build)
+
+    command = commands.add_parser("gateway-config", help="make the REALITY server's keys and config")
+    command.add_argument("--work", default=".work/lab")
+    command.add_argument("--listen", required=True, metavar="ADDR:PORT")
+    command.add_argument("--dest", required=True, metavar="HOST:PORT", help="the world server's TLS port")
+    command.add_argument("--redirect", metavar="HOST:PORT", help="send all traffic there, whatever name it is for")
+    command.add_argument("--public", metavar="HOST:PORT", help="what clients connect to, when it is not --listen")
+    command.add_argument("--access-log", help="path as the gateway sees it (default: WORK/log/gateway-access.log)")
+    command.set_defaults(run=gateway_config)
+
+    arguments = parser.parse_args()
+    return int(arguments.run(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,397 @@
+"""Content of the HuggingFace and Civitai stand-ins: small files that are real in structure, from fixed seeds.
+
+The weights are noise. Whoever loads one gets a well-formed file, and a picture of nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+import shutil
+import struct
+import sys
+import tempfile
+import types
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from . import Builder, fingerprint, replace_tree, write_atomic
+from .wheels import zip_bytes
+
+NOTE = "lab stand-in of sdops.webui: noise, no trained weights"
+BITS = {"F16": 16, "F32": 32}
+# access of these is for tests only; they open nothing but the lab
+HUB_TOKENS = {
+    "hf_lab_granted": {"name": "lab-granted", "grants": ["lab-standins/gated", "lab-standins/private"]},
+    "hf_lab_stranger": {"name": "lab-stranger", "grants": []},
+}
+CIVITAI_TOKENS = {
+    "lab_civitai_member": {"name": "lab-member", "grants": [], "bought": []},
+    "lab_civitai_buyer": {"name": "lab-buyer", "grants": [70005], "bought": [70001]},
+}
+FAR_AWAY = "2099-01-01T00:00:00.000Z"
+
+Tensors = list[tuple[str, str, tuple[int, ...]]]
+
+
+# --- file formats
+
+
+def safetensors_bytes(seed: str, tensors: Tensors, **metadata: str) -> bytes:
+    """A safetensors file: header length, JSON header padded to 8 bytes, then noise for ``tensors`` (name, dtype, shape)."""
+    header: dict[str, Any] = {"__metadata__": {"lab": NOTE, **metadata}}
+    offset = 0
+    for name, dtype, shape in tensors:
+        size = BITS[dtype] // 8
+        for length in shape:
+            size *= length
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    raw = json.dumps(header, separators=(",", ":")).encode()
+    raw += b" " * (-len(raw) % 8)
+    return struct.pack("<Q", len(raw)) + raw + hashlib.shake_256(f"sdops lab {seed}".encode()).digest(offset)
+
+
+def torch_zip_bytes(name: str, pickled: bytes, storages: dict[str, bytes] | None = None) -> bytes:
+    """A file as torch.save writes it since 1.6: a stored zip with NAME/data.pkl, NAME/version and NAME/data/N."""
+    numbers = {f"{name}/data/{key}": data for key, data in (storages or {}).items()}
+    return zip_bytes({f"{name}/data.pkl": pickled, f"{name}/version": b"3\n", **numbers}, store=True)
+
+
+def embedding_bytes(name: str, vectors: int = 2, width: int = 768) -> bytes:
+    """A textual inversion with one real tensor of shape (vectors, width), pickled as torch does it, without torch."""
+
+    def rebuild(*_: Any) -> None:
+        """Stands for torch._utils._rebuild_tensor_v2 while pickling: only its name is written."""
+
+    class FloatStorage:
+        """Stands for torch.FloatStorage, likewise."""
+
+    class Storage:
+        """Is written as a persistent id."""
+
+    class Tensor:
+        def __reduce__(self) -> Any:
+            return rebuild, (Storage(), 0, (vectors, width), (width, 1), False, OrderedDict())
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value: Any) -> Any:
+            return ("storage", FloatStorage, "0", "cpu", vectors * width) if isinstance(value, Storage) else None
+
+    rebuild.__module__, rebuild.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
+    FloatStorage.__module__, FloatStorage.__qualname__ = "torch", "FloatStorage"
+    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
+    torch.FloatStorage, utils._rebuild_tensor_v2 = FloatStorage, rebuild  # type: ignore[attr-defined]
+    value = {
+        "string_to_token": {"*": 265},
+        "string_to_param": {"*": Tensor()},
+        "name": name,
+        "step": 0,
+        "sd_checkpoint": None,
+        "sd_checkpoint_name": None,
+        "lab": NOTE,
+    }
+    out = io.BytesIO()
+    with mock.patch.dict(sys.modules, {"torch": torch, "torch._utils": utils}):
+        Pickler(out, protocol=2).dump(value)
+    noise = hashlib.shake_256(f"sdops lab {name}".encode()).digest(vectors * width)
+    numbers = struct.pack(f"<{vectors * width}f", *(byte / 255 - 0.5 for byte in noise))
+    return torch_zip_bytes(name, out.getvalue(), {"0": numbers})
+
+
+class _RunsCommand:
+    """Pickles as a call of os.system. The command leaves a mark, so that a test can prove that nobody loaded the file."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> Any:
+        import os
+
+        return os.system, (self.command,)
+
+
+def malicious_bytes(name: str) -> bytes:
+    """An embedding file that runs ``touch`` when it is unpickled: what the pickle scan must stop."""
+    return torch_zip_bytes(
+        name, _dump({"string_to_param": _RunsCommand("touch /tmp/sdops-lab-malicious-pickle-ran"), "name": name})
+    )
+
+
+def _dump(value: Any) -> bytes:
+    out = io.BytesIO()
+    pickle.Pickler(out, protocol=2).dump(value)
+    return out.getvalue()
+
+
+def checkpoint_tensors(mebibytes: int, dtype: str) -> Tensors:
+    """Names as in a Stable Diffusion 1.x checkpoint; ``mebibytes`` in all, in five tensors."""
+    names = (
+        "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",
+        "first_stage_model.decoder.conv_in.weight",
+        "first_stage_model.encoder.conv_in.weight",
+        "model.diffusion_model.input_blocks.0.0.weight",
+        "model.diffusion_model.out.2.weight",
+    )
+    width = BITS[dtype] // 8
+    rows = mebibytes * (1 << 20) // width // 1024 // len(names)
+    return [(name, dtype, (rows, 1024)) for name in names]
+
+
+def vae_tensors(mebibytes: int) -> Tensors:
+    rows = mebibytes * (1 << 20) // 4 // 512 // 3
+    return [
+        (name, "F32", (rows, 512)) for name in ("decoder.conv_in.weight", "encoder.conv_in.weight", "quant_conv.weight")
+    ]
+
+
+def lora_tensors(mebibytes: int, rank: int = 16) -> Tensors:
+    """Pairs of down and up matrices, with names as trainers write them."""
+    columns = mebibytes * (1 << 20) // 2 // (2 * 4) // rank
+    pairs: Tensors = []
+    for block in range(4):
+        base = f"lora_unet_down_blocks_{block}_attentions_0_transformer_blocks_0_attn1_to_q"
+        pairs += [
+            (f"{base}.lora_down.weight", "F16", (rank, columns)),
+            (f"{base}.lora_up.weight", "F16", (columns, rank)),
+        ]
+    return pairs
+
+
+# --- HuggingFace
+
+
+def build_hub(builder: Builder) -> dict[str, Any]:
+    """world/huggingface; returns {repository: {"commit", "files": {path: {"sha256", "size"}}}}."""
+    target = builder.world / "huggingface"
+    return builder.part("huggingface", fingerprint(Path(__file__)), [target / "index.json"], lambda: _make_hub(target))
+
+
+def _hub_content() -> dict[str, tuple[dict[str, Any], dict[str, bytes]]]:
+    def readme(title: str) -> bytes:
+        return f"# {title}\n\nA lab stand-in of the sdops.webui lab: the weights are noise.\n".encode()
+
+    small = {"_class_name": "StableDiffusionPipeline", "_lab": NOTE}
+    return {
+        "lab-standins/tiny-sd15": (
+            {},
+            {
+                "README.md": readme("tiny-sd15"),
+                "model_index.json": json.dumps(small, indent=2).encode() + b"\n",
+                "v1-inference.yaml": b"# lab stand-in of a model config\nmodel:\n  target: lab.standin.LatentDiffusion\n",
+                "v1-5-pruned-emaonly.safetensors": safetensors_bytes("tiny-sd15", checkpoint_tensors(24, "F16")),
+                "vae/config.json": json.dumps({"_class_name": "AutoencoderKL", "_lab": NOTE}).encode(),
+            },
+        ),
+        "lab-standins/tiny-vae": (
+            {},
+            {
+                "README.md": readme("tiny-vae"),
+                "vae-ft-mse-840000-ema-pruned.safetensors": safetensors_bytes("tiny-vae", vae_tensors(3)),
+            },
+        ),
+        "lab-standins/gated": (
+            {"gated": "manual"},
+            {
+                "README.md": readme("gated"),
+                "gated.safetensors": safetensors_bytes("gated", checkpoint_tensors(1, "F16")),
+            },
+        ),
+        "lab-standins/private": (
+            {"private": True},
+            {
+                "README.md": readme("private"),
+                "private.safetensors": safetensors_bytes("private", checkpoint_tensors(1, "F16")),
+            },
+        ),
+        "lab-standins/disabled": ({"disabled": True}, {"README.md": readme("disabled")}),
+    }
+
+
+def _make_hub(target: Path) -> dict[str, Any]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    index: dict[str, Any] = {
+        "tokens": HUB_TOKENS,
+        "renamed": {"lab-standins/tiny-sd15-old": "lab-standins/tiny-sd15"},
+        "repos": {},
+    }
+    summary: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        new = Path(scratch) / "huggingface"
+        for name, (rules, files) in _hub_content().items():
+            entries = {}
+            for path, data in sorted(files.items()):
+                write_atomic(new / "files" / name / path, data)
+                sha256 = hashlib.sha256(data).hexdigest()
+                lfs = path.endswith((".safetensors", ".ckpt", ".pt", ".bin"))
+                pointer = (
+                    f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {len(data)}\n".encode()
+                )
+                blob = pointer if lfs else data
+                oid = hashlib.sha1(b"blob %d\0" % len(blob) + blob).hexdigest()
+                entries[path] = {"size": len(data), "oid": oid, "sha256": sha256, "lfs": lfs}
+            commit = hashlib.sha1(json.dumps([name, entries], sort_keys=True).encode()).hexdigest()
+            index["repos"][name] = {**rules, "refs": {"main": commit}, "commits": {commit: entries}}
+            summary[name] = {"commit": commit, "files": {path: _short(entry) for path, entry in entries.items()}}
+        write_atomic(new / "index.json", json.dumps(index, indent=1).encode())
+        replace_tree(new, target)
+    return summary
+
+
+def _short(entry: dict[str, Any]) -> dict[str, Any]:
+    return {"sha256": entry["sha256"], "size": entry["size"]}
+
+
+# --- Civitai
+
+
+def build_civitai(builder: Builder) -> dict[str, Any]:
+    """world/civitai; returns {version id: [{"id", "name", "sha256", "size"}]}."""
+    target = builder.world / "civitai"
+    return builder.part("civitai", fingerprint(Path(__file__)), [target / "index.json"], lambda: _make_civitai(target))
+
+
+def hashes(data: bytes) -> dict[str, str]:
+    """The hash table of a file as the API shows it, upper case (without BLAKE3, which the standard library lacks)."""
+    sha256 = hashlib.sha256(data).hexdigest().upper()
+    table = {
+        # the hash of early WebUI versions: 64 KiB from the first mebibyte on
+        "AutoV1": hashlib.sha256(data[0x100000:0x110000]).hexdigest()[:8].upper(),
+        "AutoV2": sha256[:10],
+        "SHA256": sha256,
+        "CRC32": f"{zlib.crc32(data):08X}",
+    }
+    if data[8:9] == b"{":
+        start = 8 + struct.unpack("<Q", data[:8])[0]
+        table["AutoV3"] = hashlib.sha256(data[start:]).hexdigest()[:12].upper()
+    return table
+
+
+def _file(
+    number: int, name: str, data: bytes, kind: str = "Model", scan: str = "Success", **metadata: str
+) -> tuple[dict[str, Any], bytes]:
+    entry = {
+        "id": number,
+        "name": name,
+        "type": kind,
+        "sizeKB": round(len(data) / 1024, 2),
+        "metadata": metadata,
+        "pickleScanResult": scan,
+        "pickleScanMessage": "No Pickle imports" if scan == "Success" else "Dangerous import: posix.system",
+        "virusScanResult": scan,
+        "virusScanMessage": None,
+        "scannedAt": "2026-01-01T00:00:00.000Z",
+        "hashes": hashes(data),
+    }
+    return entry, data
+
+
+def _version(
+    number: int, name: str, files: Iterable[tuple[dict[str, Any], bytes]], words: Iterable[str] = (), **lab: Any
+) -> dict[str, Any]:
+    return {
+        "id": number,
+        "name": name,
+        "baseModel": "SD 1.5",
+        "baseModelType": "Standard",
+        "nsfwLevel": 1,
+        "createdAt": "2026-01-01T00:00:00.000Z",
+        "updatedAt": "2026-01-01T00:00:00.000Z",
+        "publishedAt": "2026-01-01T00:00:00.000Z",
+        "uploadType": "Created",
+        "trainedWords": list(words),
+        "trainingStatus": None,
+        "trainingDetails": None,
+        "description": "A lab stand-in: the weights are noise.",
+        "stats": {"downloadCount": 1, "thumbsUpCount": 0},
+        "files": list(files),
+        "lab": {"status": "Published", **lab},
+    }
+
+
+def _civitai_content() -> list[tuple[int, str, str, list[dict[str, Any]]]]:
+    """(model id, name, type, versions). Ids, names and file names of the first three are those of the tutorial's models."""
+    safe, tiny = {"format": "SafeTensor"}, checkpoint_tensors(1, "F16")
+
+    def checkpoint(seed: str, number: int) -> tuple[dict[str, Any], bytes]:
+        return _file(number, f"{seed}.safetensors", safetensors_bytes(seed, tiny), **safe, size="pruned", fp="fp16")
+
+    chillout = [
+        _file(
+            11745001, "chilloutmix_NiPrunedFp32Fix.safetensors",
+            safetensors_bytes("chilloutmix fp32", checkpoint_tensors(16, "F32")), **safe, size="full", fp="fp32",
+        ),
+        _file(
+            11745002, "chilloutmix_NiPrunedFp16Fix.safetensors",
+            safetensors_bytes("chilloutmix fp16", checkpoint_tensors(8, "F16")), **safe, size="pruned", fp="fp16",
+        ),
+        _file(11745003, "chilloutmix.yaml", b"# lab stand-in of a model config\nmodel: {}\n", "Config", format="Other"),
+    ]  # fmt: skip
+    film = [
+        _file(
+            112969001,
+            "FilmVelvia3.safetensors",
+            safetensors_bytes("FilmVelvia3", lora_tensors(2), ss_network_dim="16"),
+            **safe,
+        )
+    ]
+    bad = [_file(66043001, "bad_pictures.pt", embedding_bytes("bad_pictures"), format="PickleTensor")]
+    danger = [_file(66666001, "malicious.pt", malicious_bytes("malicious"), scan="Danger", format="PickleTensor")]
+    return [
+        (6424, "ChilloutMix (lab stand-in)", "Checkpoint", [_version(11745, "Ni Pruned Fp32 Fix", chillout)]),
+        (99001, "Film Velvia (lab stand-in)", "LORA", [_version(112969, "v3.0", film)]),
+        (99002, "Bad Pictures (lab stand-in)", "TextualInversion", [_version(66043, "v1.0", bad, ["bad_pictures"])]),
+        (99003, "Malicious (lab stand-in)", "TextualInversion", [_version(66666, "v1.0", danger, ["malicious"])]),
+        (
+            99004,
+            "Awkward (lab stand-in)",
+            "Checkpoint",
+            [
+                _version(70001, "early access", [checkpoint("early", 70001001)], early_access_until=FAR_AWAY),
+                _version(70002, "login required", [checkpoint("login", 70002001)], require_auth=True),
+                _version(70004, "deleted", [checkpoint("deleted", 70004001)], status="Deleted"),
+                _version(70005, "grant only", [checkpoint("grant", 70005001)], grant_only=True),
+                _version(70006, "downloads disabled", [checkpoint("disabled", 70006001)], downloads_disabled=True),
+            ],
+        ),
+        (99005, "Archived (lab stand-in)", "Checkpoint", [_version(70003, "archived", [checkpoint("archived", 70003001)], status="Archived")]),
+    ]  # fmt: skip
+
+
+def _make_civitai(target: Path) -> dict[str, Any]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    index: dict[str, Any] = {"tokens": CIVITAI_TOKENS, "models": []}
+    summary: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        new = Path(scratch) / "civitai"
+        for number, name, kind, versions in _civitai_content():
+            for version in versions:
+                listed = summary[str(version["id"])] = []
+                for entry, data in version["files"]:
+                    write_atomic(new / "files" / str(entry["id"]), data)
+                    sha256 = entry["hashes"]["SHA256"].lower()
+                    listed.append({"id": entry["id"], "name": entry["name"], "sha256": sha256, "size": len(data)})
+                version["files"] = [entry for entry, _data in version["files"]]
+            index["models"].append(
+                {
+                    "id": number,
+                    "name": name,
+                    "description": "A lab stand-in.",
+                    "type": kind,
+                    "nsfw": False,
+                    "poi": False,
+                    "tags": ["lab-stand-in"],
+                    "creator": {"id": 1, "username": "lab-standins"},
+                    "modelVersions": versions,
+                }
+            )
+        write_atomic(new / "index.json", json.dumps(index, indent=1).encode())
+        shutil.rmtree(target.with_name("civitai.old"), ignore_errors=True)
+        replace_tree(new, target)
+    return summary

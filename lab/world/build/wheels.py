@@ -1,0 +1,97 @@
+"""Wheels out of the trees of lab/standins/wheels: pure Python, written here, the same bytes every time."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from . import Builder, BuildError, fingerprint, source_files, write_atomic
+
+# files of a tree that describe the wheel and are not installed as modules
+DESCRIPTIVE = ("requires.txt", "entry_points.txt")
+ZIP_DATE = (2026, 1, 1, 0, 0, 0)
+
+
+def zip_bytes(members: dict[str, bytes], executable: frozenset[str] = frozenset(), store: bool = False) -> bytes:
+    """A zip with fixed dates, modes and order."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED if store else zipfile.ZIP_DEFLATED) as bundle:
+        for name, data in members.items():
+            info = zipfile.ZipInfo(name, ZIP_DATE)
+            info.create_system = 3
+            info.external_attr = (0o100755 if name in executable else 0o100644) << 16
+            info.compress_type = bundle.compression
+            bundle.writestr(info, data)
+    return out.getvalue()
+
+
+def build(builder: Builder, entries: list[dict[str, Any]], standins: Path) -> dict[str, Any]:
+    """world/wheels/*.whl for every entry {"source", "name", "version", "tag"?, "summary"?, "requires_python"?}."""
+    folder = builder.world / "wheels"
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {}
+    for entry in entries:
+        source = standins / entry["source"]
+        if not source.is_dir():
+            raise BuildError(f"The stand-in tree {source} for the wheel {entry['name']} is missing.")
+        target = folder / file_name(entry)
+        result = builder.part(
+            f"wheel {target.name}",
+            fingerprint(entry, source, Path(__file__)),
+            [target],
+            lambda entry=entry, source=source, target=target: _make(entry, source, target),  # type: ignore[misc]
+        )
+        made[target.name] = result
+    for path in folder.glob("*.whl"):
+        if path.name not in made:
+            path.unlink()
+    return made
+
+
+def file_name(entry: dict[str, Any]) -> str:
+    return f"{_escaped(entry['name'])}-{entry['version']}-{entry.get('tag', 'py3-none-any')}.whl"
+
+
+def _escaped(name: str) -> str:
+    return re.sub(r"[-_.]+", "_", name)
+
+
+def _make(entry: dict[str, Any], source: Path, target: Path) -> dict[str, Any]:
+    members: dict[str, bytes] = {}
+    for path in source_files(source):
+        name = path.relative_to(source).as_posix()
+        if name not in DESCRIPTIVE:
+            members[name] = path.read_bytes()
+    info = f"{_escaped(entry['name'])}-{entry['version']}.dist-info"
+    requires = source / "requires.txt"
+    lines = requires.read_text(encoding="utf-8").splitlines() if requires.is_file() else []
+    tag = entry.get("tag", "py3-none-any")
+    metadata = [
+        "Metadata-Version: 2.1",
+        f"Name: {entry['name']}",
+        f"Version: {entry['version']}",
+        f"Summary: {entry.get('summary', 'Lab stand-in of ' + entry['name'] + ' for sdops.webui; not the real package.')}",
+        f"Requires-Python: {entry.get('requires_python', '>=3.8')}",
+        *(f"Requires-Dist: {line.strip()}" for line in lines if line.strip() and not line.lstrip().startswith("#")),
+    ]
+    pure = "true" if tag.endswith("-none-any") else "false"
+    members[f"{info}/METADATA"] = ("\n".join(metadata) + "\n").encode()
+    members[f"{info}/WHEEL"] = (
+        f"Wheel-Version: 1.0\nGenerator: sdops.webui lab\nRoot-Is-Purelib: {pure}\nTag: {tag}\n".encode()
+    )
+    if (source / "entry_points.txt").is_file():
+        members[f"{info}/entry_points.txt"] = (source / "entry_points.txt").read_bytes()
+    record = [f"{name},sha256={_digest(data)},{len(data)}" for name, data in members.items()]
+    members[f"{info}/RECORD"] = ("\n".join([*record, f"{info}/RECORD,,"]) + "\n").encode()
+    data = zip_bytes(members)
+    write_atomic(target, data)
+    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+
+def _digest(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
