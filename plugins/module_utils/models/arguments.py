@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Dict
 
 from .placing import Placer, Progress, Wants
+from .spec import ModelSpec
 
 TRANSFER: Dict[str, Dict[str, Any]] = {
     "huggingface_endpoint": {"type": "str", "default": "https://huggingface.co"},
@@ -36,3 +38,22 @@ def make_placer(params: Dict[str, Any], webui_dir: str, check_mode: bool) -> Pla
     )
     options = {key: params[key] for key in ("proxy", "ca_path", "timeout", "retries")}
     return Placer(wants, options, Progress(params.get("progress_file")))
+
+
+def fetch_one(spec: ModelSpec, params: Dict[str, Any], dest: str, check_mode: bool) -> Dict[str, Any]:
+    """Bring one file to ``dest`` (a path, or a directory for it), without a record: it is judged by its hash each time.
+
+    Returns the result of a module. Raises SdopsError.
+    """
+    placer = make_placer(params, os.path.dirname(os.path.abspath(dest)), check_mode)
+    entry = placer.place_at(spec, dest)
+    changed = entry["status"] in ("fetch", "fetched")
+    return {
+        "changed": changed,
+        "path": entry["path"],
+        "sha256": entry["sha256"],
+        "bytes": entry["bytes"],
+        "revision": entry["revision"],
+        "actions": ["fetch %s" % entry["path"]] if changed else [],
+        "diff": {"before": "", "after": "%s\n" % entry["path"] if changed else ""},
+    }

@@ -124,12 +124,7 @@ class Placer:
                 raise SdopsError("The kind of %s is not known; set kind (checkpoint, lora, embedding, vae, ...)." % spec.source)
             path = path_of(self.wants.webui_dir, kind, name)
         refuse_pickle(path, self.wants.allow_pickle)
-        if spec.sha256 and remote.sha256 and spec.sha256 != remote.sha256:
-            raise TransferError(
-                "%s has SHA-256 %s at its source, but %s is wanted. The source has changed, or the wish is for another file."
-                % (spec.source, remote.sha256, spec.sha256)
-            )
-        remote = remote._replace(sha256=spec.sha256 or remote.sha256)
+        remote = self._expected(spec, remote)
         if self.wants.check_mode:
             adopt = os.path.exists(path) and self._same(path, remote)
             return self._result(spec, path, "adopt" if adopt else "fetch", kind, remote.sha256, remote.size, started, remote.revision)
@@ -142,6 +137,34 @@ class Placer:
         with self._lock:
             self.record.put(path, source=spec.source, kind=kind, sha256=sha256, revision=remote.revision)
         return self._result(spec, path, status, kind, sha256, os.path.getsize(path), started, remote.revision)
+
+    def place_at(self, spec: ModelSpec, dest: str) -> Dict[str, Any]:
+        """Bring one file to ``dest`` (or into that directory), without a record."""
+        started = time.monotonic()
+        remote = resolve(spec, self.http, self.wants)
+        path = os.path.join(dest, spec.name or remote.filename) if os.path.isdir(dest) else dest
+        remote = self._expected(spec, remote)
+        refuse_pickle(path, self.wants.allow_pickle)
+        if os.path.exists(path) and self._same(path, remote):
+            size = os.path.getsize(path)
+            return self._result(spec, path, "ok", None, remote.sha256, size, started, remote.revision)
+        if self.wants.check_mode:
+            return self._result(spec, path, "fetch", None, remote.sha256, remote.size, started, remote.revision)
+        directory = os.path.dirname(os.path.abspath(path))
+        os.makedirs(directory, exist_ok=True)
+        with locked(directory):  # itself: a lock file would be left lying about in somebody's directory
+            sha256 = self._download(remote, path)
+        return self._result(spec, path, "fetched", None, sha256, os.path.getsize(path), started, remote.revision)
+
+    @staticmethod
+    def _expected(spec: ModelSpec, remote: RemoteFile) -> RemoteFile:
+        """``remote`` with the hash that the user wants; raises TransferError when the source has another one."""
+        if spec.sha256 and remote.sha256 and spec.sha256.lower() != remote.sha256:
+            raise TransferError(
+                "%s has SHA-256 %s at its source, but %s is wanted. The source has changed, or the wish is for another file."
+                % (spec.source, remote.sha256, spec.sha256)
+            )
+        return remote._replace(sha256=(spec.sha256 or "").lower() or remote.sha256)
 
     def _same(self, path: str, remote: RemoteFile) -> bool:
         """Whether the file that lies there is the wanted one."""

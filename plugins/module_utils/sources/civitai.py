@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from typing import Any, Dict, List, Optional
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from ..errors import SdopsError
 from ..models.layout import CIVITAI_KINDS
@@ -60,10 +60,11 @@ def _explain_download(http: Http, url: str, what: str, has_token: bool) -> None:
     status, location = answer.status_code, answer.headers.get("Location", "")
     text = answer.text[:300] if status >= 400 else ""
     answer.close()
-    if status in (200, 206) or (status in (301, 302, 303, 307, 308) and "/login" not in location):
+    login = urlsplit(location).path == "/login"
+    if status in (200, 206) or (status in (301, 302, 303, 307, 308) and not login):
         return
     token = "the token may be wrong or expired" if has_token else "set a civitai_token"
-    if status == 401 or "/login" in location:
+    if status == 401 or login:
         if "disabled downloads" in text:
             raise CivitaiError("The creator of %s has disabled downloads." % what)
         raise CivitaiError("%s needs a login: %s." % (what, token))
@@ -92,8 +93,12 @@ def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = 
     name = (version.get("model") or {}).get("name") or "version %s" % version["id"]
     what = "%s (civitai version %s)" % (name, version["id"])
     wish = {k: v for k, v in where.items() if k not in ("version_id", "model_id", "sha256")}
-    chosen = choose(version.get("files") or [], wish, what)
-    url = "%s/api/download/models/%s?%s" % (endpoint, version["id"], urlencode({"fileId": chosen["id"]}))
+    download = "%s/api/download/models/%s" % (endpoint, version["id"])
+    files = version.get("files") or []
+    if not files:  # archived, for one: only the download itself says why
+        _explain_download(http, download, what, has_token)
+    chosen = choose(files, wish, what)
+    url = "%s?%s" % (download, urlencode({"fileId": chosen["id"]}))
     _explain_download(http, url, what, has_token)
     sha256: Optional[str] = (chosen.get("hashes") or {}).get("SHA256")
     kind = "vae" if chosen.get("type") == "VAE" else CIVITAI_KINDS.get((version.get("model") or {}).get("type", ""))

@@ -55,11 +55,14 @@ def git_sha1_of(path: str) -> str:
 
 @contextlib.contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Hold an exclusive lock on ``path`` (made if absent); two runs for one file wait for each other."""
+    """Hold an exclusive lock on ``path`` (a directory, or a file, made if absent); two runs wait for each other."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "a", encoding="utf-8") as handle:
+    handle = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT, 0o644)
+    try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(handle)
 
 
 def check_space(directory: str, needed: int) -> None:

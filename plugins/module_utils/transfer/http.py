@@ -130,7 +130,7 @@ class Http:
             if answer.status_code not in (301, 302, 303, 307, 308) or not location:
                 return answer
             target = urljoin(url, location)
-            if "/login" in urlsplit(target).path or (stop_at_foreign and origin(target) != origin(url)):
+            if urlsplit(target).path == "/login" or (stop_at_foreign and origin(target) != origin(url)):
                 return answer
             if url.startswith("https:") and not target.startswith("https:"):
                 raise TransferError("%s redirects away from TLS, to %s." % (scrub(url), scrub(target)))

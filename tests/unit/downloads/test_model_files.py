@@ -1,0 +1,279 @@
+"""model_files against the lab's doubles: what lands where, what is asked, what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.world.faults import Fault
+
+CHECKPOINT = "hf://lab-standins/tiny-sd15/v1-5-pruned-emaonly.safetensors@main"
+PLACE = "models/Stable-diffusion/v1-5-pruned-emaonly.safetensors"
+ALL = [
+    {"source": CHECKPOINT, "kind": "checkpoint"},
+    {"source": "civitai://112969?type=Model&format=SafeTensor", "name": "FilmVelvia3.safetensors"},
+    {"source": "civitai://66043?type=Model&format=PickleTensor", "name": "bad_pictures.pt"},
+    {"source": "hf://lab-standins/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "kind": "vae"},
+]
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def leftovers(box) -> list[str]:
+    return [str(p) for p in box.webui.rglob("*") if ".part" in p.name or ".copy-" in p.name]
+
+
+def test_every_kind_lands_in_its_directory_and_a_second_run_asks_nobody(box, world, four_times, run_module):
+    arguments = {**box.arguments, "models": ALL, "allow_pickle": True}
+    planned, applied = four_times("model_files", **arguments)
+    assert [m["status"] for m in planned["models"]] == ["fetch"] * 4
+    assert planned["bytes_planned"] >= box.path(PLACE).stat().st_size
+    assert [m["kind"] for m in applied["models"]] == ["checkpoint", "lora", "embedding", "vae"]
+    for place in (PLACE, "models/Lora/FilmVelvia3.safetensors", "embeddings/bad_pictures.pt"):
+        assert box.path(place).is_file()
+    assert box.path("models/VAE/vae-ft-mse-840000-ema-pruned.safetensors").is_file()
+    assert all(sha256(Path(m["path"])) == m["sha256"] for m in applied["models"])
+    assert len(applied["models"][0]["revision"]) == 40
+    assert leftovers(box) == []
+
+    world.log.entries.clear()
+    again = run_module("model_files", **arguments)
+    assert [m["status"] for m in again["models"]] == ["ok"] * 4
+    assert list(world.log.entries) == []
+
+
+def test_the_tutorials_file_is_chosen_among_several(box, run_module):
+    wish = {"source": "civitai://11745?type=Model&format=SafeTensor&size=full&fp=fp32"}
+    found = run_module("model_files", **box.arguments, models=[wish])
+    assert found["models"][0]["name"] == "chilloutmix_NiPrunedFp32Fix.safetensors"
+
+
+def test_no_file_of_that_kind_lists_what_there_is(box, run_module):
+    found = run_module("model_files", **box.arguments, models=["civitai://11745?fp=fp8"])
+    assert found["failed"]
+    assert "fp=fp8" in found["msg"]
+    assert "chilloutmix_NiPrunedFp32Fix" in found["msg"]
+
+
+def test_one_failure_does_not_stop_the_others(box, run_module):
+    models = ["civitai://70004", {"source": CHECKPOINT, "kind": "checkpoint"}]
+    found = run_module("model_files", **box.arguments, models=models)
+    assert found["failed"]
+    assert "70004" in found["msg"]
+    assert box.path(PLACE).is_file()
+    assert [m["status"] for m in found["models"]] == ["failed", "fetched"]
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("hf://lab-standins/gated/gated.safetensors@main", "gated"),
+        ("hf://lab-standins/nothing/x.safetensors@main", "does not exist"),
+        ("hf://lab-standins/tiny-sd15/nothing.safetensors@main", "has no file"),
+        ("hf://lab-standins/tiny-sd15/v1-5-pruned-emaonly.safetensors@nowhere", "no revision"),
+        ("civitai://70001", "early access"),
+        ("civitai://70002", "login"),
+        ("civitai://70003", "archived"),
+        ("civitai://70006", "disabled downloads"),
+    ],
+)
+def test_each_refusal_has_its_own_sentence(box, run_module, source, says):
+    found = run_module("model_files", **box.arguments, models=[{"source": source, "kind": "lora"}])
+    assert found["failed"]
+    assert says in found["msg"]
+    assert leftovers(box) == []
+
+
+def test_a_token_opens_the_gate_and_never_reaches_the_storage(box, world, run_module):
+    found = run_module(
+        "model_files",
+        **box.arguments,
+        models=[{"source": "hf://lab-standins/gated/gated.safetensors@main", "kind": "checkpoint"}, "civitai://70002"],
+        huggingface_token="hf_lab_granted",
+        civitai_token="lab_civitai_member",
+    )
+    assert not found["failed"], found.get("msg")
+    asked = {entry["host"]: entry["authorization"] for entry in world.log.entries}
+    assert asked["huggingface.lab.test"] is True
+    assert asked["civitai.lab.test"] is True
+    assert asked["cdn.huggingface.lab.test"] is False
+    assert asked["storage.civitai.lab.test"] is False
+    for path in box.webui.rglob("*"):
+        if path.is_file() and path.suffix in (".json", ".lock"):
+            assert "hf_lab_granted" not in path.read_text()
+    assert "hf_lab_granted" not in json.dumps({k: v for k, v in found.items() if k != "invocation"})
+
+
+def test_pickles_are_refused_unless_allowed_and_hostile_ones_always(box, run_module):
+    mark = Path("/tmp/sdops-lab-malicious-pickle-ran")
+    mark.unlink(missing_ok=True)
+    refused = run_module("model_files", **box.arguments, models=["civitai://66043"])
+    assert refused["failed"]
+    assert "allow_pickle" in refused["msg"]
+    hostile = run_module("model_files", **box.arguments, models=["civitai://66666"], allow_pickle=True)
+    assert hostile["failed"]
+    assert "system" in hostile["msg"]
+    assert not mark.exists()
+    assert not list((box.webui / "embeddings").glob("*"))
+
+
+def test_a_broken_line_is_resumed(box, world, run_module):
+    world.faults.add(Fault("cut", host="cdn.*", after=5_000_000, times=2))
+    found = run_module("model_files", **box.arguments, models=[{"source": CHECKPOINT, "kind": "checkpoint"}])
+    assert not found["failed"], found.get("msg")
+    storage = [e for e in world.log.entries if e["host"] == "cdn.huggingface.lab.test"]
+    assert len(storage) == 3
+    size = box.path(PLACE).stat().st_size
+    # what was there was not fetched again
+    assert sum(e["bytes"] for e in storage) <= size + 2 * (1 << 20)
+
+
+def test_a_server_that_ignores_ranges_is_survived(box, world, run_module):
+    world.faults.add(Fault("cut", host="cdn.*", after=5_000_000, times=1))
+    world.faults.add(Fault("ignore_range", host="cdn.*"))
+    found = run_module("model_files", **box.arguments, models=[{"source": CHECKPOINT, "kind": "checkpoint"}])
+    assert not found["failed"], found.get("msg")
+    assert found["models"][0]["sha256"] == sha256(box.path(PLACE))
+
+
+def test_wrong_bytes_never_get_their_final_name(box, world, run_module):
+    world.faults.add(Fault("wrong_bytes", host="cdn.*", after=1_000_000))
+    found = run_module("model_files", **box.arguments, models=[{"source": CHECKPOINT, "kind": "checkpoint"}])
+    assert found["failed"]
+    assert "SHA-256" in found["msg"]
+    assert not box.path(PLACE).exists()
+    assert leftovers(box) == []
+
+
+def test_killed_in_the_middle_then_run_again(box, world, run_module, tmp_path):
+    """kill -9 while bytes arrive; the next run ends in the right file and does not begin anew."""
+    world.faults.add(Fault("slow", host="cdn.*", rate=4_000_000, times=1))
+    arguments = {**box.arguments, "models": [{"source": CHECKPOINT, "kind": "checkpoint"}]}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ansible_collections.sdops.webui.plugins.modules.model_files"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p.endswith("collections"))},
+    )
+    process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
+    process.stdin.close()
+    partial = box.path(PLACE).with_name("." + box.path(PLACE).name + ".part")
+    deadline = time.monotonic() + 20
+    while not (partial.exists() and partial.stat().st_size > 2_000_000):
+        assert time.monotonic() < deadline, "the download did not begin"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    have = partial.stat().st_size
+    assert not box.path(PLACE).exists()
+    world.log.entries.clear()
+    found = run_module("model_files", **arguments)
+    assert not found["failed"], found.get("msg")
+    assert found["models"][0]["sha256"] == sha256(box.path(PLACE))
+    ranges = [e["range"] for e in world.log.entries if e["host"] == "cdn.huggingface.lab.test" and e["range"]]
+    assert len(ranges) == 1
+    assert int(ranges[0].split("=")[1].rstrip("-")) == have
+
+
+def test_a_file_put_there_by_hand_is_adopted(box, world, run_module):
+    wish = [{"source": CHECKPOINT, "kind": "checkpoint"}]
+    run_module("model_files", **box.arguments, models=wish)
+    (box.webui / ".sdops" / "models.json").unlink()
+    world.log.entries.clear()
+    found = run_module("model_files", **box.arguments, models=wish)
+    assert [m["status"] for m in found["models"]] == ["adopted"]
+    assert not [e for e in world.log.entries if e["host"] == "cdn.huggingface.lab.test"]
+
+
+def test_a_shared_cache_serves_the_second_host(box, world, run_module, tmp_path):
+    wish = [{"source": CHECKPOINT, "kind": "checkpoint"}]
+    cache = str(tmp_path / "cache")
+    run_module("model_files", **box.arguments, models=wish, cache_dir=cache)
+    other = tmp_path / "other"
+    other.mkdir()
+    world.log.entries.clear()
+    found = run_module("model_files", **{**box.arguments, "webui_dir": str(other)}, models=wish, cache_dir=cache)
+    assert [m["status"] for m in found["models"]] == ["from cache"]
+    assert not [e for e in world.log.entries if e["host"] == "cdn.huggingface.lab.test"]
+    assert sha256(other / PLACE) == sha256(box.path(PLACE))
+
+
+def test_changed_files_are_noticed_by_time_and_always_by_hash(box, run_module):
+    wish = [{"source": CHECKPOINT, "kind": "checkpoint"}]
+    run_module("model_files", **box.arguments, models=wish)
+    path = box.path(PLACE)
+    stat, good = path.stat(), path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert run_module("model_files", **box.arguments, models=wish)["changed"] is False
+    found = run_module("model_files", **box.arguments, models=wish, verify="always")
+    assert (found["failed"], found["changed"]) == (False, True)
+    assert path.read_bytes() == good
+
+
+def test_absent_removes_only_what_was_placed(box, four_times, run_module):
+    wish = [{"source": CHECKPOINT, "kind": "checkpoint"}]
+    run_module("model_files", **box.arguments, models=wish)
+    own = box.path("models/Stable-diffusion/mine.safetensors")
+    own.write_bytes(b"mine")
+    four_times("model_files", **box.arguments, models=wish, state="absent")
+    assert own.exists()
+    assert not box.path(PLACE).exists()
+
+
+def test_sidecars_lie_beside_the_checkpoint(box, run_module, tmp_path):
+    config = tmp_path / "any.yaml"
+    config.write_text("model: {}\n")
+    wish = {
+        "source": CHECKPOINT,
+        "kind": "checkpoint",
+        "name": "anime.safetensors",
+        "config": f"file://{config}",
+        "vae": "hf://lab-standins/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main",
+    }
+    found = run_module("model_files", **box.arguments, models=[wish])
+    assert not found["failed"], found.get("msg")
+    names = sorted(p.name for p in box.path("models/Stable-diffusion").iterdir())
+    assert names == ["anime.safetensors", "anime.vae.safetensors", "anime.yaml"]
+    assert run_module("model_files", **box.arguments, models=[wish])["changed"] is False
+
+
+def test_check_mode_without_a_network_tells_what_it_cannot_know(box, run_module):
+    arguments = {**box.arguments, "huggingface_endpoint": "http://127.0.0.1:9", "retries": 0}
+    wish = [{"source": CHECKPOINT, "kind": "checkpoint"}]
+    found = run_module("model_files", check=True, **arguments, models=wish)
+    assert not found["failed"], found.get("msg")
+    assert [m["status"] for m in found["models"]] == ["unresolved"]
+    assert run_module("model_files", **arguments, models=wish)["failed"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("ftp://x/y", "none of"),
+        ("hf://owner/file", "hf://OWNER/REPO/PATH@REVISION"),
+        ("civitai://abc", "civitai://VERSION_ID"),
+        ({"kind": "vae"}, "has no source"),
+        ({"source": CHECKPOINT, "kind": "picture"}, "unknown kind"),
+        ({"source": CHECKPOINT, "name": "../x.safetensors"}, "plain file name"),
+        ({"source": CHECKPOINT, "sha256": "12"}, "64 hex"),
+        ({"source": CHECKPOINT, "colour": "red"}, "unknown field"),
+        (CHECKPOINT, "kind"),
+        ({"source": CHECKPOINT, "kind": "embedding", "name": "x.exe"}, "the WebUI looks for"),
+    ],
+)
+def test_bad_entries_are_named(box, run_module, entry, says):
+    found = run_module("model_files", **box.arguments, models=[entry])
+    assert found["failed"]
+    assert says in found["msg"]

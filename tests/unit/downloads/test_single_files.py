@@ -1,0 +1,49 @@
+"""huggingface_download and civitai_download: one file to any path."""
+
+from __future__ import annotations
+
+import hashlib
+
+HUB = {"repo": "lab-standins/tiny-vae", "file": "vae-ft-mse-840000-ema-pruned.safetensors"}
+
+
+def endpoints(box) -> dict:
+    return {k: v for k, v in box.arguments.items() if k != "webui_dir"}
+
+
+def test_hub_file(box, tmp_path, four_times):
+    dest = tmp_path / "vae.safetensors"
+    planned, applied = four_times("huggingface_download", **HUB, dest=str(dest), **endpoints(box))
+    assert planned["sha256"] == applied["sha256"] == hashlib.sha256(dest.read_bytes()).hexdigest()
+    assert len(applied["revision"]) == 40
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_hub_small_file_by_git_hash_into_a_directory(box, tmp_path, four_times):
+    wish = {**HUB, "file": "README.md"}
+    _, applied = four_times("huggingface_download", **wish, dest=str(tmp_path), **endpoints(box))
+    assert applied["path"] == str(tmp_path / "README.md")
+
+
+def test_another_hash_than_the_sources_is_an_error(box, tmp_path, run_module):
+    found = run_module("huggingface_download", **HUB, dest=str(tmp_path / "x"), sha256="0" * 64, **endpoints(box))
+    assert found["failed"]
+    assert "0000" in found["msg"]
+    assert not (tmp_path / "x").exists()
+
+
+def test_civitai_by_version_by_air_and_by_hash(box, tmp_path, four_times, run_module):
+    first = tmp_path / "a.safetensors"
+    _, applied = four_times("civitai_download", version_id=112969, dest=str(first), **endpoints(box))
+    model = 0
+    by_hash = run_module("civitai_download", sha256=applied["sha256"], dest=str(tmp_path / "b.safetensors"), **endpoints(box))
+    assert (by_hash["failed"], by_hash["sha256"]) == (False, applied["sha256"])
+    air = f"urn:air:sd1:lora:civitai:{model}@112969"
+    by_air = run_module("civitai_download", air=air, dest=str(tmp_path / "c.safetensors"), **endpoints(box))
+    assert (by_air["failed"], by_air["sha256"]) == (False, applied["sha256"])
+
+
+def test_a_pickle_needs_permission(box, tmp_path, run_module):
+    found = run_module("civitai_download", version_id=66043, dest=str(tmp_path / "x.pt"), **endpoints(box))
+    assert found["failed"]
+    assert "allow_pickle" in found["msg"]
