@@ -42,7 +42,9 @@ def parser() -> argparse.ArgumentParser:
 
     def command(name: str, help_text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help_text)
-        sub.add_argument("--name", default=os.environ.get("SDOPS_LAB", "demo"), help="several labs can stand side by side")
+        sub.add_argument(
+            "--name", default=os.environ.get("SDOPS_LAB", "demo"), help="several labs can stand side by side"
+        )
         return sub
 
     up = command("up", "bring it up; what already runs is kept")
@@ -53,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     command("logs", "where its logs are")
     execute = command("exec", "run a command on a target")
     execute.add_argument("target")
-    execute.add_argument("arguments", nargs=argparse.REMAINDER)
+    execute.add_argument("arguments", nargs="*", metavar="-- COMMAND")
     command("restart", "power a target off and on").add_argument("target")
     command("gateway", "stop or start the gateway").add_argument("action", choices=["stop", "start"])
     gpu = command("gpu", "choose the card that a target's nvidia-smi reports")
@@ -72,6 +74,8 @@ def work(options: argparse.Namespace) -> int:
             backend(lab).down()
             common.end_ssh_masters()
             say(f"the lab {lab.name!r} is gone")
+        else:
+            engine.PrivateDaemon().stop_if_last(lab.dir)  # an `up` that ended while the engine was starting
         lab.forget()
     else:
         lab.need_state()
@@ -81,7 +85,7 @@ def work(options: argparse.Namespace) -> int:
         elif options.command == "logs":
             print(lab.dir / "log")
         elif options.command == "exec":
-            return what.execute(options.target, [a for a in options.arguments if a != "--"])
+            return what.execute(options.target, options.arguments)
         elif options.command == "restart":
             what.restart(options.target)
         elif options.command == "gateway":
@@ -92,7 +96,12 @@ def work(options: argparse.Namespace) -> int:
 
 
 def main() -> None:
+    argv = sys.argv[1:]
+    cut = argv.index("--") if "--" in argv else len(argv)  # what follows is the target's, dashes and all
+    options = parser().parse_args(argv[:cut])
+    if options.command == "exec":
+        options.arguments += argv[cut + 1 :]
     try:
-        sys.exit(work(parser().parse_args()))
+        sys.exit(work(options))
     except LabError as exc:
         sys.exit(f"lab: {exc}")

@@ -30,7 +30,9 @@ def run(*argv: str, check: bool = True, **options: Any) -> subprocess.CompletedP
     """A program's output, or a LabError with it."""
     done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, **options)
     if check and done.returncode:
-        raise LabError(f"{' '.join(map(str, argv[:4]))} ... failed ({done.returncode}): {(done.stderr or done.stdout).strip()[-800:]}")
+        raise LabError(
+            f"{' '.join(map(str, argv[:4]))} ... failed ({done.returncode}): {(done.stderr or done.stdout).strip()[-800:]}"
+        )
     return done
 
 
@@ -76,9 +78,22 @@ def build_world(work: Path, python: str, shebang: str, root: Path | None) -> dic
     return summary
 
 
-def gateway(lab: Path, listen: str, dest: str, public: str, access_log: str, redirect: str | None = None) -> dict[str, Any]:
+def gateway(
+    lab: Path, listen: str, dest: str, public: str, access_log: str, redirect: str | None = None
+) -> dict[str, Any]:
     """Write the gateway's config for one lab; returns the client's side as the role's variables."""
-    command = [sys.executable, "-m", "lab.world", "gateway-config", "--work", str(lab), "--listen", listen, "--dest", dest]
+    command = [
+        sys.executable,
+        "-m",
+        "lab.world",
+        "gateway-config",
+        "--work",
+        str(lab),
+        "--listen",
+        listen,
+        "--dest",
+        dest,
+    ]
     command += ["--public", public, "--access-log", access_log, *(["--redirect", redirect] if redirect else [])]
     client = json.loads(run(*command, cwd=ROOT).stdout)["client"]
     names = {"server": "address", **{n: n for n in ("port", "uuid", "public_key", "short_id", "server_name")}}
@@ -115,7 +130,9 @@ def variables(summary: dict[str, Any], gateway: dict[str, Any], domestic: dict[s
         "sdops_github": "https://git.lab.test",
         "sdops_huggingface_endpoint": "https://huggingface.lab.test",
         "sdops_civitai_endpoint": "https://civitai.lab.test",
-        "sdops_pip_index_url": os.environ.get("LAB_PIP_INDEX_URL") or os.environ.get("PIP_INDEX_URL") or pip_setting("index-url"),
+        "sdops_pip_index_url": os.environ.get("LAB_PIP_INDEX_URL")
+        or os.environ.get("PIP_INDEX_URL")
+        or pip_setting("index-url"),
         "sdops_no_proxy": ["releases.lab.test", "conda.lab.test", "wheels.lab.test", *index_hosts()],
         "sdops_lab_wheel_index": domestic["wheels"] + "/simple/",
         "sdops_lab_commits": summary["commits"],

@@ -15,7 +15,14 @@ from . import common, engine
 from .common import ROOT, SHARED, Lab, LabError, run, say
 
 CONTENT = SHARED / "containers"
-BLOCKED = ["git.lab.test", "huggingface.lab.test", "cdn.huggingface.lab.test", "civitai.lab.test", "storage.civitai.lab.test", "www.lab.test"]
+BLOCKED = [
+    "git.lab.test",
+    "huggingface.lab.test",
+    "cdn.huggingface.lab.test",
+    "civitai.lab.test",
+    "storage.civitai.lab.test",
+    "www.lab.test",
+]
 DOMESTIC = ["releases.lab.test", "conda.lab.test", "wheels.lab.test"]
 
 
@@ -34,9 +41,13 @@ class Containers:
     # --- up -----------------------------------------------------------------------------------------------------------
 
     def up(self, targets: int) -> None:
+        kept = {"mode": "containers", "host": self.engine.host, "private": self.engine.private}
+        self.lab.save({"hosts": {}, **self.lab.state, **kept})  # from here on `down` has something to take away
         tag = engine.image(self.engine)
         root = next(SHARED.glob("pyroot-*"))
-        python = next(p.name[6:] for p in sorted((root / "usr/bin").glob("python3.*")) if p.name[6:].replace(".", "").isdigit())
+        python = next(
+            p.name[6:] for p in sorted((root / "usr/bin").glob("python3.*")) if p.name[6:].replace(".", "").isdigit()
+        )
         say("building the lab's internet")
         summary = common.build_world(CONTENT, python, "#!/usr/bin/env python3", root)
         lab = self.lab.dir
@@ -72,7 +83,7 @@ class Containers:
                 "sdops_cache_dir": "/root/autodl-fs/sdops",
             }
         )
-        self.lab.save({"mode": "containers", "host": self.engine.host, "private": self.engine.private, "hosts": hosts, "image": tag})
+        self.lab.save({**kept, "hosts": hosts, "image": tag})
         self._wait(hosts)
 
     def _networks(self) -> str:
@@ -118,7 +129,9 @@ class Containers:
         if self._running(what):
             return
         alias = [part for a in aliases for part in ("--network-alias", a)]
-        mounts = self._mounts({CONTENT / "world": "/world", CONTENT / "ca": "/ca:ro", ROOT / "lab": "/src/lab:ro", self.lab.dir: "/lab"})
+        mounts = self._mounts(
+            {CONTENT / "world": "/world", CONTENT / "ca": "/ca:ro", ROOT / "lab": "/src/lab:ro", self.lab.dir: "/lab"}
+        )
         self.docker(
             "run", "-d", "--name", self.name(what), "--label", self.label, "--network", self.name(network), *alias, *mounts,
             "--init", "-e", "PYTHONPATH=/src", "-e", "PYTHONDONTWRITEBYTECODE=1", tag,
@@ -155,7 +168,9 @@ class Containers:
     def _copy_in(self, what: str, number: int) -> None:
         """What the rental company put into the box: boot scripts, nvidia-smi, certificates, the customer's SSH key."""
         source = ROOT / "lab" / "target"
-        env = f"export AutoDLContainerUUID=lab{number}\nexport AutoDLRegion=lab\nexport AutodlAutoPanelToken=lab-secret\n"
+        env = (
+            f"export AutoDLContainerUUID=lab{number}\nexport AutoDLRegion=lab\nexport AutodlAutoPanelToken=lab-secret\n"
+        )
         public = (self.lab.dir / "id_ed25519.pub").read_bytes()
         files = {
             "init/boot/boot.sh": (0o755, (source / "init/boot/boot.sh").read_bytes()),
@@ -208,7 +223,17 @@ class Containers:
     def ssh(self, what: str, command: str) -> Any:
         facts = self.lab.need_state()["hosts"][what]
         options = facts["ansible_ssh_common_args"].split()
-        return run("ssh", "-i", facts["ansible_ssh_private_key_file"], *options, "-o", "BatchMode=yes", f"root@{facts['ansible_host']}", command, check=False)
+        return run(
+            "ssh",
+            "-i",
+            facts["ansible_ssh_private_key_file"],
+            *options,
+            "-o",
+            "BatchMode=yes",
+            f"root@{facts['ansible_host']}",
+            command,
+            check=False,
+        )
 
     def restart(self, what: str) -> None:
         self.docker("restart", "--time", "10", self.name(what))
@@ -236,9 +261,6 @@ class Containers:
         for network in ("cn", "world"):
             self.docker("network", "rm", self.name(network), check=False)
         if self.engine.private:
-            if not self.docker("ps", "-aq"):
-                say("stopping the private container engine")
-                engine.PrivateDaemon().stop()
+            engine.PrivateDaemon().stop_if_last(self.lab.dir)
         elif not self.docker("ps", "-aq", "--filter", "label=sdops.lab"):
             self.docker("rmi", self.lab.state.get("image", "none"), check=False)
-

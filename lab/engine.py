@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -11,13 +13,21 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from .common import SHARED, WORK, LabError, run, say
 
-PACKAGES = {"dockerd": "docker.io", "docker": "docker.io", "mmdebstrap": "mmdebstrap", "iptables": "iptables", "ssh": "openssh-client"}
+PACKAGES = {
+    "dockerd": "docker.io",
+    "docker": "docker.io",
+    "mmdebstrap": "mmdebstrap",
+    "iptables": "iptables",
+    "ssh": "openssh-client",
+}
 INCLUDE = "openssh-server,python3,python3-venv,git,curl,ca-certificates,procps,iproute2"
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+OURS = re.compile(r"DOCKER|docker0|br-[0-9a-f]{12}\b")  # the engine names its bridges so; br-lan is somebody else's
 
 
 class Engine:
@@ -59,16 +69,29 @@ class PrivateDaemon:
         except OSError:
             return False
 
-    def start(self) -> Engine:
-        if self.alive():
-            return Engine(self.known["host"], private=True)
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Two labs may come up at the same time: one of them starts the engine, the other waits for it."""
         self.dir.mkdir(parents=True, exist_ok=True)
-        run_dir = self.dir / "run"
-        if len(str(run_dir)) > 60:  # Unix socket paths end at 107 characters, and the engine adds its own
+        with (self.dir / "lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    def start(self) -> Engine:
+        with self.locked():
+            return Engine(self.known["host"], private=True) if self.alive() else self._start()
+
+    def _start(self) -> Engine:
+        died = (
+            self.known
+        )  # it was killed: what the machine was like before is what that record says, not what it is now
+        run_dir = Path(died.get("run") or self.dir / "run")  # what its containers left is found and ended from there
+        (run_dir / "pid").unlink(missing_ok=True)  # else the next one does not start
+        if not died and len(str(run_dir)) > 60:  # Unix socket paths end at 107 characters, and the engine adds its own
             run_dir = Path(tempfile.mkdtemp(prefix="sdops-docker-"))
         run_dir.mkdir(exist_ok=True)
         host = f"unix://{run_dir}/docker.sock"
-        before = {
+        before = died.get("before") or {
             "ip_forward": FORWARD.read_text().strip(),
             "policy": forward_policy(),
             "chains": "DOCKER" in rules("filter") + rules("nat"),
@@ -92,6 +115,15 @@ class PrivateDaemon:
             time.sleep(0.3)
         return engine
 
+    def stop_if_last(self, leaving: Path) -> bool:
+        """Stop it unless another lab than the one in ``leaving`` is up or coming up; whether it was stopped."""
+        with self.locked():
+            if not self.known or any(state.parent != leaving for state in WORK.glob("lab*/state.json")):
+                return False
+            say("stopping the private container engine")
+            self.stop()
+            return True
+
     def stop(self) -> None:
         """End it by its pid and take back what it did to the machine."""
         known = self.known
@@ -105,10 +137,8 @@ class PrivateDaemon:
                     os.kill(known["pid"], signal.SIGKILL)
                     break
                 # we may be its parent: do not wait for our own zombie
-                try:
+                with contextlib.suppress(ChildProcessError):
                     os.waitpid(known["pid"], os.WNOHANG)
-                except ChildProcessError:
-                    pass
                 time.sleep(0.2)
         for line in Path("/proc/mounts").read_text().splitlines():
             place = line.split()[1]
@@ -137,12 +167,8 @@ def remove_chains() -> None:
     for program in ("iptables", "ip6tables"):
         for table in ("filter", "nat", "raw"):
             lines = rules(table, program).splitlines()
-            ours = [line for line in lines if line.startswith("-A") and ("DOCKER" in line or "br-" in line or "docker0" in line)]
-            for line in ours:
-                if not line.startswith("-A DOCKER"):
-                    run(program, "-t", table, "-D", *line.split()[1:], check=False)
-            # masquerading rules name only the subnet
-            for line in [entry for entry in lines if re.match(r"-A POSTROUTING -s \S+ ! -o br-", entry)]:
+            ours = [line for line in lines if line.startswith("-A") and OURS.search(line)]
+            for line in [entry for entry in ours if not entry.startswith("-A DOCKER")]:
                 run(program, "-t", table, "-D", *line.split()[1:], check=False)
             chains = [line[1:].split()[0] for line in lines if line.startswith(":DOCKER")]
             for action in ("-F", "-X"):
@@ -171,7 +197,9 @@ def find() -> Engine | None:
 def image(engine: Engine) -> str:
     """The targets' base image, made from Debian's packages (once); also unpacks its Python for the conda channel."""
     release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
-    suite = release.get("VERSION_CODENAME", "").strip('"') if release.get("ID", "").strip('"') == "debian" else "bookworm"
+    suite = (
+        release.get("VERSION_CODENAME", "").strip('"') if release.get("ID", "").strip('"') == "debian" else "bookworm"
+    )
     recipe = hashlib.sha256(f"{suite} {INCLUDE} 1".encode()).hexdigest()[:12]
     tag, root = f"sdops-lab:{recipe}", SHARED / f"pyroot-{recipe}"
     if engine.docker("images", "-q", tag) and root.is_dir():
@@ -186,7 +214,17 @@ def image(engine: Engine) -> str:
         engine.docker("import", archive, tag)
         unpacked = Path(scratch) / "root"
         unpacked.mkdir()
-        run("tar", "-xf", archive, "-C", str(unpacked), "--wildcards", "./usr/bin/python3*", "./usr/lib/python3*", check=False)
+        run(
+            "tar",
+            "-xf",
+            archive,
+            "-C",
+            str(unpacked),
+            "--wildcards",
+            "./usr/bin/python3*",
+            "./usr/lib/python3*",
+            check=False,
+        )
         shutil.rmtree(root, ignore_errors=True)
         unpacked.rename(root)
     return tag

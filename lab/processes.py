@@ -77,14 +77,13 @@ class Processes:
         lab = self.lab.dir
         (lab / "log").mkdir(parents=True, exist_ok=True)
         common.ca_bundle(CONTENT, lab / "ca-bundle.pem")
-        state = self.lab.state or {"mode": "processes", "ports": free_ports(8), "processes": {}}
+        state = self.lab.state or {"mode": "processes", "ports": free_ports(8), "processes": {}, "hosts": {}}
         blocked, releases, conda, wheels, door, http, socks, webui = state["ports"]
         config = {
             "root": str(CONTENT / "world"),
             "cert": str(CONTENT / "ca" / "server.pem"),
             "key": str(CONTENT / "ca" / "server.key"),
             "log": str(lab / "log" / "world.log"),
-
             "listeners": [
                 {"address": "127.0.0.1", "port": blocked},
                 {"address": "127.0.0.1", "port": releases, "default_host": "releases.lab.test"},
@@ -99,9 +98,13 @@ class Processes:
         say("starting the services and the gateway")
         running = state["processes"]
         if not self._alive(running.get("world")):
-            running["world"] = self._spawn("world", [sys.executable, "-m", "lab.world", "serve", "--config", str(lab / "world.json")])
+            running["world"] = self._spawn(
+                "world", [sys.executable, "-m", "lab.world", "serve", "--config", str(lab / "world.json")]
+            )
+            self.lab.save(state)  # an interrupted `up` is taken away by `down` too
         if not self._alive(running.get("gateway")):
             running["gateway"] = self._gateway()
+            self.lab.save(state)
         self._target_files()
         state["hosts"] = {
             TARGET: {
@@ -109,7 +112,9 @@ class Processes:
                 "ansible_python_interpreter": os.path.realpath(sys.executable),
             }
         }
-        domestic = {n: f"https://127.0.0.1:{p}" for n, p in (("releases", releases), ("conda", conda), ("wheels", wheels))}
+        domestic = {
+            n: f"https://127.0.0.1:{p}" for n, p in (("releases", releases), ("conda", conda), ("wheels", wheels))
+        }
         self.lab.save_vars(
             {
                 **common.variables(summary, client, domestic),
@@ -133,7 +138,9 @@ class Processes:
         self._wait(conda)
 
     def _gateway(self) -> dict[str, Any]:
-        return self._spawn("gateway", [str(CONTENT / "xray" / "xray"), "run", "-c", str(self.lab.dir / "gateway-config.json")])
+        return self._spawn(
+            "gateway", [str(CONTENT / "xray" / "xray"), "run", "-c", str(self.lab.dir / "gateway-config.json")]
+        )
 
     def _target_files(self) -> None:
         for name in ("bin", "home", "profile.d", "autodl-tmp"):

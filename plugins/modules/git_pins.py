@@ -10,15 +10,19 @@ module: git_pins
 short_description: Keep git checkouts at pinned commits
 version_added: 0.1.0
 description:
-  - Brings a list of checkouts to their commits, several at once.
+  - Brings a list of checkouts to their commits, several at once. A checkout inside another one of the list waits for it.
   - A checkout that already stands at its commit costs no network, so a second run works while the network does not.
-  - New checkouts appear under their final name only when they are complete. Local changes are never thrown away.
+  - New checkouts appear under their final name only when they are complete, and a run that was killed is taken up where it
+    was. Local changes are never thrown away; they only matter where the checkout would have to move. Untracked files are
+    left alone.
+  - The failure of one does not stop the others. The module fails at its end, with a cause and a next step for each.
 author: The sdops.webui authors
 extends_documentation_fragment:
   - sdops.webui.attributes
 attributes:
   check_mode:
     support: full
+    details: Uses no network. What a O(repos[].ref) means is only told when an earlier run has looked it up.
   diff_mode:
     support: full
   idempotent:
@@ -33,55 +37,120 @@ options:
       name:
         description: Name for messages and results; the directory name when not given.
         type: str
-      url:
-        description: URL of the repository.
+      repo:
+        description: URL of the repository. An existing checkout whose C(origin) has another one gets this one.
         type: str
         required: true
+        aliases: [url]
       commit:
-        description: Full commit id, 40 hex digits.
+        description: Full commit id, 40 hex digits. Exactly one of O(repos[].commit) and O(repos[].ref) is needed.
         type: str
-        required: true
+      ref:
+        description:
+          - Tag or branch. It is looked up once and the commit remembered in the checkout's configuration, so that a later run
+            stays there although the branch has moved. O(refresh) looks it up again.
+        type: str
       dest:
         description: Directory of the checkout.
         type: path
         required: true
+      submodules:
+        description: Bring submodules too, recursively.
+        type: bool
+        default: false
   parallel:
     description: How many are brought at once.
     type: int
     default: 4
   retries:
-    description: How often a failed fetch is tried again, unless the answer is final (no such repository).
+    description: How often a failed transfer is tried again, unless the answer is final (no such repository).
     type: int
     default: 3
   filter:
-    description: Partial clone filter. Empty for none.
+    description: Partial clone filter for new checkouts. Empty for none. A server that refuses it is asked without.
     type: str
     default: blob:none
+  refresh:
+    description: Look refs up again, and move with branches.
+    type: bool
+    default: false
+notes:
+  - Checkouts stand on a branch of their own, C(sdops-pin), because the WebUI does not list extensions whose HEAD is detached.
+    Commits that somebody made on it count as local changes.
+  - C(http_proxy), C(https_proxy), C(no_proxy) and C(GIT_SSL_CAINFO) of the task's environment count.
+  - New checkouts have no history (C(--depth=1)). An existing full clone stays one.
 requirements:
   - git on the target
 """
 
 EXAMPLES = r"""
-- name: Check out the WebUI at version 1.10.1
+- name: Check out the WebUI at version 1.10.1 and one of its sub-repositories
   sdops.webui.git_pins:
     repos:
-      - url: https://github.com/AUTOMATIC1111/stable-diffusion-webui.git
+      - repo: https://github.com/AUTOMATIC1111/stable-diffusion-webui.git
         commit: 82a973c04367123ae98bd9abdf80d9eda9b910e2
         dest: /root/autodl-tmp/stable-diffusion-webui
+      - repo: https://github.com/salesforce/BLIP.git
+        commit: 48211a1594f1321b00f14c9f7a5b4813144b2fb9
+        dest: /root/autodl-tmp/stable-diffusion-webui/repositories/BLIP
+
+- name: By tag, with submodules
+  sdops.webui.git_pins:
+    repos:
+      - repo: https://github.com/facebookresearch/xformers.git
+        ref: v0.0.23.post1
+        submodules: true
+        dest: /root/autodl-tmp/build/xformers
 """
 
 RETURN = r"""
 repos:
-  description: What became of each checkout.
+  description: What became of each checkout, in the order of the option.
   returned: always
   type: list
   elements: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+      returned: always
+    dest:
+      description: Its directory.
+      type: str
+      returned: always
+    repo:
+      description: URL, without credentials.
+      type: str
+      returned: always
+    ref:
+      description: The tag or branch that was given.
+      type: str
+      returned: always
+    before:
+      description: Commit it stood at; null when there was none.
+      type: str
+      returned: always
+    after:
+      description: Commit it stands at, or would; null when check mode cannot know.
+      type: str
+      returned: always
+    status:
+      description: V(ok), V(changed) or V(failed).
+      type: str
+      returned: always
+    error:
+      description: Why it failed.
+      type: str
+      returned: always
   sample:
     - name: BLIP
       dest: /root/autodl-tmp/stable-diffusion-webui/repositories/BLIP
+      repo: https://github.com/salesforce/BLIP.git
+      ref: null
       before: null
       after: 48211a1594f1321b00f14c9f7a5b4813144b2fb9
       status: changed
+      error: null
 actions:
   description: What was done, or would be done in check mode.
   returned: always
@@ -90,10 +159,39 @@ actions:
   sample: ["clone https://github.com/salesforce/BLIP.git at 48211a1594f1 into /root/BLIP"]
 """
 
+from typing import Any, Dict, List
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.git.pins import apply_all, make_pin
+from ..module_utils.git.command import Git, redact, secrets_in
+from ..module_utils.git.pins import Outcome, apply_all, make_pin, partial_of
+from ..module_utils.safety.secrets import hide
+
+
+def as_result(outcomes: List[Outcome]) -> Dict[str, Any]:
+    changed = [o for o in outcomes if o.actions]
+    return {
+        "changed": bool(changed),
+        "actions": [action for o in outcomes for action in o.actions],
+        "repos": [
+            {
+                "name": o.pin.name,
+                "dest": o.pin.dest,
+                "repo": redact(o.pin.url),
+                "ref": o.pin.ref,
+                "before": o.before,
+                "after": o.after,
+                "status": "failed" if o.error else "changed" if o.actions else "ok",
+                "error": o.error,
+            }
+            for o in outcomes
+        ],
+        "diff": {
+            "before": "".join("%s %s\n" % (o.pin.dest, o.was) for o in changed),
+            "after": "".join("%s %s\n" % (o.pin.dest, o.becomes) for o in changed),
+        },
+    }
 
 
 def main() -> None:
@@ -105,46 +203,44 @@ def main() -> None:
                 "required": True,
                 "options": {
                     "name": {"type": "str"},
-                    "url": {"type": "str", "required": True},
-                    "commit": {"type": "str", "required": True},
+                    "repo": {"type": "str", "required": True, "aliases": ["url"]},
+                    "commit": {"type": "str"},
+                    "ref": {"type": "str"},
                     "dest": {"type": "path", "required": True},
+                    "submodules": {"type": "bool", "default": False},
                 },
+                "mutually_exclusive": [["commit", "ref"]],
+                "required_one_of": [["commit", "ref"]],
             },
             "parallel": {"type": "int", "default": 4},
             "retries": {"type": "int", "default": 3},
             "filter": {"type": "str", "default": "blob:none"},
+            "refresh": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     p = module.params
+    for entry in p["repos"]:
+        # the arguments are part of every result: what is secret in a URL is masked there
+        hide(module, secrets_in(entry["repo"]))
     try:
         pins = [make_pin(entry) for entry in p["repos"]]
-        if module.check_mode and not module.get_bin_path("git"):
-            module.warn("git is not installed yet; the plan assumes that nothing is checked out.")
-        outcomes = apply_all(pins, p["parallel"], module.check_mode, p["retries"], p["filter"])
+        with Git([d for pin in pins for d in (pin.dest, partial_of(pin.dest))], p["retries"]) as git:
+            if not git.program:
+                if not module.check_mode:
+                    raise SdopsError(
+                        "git is not installed on this host. Install it (Debian: apt install git), or run the role base."
+                    )
+                module.warn("git is not installed yet; the plan assumes that nothing is checked out.")
+            outcomes = apply_all(pins, git, p["parallel"], module.check_mode, p["filter"], p["refresh"])
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
-    result = {
-        "changed": any(o.action for o in outcomes),
-        "actions": [o.action for o in outcomes if o.action],
-        "repos": [
-            {
-                "name": o.pin.name,
-                "dest": o.pin.dest,
-                "before": o.before,
-                "after": o.after,
-                "status": "failed" if o.error else "changed" if o.action else "ok",
-            }
-            for o in outcomes
-        ],
-        "diff": {
-            "before": "".join("%s %s\n" % (o.pin.dest, o.before or "absent") for o in outcomes if o.action),
-            "after": "".join("%s %s\n" % (o.pin.dest, o.after) for o in outcomes if o.action),
-        },
-    }
+    result = as_result(outcomes)
     errors = [o.error for o in outcomes if o.error]
     if errors:
-        module.fail_json(msg="%d of %d checkouts failed. %s" % (len(errors), len(outcomes), " ".join(errors)), **result)
+        module.fail_json(
+            msg="%d of %d checkouts failed. %s" % (len(errors), len(outcomes), "\n".join(errors)), **result
+        )
     module.exit_json(**result)
 
 

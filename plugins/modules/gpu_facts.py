@@ -11,6 +11,7 @@ short_description: Facts about NVIDIA GPUs
 version_added: 0.1.0
 description:
   - Asks C(nvidia-smi) which GPUs there are. A box without one, or with a broken driver, is a fact and not a failure.
+  - Changes nothing.
 author: The sdops.webui authors
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -23,7 +24,7 @@ attributes:
     support: full
 options:
   nvidia_smi:
-    description: Name or path of C(nvidia-smi).
+    description: Name or path of C(nvidia-smi). A name is looked for on C(PATH) and where containers and WSL put it.
     type: str
     default: nvidia-smi
 """
@@ -31,6 +32,11 @@ options:
 EXAMPLES = r"""
 - name: Look at the GPU
   sdops.webui.gpu_facts:
+
+- name: Stop where there is none
+  ansible.builtin.assert:
+    that: ansible_facts['sdops_gpu'].present
+    fail_msg: "{{ ansible_facts['sdops_gpu'].reason }}"
 """
 
 RETURN = r"""
@@ -40,7 +46,10 @@ ansible_facts:
   type: dict
   contains:
     sdops_gpu:
-      description: The GPUs; C(reason) says why there is none.
+      description:
+        - C(present), whether there is a GPU that works; C(reason), why not, else empty; C(driver), its version.
+        - C(gpus), a list with C(index), C(name), C(memory_mb) (MiB, null when not told) and C(capability) (null when unknown).
+          Drivers older than 510 do not tell the capability; then it comes from the name.
       type: dict
       returned: always
       sample:

@@ -159,7 +159,13 @@ def main() -> None:
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
     touched = [e for e in entries if e["status"] in CHANGES]
-    verb = {"from cache": "take from the cache", "fetched": "fetch", "adopted": "adopt", "copied": "copy", "removed": "remove"}
+    verb = {
+        "from cache": "take from the cache",
+        "fetched": "fetch",
+        "adopted": "adopt",
+        "copied": "copy",
+        "removed": "remove",
+    }
     result = {
         "changed": bool(touched),
         "models": entries,
@@ -178,7 +184,8 @@ def main() -> None:
     failed = [e for e in entries if e["status"] == "failed"]
     if failed:
         module.fail_json(
-            msg="%d of %d files failed. %s" % (len(failed), len(entries), " ".join("%s: %s" % (e["source"], e["reason"]) for e in failed)),
+            msg="%d of %d files failed. %s"
+            % (len(failed), len(entries), " ".join("%s: %s" % (e["source"], e["reason"]) for e in failed)),
             **result,
         )
     module.exit_json(**result)

@@ -12,25 +12,30 @@ version_added: 0.1.0
 description:
   - Installs requirements into the environment of an interpreter. When all of them are met already, uv is not called and
     no network is needed.
-  - Reports what changed by comparing the installed distributions before and after.
+  - Reports what changed by comparing the installed distributions before and after, not by reading what uv prints.
+  - What a requirement depends on only has to be there and to satisfy O(constraints); its own wishes for versions are not
+    judged again. So what a later step bends on purpose (O(no_deps), O(overrides)) is not bent back by the next run.
 author: The sdops.webui authors
 extends_documentation_fragment:
   - sdops.webui.attributes
 attributes:
   check_mode:
     support: full
+    details: Asks uv for a dry run. Where that cannot be (no environment, no uv, no network yet) the plan names the requirements.
   diff_mode:
     support: full
   idempotent:
     support: partial
-    details: Requirements that are bare URLs or paths (without a name and C(@)) are handed to uv every time.
+    details: >-
+      O(reinstall) always changes and O(upgrade) always asks the index. Local directories, and repositories without a commit,
+      are handed to uv every time.
 options:
   python:
     description: Interpreter of the environment.
     type: path
     required: true
   packages:
-    description: Requirement strings, C(NAME @ URL) included.
+    description: Requirement strings, C(NAME @ URL) and plain URLs included.
     type: list
     elements: str
     default: []
@@ -45,7 +50,7 @@ options:
     elements: path
     default: []
   overrides:
-    description: Override files on the target (uv's C(--override)).
+    description: Override files on the target (uv's C(--override)). They replace what requirements ask for.
     type: list
     elements: path
     default: []
@@ -71,17 +76,36 @@ options:
     description: Build source packages with what the environment has.
     type: bool
     default: false
+  reinstall:
+    description: Install everything anew, also what is met.
+    type: bool
+    default: false
+  upgrade:
+    description: Take the newest versions that the requirements allow.
+    type: bool
+    default: false
   protect:
-    description: Distributions whose version may not change. A change is undone and fails, naming it.
+    description:
+      - Distributions whose version may not change. uv has to plan around the version that is there.
+      - A change that happens all the same is undone by reinstalling the old version, and fails, naming it.
     type: list
     elements: str
     default: []
   uv:
-    description: Path of uv. By default the one beside the module's interpreter, else the one on PATH.
+    description: Path of uv. By default the one beside the module's interpreter, else the one on C(PATH).
     type: path
   cache_dir:
     description: Cache directory of uv.
     type: path
+  link_mode:
+    description: How files come from the cache into the environment.
+    type: str
+    choices: [clone, copy, hardlink, symlink]
+notes:
+  - C(http_proxy), C(https_proxy), C(no_proxy), C(SSL_CERT_FILE) and uv's own variables of the task's environment count.
+requirements:
+  - uv 0.13 or newer
+  - packaging in the interpreter of the module, for the check without uv
 """
 
 EXAMPLES = r"""
@@ -100,64 +124,90 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: Distributions that changed, or would change; null stands for absent.
-  returned: always
+  description: >-
+    Distributions that changed, or would change; null stands for absent. A version is followed by the URL in parentheses when
+    the distribution did not come from an index.
+  returned: success
   type: list
   elements: dict
   sample: [{name: torch, before: null, after: 2.1.2+cu121}]
 unmet:
-  description: Requirements that were not met at the start.
-  returned: always
+  description: Requirements that were not met, or not certainly met, at the start. When empty, uv was not called.
+  returned: success
   type: list
   elements: str
   sample: [torch==2.1.2]
 actions:
-  description: The same in words.
-  returned: always
+  description: The changes in words.
+  returned: success
   type: list
   elements: str
   sample: [install torch 2.1.2+cu121]
 """
 
 import os
+from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
+from ..module_utils.git.command import redact, secrets_in
 from ..module_utils.python_env.packages import Installer, Wish
+from ..module_utils.safety.secrets import hide
 
 
-def words(change: dict) -> str:
+def words(change: Dict[str, Any]) -> str:
     if change["before"] is None:
-        return "install %s %s" % (change["name"], change["after"])
+        return "install %(name)s %(after)s" % change
     if change["after"] is None:
-        return "remove %s %s" % (change["name"], change["before"])
-    return "change %s from %s to %s" % (change["name"], change["before"], change["after"])
+        return "remove %(name)s %(before)s" % change
+    return "change %(name)s from %(before)s to %(after)s" % change
 
 
-def work(module: AnsibleModule) -> dict:
+def result(changes: List[Dict[str, Any]], unmet: List[str], actions: List[str]) -> Dict[str, Any]:
+    return {
+        "changed": bool(changes or actions),
+        "changes": changes,
+        "unmet": [redact(r) for r in unmet],
+        "actions": actions or [words(c) for c in changes],
+        "diff": {
+            "before": "".join("%(name)s %(before)s\n" % c for c in changes if c["before"]),
+            "after": "".join("%(name)s %(after)s\n" % c for c in changes if c["after"]),
+        },
+    }
+
+
+def plan_only(wanted: List[str]) -> Dict[str, Any]:
+    """A plan where nobody can be asked for the details: the requirements as they are written."""
+    wanted = [redact(w) for w in wanted]
+    planned = result([], wanted, ["install " + w for w in wanted])
+    planned["diff"]["after"] = "".join(w + "\n" for w in wanted)
+    return planned
+
+
+def work(module: AnsibleModule) -> Dict[str, Any]:
     p = module.params
     wish = Wish(**{field: p[field] for field in Wish._fields})
     files = wish.requirements + wish.constraints + wish.overrides
     if module.check_mode and not all(os.path.exists(f) for f in [p["python"], *files]):
-        # a bare host: the environment comes with the run itself
-        wanted = wish.packages + wish.requirements
-        return {"changed": True, "changes": [], "unmet": wanted, "actions": ["install " + w for w in wanted]}
+        # a bare host: the environment and these files come with the run itself
+        return plan_only(wish.packages + wish.requirements)
     installer = Installer(p["python"], p["uv"], p["cache_dir"])
     unmet = installer.unmet(wish)
-    changes = []
-    if unmet:
-        changes = installer.plan(wish) if module.check_mode else installer.install(wish, p["protect"])
-    return {
-        "changed": bool(changes),
-        "changes": changes,
-        "unmet": unmet,
-        "actions": [words(c) for c in changes],
-        "diff": {
-            "before": "".join("%s %s\n" % (c["name"], c["before"]) for c in changes if c["before"]),
-            "after": "".join("%s %s\n" % (c["name"], c["after"]) for c in changes if c["after"]),
-        },
-    }
+    if not unmet:
+        return result([], [], [])
+    if module.check_mode:
+        try:
+            changes = installer.plan(wish, p["protect"])
+        except SdopsError as exc:
+            if "protected" in str(exc):
+                raise
+            module.warn("The plan is only what was asked for, since uv could not be asked: %s" % exc)
+            return plan_only(unmet)
+    else:
+        changes = installer.install(wish, p["protect"])
+    again = ["install anew " + r for r in map(redact, unmet)] if wish.reinstall else []
+    return result(changes, unmet, [words(c) for c in changes] + again)
 
 
 def main() -> None:
@@ -175,13 +225,20 @@ def main() -> None:
             "find_links": strings,
             "no_deps": {"type": "bool", "default": False},
             "no_build_isolation": {"type": "bool", "default": False},
+            "reinstall": {"type": "bool", "default": False},
+            "upgrade": {"type": "bool", "default": False},
             "protect": strings,
             "uv": {"type": "path"},
             "cache_dir": {"type": "path"},
+            "link_mode": {"type": "str", "choices": ["clone", "copy", "hardlink", "symlink"]},
         },
         required_one_of=[["packages", "requirements"]],
         supports_check_mode=True,
     )
+    p = module.params
+    for url in [p["index_url"], *p["extra_index_urls"], *p["find_links"], *p["packages"]]:
+        # the arguments are part of every result: what is secret in a URL is masked there
+        hide(module, secrets_in(url))
     try:
         module.exit_json(**work(module))
     except SdopsError as exc:

@@ -32,90 +32,110 @@ options:
     type: str
     default: auto
   gpu:
-    description: What M(sdops.webui.gpu_facts) found.
+    description:
+      - What M(sdops.webui.gpu_facts) found, C(ansible_facts['sdops_gpu']).
+      - Without a GPU the decision is the one for GPUs that the published wheels know, so that a box can be prepared in a
+        no-GPU mode.
     type: dict
     default: {}
 """
 
 EXAMPLES = r"""
+- name: Look at the GPU
+  sdops.webui.gpu_facts:
+
 - name: Decide
   sdops.webui.xformers_plan:
     python: /root/autodl-tmp/envs/StableDiffusion/bin/python
     gpu: "{{ ansible_facts['sdops_gpu'] }}"
+  register: plan
 """
 
 RETURN = r"""
 decision:
-  description: V(none_needed), V(wheel), V(build), V(skip), or V(unknown) in check mode on a host without the environment.
-  returned: always
+  description:
+    - V(none_needed) when one that fits is installed.
+    - V(wheel) when a published one fits; RV(requirement) and RV(index_hint) say which.
+    - V(build) when none was published for this combination.
+    - V(unsupported) when none can work with this torch on this GPU; RV(reason) says what to change.
+    - V(skip) when it is of no use here, as with a CPU build of torch.
+    - V(unknown) when there is no torch in the environment yet, or (in check mode) no environment.
+  returned: success
   type: str
   sample: wheel
 requirement:
-  description: What to install.
-  returned: when RV(decision=wheel)
+  description: What to install, or to build where that is known; else null.
+  returned: success
   type: str
   sample: xformers==0.0.23.post1
 index_hint:
-  description: Index that has the wheel for this CUDA, when the normal one does not.
-  returned: when RV(decision=wheel)
+  description: Index that has the wheel for this CUDA; null for the normal package index.
+  returned: success
   type: str
   sample: https://download.pytorch.org/whl/cu118
 reason:
   description: Why.
-  returned: always
+  returned: success
   type: str
-  sample: xformers 0.0.23.post1 was built against torch 2.1.2.
+  sample: xformers 0.0.23.post1 was built against torch 2.1.2 and CUDA 12.1.
 torch:
   description: Version of torch.
-  returned: always
+  returned: success
   type: str
   sample: 2.1.2+cu121
 cuda:
-  description: CUDA version of that torch.
-  returned: always
+  description: CUDA version of that torch; null for a CPU build.
+  returned: success
   type: str
   sample: "12.1"
 python_version:
   description: Version of the interpreter.
-  returned: always
+  returned: success
   type: str
   sample: 3.10.6
 xformers_installed:
   description: Version of xformers in the environment.
-  returned: always
+  returned: success
   type: str
   sample: 0.0.23.post1
 """
 
 import os
+from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.process import run
-from ..module_utils.python_env.inspect import inspect
-from ..module_utils.xformers.resolver import as_dict, resolve, torch_cuda
+from ..module_utils.xformers.environment import Facts, look
+from ..module_utils.xformers.resolver import Plan, as_dict, resolve
 
 
-def work(module: AnsibleModule) -> dict:
+def decide(facts: Facts, gpu: Dict[str, Any], version: str) -> Plan:
+    if facts.trouble:
+        return Plan("unknown", facts.trouble)
+    if facts.hip:
+        return Plan(
+            "skip", "torch %s is built for AMD (ROCm), for which none of the published xformers is." % facts.torch
+        )
+    capabilities = [g["capability"] for g in gpu.get("gpus") or [] if g.get("capability")]
+    return resolve(facts.torch, facts.cuda, facts.python, capabilities, facts.xformers, facts.xformers_torch, version)
+
+
+def work(module: AnsibleModule) -> Dict[str, Any]:
     p = module.params
-    facts = {"torch": None, "cuda": None, "python_version": None, "xformers_installed": None}
+    facts = Facts(None, None, None, None, None, None)
     if module.check_mode and not os.path.exists(p["python"]):
-        return {"decision": "unknown", "reason": "the environment does not exist yet.", "requirement": None, **facts}
-    state = inspect(p["python"])
-    found = state["distributions"]
-    torch = found.get("torch", {}).get("version")
-    cuda = torch_cuda(torch or "")
-    if torch and not cuda and "+cpu" not in torch:
-        # the package index's own builds carry no label: ask torch itself, which takes a second
-        done = run([p["python"], "-c", "import torch; print(torch.version.cuda or '')"], timeout=300)
-        cuda = done.out.strip() or None if done.rc == 0 else None
-    gpus = p["gpu"].get("gpus") or []
-    capability = min((g["capability"] for g in gpus if g.get("capability")), key=lambda c: float(c), default=None)
-    installed = found.get("xformers", {}).get("version")
-    plan = resolve(torch, cuda, state["python"], capability, installed, p["version"])
-    facts.update(torch=torch, cuda=cuda, python_version=state["python"], xformers_installed=installed)
-    return {**as_dict(plan), **facts}
+        plan = Plan("unknown", "the environment of %s does not exist yet." % p["python"])
+    else:
+        facts = look(p["python"])
+        plan = decide(facts, p["gpu"], p["version"])
+    return {
+        **as_dict(plan),
+        "torch": facts.torch,
+        "cuda": facts.cuda,
+        "python_version": facts.python,
+        "xformers_installed": facts.xformers,
+    }
 
 
 def main() -> None:

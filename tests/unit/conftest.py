@@ -30,15 +30,15 @@ class ModuleResult(dict):
 def run_module(tmp_path):
     """Run one of our modules as Ansible would: a process with its arguments as JSON. Returns its result."""
 
-    def run(name: str, check: bool = False, env: dict[str, str] | None = None, **arguments: object) -> ModuleResult:
+    def run(module: str, /, check: bool = False, **arguments: object) -> ModuleResult:
         payload = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check, "_ansible_diff": True}}
         done = subprocess.run(
-            [sys.executable, "-m", f"ansible_collections.sdops.webui.plugins.modules.{name}"],
+            [sys.executable, "-m", f"ansible_collections.sdops.webui.plugins.modules.{module}"],
             input=json.dumps(payload),
             capture_output=True,
             text=True,
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(COLLECTIONS), **(env or {})},
+            env={**os.environ, "PYTHONPATH": str(COLLECTIONS)},
             timeout=300,
         )
         assert done.stdout.strip().startswith("{"), done.stdout + done.stderr
@@ -51,14 +51,14 @@ def run_module(tmp_path):
 def four_times(run_module):
     """check -> apply -> check again -> apply again, with ``changed`` asserted; returns the results of the first two."""
 
-    def run(name: str, **arguments: object) -> tuple[ModuleResult, ModuleResult]:
-        planned = run_module(name, check=True, **arguments)
-        assert (planned["failed"], planned["changed"]) == (False, True), planned
-        applied = run_module(name, **arguments)
-        assert (applied["failed"], applied["changed"]) == (False, True), applied
+    def run(module: str, /, **arguments: object) -> tuple[ModuleResult, ModuleResult]:
+        planned = run_module(module, check=True, **arguments)
+        assert (planned["failed"], planned.get("changed")) == (False, True), planned
+        applied = run_module(module, **arguments)
+        assert (applied["failed"], applied.get("changed")) == (False, True), applied
         for check in (True, False):
-            again = run_module(name, check=check, **arguments)
-            assert (again["failed"], again["changed"]) == (False, False), again
+            again = run_module(module, check=check, **arguments)
+            assert (again["failed"], again.get("changed")) == (False, False), again
         return planned, applied
 
     return run

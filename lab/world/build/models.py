@@ -26,6 +26,7 @@ from .wheels import zip_bytes
 
 NOTE = "lab stand-in of sdops.webui: noise, no trained weights"
 BITS = {"F16": 16, "F32": 32}
+CLIP_WIDTH = 768  # of Stable Diffusion 1.x: embeddings of another width are not loaded
 # access of these is for tests only; they open nothing but the lab
 HUB_TOKENS = {
     "hf_lab_granted": {"name": "lab-granted", "grants": ["lab-standins/gated", "lab-standins/private"]},
@@ -64,7 +65,7 @@ def torch_zip_bytes(name: str, pickled: bytes, storages: dict[str, bytes] | None
     return zip_bytes({f"{name}/data.pkl": pickled, f"{name}/version": b"3\n", **numbers}, store=True)
 
 
-def embedding_bytes(name: str, vectors: int = 2, width: int = 768) -> bytes:
+def embedding_bytes(name: str, vectors: int = 2, width: int = CLIP_WIDTH) -> bytes:
     """A textual inversion with one real tensor of shape (vectors, width), pickled as torch does it, without torch."""
 
     def rebuild(*_: Any) -> None:
@@ -140,8 +141,8 @@ def checkpoint_tensors(mebibytes: int, dtype: str) -> Tensors:
         "model.diffusion_model.out.2.weight",
     )
     width = BITS[dtype] // 8
-    rows = mebibytes * (1 << 20) // width // 1024 // len(names)
-    return [(name, dtype, (rows, 1024)) for name in names]
+    rows = mebibytes * (1 << 20) // width // CLIP_WIDTH // len(names)
+    return [(name, dtype, (rows, CLIP_WIDTH)) for name in names]
 
 
 def vae_tensors(mebibytes: int) -> Tensors:

@@ -60,7 +60,9 @@ def test_webui_lists_the_models(host, ready):
     assert names == {"v1-5-pruned-emaonly", "chilloutmix_NiPrunedFp32Fix"}
     assert [m["name"] for m in json.loads(api(host, "/sdapi/v1/loras")[1])] == ["FilmVelvia3"]
     assert "bad_pictures" in json.loads(api(host, "/sdapi/v1/embeddings")[1])["loaded"]
-    assert [m["model_name"] for m in json.loads(api(host, "/sdapi/v1/sd-vae")[1])] == ["vae-ft-mse-840000-ema-pruned.safetensors"]
+    assert [m["model_name"] for m in json.loads(api(host, "/sdapi/v1/sd-vae")[1])] == [
+        "vae-ft-mse-840000-ema-pruned.safetensors"
+    ]
 
 
 def test_webui_lists_the_extensions(host, ready):
@@ -74,7 +76,9 @@ def test_settings_were_applied_with_their_types(host, ready):
 
 
 def test_api_renders_again_after_the_power_cycle(host, ready):
-    status, body = api(host, "/sdapi/v1/txt2img", data={"prompt": "x", "steps": 1, "width": 64, "height": 64, "seed": 1})
+    status, body = api(
+        host, "/sdapi/v1/txt2img", data={"prompt": "x", "steps": 1, "width": 64, "height": 64, "seed": 1}
+    )
     assert status == 200
     assert json.loads(body)["images"][0].startswith("iVBORw0KGgo")
 
@@ -132,7 +136,7 @@ def test_other_places_were_left_alone(host):
         r"^/root/autodl-(tmp|fs)(/|$)",
     )
     now = "find /etc /usr /root /opt /init -xdev -not -path '/root/.ansible*' -printf '%p %m %u %s\\n' | sort"
-    diff = host.run(f"bash -c \"diff /var/tmp/before.txt <({now})\"").stdout
+    diff = host.run(f'bash -c "diff /var/tmp/before.txt <({now})"').stdout
     touched = {line.split()[1] for line in diff.splitlines() if line[:1] in "<>"}
     strangers = sorted(p for p in touched if not any(re.search(a, p) for a in allowed))
     assert strangers == []

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import glob
 import json
@@ -232,7 +233,5 @@ class Environment:
                 os.unlink(entry.path)
         if not keep_marker:
             os.unlink(self.marker)
-            try:
+            with contextlib.suppress(OSError):  # a mount point or a symbolic link: empty is enough
                 os.rmdir(self.wanted.prefix)
-            except OSError:
-                pass  # a mount point or a symbolic link: empty is enough

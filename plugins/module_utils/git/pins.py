@@ -5,201 +5,423 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shutil
-import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from ..errors import SdopsError
-from ..process import Completed, run
+from .command import Git, GitError, explain, redact
 
+# The WebUI takes an extension whose HEAD is detached for unreadable and does not list it: a branch of ours then.
 BRANCH = "sdops-pin"
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
-QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "GIT_ADVICE": "0", "LC_ALL": "C"}
-# what git says when the fault will not go away by asking again
-FINAL = (
-    "not found",
-    "Authentication failed",
-    "could not read Username",
-    "not our ref",
-    "does not appear to be a git",
-    "access denied",
-)
-
-
-class GitError(SdopsError):
-    """A repository cannot be brought to its pin."""
 
 
 class Pin(NamedTuple):
-    """One wanted checkout: a display name, where from, which commit (40 hex digits), where to."""
+    """One wanted checkout.
+
+    ``commit`` is 40 hex digits, or None where ``ref`` (a tag or branch) says what is wanted. ``dest`` is absolute.
+    """
 
     name: str
     url: str
-    commit: str
     dest: str
+    commit: Optional[str] = None
+    ref: Optional[str] = None
+    submodules: bool = False
 
 
 class Outcome(NamedTuple):
-    """What became of a pin: heads before and after (None: no checkout), what was (or would be) done, or why it failed."""
+    """What became of a pin.
+
+    ``before``/``after``: heads (None: no checkout, or a ref that check mode does not look up); ``resolved``: the commit
+    that the pin means, where known; ``actions``: what was or would be done; ``error``: why it failed; ``was`` and
+    ``becomes``: the checkout in words, before and after.
+    """
 
     pin: Pin
     before: Optional[str]
     after: Optional[str]
-    action: Optional[str]
+    resolved: Optional[str]
+    actions: List[str]
     error: Optional[str] = None
+    was: str = ""
+    becomes: str = ""
 
 
-def redact(text: str) -> str:
-    """Take user names and passwords out of URLs in ``text``."""
-    return re.sub(r"(\w+://)[^/@\s]+@", r"\1", text)
-
-
-def make_pin(entry: Dict[str, str]) -> Pin:
+def make_pin(entry: Dict[str, Any]) -> Pin:
     """Validate one entry of the module's ``repos``. Raises GitError naming it."""
-    name = entry.get("name") or os.path.basename(entry["dest"].rstrip("/"))
-    if not COMMIT.match(entry["commit"]):
+    dest = entry["dest"]
+    name = entry.get("name") or os.path.basename(dest.rstrip("/"))
+    commit, ref = entry.get("commit"), entry.get("ref")
+    if bool(commit) == bool(ref):
+        raise GitError("%s: give either commit or ref, and only one of them." % name)
+    if commit and not COMMIT.match(commit):
         raise GitError(
-            "%s: commit %r is not a full commit id. Give all 40 hex digits; branches and tags can move."
-            % (name, entry["commit"])
+            "%s: commit %r is no full commit id. Give all 40 hex digits; a tag or branch goes into ref."
+            % (name, commit)
         )
-    if not os.path.isabs(entry["dest"]):
-        raise GitError("%s: dest %r is not an absolute path." % (name, entry["dest"]))
-    return Pin(name, entry["url"], entry["commit"], entry["dest"].rstrip("/"))
+    if ref and (ref.startswith("-") or re.search(r"[\s~^:?*\[\\]|\.\.", ref)):
+        raise GitError("%s: %r is no name of a tag or branch." % (name, ref))
+    if not os.path.isabs(dest):
+        raise GitError("%s: dest %r is no absolute path." % (name, dest))
+    # a symbolic link to the place where the checkout shall lie stays one
+    return Pin(name, entry["repo"], os.path.realpath(dest), commit, ref, bool(entry.get("submodules")))
+
+
+def partial_of(dest: str) -> str:
+    """Where a clone grows until it is complete: beside ``dest``, so that a rename puts it there."""
+    return os.path.join(os.path.dirname(dest), ".%s.sdops-partial" % os.path.basename(dest))
 
 
 class Checkout:
     """One directory that is, or shall become, a checkout of ``pin``."""
 
-    def __init__(self, pin: Pin, retries: int = 3, blob_filter: str = "blob:none", git: str = "git") -> None:
+    def __init__(self, pin: Pin, git: Git, blob_filter: str = "blob:none", refresh: bool = False) -> None:
         self.pin = pin
-        self.retries = retries
-        self.blob_filter = blob_filter
         self.git = git
+        self.blob_filter = blob_filter
+        self.refresh = refresh
+        self.partial = partial_of(pin.dest)
 
-    def _git(self, *arguments: str, where: Optional[str] = None) -> Completed:
-        directory = where or self.pin.dest
-        return run([self.git, "-c", "safe.directory=" + directory, "-C", directory, *arguments], env=QUIET)
-
+    # --- what is there ---------------------------------------------------------------------------------------------
     def head(self) -> Optional[str]:
-        """Commit that dest stands at; None when there is no checkout. Raises GitError for a directory of something else."""
-        dest = self.pin.dest
-        if not os.path.isdir(dest) or not os.listdir(dest):
+        """Commit of dest; "" for a repository without one; None when nothing is there. Raises GitError for other things."""
+        dest, name = self.pin.dest, self.pin.name
+        if not os.path.lexists(dest) or (os.path.isdir(dest) and not os.listdir(dest)):
             return None
         if not os.path.exists(os.path.join(dest, ".git")):
             raise GitError(
-                "%s exists but is no git checkout. Move it away, or choose another place for %s."
-                % (dest, self.pin.name)
+                "%s: %s exists but is no git checkout. Move it away, or choose another dest; nothing in it was touched."
+                % (name, dest)
             )
-        done = self._git("rev-parse", "--verify", "HEAD")
-        return done.out.strip() if done.rc == 0 else ""
+        opened = self.git.run(dest, "rev-parse", "--git-dir")
+        if opened.rc != 0:
+            raise GitError("%s: git cannot open %s: %s" % (name, dest, redact(opened.tail(3))))
+        found = self.git.run(dest, "rev-parse", "--verify", "--quiet", "HEAD")
+        return found.out.strip() if found.rc == 0 else ""
+
+    def _config(self, key: str) -> str:
+        return self.git.run(self.pin.dest, "config", "--local", "--get", key).out.strip()
 
     def local_changes(self) -> List[str]:
-        """Tracked files that differ from HEAD."""
-        done = self._git("status", "--porcelain", "--untracked-files=no")
-        return [line[3:] for line in done.out.splitlines()]
-
-    def _network(self, what: str, *arguments: str, where: Optional[str] = None) -> None:
-        """A git command that talks to the remote, tried again with back-off when the fault may pass."""
-        done = self._git(*arguments, where=where)
-        for attempt in range(self.retries):
-            if done.rc == 0 or any(sign in done.err for sign in FINAL):
-                break
-            time.sleep(min(2**attempt, 10))
-            done = self._git(*arguments, where=where)
+        """Tracked files that differ from HEAD, staged ones included."""
+        done = self.git.run(
+            self.pin.dest,
+            "status",
+            "--porcelain",
+            "-z",
+            "--untracked-files=no",
+            "--no-renames",
+            "--ignore-submodules=all",
+        )
         if done.rc != 0:
-            raise GitError(
-                "%s: %s of %s failed: %s Check that the repository still exists (upstreams do vanish), that this host reaches it "
-                "(proxy, mirror), and that it has commit %s."
-                % (self.pin.name, what, redact(self.pin.url), redact(done.tail(4)), self.pin.commit)
-            )
+            raise GitError("%s: git status of %s failed: %s" % (self.pin.name, self.pin.dest, done.tail(3)))
+        return [entry[3:] for entry in done.out.split("\0") if entry]
 
-    def _fetch(self, where: str) -> None:
-        filtering = ["--filter=" + self.blob_filter] if self.blob_filter else []
-        self._network(
-            "fetch", "fetch", "--quiet", "--no-tags", "--depth=1", *filtering, "origin", self.pin.commit, where=where
+    def local_commits(self, head: str) -> bool:
+        """Whether somebody committed on our branch: moving it would lose that. Other branches stay where they are."""
+        branch = self.git.run(self.pin.dest, "symbolic-ref", "--quiet", "--short", "HEAD").out.strip()
+        return branch == BRANCH and self._config("sdops.pin") != head
+
+    def _has(self, where: str, commit: str) -> bool:
+        # a partial clone would go and fetch what it lacks: this question is about the disk
+        return self.git.run(where, "cat-file", "-e", commit + "^{commit}", lazy=False).rc == 0
+
+    def _submodules_stale(self, where: str) -> bool:
+        done = self.git.run(where, "submodule", "status", "--recursive")
+        return done.rc != 0 or any(line[:1] in "-+U" for line in done.out.splitlines())
+
+    # --- what is wanted --------------------------------------------------------------------------------------------
+    def recorded(self) -> Optional[str]:
+        """Commit that an earlier run resolved this ref of this repository to."""
+        if (
+            self.refresh
+            or self._config("sdops.ref") != self.pin.ref
+            or self._config("sdops.url") != redact(self.pin.url)
+        ):
+            return None
+        commit = self._config("sdops.commit")
+        return commit if COMMIT.match(commit) else None
+
+    def _resolve(self, where: str) -> str:
+        """Ask the remote what the ref means now: a tag (the commit it points to) before a branch."""
+        ref = str(self.pin.ref)
+        wanted = (
+            [ref] if ref.startswith("refs/") else ["refs/tags/%s^{}" % ref, "refs/tags/" + ref, "refs/heads/" + ref]
+        )
+        done = self.git.network(where, "ls-remote", "--quiet", self.pin.url, *wanted)
+        if done.rc != 0:
+            raise GitError(explain(self.pin.name, self.pin.url, "looking up " + ref, done.tail(4)))
+        found = {line.split("\t")[1]: line.split("\t")[0] for line in done.out.splitlines() if "\t" in line}
+        for name in wanted:
+            if name in found:
+                return found[name]
+        raise GitError(
+            "%s: %s has no tag or branch %r. Correct ref, or pin a commit." % (self.pin.name, redact(self.pin.url), ref)
         )
 
-    def _checkout(self, where: str) -> None:
-        # on a branch of ours: the WebUI does not list extensions whose HEAD is detached. With a partial clone this is
-        # where the files themselves come down.
-        self._network("checkout", "checkout", "--quiet", "-B", BRANCH, self.pin.commit, where=where)
-        self._git("config", "sdops.pin", self.pin.commit, where=where)
-
-    def _local_commits(self, head: str) -> bool:
-        """Whether somebody committed on our branch, which moving it would lose."""
-        branch = self._git("symbolic-ref", "--quiet", "--short", "HEAD").out.strip()
-        return branch == BRANCH and self._git("config", "sdops.pin").out.strip() != head
-
+    # --- getting there ---------------------------------------------------------------------------------------------
     def apply(self, check: bool = False) -> Outcome:
-        """Bring dest to the pin (or, with ``check``, say what that would take). Never throws local changes away."""
-        before = self.head()
+        """Bring dest to the pin, or with ``check`` say what that would take. Never throws local changes away."""
         pin = self.pin
-        if before == pin.commit:
-            return Outcome(pin, before, before, None)
+        before = self.head()
         if before is None:
-            if not check:
-                self._clone()
-            return Outcome(
-                pin, None, pin.commit, "clone %s at %s into %s" % (redact(pin.url), pin.commit[:12], pin.dest)
+            return self._clone(check)
+        actions: List[str] = []
+        stale = False
+        old_url = self._config("remote.origin.url")
+        if old_url != pin.url:
+            actions.append(
+                "set origin of %s to %s%s"
+                % (pin.dest, redact(pin.url), " (was %s)" % redact(old_url) if old_url else "")
             )
-        changes = self.local_changes()
-        if not changes and self._local_commits(before):
-            raise GitError(
-                "%s: somebody committed in %s, on top of the pin. Give those commits a branch of their own there "
-                "(git branch NAME), or pin %s; nothing was touched." % (pin.name, pin.dest, before)
+        wanted = pin.commit or self.recorded()
+        if wanted is None and check:
+            actions.append("look up %s of %s and move %s there" % (pin.ref, redact(pin.url), pin.dest))
+            return self._outcome(before, None, actions, old_url, stale)
+        if wanted is None:
+            wanted = self._resolve(pin.dest)
+        if before != wanted or self._interrupted():
+            self._refuse_changes(before, wanted)
+            actions.append(
+                "finish moving %s to %s" % (pin.dest, wanted[:12])
+                if before == wanted
+                else "move %s from %s to %s" % (pin.dest, (before or "nothing")[:12], wanted[:12])
             )
-        if changes:
-            raise GitError(
-                "%s: %s has local changes in %s and would have to move from %s to %s. Commit, stash or revert them there, or pin "
-                "the commit it stands at; nothing was touched."
-                % (
-                    pin.name,
-                    pin.dest,
-                    ", ".join(changes[:5]) + (" ..." if len(changes) > 5 else ""),
-                    before[:12],
-                    pin.commit[:12],
-                )
-            )
-        if not check:
-            self._git("remote", "set-url", "origin", pin.url)
-            if self._git("cat-file", "-e", pin.commit + "^{commit}").rc != 0:
-                self._fetch(pin.dest)
-            self._checkout(pin.dest)
-        return Outcome(pin, before, pin.commit, "move %s from %s to %s" % (pin.dest, before[:12], pin.commit[:12]))
+        elif pin.submodules and self._submodules_stale(pin.dest):
+            stale = True
+            actions.append("bring the submodules of " + pin.dest)
+        if check:
+            return self._outcome(before, wanted, actions, old_url, stale)
+        if old_url != pin.url:
+            verb = ["set-url"] if old_url else ["add"]
+            self._must(pin.dest, "remote", *verb, "origin", pin.url)
+        if before != wanted or self._interrupted():
+            self._move(before, wanted)
+        elif stale:
+            self._bring_submodules(pin.dest)
+        self._record(pin.dest, wanted)
+        if self.head() != wanted:
+            raise GitError("%s: %s does not stand at %s although git reported no error." % (pin.name, pin.dest, wanted))
+        return self._outcome(before, wanted, actions, old_url, stale)
 
-    def _clone(self) -> None:
+    def _outcome(
+        self, before: Optional[str], wanted: Optional[str], actions: List[str], old_url: Optional[str], stale: bool
+    ) -> Outcome:
+        was, url = "absent", redact(self.pin.url)
+        if before is not None:
+            was = "%s from %s%s" % (
+                before or "nothing",
+                redact(old_url or "nowhere"),
+                ", submodules missing" if stale else "",
+            )
+        becomes = "%s from %s" % (wanted or self.pin.ref, url)
+        return Outcome(self.pin, before or None, wanted, wanted, actions, None, was, becomes)
+
+    def _clone(self, check: bool) -> Outcome:
         """Clone beside dest and rename, so that a cut leaves nothing under the final name."""
-        dest = self.pin.dest
-        partial = os.path.join(os.path.dirname(dest), ".%s.partial" % os.path.basename(dest))
-        os.makedirs(os.path.dirname(dest), exist_ok=True)
-        if not os.path.isdir(os.path.join(partial, ".git")):
+        pin, partial = self.pin, self.partial
+        action = "clone %s at %s into %s" % (redact(pin.url), pin.commit[:12] if pin.commit else pin.ref, pin.dest)
+        if check:
+            return self._outcome(None, pin.commit, [action], None, False)
+        if os.path.isdir(os.path.join(partial, ".git")):
+            # a cut run of ours: what it has fetched is kept, the locks that it could not take away are not
+            for directory, _dirs, files in os.walk(os.path.join(partial, ".git")):
+                for name in files:
+                    if name.endswith(".lock"):
+                        os.unlink(os.path.join(directory, name))
+        else:
             shutil.rmtree(partial, ignore_errors=True)
-            os.makedirs(partial)
-            for arguments in (["init", "--quiet"], ["remote", "add", "origin", self.pin.url]):
-                done = self._git(*arguments, where=partial)
-                if done.rc != 0:
-                    raise GitError("%s: git %s failed: %s" % (self.pin.name, arguments[0], done.tail(4)))
-        self._git("remote", "set-url", "origin", self.pin.url, where=partial)
-        self._fetch(partial)
-        self._checkout(partial)
-        if os.path.isdir(dest):
-            os.rmdir(dest)  # empty, or head() would have refused it
-        os.rename(partial, dest)
+            try:
+                os.makedirs(partial)
+            except OSError as exc:
+                raise GitError("%s: %s cannot be made: %s." % (pin.name, partial, exc.strerror)) from exc
+        self._must(partial, "init", "--quiet")
+        known = self.git.run(partial, "config", "--local", "--get", "remote.origin.url").rc == 0
+        self._must(partial, "remote", *(["set-url"] if known else ["add"]), "origin", pin.url)
+        wanted = pin.commit or self._resolve(partial)
+        self._fetch(partial, wanted, shallow=True, partial=True)
+        self._checkout(partial, wanted, force=True)
+        if pin.submodules:
+            self._bring_submodules(partial)
+        self._record(partial, wanted)
+        try:
+            os.rename(partial, pin.dest)  # over an empty directory, or head() would have refused
+        except OSError as exc:
+            raise GitError("%s: %s cannot be put in its place: %s." % (pin.name, pin.dest, exc.strerror)) from exc
+        return self._outcome(None, wanted, [action], None, False)
+
+    def _must(self, where: str, *arguments: str) -> None:
+        done = self.git.run(where, *arguments)
+        if done.rc != 0:
+            raise GitError("%s: git %s in %s failed: %s" % (self.pin.name, arguments[0], where, redact(done.tail(4))))
+
+    def _fetch(self, where: str, commit: str, shallow: bool, partial: bool) -> None:
+        """Bring one commit. Servers differ in what they can do, so this goes from the least bytes to the most."""
+        if self._has(where, commit):
+            return
+        depth = ["--depth=1"] if shallow else []
+        ways = []
+        if partial and self.blob_filter:
+            ways.append([*depth, "--no-tags", "--filter=" + self.blob_filter, "origin", commit])
+        ways.append([*depth, "--no-tags", "origin", commit])
+        # an old server gives no commit by its id: everything there is, then
+        ways.append(["--tags", "origin", "+refs/heads/*:refs/remotes/origin/*"])
+        said = ""
+        for way in ways:
+            done = self.git.network(where, "fetch", "--quiet", *way)
+            if done.rc == 0 and self._has(where, commit):
+                return
+            said = done.tail(4) or "the repository has no commit %s" % commit
+            if self.git.hopeless(done):
+                break
+            self._forget_filter(where)
+        raise GitError(explain(self.pin.name, self.pin.url, "fetching commit " + commit, said))
+
+    def _forget_filter(self, where: str) -> None:
+        """Undo what a refused filter leaves in the configuration: git would look for every missing object at the remote,
+        and with some servers for ever."""
+        inside = self.git.run(where, "rev-parse", "--absolute-git-dir").out.strip()
+        if not glob.glob(os.path.join(glob.escape(inside), "objects", "pack", "*.promisor")):
+            for key in ("promisor", "partialclonefilter"):
+                self.git.run(where, "config", "--local", "--unset-all", "remote.origin." + key)
+
+    def _checkout(self, where: str, commit: str, force: bool = False) -> None:
+        # with a partial clone this is where the files themselves come down, so it may need the network
+        arguments = ["checkout", "--quiet", *(["--force"] if force else []), "--no-track", "-B", BRANCH, commit]
+        done = self.git.network(where, *arguments)
+        if done.rc == 0:
+            self._must(where, "config", "--local", "sdops.pin", commit)
+            return
+        if "untracked working tree files" in done.err:
+            raise GitError(
+                "%s: untracked files in %s are in the way of commit %s. Move them away; nothing was touched. git says: %s"
+                % (self.pin.name, where, commit[:12], redact(done.tail(8)))
+            )
+        raise GitError(explain(self.pin.name, self.pin.url, "checking out " + commit, done.tail(4)))
+
+    def _bring_submodules(self, where: str) -> None:
+        done = self.git.network(where, "submodule", "update", "--init", "--recursive", "--depth=1", "--quiet")
+        if done.rc != 0:
+            # a server that gives no commit by its id
+            done = self.git.network(where, "submodule", "update", "--init", "--recursive", "--quiet")
+        if done.rc != 0:
+            raise GitError(explain(self.pin.name, self.pin.url, "bringing the submodules", done.tail(4)))
+
+    def _record(self, where: str, commit: str) -> None:
+        if self.pin.ref:
+            for key, value in (("ref", self.pin.ref), ("url", redact(self.pin.url)), ("commit", commit)):
+                if self.git.run(where, "config", "--local", "--get", "sdops." + key).out.strip() != value:
+                    self._must(where, "config", "--local", "sdops." + key, value)
+
+    # --- moving an existing checkout -------------------------------------------------------------------------------
+    # git writes one file after the other. A note beside the index tells the next run that a half-moved tree is ours.
+    def _note(self) -> str:
+        inside = self.git.run(self.pin.dest, "rev-parse", "--absolute-git-dir").out.strip()
+        return os.path.join(inside, "sdops-moving")
+
+    def _interrupted(self) -> Optional[str]:
+        """Commit that a cut run of ours was moving to; None when there was none."""
+        try:
+            with open(self._note(), encoding="utf-8") as handle:
+                commit = handle.read().strip()
+        except OSError:
+            return None
+        return commit if COMMIT.match(commit) else None
+
+    def _of_ours(self, path: str, target: str) -> bool:
+        """Whether the file is what a cut move to ``target`` leaves: gone, or (the start of) the target's file."""
+        full = os.path.join(self.pin.dest, path)
+        if not os.path.lexists(full):
+            return True
+        if os.path.islink(full) or not os.path.isfile(full):
+            return False
+        wanted = self.git.blob(self.pin.dest, "%s:%s" % (target, path))
+        if wanted is None:
+            return False
+        with open(full, "rb") as handle:
+            return wanted.startswith(handle.read())
+
+    def _refuse_changes(self, before: str, wanted: str) -> None:
+        """Raise GitError when moving would lose somebody's work."""
+        changes = self.local_changes() if before else []
+        target = self._interrupted()
+        if before and not target and self.local_commits(before):
+            raise GitError(
+                "%s: somebody committed in %s, on top of its pin. Nothing was touched. Give those commits a branch of their "
+                "own ('git -C %s switch -c NAME'), or pin %s." % (self.pin.name, self.pin.dest, self.pin.dest, before)
+            )
+        if target:
+            changes = [path for path in changes if not self._of_ours(path, target)]
+        if changes:
+            shown = ", ".join(changes[:5]) + (" and %d more" % (len(changes) - 5) if len(changes) > 5 else "")
+            raise GitError(
+                "%s: %s has local changes in %s and would have to move from %s to %s. Nothing was touched. Keep them with "
+                "'git -C %s stash' or a commit, drop them with 'git -C %s checkout -- .', or pin the commit it stands at."
+                % (self.pin.name, self.pin.dest, shown, before[:12], wanted[:12], self.pin.dest, self.pin.dest)
+            )
+
+    def _move(self, before: str, wanted: str) -> None:
+        dest, again = self.pin.dest, self._interrupted()
+        if again:
+            # git holds its lock while it moves; after a cut nobody takes it away
+            lock = os.path.join(os.path.dirname(self._note()), "index.lock")
+            if os.path.exists(lock):
+                os.unlink(lock)
+        # somebody's full clone stays one: only what is shallow or partial already is fetched so
+        shallow = self.git.run(dest, "rev-parse", "--is-shallow-repository").out.strip() == "true"
+        self._fetch(dest, wanted, shallow, bool(self._config("remote.origin.promisor")))
+        note = self._note()
+        with open(note, "w", encoding="utf-8") as handle:
+            handle.write(wanted + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+        try:
+            # the tree was clean, or differs only by our own cut move (see _refuse_changes)
+            self._checkout(dest, wanted, force=bool(again) or not before)
+            if self.pin.submodules:
+                self._bring_submodules(dest)
+        except GitError:
+            if not self.local_changes():
+                os.unlink(note)  # git refused before it wrote anything
+            raise
+        os.unlink(note)
+
+
+def waves(pins: List[Pin]) -> List[List[int]]:
+    """Indexes of ``pins`` in groups that may run at once: a checkout inside another one waits for it."""
+    depth = [sum(pin.dest.startswith(other.dest + os.sep) for other in pins) for pin in pins]
+    return [[i for i, d in enumerate(depth) if d == level] for level in range(max(depth, default=-1) + 1)]
 
 
 def apply_all(
-    pins: List[Pin], parallel: int = 4, check: bool = False, retries: int = 3, blob_filter: str = "blob:none"
+    pins: List[Pin],
+    git: Git,
+    parallel: int = 4,
+    check: bool = False,
+    blob_filter: str = "blob:none",
+    refresh: bool = False,
 ) -> List[Outcome]:
-    """Apply every pin, several at once; a failure is recorded and does not stop the others."""
+    """Apply every pin, several at once; a failure is recorded and does not stop the others. In the order of ``pins``."""
+    seen: Dict[str, str] = {}
+    for pin in pins:
+        if pin.dest in seen:
+            raise GitError("%s and %s have the same dest %s. Give each its own." % (seen[pin.dest], pin.name, pin.dest))
+        seen[pin.dest] = pin.name
 
-    def one(pin: Pin) -> Outcome:
+    def one(index: int) -> Outcome:
+        pin = pins[index]
         try:
-            return Checkout(pin, retries, blob_filter).apply(check)
+            return Checkout(pin, git, blob_filter, refresh).apply(check)
         except SdopsError as exc:
-            return Outcome(pin, None, None, None, str(exc))
+            return Outcome(pin, None, None, pin.commit, [], str(exc))
 
+    outcomes: Dict[int, Outcome] = {}
     with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
-        return list(pool.map(one, pins))
+        for group in waves(pins):
+            outcomes.update(zip(group, pool.map(one, group)))
+    return [outcomes[i] for i in range(len(pins))]

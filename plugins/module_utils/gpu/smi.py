@@ -7,43 +7,95 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import re
 import shutil
 from typing import Any, Dict, List, Optional
 
 from ..errors import SdopsError
-from ..process import run
+from ..process import Completed, run
 
 FIELDS = ["index", "name", "memory.total", "driver_version", "compute_cap"]
+# where containers and WSL put it, for sessions whose PATH lacks them
+PLACES = ("/usr/bin", "/usr/local/bin", "/usr/local/nvidia/bin", "/opt/bin", "/usr/lib/wsl/lib")
 
-# for drivers older than 510, whose nvidia-smi has no compute_cap (source: NVIDIA's table of CUDA GPUs)
-CAPABILITIES = {
-    "V100": "7.0",
-    "T4": "7.5",
-    "RTX 20": "7.5",
-    "A100": "8.0",
-    "A5000": "8.6",
-    "A6000": "8.6",
-    "A40": "8.6",
-    "RTX 30": "8.6",
-    "RTX 40": "8.9",
-    "L40": "8.9",
-    "L20": "8.9",
-    "H100": "9.0",
-    "H200": "9.0",
-    "H20": "9.0",
-    "B200": "10.0",
-    "RTX 50": "12.0",
-}
+# For drivers older than 510, whose nvidia-smi has no compute_cap: words of the card's name, first match wins.
+# Source: NVIDIA's table of CUDA GPUs.
+CAPABILITIES = (
+    (r"RTX PRO \d+.*Blackwell|RTX 50\d\d", "12.0"),
+    (r"B300", "10.3"),
+    (r"G?B[12]00", "10.0"),
+    (r"G?H[128]00|H20|H800", "9.0"),
+    (r"RTX 40\d\d|RTX \d+.*Ada|L40S?|L20|L4|L2", "8.9"),
+    (r"A100|A800|A30", "8.0"),
+    (r"RTX 30\d\d|RTX A\d{3,4}|A40|A10[GM]?|A16|A2|A[2456]\d00", "8.6"),
+    (r"V100S?|TITAN V|GV100", "7.0"),
+    (r"RTX 20\d\d|GTX 16\d\d|T4G?|T\d{3,4}|TITAN RTX|Quadro RTX \d+", "7.5"),
+    (r"P100", "6.0"),
+    (r"GTX 10\d\d|P40?|P6|TITAN Xp?|Quadro P\d+", "6.1"),
+    (r"M40|M60|M6|GTX 9\d\d", "5.2"),
+)
 
 
 def capability_by_name(name: str) -> Optional[str]:
     """Compute capability such as "8.6", guessed from the card's name; None when unknown."""
-    matches = [key for key in CAPABILITIES if key in name]
-    return CAPABILITIES[max(matches, key=len)] if matches else None
+    for pattern, capability in CAPABILITIES:
+        if re.search(r"(?<![A-Za-z0-9])(%s)(?![A-Za-z0-9])" % pattern, name):
+            return capability
+    return None
 
 
 def absent(reason: str) -> Dict[str, Any]:
+    """The facts of a box without a usable GPU."""
     return {"present": False, "reason": reason, "driver": None, "gpus": []}
+
+
+def find(nvidia_smi: str) -> Optional[str]:
+    """Path of the program, None when it is not there."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), *PLACES])
+    return shutil.which(os.path.expanduser(nvidia_smi), path=path)
+
+
+def why_not(done: Completed) -> str:
+    """What nvidia-smi complains about, in a sentence of ours where the complaint is a known one."""
+    said = " ".join((done.out + "\n" + done.err).split())
+    low = said.lower()
+    if "no devices were found" in low:
+        return "nvidia-smi finds no GPU (an instance in no-GPU mode, or a container without one): %s" % said
+    if "version mismatch" in low:
+        return "The driver's library and its kernel module have different versions; restart the machine: %s" % said
+    if "couldn't communicate" in low or "failed to initialize nvml" in low or "driver not loaded" in low:
+        return "nvidia-smi does not reach the NVIDIA driver: %s" % said
+    return said or "nvidia-smi ended with status %d and said nothing" % done.rc
+
+
+def parse(text: str) -> Dict[str, Any]:
+    """The facts in the CSV of a query for FIELDS, or for all of them but the last."""
+    gpus: List[Dict[str, Any]] = []
+    driver = None
+    lost = []
+    for row in csv.reader(io.StringIO(text), skipinitialspace=True):
+        row = [cell.strip() for cell in row]
+        if len(row) < 4 or not row[0].isdigit():
+            continue
+        if re.match(r"^\[?(GPU is lost|Unknown Error)", row[1]):
+            lost.append(row[0])
+            continue
+        asked = row[4] if len(row) > 4 and re.match(r"^\d+\.\d+$", row[4]) else None
+        memory = re.match(r"^\d+", row[2])
+        gpus.append(
+            {
+                "index": int(row[0]),
+                "name": row[1],
+                "memory_mb": int(memory.group()) if memory else None,
+                "capability": asked or capability_by_name(row[1]),
+            }
+        )
+        if re.match(r"^\d", row[3]):
+            driver = row[3]
+    if not gpus:
+        return absent("nvidia-smi has lost GPU %s; restart the machine" % ", ".join(lost) if lost else text.strip())
+    return {"present": True, "reason": "", "driver": driver, "gpus": gpus}
 
 
 def read(nvidia_smi: str = "nvidia-smi") -> Dict[str, Any]:
@@ -51,34 +103,18 @@ def read(nvidia_smi: str = "nvidia-smi") -> Dict[str, Any]:
 
     ``reason`` says why there is none; it is an empty string when there is one.
     """
-    program = shutil.which(nvidia_smi)
+    program = find(nvidia_smi)
     if not program:
         return absent("%s is not installed" % nvidia_smi)
-    for fields in (FIELDS, FIELDS[:-1]):
-        try:
-            done = run([program, "--query-gpu=" + ",".join(fields), "--format=csv,noheader,nounits"], timeout=60)
-        except SdopsError as exc:
-            return absent(str(exc))
-        if done.rc == 0:
-            break
-    else:
-        return absent(done.tail(2) or "nvidia-smi failed with status %d" % done.rc)
-    gpus: List[Dict[str, Any]] = []
-    driver = None
-    for row in csv.reader(io.StringIO(done.out), skipinitialspace=True):
-        if len(row) < 4:
-            continue
-        capability = row[4] if len(row) > 4 and row[4].replace(".", "").isdigit() else capability_by_name(row[1])
-        memory = row[2].split()[0] if row[2] else ""
-        gpus.append(
-            {
-                "index": int(row[0]),
-                "name": row[1],
-                "memory_mb": int(memory) if memory.isdigit() else None,
-                "capability": capability,
-            }
-        )
-        driver = row[3]
-    if not gpus:
-        return absent(done.tail(2) or "nvidia-smi lists no GPU")
-    return {"present": True, "reason": "", "driver": driver, "gpus": gpus}
+    try:
+        done = run([program, "--query-gpu=" + ",".join(FIELDS), "--format=csv,noheader,nounits"], timeout=60)
+        if done.rc != 0 and "compute_cap" in done.out + done.err:
+            done = run([program, "--query-gpu=" + ",".join(FIELDS[:-1]), "--format=csv,noheader,nounits"], timeout=60)
+    except SdopsError as exc:
+        return absent(str(exc))
+    if done.rc != 0:
+        return absent(why_not(done))
+    facts = parse(done.out)
+    if not facts["present"] and not facts["reason"].startswith("nvidia-smi has lost"):
+        facts["reason"] = why_not(done)
+    return facts

@@ -69,6 +69,8 @@ def sidecar(path: str, what: str, source_name: str) -> str:
         return base + ".yaml"
     extension = os.path.splitext(source_name)[1].lower()
     if extension not in KINDS["vae"].extensions:
-        raise LayoutError("%s cannot be the VAE of %s: its extension must be one of %s." % (
-            source_name, os.path.basename(path), ", ".join(KINDS["vae"].extensions)))
+        raise LayoutError(
+            "%s cannot be the VAE of %s: its extension must be one of %s."
+            % (source_name, os.path.basename(path), ", ".join(KINDS["vae"].extensions))
+        )
     return base + ".vae" + extension

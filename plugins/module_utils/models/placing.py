@@ -113,7 +113,9 @@ class Placer:
         recorded = self._recorded(spec)
         if recorded and (path is None or recorded == path):
             entry = self.record.get(recorded) or {}
-            return self._result(spec, recorded, "ok", entry["kind"], entry["sha256"], entry["bytes"], started, entry.get("revision"))
+            return self._result(
+                spec, recorded, "ok", entry["kind"], entry["sha256"], entry["bytes"], started, entry.get("revision")
+            )
         if spec.name:
             refuse_pickle(spec.name, self.wants.allow_pickle)
         remote = resolve(spec, self.http, self.wants)
@@ -121,13 +123,17 @@ class Placer:
         kind = spec.kind or remote.kind
         if path is None:
             if kind is None:
-                raise SdopsError("The kind of %s is not known; set kind (checkpoint, lora, embedding, vae, ...)." % spec.source)
+                raise SdopsError(
+                    "The kind of %s is not known; set kind (checkpoint, lora, embedding, vae, ...)." % spec.source
+                )
             path = path_of(self.wants.webui_dir, kind, name)
         refuse_pickle(path, self.wants.allow_pickle)
         remote = self._expected(spec, remote)
         if self.wants.check_mode:
             adopt = os.path.exists(path) and self._same(path, remote)
-            return self._result(spec, path, "adopt" if adopt else "fetch", kind, remote.sha256, remote.size, started, remote.revision)
+            return self._result(
+                spec, path, "adopt" if adopt else "fetch", kind, remote.sha256, remote.size, started, remote.revision
+            )
         with locked(os.path.join(self.wants.webui_dir, ".sdops", "locks", os.path.basename(path) + ".lock")):
             if os.path.exists(path) and self._same(path, remote):
                 check(path, os.path.basename(path), self.wants.allow_pickle)
@@ -261,12 +267,18 @@ class Placer:
                 source = getattr(spec, what)
                 if source:
                     current = parse_source(source)._replace(kind=what)
-                    guess = current.where.get("file") or current.where.get("path") or current.where.get("url", "x.safetensors")
+                    guess = (
+                        current.where.get("file")
+                        or current.where.get("path")
+                        or current.where.get("url", "x.safetensors")
+                    )
                     results.append(self.place(current, sidecar(results[0]["path"], what, guess.split("?")[0])))
         except SdopsError as exc:
             results.append(
                 {
-                    **self._result(current, current.name or current.source, "failed", current.kind, None, None, time.monotonic()),
+                    **self._result(
+                        current, current.name or current.source, "failed", current.kind, None, None, time.monotonic()
+                    ),
                     "status": "unresolved" if self.wants.check_mode and isinstance(exc, TransferError) else "failed",
                     "reason": str(exc),
                 }
@@ -287,6 +299,8 @@ class Placer:
                         os.unlink(path)
                     self.record.drop(path)
                 results.append(
-                    self._result(spec, path, "removed", entry["kind"], entry["sha256"], entry["bytes"], time.monotonic())
+                    self._result(
+                        spec, path, "removed", entry["kind"], entry["sha256"], entry["bytes"], time.monotonic()
+                    )
                 )
         return results

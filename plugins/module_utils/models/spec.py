@@ -68,7 +68,8 @@ def parse_source(source: str) -> ModelSpec:
         unknown = set(query) - {"fileId", "type", "format", "size", "fp"}
         if not parts.netloc.isdigit() or unknown:
             raise SpecError(
-                "The model source %r is not of the form civitai://VERSION_ID[?fileId=ID | ?type=&format=&size=&fp=]." % source
+                "The model source %r is not of the form civitai://VERSION_ID[?fileId=ID | ?type=&format=&size=&fp=]."
+                % source
             )
         return ModelSpec(source, "civitai", {"version_id": parts.netloc, **query})
     if parts.scheme in ("https", "http") and parts.hostname:
@@ -90,7 +91,9 @@ def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
         raise SpecError("The model %s has the unknown field %s." % (source, ", ".join(unknown)))
     kind, name, sha256 = entry.get("kind"), entry.get("name"), entry.get("sha256")
     if kind is not None and kind not in KINDS:
-        raise SpecError("The model %s has the unknown kind %r; there are %s." % (source, kind, ", ".join(sorted(KINDS))))
+        raise SpecError(
+            "The model %s has the unknown kind %r; there are %s." % (source, kind, ", ".join(sorted(KINDS)))
+        )
     if sha256 is not None and not SHA256.match(str(sha256)):
         raise SpecError("The model %s: sha256 must be 64 hex digits, not %r." % (source, sha256))
     if name is not None and (os.path.basename(name) != name or name in ("", ".", "..")):

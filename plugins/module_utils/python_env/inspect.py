@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List
+import re
+from typing import Any, Dict, List, Optional
 
 from ..errors import SdopsError
 from ..process import run
 
-# runs in the inspected interpreter, so: standard library only, any Python >= 3.8
+# runs in the inspected interpreter, so: standard library only, any Python >= 3.8; first found on sys.path wins, as in import
 PROBE = r"""
-import json, platform, re, sys
+import json, os, platform, re, sys
 from importlib import metadata
 found = {}
 for d in metadata.distributions():
@@ -24,8 +25,25 @@ for d in metadata.distributions():
     if key in found:
         continue
     url = d.read_text("direct_url.json")
-    found[key] = {"version": d.version, "url": json.loads(url)["url"] if url else None, "requires": d.requires or []}
-print(json.dumps({"python": platform.python_version(), "prefix": sys.prefix, "distributions": found}))
+    found[key] = {"version": d.version, "direct_url": json.loads(url) if url else None, "requires": d.requires or []}
+impl = sys.implementation
+v = impl.version
+print(json.dumps({
+    "python": platform.python_version(), "prefix": sys.prefix, "distributions": found,
+    "markers": {
+        "implementation_name": impl.name,
+        "implementation_version": "%d.%d.%d" % v[:3] + ("" if v.releaselevel == "final" else v.releaselevel[0] + str(v.serial)),
+        "os_name": os.name,
+        "platform_machine": platform.machine(),
+        "platform_python_implementation": platform.python_implementation(),
+        "platform_release": platform.release(),
+        "platform_system": platform.system(),
+        "platform_version": platform.version(),
+        "python_full_version": platform.python_version(),
+        "python_version": ".".join(platform.python_version_tuple()[:2]),
+        "sys_platform": sys.platform,
+    },
+}))
 """
 
 
@@ -33,21 +51,59 @@ class PythonEnvError(SdopsError):
     """An interpreter or its packages are not what is wanted."""
 
 
-def inspect(python: str) -> Dict[str, Any]:
-    """``{"python": version, "prefix": path, "distributions": {normalised name: {version, url, requires}}}``.
+def normalise(name: str) -> str:
+    """Name of a distribution as the index spells it: ``Foo_Bar`` -> ``foo-bar``."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
+
+def probe(python: str, script: str, what: str) -> Any:
+    """Run ``script`` in ``python``, isolated from the caller's environment, and load the JSON it prints.
+
+    Raises PythonEnvError when the interpreter does not work; ``what`` says what was asked.
+    """
+    try:
+        done = run([python, "-I", "-c", script], timeout=300)
+    except SdopsError as exc:
+        raise PythonEnvError(
+            "The interpreter %s cannot be run: %s Make the environment first (role conda_env), or correct the path."
+            % (python, exc)
+        ) from exc
+    try:
+        if done.rc != 0:
+            raise ValueError
+        return json.loads(done.out.strip().splitlines()[-1])
+    except (ValueError, IndexError) as exc:
+        raise PythonEnvError("The interpreter %s could not be asked for %s: %s" % (python, what, done.tail())) from exc
+
+
+def inspect(python: str) -> Dict[str, Any]:
+    """What an environment holds.
+
+    ``{"python": version, "prefix": path, "markers": PEP 508 environment,
+    "distributions": {normalised name: {version, direct_url (PEP 610) or None, requires}}}``.
     Raises PythonEnvError when ``python`` does not run.
     """
-    done = run([python, "-I", "-c", PROBE], timeout=120)
-    if done.rc != 0:
-        raise PythonEnvError("The interpreter %s does not work: %s" % (python, done.tail()))
-    result: Dict[str, Any] = json.loads(done.out)
+    result: Dict[str, Any] = probe(python, PROBE, "its packages")
     return result
 
 
-def versions(state: Dict[str, Any]) -> Dict[str, str]:
-    """Name to version of what ``inspect`` found."""
-    return {name: entry["version"] for name, entry in state["distributions"].items()}
+def source_of(entry: Dict[str, Any]) -> Optional[str]:
+    """URL that a distribution was installed from, with the commit for version control; None when from an index."""
+    direct = entry.get("direct_url")
+    if not direct:
+        return None
+    vcs = direct.get("vcs_info") or {}
+    url = re.sub(r"://[^/@\s]+@", "://", direct.get("url", ""))
+    return "%s+%s@%s" % (vcs.get("vcs"), url, vcs.get("commit_id")) if vcs else url
+
+
+def labels(state: Dict[str, Any]) -> Dict[str, str]:
+    """Name to version of what ``inspect`` found, with the URL for what was not installed from an index."""
+    result = {}
+    for name, entry in state["distributions"].items():
+        source = source_of(entry)
+        result[name] = "%s (%s)" % (entry["version"], source) if source else entry["version"]
+    return result
 
 
 def difference(before: Dict[str, str], after: Dict[str, str]) -> List[Dict[str, Any]]:

@@ -5,21 +5,16 @@
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import sys
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+import tempfile
+from typing import Any, Dict, List, NamedTuple, Optional
 
+from ..git.command import redact
 from ..process import Completed, run
-from .inspect import PythonEnvError, difference, inspect, versions
-
-try:
-    from packaging.markers import default_environment
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    HAS_PACKAGING = True
-except ImportError:
-    HAS_PACKAGING = False
+from .inspect import PythonEnvError, difference, inspect, labels, normalise
+from .requirements import HAS_PACKAGING, Judge, read_file
 
 
 class Wish(NamedTuple):
@@ -34,92 +29,28 @@ class Wish(NamedTuple):
     find_links: List[str]
     no_deps: bool
     no_build_isolation: bool
+    reinstall: bool
+    upgrade: bool
+    link_mode: Optional[str]
 
-
-def normalise(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def requirement_lines(path: str) -> Iterator[str]:
-    """Requirement strings of a requirements file; comments, options and blank lines are left out. ``-r`` is followed."""
-    try:
-        with open(path, encoding="utf-8") as handle:
-            lines = handle.read().replace("\\\n", " ").splitlines()
-    except OSError as exc:
-        raise PythonEnvError("The requirements file %s cannot be read: %s." % (path, exc.strerror)) from exc
-    for line in lines:
-        line = re.sub(r"(^|\s)#.*$", "", line).strip()
-        nested = re.match(r"^(?:-r|--requirement)[ =]\s*(\S+)$", line)
-        if nested:
-            yield from requirement_lines(os.path.join(os.path.dirname(path), nested.group(1)))
-        elif line and not line.startswith("-"):
-            yield line
-
-
-def met(requirement: str, state: Dict[str, Any], depends: bool = True) -> bool:
-    """Whether ``requirement`` holds in ``state`` (see inspect); with ``depends`` its own requirements too, transitively.
-
-    Anything that cannot be judged for certain (a bare URL or path, no ``packaging`` here) counts as not met: uv decides.
-    """
-    if not HAS_PACKAGING:
-        return False
-    environment = dict(default_environment())
-    environment.update(
-        python_version=".".join(state["python"].split(".")[:2]), python_full_version=state["python"], extra=""
-    )
-    seen = set()
-    todo = [(requirement, True)]
-    while todo:
-        text, direct = todo.pop()
-        try:
-            wanted = Requirement(text)
-        except InvalidRequirement:
-            return False
-        if wanted.marker and not any(
-            wanted.marker.evaluate({**environment, "extra": extra}) for extra in (wanted.extras or {""})
-        ):
-            continue
-        name = normalise(wanted.name)
-        have = state["distributions"].get(name)
-        if have is None:
-            return False
-        if wanted.url:
-            if have["url"] != wanted.url.split("#")[0]:
-                return False
-        elif not wanted.specifier.contains(have["version"], prereleases=True):
-            return False
-        if depends and name not in seen:
-            seen.add(name)
-            extras = wanted.extras or {""}
-            for dependency in have["requires"]:
-                try:
-                    parsed = Requirement(dependency)
-                except InvalidRequirement:
-                    continue
-                if parsed.marker is None or any(
-                    parsed.marker.evaluate({**environment, "extra": extra}) for extra in extras
-                ):
-                    parsed.marker = None
-                    # what is installed may bend a dependency's own bounds (overrides, --no-deps): being there is enough
-                    parsed.specifier = type(parsed.specifier)("") if not direct else parsed.specifier
-                    todo.append((str(parsed), False))
-    return True
+    def names(self) -> str:
+        """For messages."""
+        return redact(", ".join(self.packages + self.requirements))
 
 
 def find_uv(wanted: Optional[str]) -> str:
-    """Path of uv: the wanted one, the one beside our own interpreter, or the one on PATH."""
+    """Path of uv: the wanted one, the one beside our own interpreter, or the one on PATH. Raises PythonEnvError."""
     beside = os.path.join(os.path.dirname(sys.executable), "uv")
-    candidates = (
-        [wanted]
-        if wanted
-        else [beside] + [os.path.join(d, "uv") for d in os.environ.get("PATH", "").split(os.pathsep) if d]
-    )
+    path = [os.path.join(d, "uv") for d in os.environ.get("PATH", "").split(os.pathsep) if d]
+    candidates = [wanted] if wanted else [beside, *path]
     for candidate in candidates:
-        if os.access(candidate, os.X_OK):
+        if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
             return candidate
     raise PythonEnvError(
         "uv was found neither at %s nor on PATH. Run the role base first, which puts it into the toolbox."
         % candidates[0]
+        if not wanted
+        else "uv is not at %s. Correct the path, or leave it out." % wanted
     )
 
 
@@ -128,22 +59,32 @@ class Installer:
 
     def __init__(self, python: str, uv: Optional[str] = None, cache_dir: Optional[str] = None) -> None:
         self.python = python
-        self.uv = find_uv(uv)
+        self.uv_wanted = uv
         self.environment = {"UV_CACHE_DIR": cache_dir} if cache_dir else {}
-        # a private CA is only seen through the platform's store
+        self.environment["UV_PYTHON_DOWNLOADS"] = "never"
+        # uv reads SSL_CERT_FILE by itself; its older versions trust a private CA only by this
         if os.environ.get("SSL_CERT_FILE"):
             self.environment["UV_SYSTEM_CERTS"] = "1"
         self.before = inspect(python)
 
     def unmet(self, wish: Wish) -> List[str]:
-        """Requirements of ``wish`` that are not (certainly) met."""
-        wanted = list(wish.packages)
+        """Requirements of ``wish`` that are not (certainly) met; all of them when it asks for more than that."""
+        wanted, constraints = list(wish.packages), list(wish.constraints)
         for path in wish.requirements:
-            wanted.extend(requirement_lines(path))
-        return [r for r in wanted if not met(r, self.before, not wish.no_deps)]
+            lines = read_file(path)
+            wanted.extend(lines.requirements)
+            constraints.extend(lines.constraints)
+        if wish.upgrade or wish.reinstall:
+            return wanted
+        if not HAS_PACKAGING:
+            # without the library uv judges, from what is on the disk only
+            done = self._uv(wish, "--dry-run", "--offline", "--output-format", "json")
+            return [] if done.rc == 0 and _changes(done.out) == [] else wanted
+        judge = Judge(self.before, constraints, wish.overrides)
+        return [r for r in wanted if not judge.met(r, not wish.no_deps)]
 
     def _uv(self, wish: Wish, *more: str) -> Completed:
-        argv = [self.uv, "pip", "install", "--python", self.python, "--no-progress", "--color", "never"]
+        argv = [find_uv(self.uv_wanted), "pip", "install", "--python", self.python, "--no-progress", "--color", "never"]
         for option, values in (
             ("--requirement", wish.requirements),
             ("--constraint", wish.constraints),
@@ -155,49 +96,114 @@ class Installer:
                 argv += [option, value]
         if wish.index_url:
             argv += ["--default-index", wish.index_url]
-        if wish.no_deps:
-            argv.append("--no-deps")
-        if wish.no_build_isolation:
-            argv.append("--no-build-isolation")
-        return run(argv + list(more) + wish.packages, env=self.environment)
+        if wish.link_mode:
+            argv += ["--link-mode", wish.link_mode]
+        for option, on in (
+            ("--no-deps", wish.no_deps),
+            ("--no-build-isolation", wish.no_build_isolation),
+            ("--reinstall", wish.reinstall),
+            ("--upgrade", wish.upgrade),
+        ):
+            if on:
+                argv.append(option)
+        return run([*argv, *more, "--", *wish.packages], env=self.environment)
 
-    def plan(self, wish: Wish) -> List[Dict[str, Any]]:
-        """What uv would change, by a dry run: ``[{name, before, after}]``."""
-        done = self._uv(wish, "--dry-run")
-        if done.rc != 0:
-            raise PythonEnvError("uv finds no way to install what is wanted: %s" % done.tail())
-        now, after = versions(self.before), versions(self.before)
-        for sign, name, version in re.findall(r"(?m)^ ([-+~]) ([^=\s]+)(?:==(\S+)| @ \S+.*)?$", done.err):
-            if sign == "-":
-                after.pop(normalise(name), None)
-        for sign, name, version in re.findall(r"(?m)^ ([-+~]) ([^=\s]+)(?:==(\S+)| @ \S+.*)?$", done.err):
-            if sign != "-":
-                after[normalise(name)] = version or "(from URL)"
-        return difference(now, after)
+    def _held(self, wish: Wish, protect: List[str]) -> List[str]:
+        """Constraints that hold the protected distributions where they are, so that uv plans around them."""
+        if wish.upgrade or wish.reinstall:
+            return []  # uv would have to find that very version in an index; what is done is compared afterwards
+        found = self.before["distributions"]
+        names = [normalise(name) for name in protect]
+        # one that was installed from a URL cannot be held by its version: uv would look for it in the index
+        return ["%s==%s" % (n, found[n]["version"]) for n in names if n in found and not found[n]["direct_url"]]
+
+    def _uv_held(self, wish: Wish, protect: List[str], *more: str) -> Completed:
+        held = self._held(wish, protect)
+        if not held:
+            return self._uv(wish, *more)
+        with tempfile.NamedTemporaryFile("w", prefix="sdops-protected-", suffix=".txt", encoding="utf-8") as handle:
+            handle.write("\n".join(held) + "\n")
+            handle.flush()
+            return self._uv(wish._replace(constraints=[*wish.constraints, handle.name]), *more)
+
+    def plan(self, wish: Wish, protect: List[str]) -> List[Dict[str, Any]]:
+        """What uv would change, by a dry run: ``[{name, before, after}]``. Raises PythonEnvError when it finds no way."""
+        done = self._uv_held(wish, protect, "--dry-run", "--output-format", "json")
+        changes = _changes(done.out)
+        if done.rc != 0 or changes is None:
+            raise PythonEnvError(self._failure(wish, protect, done))
+        now = labels(self.before)
+        after = dict(now)
+        for change in changes:
+            if change.get("action") == "uninstalled":
+                after.pop(normalise(change["name"]), None)
+        for change in changes:
+            if change.get("action") == "installed":
+                # the version of what has to be built is only known then
+                after[normalise(change["name"])] = change.get("version") or "(to be built)"
+        found = difference(now, after)
+        self._refuse(wish, [c for c in found if self._is_protected(c, protect)], "would change")
+        return found
 
     def install(self, wish: Wish, protect: List[str]) -> List[Dict[str, Any]]:
         """Install, and return what changed. A protected distribution that changed is put back, and that is an error."""
-        now = versions(self.before)
-        done = self._uv(wish)
-        after = versions(inspect(self.python))
-        broken = [c for c in difference(now, after) if c["name"] in map(normalise, protect) and c["before"]]
+        now = labels(self.before)
+        done = self._uv_held(wish, protect)
+        found = difference(now, labels(inspect(self.python)))
+        broken = [c for c in found if self._is_protected(c, protect)]
         if broken:
-            old = ["%s==%s" % (c["name"], c["before"]) for c in broken]
-            back = self._uv(
-                wish._replace(packages=old, requirements=[], constraints=[], overrides=[], no_deps=True), "--reinstall"
-            )
-            raise PythonEnvError(
-                "Installing %s changed %s, which is protected. %s"
-                % (
-                    ", ".join(wish.packages + wish.requirements),
-                    ", ".join("%s from %s to %s" % (c["name"], c["before"], c["after"]) for c in broken),
-                    "It was put back; pin the requirement that asks for another version, or leave it out."
-                    if back.rc == 0
-                    else "Putting it back failed as well: %s" % back.tail(),
-                )
-            )
+            self._refuse(wish, broken, "changed", self._put_back(wish, broken))
         if done.rc != 0:
+            raise PythonEnvError(self._failure(wish, protect, done))
+        return found
+
+    def _put_back(self, wish: Wish, broken: List[Dict[str, Any]]) -> str:
+        """Reinstall protected distributions as they were; what that came to, as a sentence."""
+        old = []
+        for change in broken:
+            entry = self.before["distributions"][change["name"]]
+            url = (entry["direct_url"] or {}).get("url")
+            old.append("%s @ %s" % (change["name"], url) if url else "%s==%s" % (change["name"], entry["version"]))
+        only = wish._replace(
+            packages=old, requirements=[], constraints=[], overrides=[], no_deps=True, upgrade=False, reinstall=True
+        )
+        back = self._uv(only)
+        if back.rc != 0:
+            return "Putting it back failed as well: %s" % redact(back.tail())
+        return "It was put back."
+
+    @staticmethod
+    def _is_protected(change: Dict[str, Any], protect: List[str]) -> bool:
+        return bool(change["before"]) and change["name"] in [normalise(name) for name in protect]
+
+    @staticmethod
+    def _refuse(wish: Wish, broken: List[Dict[str, Any]], verb: str, then: str = "") -> None:
+        if broken:
+            what = ", ".join("%s from %s to %s" % (c["name"], c["before"], c["after"] or "nothing") for c in broken)
             raise PythonEnvError(
-                "uv could not install %s: %s" % (", ".join(wish.packages + wish.requirements), done.tail())
+                "Installing %s %s %s, which is protected. %s Pin the requirement that asks for another version, or leave it out."
+                % (wish.names(), verb, what, then)
             )
-        return difference(now, after)
+
+    def _failure(self, wish: Wish, protect: List[str], done: Completed) -> str:
+        held = [h for h in self._held(wish, protect) if h.split("==")[0] in done.err]
+        also = (
+            " It must not change %s, which %s protected: pin the requirement that asks for another version, or leave it out."
+            % (", ".join(held), "is" if len(held) == 1 else "are")
+            if held and "satisfi" in done.err
+            else " Check the index, the constraints and the connection (proxy, mirror)."
+        )
+        return "uv cannot install %s.%s uv says: %s" % (
+            wish.names(),
+            also,
+            redact(Completed(done.rc, "", done.err).tail(25)),
+        )
+
+
+def _changes(text: str) -> Optional[List[Dict[str, Any]]]:
+    """The changes in the JSON of a dry run, None when that is no JSON of this kind."""
+    try:
+        found = json.loads(text)["changes"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, list) else None

@@ -37,8 +37,14 @@ ALLOWED_GLOBALS = {
     "torch.nn.parameter Parameter",
     "torch Size",
     "torch Tensor",
-    *("torch %sStorage" % t for t in ("Float", "Half", "BFloat16", "Double", "Long", "Int", "Short", "Char", "Byte", "Bool")),
-    *("torch %s" % t for t in ("float32", "float16", "bfloat16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")),
+    *(
+        "torch %sStorage" % t
+        for t in ("Float", "Half", "BFloat16", "Double", "Long", "Int", "Short", "Char", "Byte", "Bool")
+    ),
+    *(
+        "torch %s" % t
+        for t in ("float32", "float16", "bfloat16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
+    ),
     "numpy.core.multiarray scalar",
     "numpy.core.multiarray _reconstruct",
     "numpy dtype",

@@ -24,7 +24,9 @@ class CivitaiError(SdopsError):
 def _json(http: Http, url: str, what: str) -> Dict[str, Any]:
     answer = http.request("GET", url)
     if answer.status_code == 404:
-        raise CivitaiError("Civitai knows no %s: it was deleted or unpublished, or is hidden from this country or account." % what)
+        raise CivitaiError(
+            "Civitai knows no %s: it was deleted or unpublished, or is hidden from this country or account." % what
+        )
     if answer.status_code == 451:
         raise CivitaiError("Civitai does not serve this region. Use a proxy whose exit lies elsewhere.")
     if answer.status_code != 200 or "json" not in answer.headers.get("Content-Type", ""):
@@ -47,7 +49,12 @@ def choose(files: List[Dict[str, Any]], where: Dict[str, str], what: str) -> Dic
     if not found:
         there = "; ".join(
             "%s (fileId=%s, type=%s, %s)"
-            % (f["name"], f["id"], f.get("type"), ", ".join("%s=%s" % kv for kv in sorted((f.get("metadata") or {}).items())))
+            % (
+                f["name"],
+                f["id"],
+                f.get("type"),
+                ", ".join("%s=%s" % kv for kv in sorted((f.get("metadata") or {}).items())),
+            )
             for f in files
         )
         raise CivitaiError("%s has no file with %s. It has: %s." % (what, urlencode(where), there or "none"))
@@ -81,15 +88,21 @@ def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = 
     """``where`` has version_id, model_id (its newest version) or sha256, and may narrow down the file."""
     endpoint = endpoint.rstrip("/")
     if "sha256" in where:
-        version = _json(http, "%s/api/v1/model-versions/by-hash/%s" % (endpoint, where["sha256"]), "file %s" % where["sha256"])
+        version = _json(
+            http, "%s/api/v1/model-versions/by-hash/%s" % (endpoint, where["sha256"]), "file %s" % where["sha256"]
+        )
     elif "version_id" in where:
-        version = _json(http, "%s/api/v1/model-versions/%s" % (endpoint, where["version_id"]), "version %s" % where["version_id"])
+        version = _json(
+            http, "%s/api/v1/model-versions/%s" % (endpoint, where["version_id"]), "version %s" % where["version_id"]
+        )
     else:
         model = _json(http, "%s/api/v1/models/%s" % (endpoint, where["model_id"]), "model %s" % where["model_id"])
         versions = model.get("modelVersions") or []
         if not versions:
             raise CivitaiError("Model %s on Civitai has no published version." % where["model_id"])
-        version = _json(http, "%s/api/v1/model-versions/%s" % (endpoint, versions[0]["id"]), "version %s" % versions[0]["id"])
+        version = _json(
+            http, "%s/api/v1/model-versions/%s" % (endpoint, versions[0]["id"]), "version %s" % versions[0]["id"]
+        )
     name = (version.get("model") or {}).get("name") or "version %s" % version["id"]
     what = "%s (civitai version %s)" % (name, version["id"])
     wish = {k: v for k, v in where.items() if k not in ("version_id", "model_id", "sha256")}
@@ -111,4 +124,3 @@ def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = 
         revision=str(version["id"]),
         kind=kind,
     )
-

@@ -24,7 +24,7 @@ class HubError(SdopsError):
 
 def etag_of(headers: Dict[str, str]) -> str:
     raw = headers.get("X-Linked-Etag") or headers.get("ETag") or ""
-    return re.sub(r'^W/', "", raw).strip('"')
+    return re.sub(r"^W/", "", raw).strip('"')
 
 
 def explain(where: Dict[str, str], answer: Any, has_token: bool, endpoint: str) -> str:
@@ -62,7 +62,9 @@ def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = 
     commit = answer.headers.get("X-Repo-Commit")
     etag = etag_of(answer.headers)
     if not commit or not etag:
-        raise TransferError("%s does not answer like a Hugging Face Hub (no X-Repo-Commit or ETag)." % (base % where["revision"]))
+        raise TransferError(
+            "%s does not answer like a Hugging Face Hub (no X-Repo-Commit or ETag)." % (base % where["revision"])
+        )
     size = answer.headers.get("X-Linked-Size")
     if size is None and answer.status_code == 200:
         size = answer.headers.get("Content-Length")

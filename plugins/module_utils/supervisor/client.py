@@ -65,11 +65,21 @@ class Program(NamedTuple):
     restart_on: str
 
     def render(self) -> str:
-        """The section. ``%`` is doubled, since supervisor expands it."""
+        """The section. Raises SupervisorError for what supervisor's format cannot hold."""
 
         def escape(value: object) -> str:
-            return str(value).replace("%", "%%").replace("\n", " ")
+            text = str(value)
+            if "\n" in text or " ;" in text or " #" in text:  # the rest of the line would be taken for a comment
+                raise SupervisorError(
+                    "%s: supervisor cannot hold %r (line break, or ; or # after a space)." % (self.name, text)
+                )
+            return text.replace("%", "%%")  # which supervisor expands
 
+        for variable, value in self.environment.items():
+            if '"' in str(value):
+                raise SupervisorError(
+                    "%s: supervisor cannot hold the quotes in the environment variable %s." % (self.name, variable)
+                )
         lines = [
             "; made by sdops.webui; started with inputs %s" % hashlib.sha256(self.restart_on.encode()).hexdigest(),
             "[program:%s]" % self.name,
@@ -93,7 +103,7 @@ class Program(NamedTuple):
         if self.user:
             lines.append("user=%s" % self.user)
         if self.environment:
-            quoted = ('%s="%s"' % (k, escape(v).replace('"', '\\"')) for k, v in sorted(self.environment.items()))
+            quoted = ('%s="%s"' % (k, escape(v)) for k, v in sorted(self.environment.items()))
             lines.append("environment=" + ",".join(quoted))
         return "\n".join(lines) + "\n"
 

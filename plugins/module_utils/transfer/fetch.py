@@ -125,7 +125,9 @@ class Fetcher:
     def __init__(self, http: Http) -> None:
         self.http = http
 
-    def fetch(self, remote: RemoteFile, dest: str, progress: Progress = lambda done, total: None) -> "tuple[Partial, str]":
+    def fetch(
+        self, remote: RemoteFile, dest: str, progress: Progress = lambda done, total: None
+    ) -> "tuple[Partial, str]":
         """Bring the bytes into a Partial beside ``dest`` and verify them; returns it with the SHA-256, unpublished.
 
         Resumes where an earlier try or run was cut, if the file is still the same. Raises TransferError.
@@ -154,7 +156,9 @@ class Fetcher:
                     attempt += 1
                 except OSError as exc:
                     if exc.errno == errno.ENOSPC:
-                        raise TransferError("The disk of %s is full. What was fetched is kept for the next run." % dest) from exc
+                        raise TransferError(
+                            "The disk of %s is full. What was fetched is kept for the next run." % dest
+                        ) from exc
                     raise
             sink.flush()
             os.fsync(sink.fileno())
@@ -177,13 +181,16 @@ class Fetcher:
                 raise TransferError("%s has become shorter than what was fetched." % scrub(remote.url))
             if answer.status_code not in (200, 206):
                 error = TransferError(
-                    "%s answered %d when asked for the file: %s" % (scrub(remote.url), answer.status_code, answer.text[:200])
+                    "%s answered %d when asked for the file: %s"
+                    % (scrub(remote.url), answer.status_code, answer.text[:200])
                 )
                 # an expired signature is cured by asking again; the rest will not change
                 error.final = answer.status_code not in (403, 404)  # type: ignore[attr-defined]
                 raise error
             if content_type.startswith("text/html") and not remote.filename.endswith((".html", ".htm")):
-                error = TransferError("%s answered with a web page instead of the file; it may want a token." % scrub(remote.url))
+                error = TransferError(
+                    "%s answered with a web page instead of the file; it may want a token." % scrub(remote.url)
+                )
                 error.final = True  # type: ignore[attr-defined]
                 raise error
             if start and answer.status_code == 200:

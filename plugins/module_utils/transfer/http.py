@@ -63,7 +63,9 @@ class Http:
         self._tokens = {origin(base): token for base, token in (tokens or {}).items() if token}
         self._session = requests.Session()
         self._session.trust_env = False  # no .netrc: credentials go where we say and nowhere else
-        self._session.verify = ca_path or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+        self._session.verify = (
+            ca_path or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+        )
         self._session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Accept": "*/*"})
 
     def _headers(self, url: str, extra: Dict[str, str]) -> Dict[str, str]:
@@ -87,7 +89,9 @@ class Http:
                 stream=stream,
             )
         except requests.RequestException as exc:
-            raise TransferError("%s cannot be reached: %s" % (scrub(url), type(exc).__name__ + ": " + str(exc)[:300])) from exc
+            raise TransferError(
+                "%s cannot be reached: %s" % (scrub(url), type(exc).__name__ + ": " + str(exc)[:300])
+            ) from exc
 
     def request(
         self,

@@ -3,53 +3,72 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which xformers fits a torch, CUDA, Python and GPU: a table and a pure function over it.
 
-Source of the table: METADATA and cpp_lib.json of the published wheels, and the project's changelog.
+Source of the table: METADATA and cpp_lib.json of the published wheels, and the project's changelog and README.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+PYTORCH_INDEX = "https://download.pytorch.org/whl/cu"
 
 
-class Wheel(NamedTuple):
-    """A published xformers: the torch it was built against, the CUDA of the package index's wheel, newest Python."""
+class Row(NamedTuple):
+    """The published xformers for one torch.
 
-    xformers: str
+    ``versions``: all of them; ``best``: the one to take; ``cuda``: that of the wheels on the normal package index, None
+    where they do not depend on it; ``elsewhere``: more CUDA versions, on PyTorch's own index; ``python``: oldest, newest.
+    """
+
     torch: str
-    cuda: str
-    python_max: Tuple[int, int]
+    versions: Tuple[str, ...]
+    best: str
+    cuda: Optional[str]
+    elsewhere: Tuple[str, ...]
+    python: Tuple[Tuple[int, int], Tuple[int, int]]
 
 
-# for each torch the newest xformers built against it
-WHEELS = (
-    Wheel("0.0.16", "1.13.1", "11.7", (3, 10)),
-    Wheel("0.0.19", "2.0.0", "11.8", (3, 10)),
-    Wheel("0.0.20", "2.0.1", "11.8", (3, 11)),
-    Wheel("0.0.22.post7", "2.1.0", "12.1", (3, 11)),
-    Wheel("0.0.23", "2.1.1", "12.1", (3, 11)),
-    Wheel("0.0.23.post1", "2.1.2", "12.1", (3, 11)),
-    Wheel("0.0.24", "2.2.0", "12.1", (3, 11)),
-    Wheel("0.0.25", "2.2.1", "12.1", (3, 11)),
-    Wheel("0.0.25.post1", "2.2.2", "12.1", (3, 11)),
-    Wheel("0.0.26.post1", "2.3.0", "12.1", (3, 11)),
-    Wheel("0.0.27", "2.3.1", "12.1", (3, 12)),
-    Wheel("0.0.27.post2", "2.4.0", "12.1", (3, 12)),
-    Wheel("0.0.28.post1", "2.4.1", "12.1", (3, 12)),
-    Wheel("0.0.28.post2", "2.5.0", "12.1", (3, 12)),
-    Wheel("0.0.29.post1", "2.5.1", "12.1", (3, 12)),
-    Wheel("0.0.29.post3", "2.6.0", "12.4", (3, 12)),
-    Wheel("0.0.30", "2.7.0", "12.6", (3, 12)),
-    Wheel("0.0.31.post1", "2.7.1", "12.6", (3, 99)),
-    Wheel("0.0.32.post2", "2.8.0", "12.8", (3, 99)),
-    Wheel("0.0.33", "2.9.0", "12.8", (3, 99)),
-    Wheel("0.0.33.post2", "2.9.1", "12.8", (3, 99)),
-    Wheel("0.0.34", "2.10.0", "12.8", (3, 99)),
+ANY = (3, 999)  # built for the stable ABI
+TABLE = (
+    Row("1.13.1", ("0.0.16",), "0.0.16", "11.7", (), ((3, 7), (3, 10))),
+    Row("2.0.0", ("0.0.17", "0.0.18", "0.0.19"), "0.0.19", "11.8", (), ((3, 8), (3, 10))),
+    # 0.0.20 is what the WebUI of that time pins
+    Row("2.0.1", ("0.0.20", "0.0.21", "0.0.22"), "0.0.20", "11.8", (), ((3, 8), (3, 11))),
+    Row("2.1.0", ("0.0.22.post7",), "0.0.22.post7", "12.1", ("11.8",), ((3, 8), (3, 11))),
+    Row("2.1.1", ("0.0.23",), "0.0.23", "12.1", ("11.8",), ((3, 8), (3, 11))),
+    Row("2.1.2", ("0.0.23.post1",), "0.0.23.post1", "12.1", ("11.8",), ((3, 8), (3, 11))),
+    Row("2.2.0", ("0.0.24",), "0.0.24", "12.1", ("11.8",), ((3, 8), (3, 11))),
+    Row("2.2.1", ("0.0.25",), "0.0.25", "12.1", ("11.8",), ((3, 8), (3, 11))),
+    Row("2.2.2", ("0.0.25.post1",), "0.0.25.post1", "12.1", ("11.8",), ((3, 8), (3, 11))),
+    Row("2.3.0", ("0.0.26.post1",), "0.0.26.post1", "12.1", ("11.8",), ((3, 8), (3, 11))),
+    Row("2.3.1", ("0.0.27",), "0.0.27", "12.1", ("11.8",), ((3, 8), (3, 12))),
+    Row("2.4.0", ("0.0.27.post1", "0.0.27.post2"), "0.0.27.post2", "12.1", ("11.8",), ((3, 8), (3, 12))),
+    Row("2.4.1", ("0.0.28", "0.0.28.post1"), "0.0.28.post1", "12.1", ("11.8",), ((3, 8), (3, 12))),
+    Row("2.5.0", ("0.0.28.post2",), "0.0.28.post2", "12.1", ("11.8",), ((3, 8), (3, 12))),
+    Row("2.5.1", ("0.0.28.post3", "0.0.29", "0.0.29.post1"), "0.0.29.post1", "12.1", ("11.8",), ((3, 8), (3, 12))),
+    Row("2.6.0", ("0.0.29.post2", "0.0.29.post3"), "0.0.29.post3", "12.4", ("11.8",), ((3, 8), (3, 12))),
+    Row("2.7.0", ("0.0.30",), "0.0.30", "12.6", ("11.8", "12.8"), ((3, 9), (3, 12))),
+    Row("2.7.1", ("0.0.31", "0.0.31.post1"), "0.0.31.post1", "12.6", ("11.8", "12.8"), ((3, 9), ANY)),
+    Row("2.8.0", ("0.0.32.post1", "0.0.32.post2"), "0.0.32.post2", "12.8", ("12.6",), ((3, 9), ANY)),
+    Row("2.9.0", ("0.0.33", "0.0.33.post1"), "0.0.33.post1", "12.8", ("12.6",), ((3, 9), ANY)),
+    Row("2.9.1", ("0.0.33.post2",), "0.0.33.post2", "12.8", ("12.6",), ((3, 9), ANY)),
+    Row("2.10.0", ("0.0.34", "0.0.35"), "0.0.34", None, (), ((3, 9), ANY)),
 )
+# does not depend on the version of torch any more, from this torch on
+NEWEST, NEWEST_TORCH = "0.0.35", (2, 10)
 
 
 class Plan(NamedTuple):
-    """``decision`` is none_needed, wheel, build or skip; ``requirement`` and ``index_hint`` belong to wheel."""
+    """What to do. ``decision`` is one of
+
+    none_needed  an xformers that fits is installed
+    wheel        ``requirement`` from ``index_hint``, or from the normal package index where that is None
+    build        none was published for this combination, but its sources may be built; ``requirement`` says which, if known
+    unsupported  no xformers can work with this torch on this GPU
+    skip         xformers is of no use here
+    unknown      the environment cannot be judged yet
+    """
 
     decision: str
     reason: str
@@ -68,54 +87,106 @@ def torch_cuda(version: str) -> Optional[str]:
     return "%s.%s" % match.groups() if match else None
 
 
+def numbers(version: str) -> Tuple[int, ...]:
+    """ "2.10.0a1" -> (2, 10, 0): the leading numbers, for comparisons."""
+    match = re.match(r"^\d+(\.\d+)*", version)
+    return tuple(int(n) for n in match.group().split(".")) if match else ()
+
+
+def index_of(cuda: str) -> str:
+    return PYTORCH_INDEX + cuda.replace(".", "")
+
+
+def _gpu_trouble(torch: str, cuda: str, capabilities: Sequence[str]) -> Optional[Plan]:
+    """A plan when a GPU settles the matter by itself."""
+    base = numbers(torch_base(torch))
+    for capability in capabilities:
+        have = numbers(capability)
+        if have >= (10,) and (base < (2, 7) or numbers(cuda) < (12, 8)):
+            return Plan(
+                "unsupported",
+                "this GPU (compute capability %s) needs torch 2.7 or newer built for CUDA 12.8 or newer, and torch is %s "
+                "for CUDA %s. Take torch 2.7.0 from %s." % (capability, torch, cuda, index_of("12.8")),
+            )
+        if have < (7, 5) and base >= (2, 7, 1):
+            return Plan(
+                "build",
+                "the published xformers for torch %s have no kernels for compute capability %s."
+                % (torch_base(torch), capability),
+            )
+    return None
+
+
 def resolve(
     torch: Optional[str],
     cuda: Optional[str],
     python: str,
-    capability: Optional[str] = None,
+    capabilities: Sequence[str] = (),
     installed: Optional[str] = None,
+    installed_torch: Optional[str] = None,
     wanted: str = "auto",
 ) -> Plan:
     """Decide.
 
-    ``torch`` "2.1.2+cu121" or None, ``cuda`` "12.1" or None for a CPU build, ``python`` "3.10.6", ``capability`` of the
-    GPU "8.6" or None when there is none now, ``installed`` xformers version, ``wanted`` "auto" or a version.
+    ``torch`` "2.1.2+cu121" or None, ``cuda`` "12.1" or None for a CPU build, ``python`` "3.10.6", ``capabilities`` of the
+    GPUs (["8.6"]; none where there is no GPU now, which changes nothing), ``installed`` xformers version and
+    ``installed_torch`` the torch that it says it was built for, ``wanted`` "auto" or a version.
     """
     if not torch:
-        return Plan("skip", "torch is not installed yet.")
+        return Plan("unknown", "torch is not installed in this environment yet: run the role sd_webui first.")
     base = torch_base(torch)
     if cuda is None:
         return Plan("skip", "torch %s is a CPU build, for which there is no use for xformers." % torch)
-    fitting = [w for w in WHEELS if w.torch == base]
-    if capability is not None and fitting:
-        major = int(capability.split(".")[0])
-        if major >= 12 and tuple(map(int, base.split(".")[:2])) < (2, 7):
-            return Plan(
-                "skip",
-                "this GPU (compute capability %s) needs torch 2.7 or newer built for CUDA 12.8; torch is %s."
-                % (capability, torch),
-            )
-        if major < 8 and capability < "7.5" and tuple(map(int, base.split(".")[:3])) >= (2, 7, 1):
-            return Plan("build", "xformers for torch %s has no kernels for compute capability %s." % (base, capability))
-    version = wanted if wanted != "auto" else (fitting[-1].xformers if fitting else None)
-    if installed and installed == version:
-        return Plan("none_needed", "xformers %s is installed and fits torch %s." % (installed, torch))
+    rows = [r for r in TABLE if r.torch == base]
+    row = rows[0] if rows else None
+    free = numbers(base)[:2] >= NEWEST_TORCH
+    version = wanted if wanted != "auto" else row.best if row else NEWEST if free else None
+    published = (row.versions if row else ()) + ((NEWEST,) if free else ())
+
+    trouble = _gpu_trouble(torch, cuda, capabilities)
+    if trouble and trouble.decision == "unsupported":
+        return trouble
+    # one built here carries a label behind its version: 0.0.23.post1+1a2b3c4.d20240101
+    if installed:
+        plain = torch_base(installed)
+        fits = installed_torch == base if installed_torch else plain in published
+        if fits and (wanted == "auto" or plain == wanted):
+            return Plan("none_needed", "xformers %s is installed and fits torch %s." % (installed, torch))
+    if trouble:
+        return trouble._replace(requirement="xformers==" + version if version else None)
     if version is None:
         return Plan("build", "no published xformers was built against torch %s." % base)
-    if wanted != "auto" and not any(w.xformers == wanted for w in fitting):
-        return Plan("build", "xformers %s was not published for torch %s." % (wanted, base))
-    wheel = next(w for w in fitting if w.xformers == version)
-    if tuple(map(int, python.split(".")[:2])) > wheel.python_max:
-        return Plan("build", "xformers %s has no wheel for Python %s." % (version, python))
-    hint = None
-    if cuda != wheel.cuda:
-        hint = "https://download.pytorch.org/whl/cu" + cuda.replace(".", "")
+    requirement = "xformers==" + version
+    if version not in published:
+        return Plan("build", "xformers %s was not published for torch %s." % (version, base), requirement)
+    if row is None or version == NEWEST:
+        return Plan("wheel", "xformers %s works with torch %s and newer." % (version, "2.10"), requirement)
+    oldest, newest = row.python
+    if not oldest <= numbers(python)[:2] <= newest:
+        return Plan("build", "xformers %s has no wheel for Python %s." % (version, python), requirement)
+    reason = "xformers %s was built against torch %s" % (version, base)
+    if row.cuda is None:
+        return Plan("wheel", reason + ".", requirement)
+    reason += " and CUDA %s." % cuda
+    if cuda == row.cuda:
+        return Plan("wheel", reason, requirement)
+    if cuda in row.elsewhere:
+        return Plan("wheel", reason, requirement, index_of(cuda))
     return Plan(
-        "wheel",
-        "xformers %s was built against torch %s." % (version, base),
-        "xformers==" + version,
-        hint,
+        "build",
+        "xformers %s was published for CUDA %s, but torch %s is built for CUDA %s. With torch from %s no build is needed."
+        % (version, " and ".join([row.cuda, *row.elsewhere]), torch, cuda, index_of(row.cuda)),
+        requirement,
     )
+
+
+def torch_required(requires: List[str]) -> Optional[str]:
+    """The one torch that an installed xformers asks for in its metadata ("torch==2.1.2"), None when it is not one."""
+    for line in requires:
+        match = re.match(r"^torch\s*\(?\s*==\s*([0-9][0-9A-Za-z.]*)", line)
+        if match:
+            return match.group(1)
+    return None
 
 
 def as_dict(plan: Plan) -> Dict[str, Optional[str]]:

@@ -36,7 +36,9 @@ def test_civitai_by_version_by_air_and_by_hash(box, tmp_path, four_times, run_mo
     first = tmp_path / "a.safetensors"
     _, applied = four_times("civitai_download", version_id=112969, dest=str(first), **endpoints(box))
     model = 0
-    by_hash = run_module("civitai_download", sha256=applied["sha256"], dest=str(tmp_path / "b.safetensors"), **endpoints(box))
+    by_hash = run_module(
+        "civitai_download", sha256=applied["sha256"], dest=str(tmp_path / "b.safetensors"), **endpoints(box)
+    )
     assert (by_hash["failed"], by_hash["sha256"]) == (False, applied["sha256"])
     air = f"urn:air:sd1:lora:civitai:{model}@112969"
     by_air = run_module("civitai_download", air=air, dest=str(tmp_path / "c.safetensors"), **endpoints(box))

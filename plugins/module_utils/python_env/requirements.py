@@ -1,0 +1,179 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Judge, without network, whether requirements are met by what is installed."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Dict, List, NamedTuple, Optional
+from urllib.parse import unquote
+
+from .inspect import PythonEnvError, normalise
+
+try:
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.version import InvalidVersion
+
+    HAS_PACKAGING = True
+except ImportError:
+    HAS_PACKAGING = False
+
+
+class Lines(NamedTuple):
+    """What a requirements file says: requirement lines, and constraints files that it names."""
+
+    requirements: List[str]
+    constraints: List[str]
+
+
+def read_file(path: str) -> Lines:
+    """Requirement lines of a file, those of files it names with ``-r`` included; comments and index options left out.
+
+    Raises PythonEnvError when one cannot be read.
+    """
+    found = Lines([], [])
+    _read(path, found, [])
+    return found
+
+
+def _read(path: str, found: Lines, stack: List[str]) -> None:
+    if path in stack:
+        return
+    try:
+        with open(path, encoding="utf-8-sig") as handle:
+            lines = handle.read().replace("\\\n", " ").splitlines()
+    except OSError as exc:
+        raise PythonEnvError("The requirements file %s cannot be read: %s." % (path, exc.strerror)) from exc
+    for line in lines:
+        line = re.sub(r"(^|\s)#.*$", "", line).strip()
+        named = re.match(r"^(-r|--requirement|-c|--constraint)(?:\s*=\s*|\s*)(\S+)$", line)
+        if named:
+            other = os.path.normpath(os.path.join(os.path.dirname(path), named.group(2)))
+            if named.group(1) in ("-r", "--requirement"):
+                _read(other, found, [*stack, path])
+            else:
+                found.constraints.append(other)
+        elif line and (not line.startswith("-") or re.match(r"^(-e|--editable)\b", line)):
+            found.requirements.append(re.sub(r"\s+--(hash|config-settings|global-option)\b.*$", "", line))
+
+
+def _same_source(url: str, entry: Dict[str, Any]) -> bool:
+    """Whether a distribution was installed from ``url`` (PEP 610). A directory may have changed since: never."""
+    direct = entry.get("direct_url")
+    if not direct or "dir_info" in direct:
+        return False
+    url = re.sub(r"://[^/@\s]+@", "://", url.split("#")[0])
+    have = re.sub(r"://[^/@\s]+@", "://", direct.get("url", ""))
+    vcs = direct.get("vcs_info")
+    if vcs:
+        match = re.match(r"^%s\+(.+?)(?:@([^/@]+))?$" % re.escape(str(vcs.get("vcs"))), url)
+        # without a revision, or with a branch, it may have moved on: only a commit is certain
+        return bool(match and match.group(1) == have and match.group(2) and match.group(2) == vcs.get("commit_id"))
+    return unquote(url) == unquote(have)
+
+
+def _bare_url(text: str) -> Optional[str]:
+    """URL of a requirement that is nothing but a URL or a path."""
+    if "://" in text and " " not in text:
+        return text
+    return "file://" + text if os.path.isabs(text) and " " not in text else None
+
+
+class Judge:
+    """Judges requirements against a state (see ``inspect``), under constraints and overrides as uv understands them.
+
+    A direct requirement must hold to the letter. What it depends on must be there and satisfy the constraints; its version
+    is not looked at again, because environments are bent on purpose (``no_deps``, overrides) and must stay as they are.
+    Whatever cannot be judged for certain counts as not met: uv decides.
+    """
+
+    def __init__(self, state: Dict[str, Any], constraints: List[str], overrides: List[str]) -> None:
+        self.state = state
+        self.unknown = not HAS_PACKAGING
+        self.overrides: Dict[str, List[Any]] = {}
+        self.constraints: Dict[str, List[Any]] = {}
+        if HAS_PACKAGING:
+            for path in overrides:
+                for line in read_file(path).requirements:
+                    self._enter(self.overrides, line)
+            for path in constraints:
+                self._constrain(path, [])
+
+    def _constrain(self, path: str, stack: List[str]) -> None:
+        lines = read_file(path)
+        for line in lines.requirements:
+            self._enter(self.constraints, line)
+        for other in lines.constraints:
+            if other not in stack:
+                self._constrain(other, [*stack, path])
+
+    def _enter(self, table: Dict[str, List[Any]], line: str) -> None:
+        parsed = self._parse(line)
+        if parsed is None:
+            self.unknown = True
+        elif self._applies(parsed.marker):
+            table.setdefault(normalise(parsed.name), []).append(parsed)
+
+    @staticmethod
+    def _parse(text: str) -> Any:
+        try:
+            return Requirement(text)
+        except InvalidRequirement:
+            return None
+
+    def _applies(self, marker: Any, extras: Any = None) -> bool:
+        environment = self.state["markers"]
+        return marker is None or any(marker.evaluate({**environment, "extra": e}) for e in (extras or {""}))
+
+    def _holds(self, parsed: Any, entry: Dict[str, Any]) -> bool:
+        if parsed.url:
+            return _same_source(parsed.url, entry)
+        try:
+            return bool(parsed.specifier.contains(entry["version"], prereleases=True))
+        except InvalidVersion:
+            return False
+
+    def _there(self, name: str) -> Optional[Dict[str, Any]]:
+        """The installed distribution, when it satisfies constraints and overrides."""
+        entry: Optional[Dict[str, Any]] = self.state["distributions"].get(name)
+        rules = self.constraints.get(name, []) + self.overrides.get(name, [])
+        return entry if entry and all(self._holds(rule, entry) for rule in rules) else None
+
+    def met(self, text: str, depends: bool = True) -> bool:
+        """Whether requirement ``text`` holds; with ``depends`` also that what it depends on is there, transitively."""
+        if self.unknown:
+            return False
+        parsed = self._parse(text)
+        if parsed is None:
+            url = _bare_url(text)
+            found = [n for n, e in self.state["distributions"].items() if url and _same_source(url, e)]
+            if not found or not self._there(found[0]):
+                return False
+            return not depends or self._dependencies_there(found[0], set())
+        if not self._applies(parsed.marker):
+            return True
+        name = normalise(parsed.name)
+        entry = self._there(name)
+        # an override replaces what is asked for
+        if entry is None or (name not in self.overrides and not self._holds(parsed, entry)):
+            return False
+        return not depends or self._dependencies_there(name, set(parsed.extras))
+
+    def _dependencies_there(self, start: str, extras: Any) -> bool:
+        seen = set()
+        todo = [(start, frozenset(extras))]
+        while todo:
+            name, wanted = todo.pop()
+            if (name, wanted) in seen:
+                continue
+            seen.add((name, wanted))
+            entry = self._there(name)
+            if entry is None:
+                return False
+            for line in entry["requires"]:
+                parsed = self._parse(line)
+                if parsed is not None and self._applies(parsed.marker, wanted):
+                    todo.append((normalise(parsed.name), frozenset(parsed.extras)))
+        return True

@@ -1,0 +1,67 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an environment says about its torch and xformers, without importing either where that can be avoided."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, NamedTuple, Optional
+
+from ..python_env.inspect import PythonEnvError, inspect, probe
+from .resolver import torch_cuda, torch_required
+
+# torch/version.py is a few assignments: run alone it tells in milliseconds what importing torch tells in seconds
+CUDA_PROBE = r"""
+import importlib.util, json, os, runpy, sys
+found = {}
+try:
+    spec = importlib.util.find_spec("torch")
+    found = runpy.run_path(os.path.join(list(spec.submodule_search_locations)[0], "version.py"))
+    if "cuda" not in found:
+        raise LookupError
+except Exception:
+    import torch
+    found = vars(torch.version)
+print(json.dumps({"cuda": found.get("cuda"), "hip": found.get("hip")}))
+"""
+
+
+class Facts(NamedTuple):
+    """``torch`` "2.1.2+cu121", ``cuda`` "12.1" (None: CPU build), ``hip`` for AMD, versions of Python and xformers.
+
+    ``xformers_torch`` is the torch that the installed xformers was built for, ``trouble`` why torch's CUDA is not known.
+    """
+
+    python: str
+    torch: Optional[str]
+    cuda: Optional[str]
+    hip: Optional[str]
+    xformers: Optional[str]
+    xformers_torch: Optional[str]
+    trouble: Optional[str] = None
+
+
+def look(python: str) -> Facts:
+    """Ask the interpreter ``python``. Raises PythonEnvError when it does not run."""
+    state = inspect(python)
+    found: Dict[str, Any] = state["distributions"]
+    xformers = found.get("xformers")
+    facts = Facts(
+        state["python"],
+        found.get("torch", {}).get("version"),
+        None,
+        None,
+        xformers["version"] if xformers else None,
+        torch_required(xformers["requires"]) if xformers else None,
+    )
+    if not facts.torch or "+cpu" in facts.torch:
+        return facts
+    cuda = torch_cuda(facts.torch)
+    if cuda:
+        return facts._replace(cuda=cuda)
+    # the package index's own builds carry no label
+    try:
+        version = probe(python, CUDA_PROBE, "its torch")
+    except PythonEnvError as exc:
+        return facts._replace(trouble=str(exc))
+    return facts._replace(cuda=version["cuda"], hip=version["hip"])

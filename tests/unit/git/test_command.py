@@ -1,0 +1,60 @@
+"""What git says, told in sentences that help, and without anybody's password."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.git.command import Git, explain, redact, secrets_in
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("fatal: repository 'https://h/x.git/' not found", "gone, has moved or is private"),
+        ("fatal: could not read Username for 'https://h': terminal prompts disabled", "gone, has moved or is private"),
+        ("fatal: remote error: upload-pack: not our ref 0123", "no such commit"),
+        ("fatal: Authentication failed for 'https://h/x.git/'", "credentials"),
+        ("fatal: unable to access 'https://h/': server certificate verification failed", "GIT_SSL_CAINFO"),
+        ("fatal: unable to access 'https://h/': Could not resolve host: h", "http_proxy"),
+        ("fatal: write error: No space left on device", "disk is full"),
+        ("fatal: the remote end hung up unexpectedly", "run again"),
+    ],
+)
+def test_explain(said: str, expected: str) -> None:
+    text = explain("BLIP", "https://user:hunter2@h/x.git", "fetching", said)
+    assert text.startswith("BLIP: fetching of https://h/x.git failed.")
+    assert expected in text
+
+
+def test_redact() -> None:
+    text = "fatal: unable to access 'https://me:ghp_secret@git.example.org/x.git/': and http://tok@h/y"
+    assert redact(text) == "fatal: unable to access 'https://git.example.org/x.git/': and http://h/y"
+    assert redact("git@github.com:o/r.git") == "git@github.com:o/r.git"
+    assert secrets_in("https://me:ghp_secret@h/x") == ["ghp_secret"]
+    assert secrets_in("https://ghp_secret@h/x") == ["ghp_secret"]
+    assert secrets_in("https://h/x") == []
+
+
+def test_the_users_own_configuration_still_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".gitconfig").write_text("[user]\n\tname = from home\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("GIT_CONFIG_GLOBAL", raising=False)
+    with Git([str(tmp_path / "a b")]) as git:
+        assert git.run(str(tmp_path), "config", "user.name").out == "from home\n"
+        assert git.run(str(tmp_path), "config", "--get-all", "safe.directory").out == str(tmp_path / "a b") + "\n"
+        ours = git.environment["GIT_CONFIG_GLOBAL"]
+    assert not os.path.exists(ours)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a directory to somebody else needs root")
+def test_a_checkout_of_another_owner(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    subprocess.run(["git", "init", "--quiet", str(theirs)], check=True)
+    subprocess.run(["chown", "-R", "65534:65534", str(theirs)], check=True)
+    with Git([str(tmp_path / "other")]) as git:
+        assert "dubious ownership" in git.run(str(theirs), "status").err
+    with Git([str(theirs)]) as git:
+        assert git.run(str(theirs), "status").rc == 0

@@ -1,0 +1,101 @@
+"""The stand-in WebUI, started as the role starts it: by the launch wrapper, with a credentials file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lab.world.build import models
+
+ROOT = Path(__file__).resolve().parents[3]
+PASSWORD = "correct-horse-battery"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Running:
+    url: str
+    credentials: Path
+    directory: Path
+    log: Path
+    process: subprocess.Popen
+
+    @property
+    def access(self) -> dict:
+        return {"url": self.url, "credentials_file": str(self.credentials)}
+
+
+def start(directory: Path, *arguments: str, secret: bool = True) -> Running:
+    """A WebUI in ``directory`` (a copy of the stand-in), with a checkpoint."""
+    webui, port = directory / "webui", free_port()
+    shutil.copytree(ROOT / "lab/standins/webui", webui, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "lab/standins/repositories", webui / "repositories")
+    place = webui / "models/Stable-diffusion"
+    place.mkdir(parents=True, exist_ok=True)
+    tensors = models.checkpoint_tensors(1, "F16")
+    (place / "tiny.safetensors").write_bytes(models.safetensors_bytes("tiny", tensors))
+    credentials = directory / "credentials"
+    credentials.write_text(f"sdops:{PASSWORD}\n")
+    credentials.chmod(0o600)
+    config = {
+        "webui_dir": str(webui),
+        "args": ["--skip-prepare-environment", "--port", str(port), "--api", "--use-cpu", "all", *arguments],
+        "environment": {
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": str(ROOT / "lab/standins/wheels/torch"),
+            "no_proxy": "*",
+        },
+        "api_auth_file": str(credentials) if secret else None,
+    }
+    (directory / "launch.json").write_text(json.dumps(config))
+    log = directory / "webui.log"
+    environment = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "roles/webui_service/files/launch_webui.py"), str(directory / "launch.json")],
+        stdout=log.open("wb"),
+        stderr=subprocess.STDOUT,
+        env={
+            **environment,
+            "PYTHONPATH": str(ROOT / "lab/standins/wheels/torch"),
+            "ALL_PROXY": "socks5h://127.0.0.1:9",
+        },
+    )
+    wait_for(lambda: "Running on local URL" in log.read_text() or process.poll() is not None)
+    assert process.poll() is None, log.read_text()
+    return Running(f"http://127.0.0.1:{port}", credentials, webui, log, process)
+
+
+@pytest.fixture(scope="module")
+def webui(tmp_path_factory):
+    running = start(tmp_path_factory.mktemp("webui"))
+    yield running
+    running.process.terminate()
+    running.process.wait(20)
+
+
+@pytest.fixture
+def ready(webui, run_module):
+    found = run_module("webui_ready", **webui.access, timeout=60, log_file=str(webui.log))
+    assert not found["failed"], found
+    return found
+
+
+def wait_for(condition, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

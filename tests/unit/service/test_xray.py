@@ -1,0 +1,168 @@
+"""xray_core with zips of the test's own and a server; proxy_check with broken and working proxies."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import socket
+import stat
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+PROGRAM = "#!/bin/sh\necho 'Xray {version} (Xray, Penetrates Everything.) test'\n"
+ASSET = "Xray-linux-64.zip"
+
+
+def release(base: Path, version: str, says: str | None = None, members: dict[str, str] | None = None) -> Path:
+    directory = base / f"v{version}"
+    directory.mkdir(parents=True)
+    archive = directory / ASSET
+    with zipfile.ZipFile(archive, "w") as out:
+        out.writestr("xray", PROGRAM.format(version=says or version))
+        for name, text in (members or {"README.md": "x"}).items():
+            out.writestr(name, text)
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    (directory / f"{ASSET}.dgst").write_text(f"MD5= 0\nSHA1= 0\nSHA2-256= {digest}\nSHA2-512= 0\n")
+    return archive
+
+
+@pytest.fixture
+def base(tmp_path):
+    """(directory, URL) of a release server."""
+    directory = tmp_path / "releases"
+    directory.mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(directory))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield directory, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def wish(base, tmp_path, version: str, **more) -> dict:
+    return {"version": version, "release_base": base[1], "dest": str(tmp_path / "xray"), **more}
+
+
+def test_install_and_upgrade(base, tmp_path, four_times):
+    for version in ("26.7.28", "26.10.10"):
+        release(base[0], version)
+        four_times("xray_core", **wish(base, tmp_path, version))
+        program = tmp_path / "xray" / "current" / "xray"
+        assert program.resolve() == tmp_path / "xray" / version / "xray"
+        assert program.stat().st_mode & stat.S_IXUSR
+    assert sorted(p.name for p in (tmp_path / "xray").iterdir()) == ["26.10.10", "26.7.28", "current"]
+
+
+def test_a_wrong_hash_keeps_the_old_one(base, tmp_path, run_module):
+    release(base[0], "26.7.28")
+    run_module("xray_core", **wish(base, tmp_path, "26.7.28"))
+    release(base[0], "26.10.10").write_bytes(b"PK broken")
+    found = run_module("xray_core", **wish(base, tmp_path, "26.10.10"))
+    assert found["failed"]
+    assert "SHA-256" in found["msg"]
+    assert (tmp_path / "xray" / "current").readlink() == Path("26.7.28")
+    assert sorted(p.name for p in (tmp_path / "xray").iterdir()) == ["26.7.28", "current"]
+
+
+def test_a_pin_beats_the_digest_file(base, tmp_path, run_module):
+    archive = release(base[0], "26.7.28")
+    assert run_module("xray_core", **wish(base, tmp_path, "26.7.28", sha256="0" * 64))["failed"]
+    good = hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert not run_module("xray_core", **wish(base, tmp_path, "26.7.28", sha256=good))["failed"]
+
+
+def test_a_zip_on_the_target(base, tmp_path, run_module):
+    archive = release(base[0], "26.7.28")
+    found = run_module(
+        "xray_core", version="26.7.28", file=str(archive), release_base="http://127.0.0.1:9", dest=str(tmp_path / "x")
+    )
+    assert not found["failed"], found
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/etc/escaped", "a/../../escaped"])
+def test_paths_that_escape_are_refused(base, tmp_path, run_module, name):
+    release(base[0], "26.7.28", members={name: "x"})
+    found = run_module("xray_core", **wish(base, tmp_path, "26.7.28"))
+    assert found["failed"]
+    assert "unsafe" in found["msg"]
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_a_program_that_is_another_version_is_not_used(base, tmp_path, run_module):
+    release(base[0], "26.7.28", says="1.8.3")
+    found = run_module("xray_core", **wish(base, tmp_path, "26.7.28"))
+    assert found["failed"]
+    assert "1.8.3" in found["msg"]
+
+
+def test_a_missing_release_says_what_to_do(base, tmp_path, run_module):
+    found = run_module("xray_core", **wish(base, tmp_path, "1.2.3"))
+    assert found["failed"]
+    assert "xray_proxy_file" in found["msg"]
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def proxy():
+    def make(status: int) -> str:
+        handler = type("P", (Proxy,), {"status": status})
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    servers: list = []
+    yield make
+    for server in servers:
+        server.shutdown()
+
+
+@pytest.fixture
+def door():
+    """A port that takes connections, as the far end of the proxy does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def check(proxy_url: str, port: int, server: str = "127.0.0.1") -> dict:
+    return {
+        "proxy": proxy_url,
+        "urls": ["http://site.test/"],
+        "server": server,
+        "port": port,
+        "timeout": 3,
+        "retries": 0,
+    }
+
+
+def test_a_request_that_gets_through(proxy, door, run_module):
+    found = run_module("proxy_check", **check(proxy(200), door))
+    assert not found["failed"], found
+    assert list(found["seconds"]) == ["http://site.test/"]
+
+
+def test_each_broken_leg_has_its_own_sentence(proxy, door, run_module):
+    dead = "http://127.0.0.1:9"
+    assert "not listening at http://127.0.0.1:9" in run_module("proxy_check", **check(dead, door))["msg"]
+    refused = run_module("proxy_check", **check(proxy(503), 9))["msg"]
+    assert "127.0.0.1:9" in refused
+    assert "xray_proxy_server" in refused
+    unknown = run_module("proxy_check", **check(proxy(503), 443, "no-such-host.invalid"))["msg"]
+    assert "no-such-host.invalid cannot be resolved" in unknown
+    rejected = run_module("proxy_check", **check(proxy(503), door))["msg"]
+    for word in ("xray_proxy_uuid", "xray_proxy_public_key", "clocks", f"127.0.0.1:{door}"):
+        assert word in rejected

@@ -1,0 +1,134 @@
+"""The table, row by row as the facts have it, and the cases around it."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.xformers.resolver import (
+    index_of,
+    resolve,
+    torch_cuda,
+    torch_required,
+)
+
+# torch, its CUDA, Python -> xformers, whether from PyTorch's own index
+WHEELS = [
+    ("1.13.1", "11.7", "3.10.6", "0.0.16", False),
+    ("2.0.0+cu118", "11.8", "3.10.6", "0.0.19", False),
+    ("2.0.1+cu118", "11.8", "3.10.6", "0.0.20", False),
+    ("2.0.1+cu118", "11.8", "3.11.9", "0.0.20", False),
+    ("2.1.0", "12.1", "3.10.6", "0.0.22.post7", False),
+    ("2.1.1", "12.1", "3.10.6", "0.0.23", False),
+    ("2.1.2", "12.1", "3.10.6", "0.0.23.post1", False),
+    ("2.1.2+cu121", "12.1", "3.10.6", "0.0.23.post1", False),
+    ("2.1.2+cu118", "11.8", "3.10.6", "0.0.23.post1", True),
+    ("2.2.2", "12.1", "3.11.0", "0.0.25.post1", False),
+    ("2.3.1", "12.1", "3.12.1", "0.0.27", False),
+    ("2.4.0", "12.1", "3.10.6", "0.0.27.post2", False),
+    ("2.4.1", "12.1", "3.10.6", "0.0.28.post1", False),
+    ("2.5.1", "12.1", "3.10.6", "0.0.29.post1", False),
+    ("2.6.0", "12.4", "3.10.6", "0.0.29.post3", False),
+    ("2.7.0", "12.6", "3.10.6", "0.0.30", False),
+    ("2.7.0+cu128", "12.8", "3.10.6", "0.0.30", True),
+    ("2.7.0+cu118", "11.8", "3.10.6", "0.0.30", True),
+    ("2.8.0", "12.8", "3.13.0", "0.0.32.post2", False),
+    ("2.9.1", "12.8", "3.13.0", "0.0.33.post2", False),
+    ("2.10.0", "13.0", "3.13.0", "0.0.34", False),
+    ("2.11.0", "13.0", "3.13.0", "0.0.35", False),
+]
+
+
+@pytest.mark.parametrize(("torch", "cuda", "python", "xformers", "own_index"), WHEELS)
+def test_wheels(torch: str, cuda: str, python: str, xformers: str, own_index: bool) -> None:
+    plan = resolve(torch, cuda, python)
+    assert plan.decision == "wheel", plan
+    assert plan.requirement == "xformers==" + xformers
+    assert plan.index_hint == (index_of(cuda) if own_index else None)
+    assert torch.split("+")[0] in plan.reason or "2.10" in plan.reason
+
+
+@pytest.mark.parametrize("capability", ["7.0", "7.5", "8.0", "8.6", "8.9", "9.0"])
+@pytest.mark.parametrize(("torch", "cuda"), [("2.0.1+cu118", "11.8"), ("2.1.2+cu121", "12.1")])
+def test_both_pins_of_the_webui_need_no_build_from_v100_to_h100(torch: str, cuda: str, capability: str) -> None:
+    assert resolve(torch, cuda, "3.10.6", [capability]).decision == "wheel"
+
+
+def test_without_a_gpu_the_box_is_prepared_all_the_same() -> None:
+    assert resolve("2.1.2", "12.1", "3.10.6", []).decision == "wheel"
+
+
+@pytest.mark.parametrize("capability", ["10.0", "12.0"])
+def test_blackwell_needs_a_newer_torch(capability: str) -> None:
+    for torch, cuda in (("2.1.2+cu121", "12.1"), ("2.7.0+cu126", "12.6"), ("2.6.0+cu128", "12.8")):
+        plan = resolve(torch, cuda, "3.10.6", [capability])
+        assert plan.decision == "unsupported"
+        assert "cu128" in plan.reason and capability in plan.reason
+    assert resolve("2.7.0+cu128", "12.8", "3.10.6", [capability]).index_hint == index_of("12.8")
+
+
+def test_blackwell_is_unsupported_even_when_xformers_is_there() -> None:
+    assert resolve("2.1.2", "12.1", "3.10.6", ["12.0"], "0.0.23.post1", "2.1.2").decision == "unsupported"
+
+
+def test_a_mixed_box_is_judged_by_its_most_demanding_gpu() -> None:
+    assert resolve("2.1.2", "12.1", "3.10.6", ["8.6", "12.0"]).decision == "unsupported"
+
+
+def test_v100_lost_its_kernels() -> None:
+    assert resolve("2.7.1", "12.6", "3.10.6", ["7.0"]).decision == "build"
+    assert resolve("2.7.0", "12.6", "3.10.6", ["7.0"]).decision == "wheel"
+    # 10.0 is a greater version than 7.5, though not a greater string
+    assert resolve("2.7.1+cu128", "12.8", "3.10.6", ["10.0"]).decision == "wheel"
+
+
+def test_cpu_torch() -> None:
+    plan = resolve("2.1.2+cpu", None, "3.10.6", ["8.6"])
+    assert (plan.decision, plan.requirement) == ("skip", None)
+    assert "CPU" in plan.reason
+
+
+def test_no_torch() -> None:
+    assert resolve(None, None, "3.10.6").decision == "unknown"
+
+
+def test_cu117_torch_does_not_get_the_cu118_wheel() -> None:
+    plan = resolve("2.0.1", "11.7", "3.10.6")
+    assert plan.decision == "build"
+    assert index_of("11.8") in plan.reason
+
+
+def test_installed() -> None:
+    def decide(installed: str, built_for: str | None = None, wanted: str = "auto") -> str:
+        return resolve("2.1.2+cu121", "12.1", "3.10.6", ["8.6"], installed, built_for, wanted).decision
+
+    assert decide("0.0.23.post1") == "none_needed"
+    assert decide("0.0.23.post1", "2.1.2") == "none_needed"
+    assert decide("0.0.23.post1", "2.1.2", "0.0.23.post1") == "none_needed"
+    assert decide("0.0.24+1a2b3c4.d20240101", "2.1.2") == "none_needed"  # built here, for this torch
+    assert decide("0.0.20", "2.0.1") == "wheel"  # torch has moved on
+    assert decide("0.0.20") == "wheel"
+    assert decide("0.0.22.post7", "2.1.0", "0.0.23.post1") == "wheel"
+    # any of several that were published for this torch stays
+    assert resolve("2.0.1+cu118", "11.8", "3.10.6", [], "0.0.22").decision == "none_needed"
+
+
+def test_wanted_version() -> None:
+    assert resolve("2.0.1+cu118", "11.8", "3.10.6", wanted="0.0.21").requirement == "xformers==0.0.21"
+    plan = resolve("2.1.2", "12.1", "3.10.6", wanted="0.0.20")
+    assert (plan.decision, plan.requirement) == ("build", "xformers==0.0.20")
+
+
+def test_unknown_torch_and_python() -> None:
+    assert resolve("2.2.3", "12.1", "3.10.6").decision == "build"
+    plan = resolve("2.1.2", "12.1", "3.12.0")
+    assert plan.decision == "build" and "3.12.0" in plan.reason
+
+
+def test_helpers() -> None:
+    assert torch_cuda("2.1.2+cu121") == "12.1"
+    assert torch_cuda("2.9.0+cu130") == "13.0"
+    assert torch_cuda("1.12.0+cu92") == "9.2"
+    assert torch_cuda("2.1.2") is None
+    assert torch_cuda("2.1.2+cpu") is None
+    assert torch_required(["numpy", "torch ==2.1.2"]) == "2.1.2"
+    assert torch_required(["torch (==2.0.1)", "pyre-extensions"]) == "2.0.1"
+    assert torch_required(["torch>=2.10"]) is None
