@@ -14,7 +14,7 @@ export ANSIBLE_HOME := $(CURDIR)/$(WORK)/ansible
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(WORK)/collections
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo demo-down test lint unit integration molecule build bench clean
+.PHONY: help setup demo demo-down test lint unit integration molecule build clean
 
 help:
 	@echo 'make demo       bring up the lab and a WebUI in it, with one image'

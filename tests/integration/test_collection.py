@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import BIN, ROOT, ansible_environment
+from ansible_site import BIN, ROOT, ansible_environment
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_installed_collection_runs_a_playbook(tarball, tmp_path):
         }
     ]
     (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
-    command = [str(BIN / "ansible-playbook"), "-i", "localhost,"]
+    command = [str(BIN / "ansible-playbook"), "-i", "localhost,", "-e", f"ansible_python_interpreter={sys.executable}"]
     for arguments in (["play.yml"], ["--syntax-check", "sdops.webui.site"], ["--syntax-check", "sdops.webui.status"]):
         result = subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, cwd=tmp_path)
         assert result.returncode == 0, result.stdout + result.stderr
