@@ -109,6 +109,7 @@ class Processes:
         state["hosts"] = {
             TARGET: {
                 "ansible_connection": "local",
+                "ansible_remote_tmp": str(self.target / "tmp"),
                 "ansible_python_interpreter": os.path.realpath(sys.executable),
             }
         }
