@@ -8,10 +8,12 @@ BIN := $(VENV)/bin
 COLLECTION := $(WORK)/collections/ansible_collections/sdops/webui
 PYTHON ?= python3
 
-# ansible and molecule keep their own files in the repository too
+# ansible, molecule, uv and pip keep their own files in the repository too
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export ANSIBLE_HOME := $(CURDIR)/$(WORK)/ansible
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(WORK)/collections
+export UV_CACHE_DIR := $(CURDIR)/$(WORK)/cache/uv
+export PIP_CACHE_DIR := $(CURDIR)/$(WORK)/cache/pip
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup demo demo-down test lint unit integration molecule build clean
