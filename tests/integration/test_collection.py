@@ -29,7 +29,18 @@ def test_tarball_has_no_workshop(tarball):
     with tarfile.open(tarball) as archive:
         names = archive.getnames()
     tops = {name.split("/")[0] for name in names}
-    assert not tops & {"lab", "tests", "molecule", "Makefile", ".work", ".git", ".ci", "artifacts", "requirements", "tools"}
+    assert not tops & {
+        "lab",
+        "tests",
+        "molecule",
+        "Makefile",
+        ".work",
+        ".git",
+        ".ci",
+        "artifacts",
+        "requirements",
+        "tools",
+    }
     assert not [n for n in names if "__pycache__" in n or n.endswith(".pyc")]
     assert {"plugins", "roles", "playbooks", "meta", "docs", "README.md", "LICENSE"} <= tops
 
