@@ -35,6 +35,10 @@ options:
   ca_path:
     description: PEM bundle to trust instead of the default one.
     type: path
+  connections:
+    description: How many connections fetch one file at once. Storages often limit each connection and not the sum.
+    type: int
+    default: 8
   timeout:
     description: Seconds without a byte before a connection is given up.
     type: int

@@ -116,22 +116,33 @@ actions:
   sample: [fetch models/Lora/FilmVelvia3.safetensors]
 """
 
-import os
-import shutil
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
 from ..module_utils.models.arguments import TRANSFER, make_placer
+from ..module_utils.models.placing import Item
 from ..module_utils.models.spec import parse
+from ..module_utils.safety.secrets import hide
+from ..module_utils.transfer.disk import free_bytes
 
-CHANGES = {"fetched", "adopted", "copied", "from cache", "removed", "fetch", "adopt", "unresolved"}
+VERBS = {
+    "fetch": "fetch",
+    "fetched": "fetch",
+    "adopt": "adopt",
+    "adopted": "adopt",
+    "copy": "copy",
+    "copied": "copy",
+    "from cache": "take from the cache",
+    "removed": "remove",
+    "unresolved": "fetch",
+}
 
 
-def disk_free(path: str) -> int:
-    while not os.path.isdir(path):
-        path = os.path.dirname(path)
-    return shutil.disk_usage(path).free
+def planned_bytes(item: Item) -> int:
+    """What will come over the network, as far as the source tells."""
+    if item.status != "fetch" or item.remote is None:
+        return 0
+    return item.remote.size or item.remote.about or item.spec.size or 0
 
 
 def main() -> None:
@@ -151,41 +162,38 @@ def main() -> None:
     p = module.params
     try:
         specs = [parse(entry) for entry in p["models"]]
+        for spec in specs:
+            hide(module, spec.secrets)
         placer = make_placer(p, p["webui_dir"], module.check_mode)
         if p["state"] == "present":
-            entries = placer.place_all(specs, p["parallel"])
+            items = placer.place_all(specs, p["parallel"])
         else:
-            entries = [entry for spec in specs for entry in placer.remove(spec)]
+            items = [item for spec in specs for item in placer.remove(spec)]
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
-    touched = [e for e in entries if e["status"] in CHANGES]
-    verb = {
-        "from cache": "take from the cache",
-        "fetched": "fetch",
-        "adopted": "adopt",
-        "copied": "copy",
-        "removed": "remove",
-    }
+    touched = [item for item in items if item.status in VERBS]
     result = {
         "changed": bool(touched),
-        "models": entries,
-        "disk_free": disk_free(p["webui_dir"]),
-        "actions": ["%s %s" % (verb.get(e["status"], "fetch"), e["path"]) for e in touched],
+        "models": [item.result() for item in items],
+        "disk_free": free_bytes(p["webui_dir"]),
+        "actions": ["%s %s" % (VERBS[i.status], i.path or i.spec.label) for i in touched],
         "diff": {
-            "before": "".join("%s\n" % e["path"] for e in touched if e["status"] == "removed"),
-            "after": "".join("%s\n" % e["path"] for e in touched if e["status"] != "removed"),
+            "before": "".join("%s\n" % i.path for i in touched if i.status == "removed"),
+            "after": "".join("%s\n" % (i.path or i.spec.label) for i in touched if i.status != "removed"),
         },
     }
-    key = "bytes_planned" if module.check_mode else "bytes_fetched"
-    result[key] = sum(e["bytes"] or 0 for e in touched if e["status"] in ("fetch", "fetched"))
-    for entry in entries:
-        if entry["status"] == "unresolved":
-            module.warn("%s cannot be asked for yet: %s" % (entry["source"], entry["reason"]))
-    failed = [e for e in entries if e["status"] == "failed"]
+    if module.check_mode:
+        result["bytes_planned"] = sum(planned_bytes(item) for item in items)
+    else:
+        result["bytes_fetched"] = sum(item.received for item in items)
+    for item in items:
+        if item.status == "unresolved":
+            module.warn("%s cannot be asked for yet: %s" % (item.spec.label, item.reason))
+    failed = [item for item in items if item.status == "failed"]
     if failed:
         module.fail_json(
             msg="%d of %d files failed. %s"
-            % (len(failed), len(entries), " ".join("%s: %s" % (e["source"], e["reason"]) for e in failed)),
+            % (len(failed), len(items), " ".join("%s: %s" % (i.spec.label, i.reason) for i in failed)),
             **result,
         )
     module.exit_json(**result)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from typing import Any, Dict
 
-from .placing import Placer, Progress, Wants
+from .placing import Placer, Wants
+from .progress import Progress
 from .spec import ModelSpec
 
 TRANSFER: Dict[str, Dict[str, Any]] = {
@@ -19,6 +20,7 @@ TRANSFER: Dict[str, Dict[str, Any]] = {
     "allow_pickle": {"type": "bool", "default": False},
     "proxy": {"type": "str"},
     "ca_path": {"type": "path"},
+    "connections": {"type": "int", "default": 8},
     "timeout": {"type": "int", "default": 30},
     "retries": {"type": "int", "default": 5},
 }
@@ -34,6 +36,7 @@ def make_placer(params: Dict[str, Any], webui_dir: str, check_mode: bool) -> Pla
         civitai_endpoint=params["civitai_endpoint"],
         huggingface_token=params["huggingface_token"],
         civitai_token=params["civitai_token"],
+        connections=params["connections"],
         check_mode=check_mode,
     )
     options = {key: params[key] for key in ("proxy", "ca_path", "timeout", "retries")}
@@ -46,8 +49,9 @@ def fetch_one(spec: ModelSpec, params: Dict[str, Any], dest: str, check_mode: bo
     Returns the result of a module. Raises SdopsError.
     """
     placer = make_placer(params, os.path.dirname(os.path.abspath(dest)), check_mode)
-    entry = placer.place_at(spec, dest)
-    changed = entry["status"] in ("fetch", "fetched")
+    item = placer.place_at(spec, dest)
+    changed = item.status != "ok"
+    entry = item.result()
     return {
         "changed": changed,
         "path": entry["path"],

@@ -1,29 +1,44 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From wanted models to files in place: resolve, adopt or fetch, verify, publish, record."""
+"""A batch of models: first everything is asked and planned, then, if the disks have room for all of it, brought."""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import hashlib
 import os
 import shutil
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from ..errors import SdopsError
-from ..files import write_atomic
-from ..safety.content import check, refuse_pickle
-from ..sources import civitai, direct, huggingface
-from ..transfer.fetch import Fetcher, RemoteFile, check_space, git_sha1_of, locked, sha256_of
+from ..safety.content import ContentError, check, refuse_pickle
+from ..safety.names import safe_name
+from ..sources import civitai, direct, huggingface, magnet
+from ..transfer.disk import (
+    check_space,
+    copy_hashed,
+    existing,
+    git_sha1_of,
+    link_beside,
+    locked,
+    publish,
+    sha256_of,
+    unlink_all,
+)
+from ..transfer.fetch import Fetcher, Partial, RemoteFile, SourceChanged
 from ..transfer.http import Http, TransferError
 from .layout import path_of, sidecar
+from .progress import Line, Progress
 from .record import Record
 from .spec import ModelSpec, parse_source
+
+ASKING = 8  # sources are asked by so many at once: that is waiting, not bandwidth
+# what will be done -> what was done
+DONE = {"fetch": "fetched", "adopt": "adopted", "copy": "copied", "from cache": "from cache"}
 
 
 class Wants(NamedTuple):
@@ -37,45 +52,65 @@ class Wants(NamedTuple):
     civitai_endpoint: str
     huggingface_token: Optional[str]
     civitai_token: Optional[str]
+    connections: int
     check_mode: bool
 
 
-class Progress:
-    """Bytes by file, written to a JSON file at most once a second for whoever wants to watch."""
+class Item:
+    """One file of the batch, and what becomes of it.
 
-    def __init__(self, path: Optional[str]) -> None:
-        self.path = path
-        self.files: Dict[str, Dict[str, Any]] = {}
-        self._lock = threading.Lock()
-        self._written = 0.0
+    ``status``: ok, fetch, adopt, copy, from cache (planned), fetched, adopted, copied, from cache (done), removed, failed, or
+    unresolved (in check mode, when the source cannot be asked yet).
+    """
 
-    def of(self, name: str) -> Any:
-        def tell(done: int, total: Optional[int]) -> None:
-            with self._lock:
-                self.files[name] = {"done": done, "total": total}
-                if self.path and time.monotonic() - self._written > 1:
-                    self._written = time.monotonic()
-                    write_atomic(self.path, json.dumps({"time": time.time(), "files": self.files}).encode())
+    def __init__(self, spec: ModelSpec, line: Optional[Line] = None) -> None:
+        self.spec = spec
+        self.line = line or Line(spec.name or spec.label)
+        self.path: Optional[str] = None
+        self.kind = spec.kind
+        self.remote: Optional[RemoteFile] = None
+        self.sha256: Optional[str] = spec.sha256
+        self.size: Optional[int] = None
+        self.received = 0
+        self.status = "planned"
+        self.reason = ""
+        self.seconds = 0.0
 
-        return tell
+    @contextlib.contextmanager
+    def clock(self) -> Any:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds += time.monotonic() - started
 
+    def settle(self, status: str, sha256: Optional[str], size: Optional[int]) -> None:
+        self.status, self.sha256, self.size = status, sha256, size
+        self.line.tell("done", size, size)
 
-def resolve(spec: ModelSpec, http: Http, wants: Wants) -> RemoteFile:
-    """Ask the source. A file on the target is a RemoteFile with a file:// URL. Raises SdopsError."""
-    if spec.origin == "huggingface":
-        return huggingface.resolve(spec.where, http, wants.huggingface_endpoint, bool(wants.huggingface_token))
-    if spec.origin == "civitai":
-        return civitai.resolve(spec.where, http, wants.civitai_endpoint, bool(wants.civitai_token))
-    if spec.origin == "url":
-        return direct.resolve(spec.where, http)
-    path = spec.where["path"]
-    if not os.path.isfile(path):
-        raise TransferError("There is no file %s on the target." % path)
-    return RemoteFile(url="file://" + path, filename=os.path.basename(path), size=os.path.getsize(path), sha256=None)
+    def fail(self, reason: str, status: str = "failed") -> None:
+        self.status, self.reason = status, reason
+        self.line.tell("failed")
+
+    def result(self) -> Dict[str, Any]:
+        entry = {
+            "name": os.path.basename(self.path) if self.path else self.spec.name or self.spec.label,
+            "kind": self.kind,
+            "path": self.path,
+            "sha256": self.sha256,
+            "bytes": self.size,
+            "source": self.spec.label,
+            "revision": self.remote.revision if self.remote else None,
+            "status": self.status,
+            "seconds": round(self.seconds, 2),
+        }
+        if self.reason:
+            entry["reason"] = self.reason
+        return entry
 
 
 class Placer:
-    """Places models of one batch. ``http`` is made on first use, so that a batch with nothing to do needs no library."""
+    """Places models of one batch. The Http is made on first use: a batch with nothing to do needs no library."""
 
     def __init__(self, wants: Wants, http_options: Dict[str, Any], progress: Progress) -> None:
         self.wants = wants
@@ -96,211 +131,361 @@ class Placer:
                 self._http = Http(tokens={k: v for k, v in tokens.items() if v}, **self._http_options)
             return self._http
 
-    # --- one file -----------------------------------------------------------------------------------------------------
+    # --- the batch -----------------------------------------------------------------------------------------------------
 
-    def _recorded(self, spec: ModelSpec) -> Optional[str]:
-        """Path of this very wish if it was placed before and is still there; costs a stat."""
-        for path, entry in self.record.by_source(spec.source).items():
-            fits = (spec.name is None or os.path.basename(path) == spec.name) and (spec.kind in (None, entry["kind"]))
-            if fits and (spec.sha256 in (None, entry["sha256"])) and self.record.get(path):
-                if self.wants.verify == "recorded" or sha256_of(path) == entry["sha256"]:
-                    return path
-        return None
+    def place_all(self, specs: List[ModelSpec], parallel: int) -> List[Item]:
+        """Plan everything; outside check mode bring it. Failures are in the items. Raises TransferError without room."""
+        with self.progress:
+            wishes = [(spec, self.progress.line(spec.name or spec.label)) for spec in specs]
+            with ThreadPoolExecutor(max_workers=ASKING) as pool:
+                items = [item for planned in pool.map(lambda wish: self._plan_model(*wish), wishes) for item in planned]
+            self._refuse_twins(items)
+            open_ones = [item for item in items if item.status in DONE and item.remote is not None]
+            check_space(need for item in open_ones for need in self._needs(item))
+            if not self.wants.check_mode:
+                with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
+                    list(pool.map(self._guarded, open_ones))
+            return items
 
-    def place(self, spec: ModelSpec, path: Optional[str] = None) -> Dict[str, Any]:
-        """Bring one file to its place (``path``, or where its kind belongs); the result entry of the module."""
-        started = time.monotonic()
-        recorded = self._recorded(spec)
-        if recorded and (path is None or recorded == path):
-            entry = self.record.get(recorded) or {}
-            return self._result(
-                spec, recorded, "ok", entry["kind"], entry["sha256"], entry["bytes"], started, entry.get("revision")
-            )
-        if spec.name:
-            refuse_pickle(spec.name, self.wants.allow_pickle)
-        remote = resolve(spec, self.http, self.wants)
-        name = spec.name or remote.filename
-        kind = spec.kind or remote.kind
-        if path is None:
-            if kind is None:
-                raise SdopsError(
-                    "The kind of %s is not known; set kind (checkpoint, lora, embedding, vae, ...)." % spec.source
+    def _plan_model(self, spec: ModelSpec, line: Line) -> List[Item]:
+        """A model, and its sidecars once it is known where it lies."""
+        items = [Item(spec, line)]
+        self._try(items[0], lambda: self._plan(items[0]))
+        main = items[0]
+        for what in ("config", "vae"):
+            source = getattr(spec, what)
+            if source and main.path and main.status not in ("failed", "unresolved"):
+                item = Item(
+                    ModelSpec(str(source), "", {}, kind=what), self.progress.line("%s of %s" % (what, line.name))
                 )
-            path = path_of(self.wants.webui_dir, kind, name)
-        refuse_pickle(path, self.wants.allow_pickle)
-        remote = self._expected(spec, remote)
-        if self.wants.check_mode:
-            adopt = os.path.exists(path) and self._same(path, remote)
-            return self._result(
-                spec, path, "adopt" if adopt else "fetch", kind, remote.sha256, remote.size, started, remote.revision
-            )
-        with locked(os.path.join(self.wants.webui_dir, ".sdops", "locks", os.path.basename(path) + ".lock")):
-            if os.path.exists(path) and self._same(path, remote):
-                check(path, os.path.basename(path), self.wants.allow_pickle)
-                status, sha256 = "adopted", sha256_of(path)
-            else:
-                status, sha256 = self._bring(remote, path)
-        with self._lock:
-            self.record.put(path, source=spec.source, kind=kind, sha256=sha256, revision=remote.revision)
-        return self._result(spec, path, status, kind, sha256, os.path.getsize(path), started, remote.revision)
+                items.append(item)
+                self._try(item, lambda item=item: self._plan_sidecar(item, main.path))  # type: ignore[misc]
+        return items
 
-    def place_at(self, spec: ModelSpec, dest: str) -> Dict[str, Any]:
-        """Bring one file to ``dest`` (or into that directory), without a record."""
-        started = time.monotonic()
-        remote = resolve(spec, self.http, self.wants)
-        path = os.path.join(dest, spec.name or remote.filename) if os.path.isdir(dest) else dest
-        remote = self._expected(spec, remote)
-        refuse_pickle(path, self.wants.allow_pickle)
-        if os.path.exists(path) and self._same(path, remote):
-            size = os.path.getsize(path)
-            return self._result(spec, path, "ok", None, remote.sha256, size, started, remote.revision)
-        if self.wants.check_mode:
-            return self._result(spec, path, "fetch", None, remote.sha256, remote.size, started, remote.revision)
-        directory = os.path.dirname(os.path.abspath(path))
-        os.makedirs(directory, exist_ok=True)
-        with locked(directory):  # itself: a lock file would be left lying about in somebody's directory
-            sha256 = self._download(remote, path)
-        return self._result(spec, path, "fetched", None, sha256, os.path.getsize(path), started, remote.revision)
+    def _try(self, item: Item, step: Callable[[], None]) -> None:
+        with item.clock():
+            try:
+                step()
+            except SdopsError as exc:
+                unresolved = self.wants.check_mode and isinstance(exc, TransferError)
+                item.fail(str(exc), "unresolved" if unresolved else "failed")
+            except OSError as exc:
+                item.fail("%s: %s." % (exc.filename or item.path or item.spec.label, exc.strerror or exc))
+
+    def _guarded(self, item: Item) -> None:
+        self._try(item, lambda: self._bring(item))
 
     @staticmethod
-    def _expected(spec: ModelSpec, remote: RemoteFile) -> RemoteFile:
-        """``remote`` with the hash that the user wants; raises TransferError when the source has another one."""
-        if spec.sha256 and remote.sha256 and spec.sha256.lower() != remote.sha256:
-            raise TransferError(
-                "%s has SHA-256 %s at its source, but %s is wanted. The source has changed, or the wish is for another file."
-                % (spec.source, remote.sha256, spec.sha256)
-            )
-        return remote._replace(sha256=(spec.sha256 or "").lower() or remote.sha256)
+    def _refuse_twins(items: Iterable[Item]) -> None:
+        """Two wishes for one path would overwrite each other in every run."""
+        first: Dict[str, Item] = {}
+        for item in items:
+            if item.path is None or item.status in ("failed", "unresolved"):
+                continue
+            twin = first.setdefault(item.path, item)
+            if twin is not item and twin.spec.source != item.spec.source:
+                item.fail("%s would overwrite the file of %s. Set name." % (item.spec.label, twin.spec.label))
+            elif twin is not item:
+                item.settle("ok", twin.sha256, twin.size)
 
-    def _same(self, path: str, remote: RemoteFile) -> bool:
+    def _needs(self, item: Item) -> List[Tuple[str, int]]:
+        """(directory, bytes) that an item will take."""
+        assert item.path is not None and item.remote is not None
+        here = os.path.dirname(item.path)
+        if item.status == "adopt":
+            return []
+        if item.status == "copy":
+            return [(here, item.size or 0)]
+        size = item.remote.size or item.remote.about or item.spec.size or 0
+        cached = self._cached(item.remote)
+        if item.status == "from cache":
+            return [(here, size)]
+        where = cached or item.path
+        needs = [(os.path.dirname(where), size - Partial(where, item.remote).have())]
+        if cached and not _same_disk(cached, here):
+            needs.append((here, size))
+        return needs
+
+    # --- planning one file ---------------------------------------------------------------------------------------------
+
+    def _resolve(self, item: Item) -> RemoteFile:
+        """Ask the source. A file on the target is a RemoteFile with a file:// URL. Raises SdopsError."""
+        spec, wants = item.spec, self.wants
+        item.line.tell("asking")
+        if spec.origin == "huggingface":
+            remote = huggingface.resolve(
+                spec.where, self.http, wants.huggingface_endpoint, bool(wants.huggingface_token)
+            )
+        elif spec.origin == "civitai":
+            remote = civitai.resolve(spec.where, self.http, wants.civitai_endpoint, bool(wants.civitai_token))
+        elif spec.origin == "url":
+            remote = direct.resolve(spec.where, self.http)
+        elif spec.origin == "magnet":
+            remote = magnet.resolve(spec.where)
+        else:
+            path = spec.where["path"]
+            if not os.path.isfile(path):
+                raise SdopsError("There is no file %s on the target." % path)
+            remote = RemoteFile("file://" + path, safe_name(os.path.basename(path)), os.path.getsize(path))
+        if spec.sha256 and remote.sha256 and spec.sha256.lower() != remote.sha256:
+            raise SdopsError(
+                "%s has SHA-256 %s at its source, but %s is wanted. The source has changed, or the wish is for another file."
+                % (spec.label, remote.sha256, spec.sha256)
+            )
+        item.remote = remote._replace(sha256=(spec.sha256 or "").lower() or remote.sha256)
+        return item.remote
+
+    def _recorded(self, item: Item, path: Optional[str] = None) -> bool:
+        """Settle an item that was placed before and is still there; costs a stat."""
+        spec = item.spec
+        for there, entry in self.record.by_wish(spec.wish).items():
+            fits = (
+                path in (None, there) and spec.kind in (None, entry["kind"]) and spec.sha256 in (None, entry["sha256"])
+            )
+            if fits and (path or spec.name is None or os.path.basename(there) == spec.name) and self.record.get(there):
+                if self.wants.verify == "always" and self._sha256(item, there) != entry["sha256"]:
+                    continue
+                item.path, item.kind = there, entry["kind"]
+                item.remote = RemoteFile("", item.spec.label, revision=entry.get("revision"))
+                item.settle("ok", entry["sha256"], entry["bytes"])
+                return True
+        return False
+
+    def _plan(self, item: Item) -> None:
+        if self._recorded(item):
+            return
+        spec = item.spec
+        if spec.name:
+            refuse_pickle(spec.name, self.wants.allow_pickle)
+        remote = self._resolve(item)
+        item.kind = spec.kind or remote.kind
+        if item.kind is None:
+            raise SdopsError(
+                "The kind of %s is not known; set kind (checkpoint, lora, embedding, vae, ...)." % spec.label
+            )
+        item.path = path_of(self.wants.webui_dir, item.kind, spec.name or remote.filename)
+        self._decide(item)
+
+    def _plan_sidecar(self, item: Item, beside: str) -> None:
+        what = item.kind or ""
+        item.spec = parse_source(item.spec.source)._replace(kind=what)
+        if self._recorded(item):
+            return
+        remote = self._resolve(item)
+        item.path = sidecar(beside, what, remote.filename)
+        self._decide(item)
+
+    def _decide(self, item: Item, ours: bool = False) -> None:
+        """What has to be done, now that source and path are known. ``ours``: whatever lies there may be replaced."""
+        assert item.path is not None and item.remote is not None
+        item.line.name = os.path.basename(item.path)
+        refuse_pickle(item.path, self.wants.allow_pickle)
+        remote = item.remote
+        item.size = remote.size if remote.size is not None else remote.about
+        item.line.tell("waiting", None, item.size)
+        if os.path.lexists(item.path):
+            if self._same(item):
+                item.status = "adopt"
+                return
+            if not ours and not self.record.knows(item.path):
+                self._refuse_to_overwrite(item.path)
+        if remote.url.startswith("file://"):
+            item.status = "copy"
+        else:
+            cached = self._cached(remote)
+            item.status = "from cache" if cached and os.path.exists(cached) else "fetch"
+        item.sha256 = remote.sha256
+
+    def _refuse_to_overwrite(self, path: str) -> None:
+        """A whole file of somebody else stays; a damaged one (a web page, cut off) is nobody's loss."""
+        try:
+            check(path, os.path.basename(path), True)
+        except (ContentError, OSError):
+            return
+        raise SdopsError(
+            "%s exists, was not placed by us and is another file than the wanted one. Move it away, or set another name."
+            % path
+        )
+
+    def _sha256(self, item: Item, path: str) -> str:
+        size = os.path.getsize(path)
+        return sha256_of(path, lambda count: item.line.tell("verifying", count, size))
+
+    def _same(self, item: Item) -> bool:
         """Whether the file that lies there is the wanted one."""
-        if remote.size is not None and os.path.getsize(path) != remote.size:
+        assert item.path is not None and item.remote is not None
+        path, remote = item.path, item.remote
+        if not os.path.isfile(path) or (remote.size is not None and os.path.getsize(path) != remote.size):
             return False
         if remote.url.startswith("file://"):
-            return sha256_of(path) == sha256_of(remote.url[7:])
+            item.sha256 = self._sha256(item, path)
+            return item.sha256 == sha256_of(remote.url[7:])
         if remote.sha256:
-            return sha256_of(path) == remote.sha256
+            item.sha256 = remote.sha256
+            return self._sha256(item, path) == remote.sha256
         return bool(remote.git_sha1) and git_sha1_of(path) == remote.git_sha1
 
-    def _bring(self, remote: RemoteFile, path: str) -> "tuple[str, str]":
-        """From the target's own disk, the shared cache or the network; (status, sha256)."""
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        if remote.url.startswith("file://"):
-            return "copied", self._copy(remote.url[7:], path, remote.sha256)
-        cache = self.wants.cache_dir
-        if not cache or not remote.sha256:
-            return "fetched", self._download(remote, path)
-        cached = os.path.join(cache, "sha256", remote.sha256[:2], remote.sha256)
-        with locked(cached + ".lock"):  # one host downloads, the others wait and take it from here
-            if os.path.exists(cached):
-                with contextlib.suppress(SdopsError):
-                    return "from cache", self._copy(cached, path, remote.sha256)
-                os.unlink(cached)  # damaged
-            sha256 = self._download(remote, path)
-            with contextlib.suppress(OSError):  # a full or read-only cache is no reason to fail
-                self._copy(path, cached, sha256)
-            return "fetched", sha256
+    def _cached(self, remote: RemoteFile) -> Optional[str]:
+        if not self.wants.cache_dir or not remote.sha256 or remote.url.startswith("file://"):
+            return None
+        return os.path.join(self.wants.cache_dir, "sha256", remote.sha256[:2], remote.sha256)
 
-    def _download(self, remote: RemoteFile, path: str) -> str:
-        name = os.path.basename(path)
-        partial, sha256 = Fetcher(self.http).fetch(remote, path, self.progress.of(name))
+    # --- bringing one file ---------------------------------------------------------------------------------------------
+
+    def _bring(self, item: Item) -> None:
+        assert item.path is not None
+        key = hashlib.sha256(os.path.relpath(item.path, self.wants.webui_dir).encode()).hexdigest()[:16]
+        with locked(os.path.join(self.wants.webui_dir, ".sdops", "locks", key)):
+            if item.status != "adopt" and os.path.exists(item.path) and self._same(item):
+                item.status = "adopt"  # another run was faster
+            sha256 = self._act(item)
+            remote = item.remote
+            self.record.put(
+                item.path,
+                wish=item.spec.wish,
+                source=item.spec.label,
+                kind=item.kind,
+                sha256=sha256,
+                revision=remote.revision if remote else None,
+            )
+        item.settle(DONE[item.status], sha256, os.path.getsize(item.path))
+
+    def _act(self, item: Item) -> str:
+        """Do what was planned; the file's SHA-256."""
+        assert item.path is not None and item.remote is not None
+        os.makedirs(os.path.dirname(item.path), exist_ok=True)
+        name = os.path.basename(item.path)
+        if item.status == "adopt":
+            check(item.path, name, self.wants.allow_pickle)
+            return item.sha256 or self._sha256(item, item.path)
+        if item.status == "copy":
+            return self._copy(item, item.remote.url[7:], item.path)
+        cached = self._cached(item.remote)
+        if cached is None:
+            return self._fetch(item, item.path)
+        with locked(cached + ".lock"):  # one host downloads, the others wait and take it from here
+            item.status = "fetch"
+            if os.path.exists(cached):
+                with contextlib.suppress(TransferError):
+                    sha256 = self._take(item, cached)
+                    item.status = "from cache"
+                    return sha256
+                os.unlink(cached)  # damaged
+            try:
+                self._fetch(item, cached)
+            except OSError:
+                # a cache that cannot be written is no reason to fail
+                return self._fetch(item, item.path)
+            return self._take(item, cached, verified=True)
+
+    def _fetch(self, item: Item, dest: str) -> str:
+        """Download to ``dest``, verified; its content is judged under the name it will have."""
+        assert item.path is not None and item.remote is not None
+        if item.remote.url.startswith("magnet:"):
+            return self._fetch_magnet(item, dest)
+        fetcher = Fetcher(self.http, self.wants.connections)
         try:
-            check(partial.path, name, self.wants.allow_pickle)
+            got = fetcher.fetch(item.remote, dest, item.line.tell)
+        except SourceChanged:
+            got = fetcher.fetch(self._resolve(item), dest, item.line.tell)  # once: what is there now
+        item.received += got.received
+        try:
+            check(got.partial.path, os.path.basename(item.path), self.wants.allow_pickle)
         except SdopsError:
-            partial.discard()
+            got.partial.discard()
             raise
-        partial.publish(path)
+        got.partial.publish(dest)
+        return got.sha256
+
+    def _fetch_magnet(self, item: Item, dest: str) -> str:
+        assert item.path is not None and item.remote is not None
+        work = os.path.join(self.wants.webui_dir, ".sdops", "magnet", str(item.remote.etag))
+        wanted = item.spec.where.get("file") or os.path.basename(item.path)
+        found = magnet.fetch(item.remote, wanted, work, lambda count: item.line.tell("fetching", count))
+        sha256 = self._copy(item, found, dest)
+        item.received += os.path.getsize(dest)
+        shutil.rmtree(work, ignore_errors=True)
         return sha256
 
-    def _copy(self, source: str, path: str, sha256: Optional[str]) -> str:
-        """Copy with verification, atomically."""
-        check_space(os.path.dirname(path), os.path.getsize(source))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".copy-", dir=os.path.dirname(path))
-        os.close(handle)
+    def _take(self, item: Item, cached: str, verified: bool = False) -> str:
+        """From the cache: a second name for the same bytes where the disk is the same, else a copy."""
+        assert item.path is not None and item.remote is not None and item.remote.sha256
+        name, sha256 = os.path.basename(item.path), item.remote.sha256
+        link = link_beside(cached, os.path.dirname(item.path))
+        if link is None:
+            return self._copy(item, cached, item.path)
         try:
-            shutil.copyfile(source, temporary)
-            have = sha256_of(temporary)
-            if sha256 and have != sha256:
-                raise TransferError("%s has SHA-256 %s and not %s; it was not used." % (source, have, sha256))
-            if not path.endswith(have):  # the cache's own files have no extension to judge by
-                check(temporary, os.path.basename(path), self.wants.allow_pickle)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
+            if not verified and self._sha256(item, link) != sha256:
+                raise TransferError("%s in the cache is damaged." % cached)
+            check(link, name, self.wants.allow_pickle)
+            publish(link, item.path)
+        finally:
+            # renaming one name of a file onto another name of it does nothing
+            unlink_all([link])
+        return sha256
+
+    def _copy(self, item: Item, source: str, path: str) -> str:
+        assert item.remote is not None and item.path is not None
+        size = os.path.getsize(source)
+        tell = item.line.tell
+        temporary, have = copy_hashed(source, os.path.dirname(path), lambda count: tell("verifying", count, size))
+        try:
+            wanted = item.remote.sha256 or item.spec.sha256
+            if wanted and have != wanted:
+                raise TransferError("%s has SHA-256 %s and not %s; it was not used." % (source, have, wanted))
+            check(temporary, os.path.basename(item.path), self.wants.allow_pickle)
+            publish(temporary, path)
         except BaseException:
-            os.unlink(temporary)
+            unlink_all([temporary])
             raise
         return have
 
-    @staticmethod
-    def _result(
-        spec: ModelSpec,
-        path: str,
-        status: str,
-        kind: Optional[str],
-        sha256: Optional[str],
-        size: Optional[int],
-        started: float,
-        revision: Optional[str] = None,
-    ) -> Dict[str, Any]:
-        return {
-            "name": os.path.basename(path),
-            "kind": kind,
-            "path": path,
-            "sha256": sha256,
-            "bytes": size,
-            "source": spec.source,
-            "revision": revision,
-            "status": status,
-            "seconds": round(time.monotonic() - started, 2),
-        }
+    # --- one file, without a record ------------------------------------------------------------------------------------
 
-    # --- a batch ------------------------------------------------------------------------------------------------------
-
-    def _one(self, spec: ModelSpec) -> List[Dict[str, Any]]:
-        """A model with its sidecars; a failure becomes an entry with status failed (or unresolved in check mode)."""
-        results: List[Dict[str, Any]] = []
-        current = spec
-        try:
-            results.append(self.place(spec))
-            for what in ("config", "vae"):
-                source = getattr(spec, what)
-                if source:
-                    current = parse_source(source)._replace(kind=what)
-                    guess = (
-                        current.where.get("file")
-                        or current.where.get("path")
-                        or current.where.get("url", "x.safetensors")
-                    )
-                    results.append(self.place(current, sidecar(results[0]["path"], what, guess.split("?")[0])))
-        except SdopsError as exc:
-            results.append(
-                {
-                    **self._result(
-                        current, current.name or current.source, "failed", current.kind, None, None, time.monotonic()
-                    ),
-                    "status": "unresolved" if self.wants.check_mode and isinstance(exc, TransferError) else "failed",
-                    "reason": str(exc),
-                }
+    def place_at(self, spec: ModelSpec, dest: str) -> Item:
+        """Bring one file to ``dest``, a path or an existing directory; what lies there is judged by its hash."""
+        item = Item(spec)
+        with item.clock():
+            if spec.name or not os.path.isdir(dest):
+                refuse_pickle(dest, self.wants.allow_pickle)
+            remote = self._resolve(item)
+            item.path = (
+                os.path.join(dest, spec.name or remote.filename) if os.path.isdir(dest) else os.path.abspath(dest)
             )
-        return results
+            self._decide(item, ours=True)
+            if item.status == "adopt":
+                item.settle("ok", item.sha256, os.path.getsize(item.path))
+            elif self.wants.check_mode:
+                check_space(self._needs(item))
+            else:
+                check_space(self._needs(item))
+                directory = os.path.dirname(item.path)
+                os.makedirs(directory, exist_ok=True)
+                with locked(directory):  # itself: a lock file would be left lying about in somebody's directory
+                    sha256 = self._act(item)
+                item.settle("fetched", sha256, os.path.getsize(item.path))
+        return item
 
-    def place_all(self, specs: List[ModelSpec], parallel: int) -> List[Dict[str, Any]]:
-        with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
-            return [entry for entries in pool.map(self._one, specs) for entry in entries]
+    # --- removal -------------------------------------------------------------------------------------------------------
 
-    def remove(self, spec: ModelSpec) -> List[Dict[str, Any]]:
-        """Remove what we placed for this wish, and nothing else."""
-        results = []
+    def remove(self, spec: ModelSpec) -> List[Item]:
+        """Remove what we placed for this wish, and nothing else: a file that was changed since is not ours any more."""
+        items = []
         for source in [spec.source] + [s for s in (spec.config, spec.vae) if s]:
-            for path, entry in self.record.by_source(source).items():
-                if not self.wants.check_mode:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(path)
-                    self.record.drop(path)
-                results.append(
-                    self._result(
-                        spec, path, "removed", entry["kind"], entry["sha256"], entry["bytes"], time.monotonic()
-                    )
-                )
-        return results
+            for path, entry in self.record.by_wish(parse_source(source).wish).items():
+                item = Item(spec)
+                item.path, item.kind = path, entry["kind"]
+                if os.path.exists(path) and self.record.get(path) is None:
+                    item.fail("%s was changed since it was placed; it stays. Remove it by hand if you mean it." % path)
+                else:
+                    if not self.wants.check_mode:
+                        with contextlib.suppress(FileNotFoundError):
+                            os.unlink(path)
+                        self.record.drop(path)
+                    item.settle("removed", entry["sha256"], entry["bytes"])
+                items.append(item)
+        return items
+
+
+def _same_disk(one: str, other: str) -> bool:
+    return os.stat(existing(one)).st_dev == os.stat(existing(other)).st_dev

@@ -5,20 +5,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-from typing import Any, Dict, NamedTuple, Optional, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Union
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import SdopsError
+from ..transfer.http import scrub
 from .layout import KINDS
 
 SHA256 = re.compile(r"^[0-9a-fA-F]{64}$")
 AIR = re.compile(r"^(?:urn:)?(?:air:)?(?:[a-z0-9_]+:){0,2}civitai:(\d+)(?:@(\d+))?(?:\+(\d+))?(?:\.\w+)?$")
 FORMS = (
     "hf://OWNER/REPO/PATH@REVISION, civitai://VERSION_ID, an AIR (urn:air:sd1:lora:civitai:MODEL@VERSION), "
-    "https://... or file:///..."
+    "https://..., magnet:?xt=... or file:///..."
 )
+CIVITAI_HOSTS = ("civitai.com", "www.civitai.com", "civitai.red", "civitai.green")
+HUB_HOSTS = ("huggingface.co", "hf.co")
 
 
 class SpecError(SdopsError):
@@ -41,6 +45,30 @@ class ModelSpec(NamedTuple):
     sha256: Optional[str] = None
     config: Optional[str] = None
     vae: Optional[str] = None
+
+    @property
+    def wish(self) -> str:
+        """Names the source in the record, without telling it: URLs may hold keys."""
+        return hashlib.sha256(self.source.encode()).hexdigest()[:16]
+
+    @property
+    def label(self) -> str:
+        """The source for results and messages, without what may be secret in a URL."""
+        if self.origin == "url":
+            return scrub(self.source) + ("?..." if urlsplit(self.source).query else "")
+        if self.origin == "magnet":
+            return self.source.split("&")[0]
+        return self.source
+
+    @property
+    def secrets(self) -> List[str]:
+        """Parts of the source that must not be shown."""
+        if self.origin not in ("url", "magnet"):
+            return []
+        parts = urlsplit(self.source)
+        user = parts.netloc.rpartition("@")[0]
+        trackers = self.source.partition("&")[2] if self.origin == "magnet" else ""
+        return [part for part in (parts.query if self.origin == "url" else trackers, user) if part]
 
 
 def parse_source(source: str) -> ModelSpec:
@@ -73,10 +101,36 @@ def parse_source(source: str) -> ModelSpec:
             )
         return ModelSpec(source, "civitai", {"version_id": parts.netloc, **query})
     if parts.scheme in ("https", "http") and parts.hostname:
-        return ModelSpec(source, "url", {"url": source})
+        return _page(source) or ModelSpec(source, "url", {"url": source})
+    if parts.scheme == "magnet":
+        return ModelSpec(source, "magnet", {"url": source})
     if parts.scheme == "file" and parts.path.startswith("/"):
         return ModelSpec(source, "file", {"path": unquote(parts.path)})
     raise SpecError("The model source %r is none of %s." % (source, FORMS))
+
+
+def _page(source: str) -> Optional[ModelSpec]:
+    """A link copied from the browser on Hugging Face or Civitai means the file behind it."""
+    parts = urlsplit(source)
+    query = dict(parse_qsl(parts.query))
+    if "token" in query and parts.hostname in CIVITAI_HOSTS:
+        raise SpecError("%s has a token in it, which ends up in logs. Use civitai_token instead." % scrub(source))
+    if parts.hostname in HUB_HOSTS:
+        hub = re.match(r"/([^/]+/[^/]+)/(?:resolve|blob)/([^/]+)/(.+)$", parts.path)
+        if hub:
+            repo, revision, path = (unquote(piece) for piece in hub.groups())
+            return ModelSpec(source, "huggingface", {"repo": repo, "file": path, "revision": revision})
+    if parts.hostname in CIVITAI_HOSTS:
+        wish = {k: v for k, v in query.items() if k in ("fileId", "type", "format", "size", "fp")}
+        version = re.match(r"/api/download/models/(\d+)$", parts.path)
+        if version:
+            return ModelSpec(source, "civitai", {"version_id": version.group(1), **wish})
+        model = re.match(r"/models/(\d+)", parts.path)
+        if model and query.get("modelVersionId", "").isdigit():
+            return ModelSpec(source, "civitai", {"version_id": query["modelVersionId"]})
+        if model:
+            return ModelSpec(source, "civitai", {"model_id": model.group(1)})
+    return None
 
 
 def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
@@ -86,7 +140,7 @@ def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
     source = entry.get("source")
     if not isinstance(source, str) or not source:
         raise SpecError("The model entry %r has no source. It is one of %s." % (entry, FORMS))
-    unknown = sorted(set(entry) - {"source", "kind", "name", "sha256", "config", "vae"})
+    unknown = sorted(set(entry) - {"source", "kind", "name", "sha256", "config", "vae", "file"})
     if unknown:
         raise SpecError("The model %s has the unknown field %s." % (source, ", ".join(unknown)))
     kind, name, sha256 = entry.get("kind"), entry.get("name"), entry.get("sha256")
@@ -98,7 +152,12 @@ def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
         raise SpecError("The model %s: sha256 must be 64 hex digits, not %r." % (source, sha256))
     if name is not None and (os.path.basename(name) != name or name in ("", ".", "..")):
         raise SpecError("The model %s: name must be a plain file name, not %r." % (source, name))
-    return parse_source(source)._replace(
+    spec = parse_source(source)
+    if entry.get("file") and spec.origin != "magnet":
+        raise SpecError("The model %s: file is for magnet links, to say which of several files is meant." % spec.label)
+    if entry.get("file"):
+        spec.where["file"] = str(entry["file"])
+    return spec._replace(
         kind=kind,
         name=name,
         sha256=str(sha256).lower() if sha256 else None,

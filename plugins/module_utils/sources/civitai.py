@@ -5,20 +5,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 from urllib.parse import urlencode, urlsplit
 
 from ..errors import SdopsError
 from ..models.layout import CIVITAI_KINDS
 from ..safety.names import safe_name
 from ..transfer.fetch import RemoteFile
-from ..transfer.http import Http
+from ..transfer.http import REDIRECTS, Http, backoff, said
 
 MATCHED = ("format", "size", "fp")
 
 
 class CivitaiError(SdopsError):
     """Civitai does not give the file."""
+
+
+REGION = (
+    "Civitai does not serve this region (it tells by the IP address, so by the proxy's exit if there is one). Use a proxy "
+    "whose exit lies elsewhere."
+)
+TOO_MANY = "Civitai turns us away for %s: too many downloads or requests (429). Wait, and lower parallel. It said: %s"
 
 
 def _json(http: Http, url: str, what: str) -> Dict[str, Any]:
@@ -28,9 +35,11 @@ def _json(http: Http, url: str, what: str) -> Dict[str, Any]:
             "Civitai knows no %s: it was deleted or unpublished, or is hidden from this country or account." % what
         )
     if answer.status_code == 451:
-        raise CivitaiError("Civitai does not serve this region. Use a proxy whose exit lies elsewhere.")
+        raise CivitaiError(REGION)
+    if answer.status_code == 429:
+        raise CivitaiError(TOO_MANY % (what, said(answer)))
     if answer.status_code != 200 or "json" not in answer.headers.get("Content-Type", ""):
-        raise CivitaiError("Civitai answered %d for %s: %s" % (answer.status_code, what, answer.text[:200]))
+        raise CivitaiError("Civitai answered %d for %s: %s" % (answer.status_code, what, said(answer)))
     result: Dict[str, Any] = answer.json()
     return result
 
@@ -63,12 +72,19 @@ def choose(files: List[Dict[str, Any]], where: Dict[str, str], what: str) -> Dic
 
 def _explain_download(http: Http, url: str, what: str, has_token: bool) -> None:
     """Ask the download URL itself, without following it to the storage, and raise when it would not give the file."""
-    answer = http.request("GET", url, stop_at_foreign=True, stream=True, final=(404,))
+    for attempt in range(3):
+        answer = http.request("GET", url, stop_at_foreign=True, stream=True)
+        # their resolver of storage links fails now and then, with a 404 that must not be cached
+        if answer.status_code != 404 or "no-store" not in answer.headers.get("Cache-Control", "") or attempt == 2:
+            break
+        answer.close()
+        http.pause(backoff(attempt))
     status, location = answer.status_code, answer.headers.get("Location", "")
-    text = answer.text[:300] if status >= 400 else ""
+    page = status == 200 and answer.headers.get("Content-Type", "").startswith("text/html")
+    text = said(answer) if status >= 400 else ""
     answer.close()
-    login = urlsplit(location).path == "/login"
-    if status in (200, 206) or (status in (301, 302, 303, 307, 308) and not login):
+    login = page or (status in REDIRECTS and urlsplit(location).path == "/login")
+    if status in (200, 206) and not page or (status in REDIRECTS and not login):
         return
     token = "the token may be wrong or expired" if has_token else "set a civitai_token"
     if status == 401 or login:
@@ -77,10 +93,23 @@ def _explain_download(http: Http, url: str, what: str, has_token: bool) -> None:
         raise CivitaiError("%s needs a login: %s." % (what, token))
     if status == 403 and "Early Access" in text:
         raise CivitaiError("%s is in early access and has to be bought on the site first: %s" % (what, text))
+    if status == 403 and "do not have access" in text:
+        raise CivitaiError("%s is for chosen accounts, and yours is not among them: %s" % (what, token))
+    if status == 403:
+        raise CivitaiError(
+            "Civitai refuses the download of %s (403%s): this address or account may be blocked." % (what, ": " + text)
+        )
+    if status == 404:
+        raise CivitaiError(
+            "Civitai has no such file for %s: it was deleted or unpublished, or its storage is out of order. Try again "
+            "later." % what
+        )
     if status == 410:
         raise CivitaiError("%s is archived and cannot be downloaded." % what)
     if status == 451:
-        raise CivitaiError("Civitai does not serve this region. Use a proxy whose exit lies elsewhere.")
+        raise CivitaiError(REGION)
+    if status == 429:
+        raise CivitaiError(TOO_MANY % (what, text))
     raise CivitaiError("Civitai answered %d for the download of %s: %s" % (status, what, text))
 
 
@@ -113,14 +142,24 @@ def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = 
     chosen = choose(files, wish, what)
     url = "%s?%s" % (download, urlencode({"fileId": chosen["id"]}))
     _explain_download(http, url, what, has_token)
-    sha256: Optional[str] = (chosen.get("hashes") or {}).get("SHA256")
+    for scan in ("pickleScanResult", "virusScanResult"):
+        if chosen.get(scan) == "Danger":
+            raise CivitaiError(
+                "%s of %s was found dangerous by Civitai's own scan (%s). It is not fetched."
+                % (chosen["name"], what, scan)
+            )
+    hashes = {str(k).upper(): str(v).lower() for k, v in (chosen.get("hashes") or {}).items() if v}
+    sha256 = hashes.get("SHA256")
     kind = "vae" if chosen.get("type") == "VAE" else CIVITAI_KINDS.get((version.get("model") or {}).get("type", ""))
     return RemoteFile(
         url=url,
         filename=safe_name(chosen["name"]),
-        size=None,  # sizeKB is rounded: only the download itself tells
-        sha256=sha256.lower() if sha256 else None,
-        etag=sha256.lower() if sha256 else None,
+        # sizeKB is rounded: only the download itself tells
+        about=int(float(chosen.get("sizeKB") or 0) * 1024) or None,
+        sha256=sha256,
+        # the first ten digits of the same hash, listed before the whole one is
+        sha256_prefix=None if sha256 else hashes.get("AUTOV2"),
+        etag="civitai-file-%s" % chosen["id"],
         revision=str(version["id"]),
         kind=kind,
     )

@@ -13,29 +13,43 @@ from urllib.parse import unquote, urlsplit
 from ..errors import SdopsError
 from ..safety.names import safe_name
 from ..transfer.fetch import RemoteFile
-from ..transfer.http import Http, scrub
+from ..transfer.http import Http, said, scrub
 
 
 class UrlError(SdopsError):
     """A URL does not give the file."""
 
 
+def _name(disposition: str, url: str) -> str:
+    """File name by Content-Disposition (RFC 6266), else by the URL's path."""
+    extended = re.search(r"filename\*=(?:utf-8|iso-8859-1)'[^']*'([^;]+)", disposition, re.I)
+    if extended:
+        return unquote(extended.group(1).strip())
+    plain = re.search(r'filename="((?:[^"\\]|\\.)*)"|filename=([^";\s]+)', disposition, re.I)
+    if plain:
+        return re.sub(r"\\(.)", r"\1", plain.group(1) or plain.group(2))
+    return unquote(os.path.basename(urlsplit(url).path))
+
+
 def resolve(where: Dict[str, str], http: Http) -> RemoteFile:
-    """``where`` has url. One byte is asked for, since many storages refuse HEAD on signed URLs."""
+    """``where`` has url. One byte is asked for, since many storages refuse HEAD on signed URLs. Raises UrlError."""
     url = where["url"]
     answer = http.request("GET", url, {"Range": "bytes=0-0"}, stream=True)
     headers, status = answer.headers, answer.status_code
+    text = said(answer) if status >= 400 else ""
     answer.close()
-    if status not in (200, 206):
-        raise UrlError("%s answered %d. Check the URL, and whether it wants a login." % (scrub(url), status))
+    empty = status == 416 and headers.get("Content-Range") == "bytes */0"
+    if status not in (200, 206) and not empty:
+        hint = "It wants a login. " if status in (401, 403) else ""
+        raise UrlError("%s answered %d%s. %sCheck the URL." % (scrub(url), status, ": " + text if text else "", hint))
+    name = safe_name(_name(headers.get("Content-Disposition", ""), url))
+    if headers.get("Content-Type", "").startswith("text/html") and not name.endswith((".html", ".htm")):
+        raise UrlError("%s is a web page and not a file. Copy the link of the download itself." % scrub(url))
     total = re.search(r"/(\d+)$", headers.get("Content-Range", ""))
     size = total.group(1) if total else headers.get("Content-Length") if status == 200 else None
-    named = re.search(r"filename=\"?([^\";]+)", headers.get("Content-Disposition", ""))
-    name = named.group(1) if named else unquote(os.path.basename(urlsplit(url).path))
-    return RemoteFile(
-        url=url,
-        filename=safe_name(name),
-        size=int(size) if size else None,
-        sha256=None,
-        etag=headers.get("ETag"),
-    )
+    etag = headers.get("ETag", "")
+    if etag.startswith("W/"):
+        etag = ""  # weak: says nothing about bytes
+    if not etag and headers.get("Last-Modified"):
+        etag = "modified " + headers["Last-Modified"]
+    return RemoteFile(url=url, filename=name, size=int(size) if size else None, etag=etag or None)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Dict
-from urllib.parse import quote
+from typing import Any, Dict, Optional
+from urllib.parse import quote, urljoin
 
 from ..errors import SdopsError
+from ..safety.names import safe_name
 from ..transfer.fetch import RemoteFile
-from ..transfer.http import Http, TransferError
+from ..transfer.http import Http
 
 
 class HubError(SdopsError):
@@ -30,14 +31,19 @@ def etag_of(headers: Dict[str, str]) -> str:
 def explain(where: Dict[str, str], answer: Any, has_token: bool, endpoint: str) -> str:
     """A sentence for an error answer: by code and status, since texts change."""
     code = answer.headers.get("X-Error-Code", "")
+    message = answer.headers.get("X-Error-Message", "")
     what = "%s/%s" % (where["repo"], where["file"])
     if code == "GatedRepo":
         return "%s is gated: accept its terms at %s/%s%s." % (
             what,
             endpoint,
             where["repo"],
-            " with the account of your token" if has_token else ", and give a huggingface_token",
+            " with the account of your token, or take a token that may read it"
+            if has_token
+            else ", and give a huggingface_token of that account",
         )
+    if "Invalid credentials" in message:
+        return "%s does not accept the huggingface_token: it is wrong, expired or revoked. Make a new one." % endpoint
     if code == "RepoNotFound" or (answer.status_code == 401 and not code):
         return "The repository %s does not exist at %s, or is private%s." % (
             where["repo"],
@@ -48,31 +54,69 @@ def explain(where: Dict[str, str], answer: Any, has_token: bool, endpoint: str) 
         return "The repository %s has no revision %r." % (where["repo"], where["revision"])
     if code == "EntryNotFound" or answer.status_code == 404:
         return "The repository %s has no file %s at revision %r." % (where["repo"], where["file"], where["revision"])
-    said = answer.headers.get("X-Error-Message", "")
-    return "%s answered %d for %s%s." % (endpoint, answer.status_code, what, ": " + said if said else "")
+    if answer.status_code == 403 and "disabled" in message:
+        return "The repository %s is disabled at %s. Take the file from another source." % (where["repo"], endpoint)
+    if answer.status_code == 429:
+        return "%s turns us away: too many requests (429). Wait some minutes; a huggingface_token raises the limit." % (
+            endpoint
+        )
+    return "%s answered %d for %s%s." % (endpoint, answer.status_code, what, ": " + message[:200] if message else "")
+
+
+def _size_from_tree(where: Dict[str, str], commit: str, http: Http, endpoint: str) -> Optional[int]:
+    """Size by the Hub's API, for mirrors that drop the header. None when that does not tell either."""
+    folder = os.path.dirname(where["file"])
+    url = "%s/api/models/%s/tree/%s%s" % (endpoint, where["repo"], commit, "/" + quote(folder) if folder else "")
+    for _page in range(50):
+        answer = http.request("GET", url)
+        try:
+            entries = answer.json() if answer.status_code == 200 else []
+        except ValueError:
+            return None
+        for entry in entries:
+            if entry.get("path") == where["file"] and isinstance(entry.get("size"), int):
+                size: int = entry["size"]
+                return size
+        following = answer.links.get("next", {}).get("url")
+        if not following:
+            return None
+        url = following
+    return None
 
 
 def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = False) -> RemoteFile:
     """``where`` has repo ("OWNER/NAME"), file and revision. Raises HubError or TransferError."""
     endpoint = endpoint.rstrip("/")
     base = "%s/%s/resolve/%%s/%s" % (endpoint, where["repo"], quote(where["file"]))
-    answer = http.request("HEAD", base % quote(where["revision"], safe=""), stop_at_foreign=True)
+    url = base % quote(where["revision"], safe="")
+    # a mirror may send us to the Hub itself: redirects are followed until one carries the metadata
+    for _hop in range(5):
+        answer = http.request("HEAD", url, stop_at_foreign=True)
+        location = answer.headers.get("Location")
+        if answer.status_code < 300 or not location or answer.headers.get("X-Repo-Commit"):
+            break
+        target = urljoin(url, location)
+        if url.startswith("https:") and not target.startswith("https:"):
+            raise HubError("%s redirects away from TLS. Check huggingface_endpoint." % endpoint)
+        url = target
     if answer.status_code >= 400:
         raise HubError(explain(where, answer, has_token, endpoint))
     commit = answer.headers.get("X-Repo-Commit")
     etag = etag_of(answer.headers)
     if not commit or not etag:
-        raise TransferError(
-            "%s does not answer like a Hugging Face Hub (no X-Repo-Commit or ETag)." % (base % where["revision"])
+        raise HubError(
+            "%s does not answer like a Hugging Face Hub (no X-Repo-Commit or ETag). Check huggingface_endpoint."
+            % endpoint
         )
-    size = answer.headers.get("X-Linked-Size")
-    if size is None and answer.status_code == 200:
-        size = answer.headers.get("Content-Length")
+    told = answer.headers.get("X-Linked-Size")
+    if told is None and answer.status_code == 200:
+        told = answer.headers.get("Content-Length")
+    size = int(told) if told and told.isdigit() else _size_from_tree(where, commit, http, endpoint)
     return RemoteFile(
         # by commit: the same file, even when the branch moves while it comes down
         url=base % commit,
-        filename=os.path.basename(where["file"]),
-        size=int(size) if size and size.isdigit() else None,
+        filename=safe_name(os.path.basename(where["file"])),
+        size=size,
         sha256=etag if len(etag) == 64 else None,
         git_sha1=etag if len(etag) == 40 else None,
         etag=etag,

@@ -1,230 +1,515 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A RemoteFile becomes a verified file beside its final place; publishing it is one rename."""
+"""A RemoteFile becomes a verified file beside its final place; publishing it is one rename.
+
+Several connections fetch segments and write them where they belong; one thread hashes close behind them, so that the
+pages it reads are still in memory; the calling thread keeps the journal safe on disk and tells the progress.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
-import json
 import os
-import shutil
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
+import re
+import threading
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from ..files import write_atomic
-from .http import Http, TransferError, scrub
+from .disk import CHUNK, git_sha1_of, publish, unlink_all
+from .http import RETRY, Broken, Http, TransferError, asked_wait, backoff, cause, said, scrub
+from .segments import LARGEST, SMALLEST, Journal, Plan, Segment
 
-CHUNK = 1 << 20
+SMALLEST_READ = 16 << 10
+SYNC_EVERY = 5.0  # seconds
+EXPIRED = (400, 401, 403, 404, 410)  # what storages answer to a link that is no longer good
 
 
 class RemoteFile(NamedTuple):
-    """What a source resolved to. ``sha256`` or ``git_sha1`` in lower-case hex, ``size`` in bytes, each None when unknown."""
+    """What a source resolved to.
+
+    ``sha256`` (or only its first digits) or ``git_sha1`` in lower-case hex, ``size`` in bytes, ``about`` a size that is only
+    nearly right; each None when unknown. ``etag`` tells one version of the file from another where there is no hash.
+    """
 
     url: str
     filename: str
-    size: Optional[int]
-    sha256: Optional[str]
+    size: Optional[int] = None
+    sha256: Optional[str] = None
     git_sha1: Optional[str] = None
     etag: Optional[str] = None
     revision: Optional[str] = None
     kind: Optional[str] = None
+    about: Optional[int] = None
+    sha256_prefix: Optional[str] = None
 
 
-Progress = Callable[[int, Optional[int]], None]
+# what it is doing, bytes that are there, bytes in all
+Tell = Callable[[str, int, Optional[int]], None]
 
 
-def sha256_of(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as handle:
-        for chunk in iter(lambda: handle.read(CHUNK), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
+def quiet(state: str, done: int, total: Optional[int]) -> None:
+    """Nobody watches."""
 
 
-def git_sha1_of(path: str) -> str:
-    """Git's blob id: sha1 over "blob SIZE\\0" and the content."""
-    digest = hashlib.sha1(b"blob %d\0" % os.path.getsize(path))
-    with open(path, "rb") as handle:
-        for chunk in iter(lambda: handle.read(CHUNK), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
+class Final(TransferError):
+    """Asking again will not help."""
 
 
-@contextlib.contextmanager
-def locked(path: str) -> Iterator[None]:
-    """Hold an exclusive lock on ``path`` (a directory, or a file, made if absent); two runs wait for each other."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    handle = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+class SourceChanged(Final):
+    """The file at the source is another one than when we began."""
 
 
-def check_space(directory: str, needed: int) -> None:
-    """Raise TransferError when ``needed`` bytes (and a reserve of 64 MiB) do not fit on the disk of ``directory``."""
-    while not os.path.isdir(directory):
-        directory = os.path.dirname(directory)
-    free = shutil.disk_usage(directory).free
-    if needed + (64 << 20) > free:
-        raise TransferError(
-            "%s has %.1f GiB free, but %.1f GiB are needed. Make room, or point the directories at a bigger disk."
-            % (directory, free / 2**30, needed / 2**30)
-        )
+class Refused(TransferError):
+    """An error status. ``expired``: a signed link gave it, a new link may help. ``wait``: seconds the server asks for."""
+
+    def __init__(self, message: str, status: int, expired: bool, wait: Optional[float]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.expired = expired
+        self.wait = wait
+
+
+class RangesIgnored(TransferError):
+    """The server sends everything where a part was asked for."""
 
 
 class Partial:
-    """A download in progress: ``.NAME.part`` beside the target, and a journal that says of what it is a part."""
+    """A download in progress: ``.NAME.part`` beside the target, and the journal that says what is in it."""
 
     def __init__(self, dest: str, remote: RemoteFile) -> None:
         head, name = os.path.split(dest)
         self.path = os.path.join(head, ".%s.part" % name)
-        self.journal = self.path + ".json"
-        self.identity = {"size": remote.size, "sha256": remote.sha256, "etag": remote.etag}
+        identity = {"size": remote.size, "sha256": remote.sha256, "git_sha1": remote.git_sha1, "etag": remote.etag}
+        self.journal = Journal(self.path + ".journal", identity)
 
-    def resumable(self) -> int:
-        """Bytes that can be kept; 0 (and a clean slate) when they are of another file, or of one nobody can identify."""
-        try:
-            with open(self.journal, encoding="utf-8") as handle:
-                same = json.load(handle) == self.identity and any(self.identity[k] for k in ("sha256", "etag"))
-            have = os.path.getsize(self.path)
-        except (OSError, ValueError):
-            same, have = False, 0
-        if not same or (self.identity["size"] is not None and have > self.identity["size"]):
-            self.discard()
-            return 0
-        return have
-
-    def begin(self) -> None:
+    def resume(self) -> "List[tuple[int, int]]":
+        """Open both files; the spans that are there from an earlier try."""
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        write_atomic(self.journal, json.dumps(self.identity).encode())
+        spans = self.journal.load() if os.path.exists(self.path) else None
+        if not spans or max(end for _, end in spans) > os.path.getsize(self.path):
+            self.discard()
+            spans = []
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        try:
+            if spans:
+                os.fdatasync(handle)
+        finally:
+            os.close(handle)
+        self.journal.begin(spans)
+        return spans
+
+    def have(self) -> int:
+        """Bytes that a resume would find, for planning."""
+        spans = self.journal.load() if os.path.exists(self.path) else None
+        return sum(end - start for start, end in spans or [])
 
     def discard(self) -> None:
-        for path in (self.path, self.journal):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+        self.journal.discard()
+        unlink_all([self.path])
 
     def publish(self, dest: str) -> None:
-        os.replace(self.path, dest)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.journal)
-        directory = os.open(os.path.dirname(dest), os.O_RDONLY)
+        publish(self.path, dest)
+        self.journal.discard()
+
+
+class Fetched(NamedTuple):
+    """An unpublished file: ``sha256`` of all of it, ``received`` bytes that came over the network this time."""
+
+    partial: Partial
+    sha256: str
+    received: int
+
+
+class Job:
+    """One file on its way. Everything below ``self._lock`` is shared by its threads."""
+
+    def __init__(self, http: Http, remote: RemoteFile, partial: Partial, connections: int, tell: Tell) -> None:
+        self.http = http
+        self.remote = remote
+        self.partial = partial
+        self.connections = max(1, connections)
+        self.tell = tell
+        self.received = 0
+        self.sha256: Optional[str] = None
+        self._lock = threading.Condition()
+        self._stop = threading.Event()
+        self._plan = Plan(remote.size, partial.resume(), self.connections)
+        self._error: Optional[BaseException] = None
+        self._url = remote.url  # later the signed link that it redirects to
+        self._etag: Optional[str] = None
+        self._alone = False  # one stream without ranges
+        self._all_there = remote.size is not None and self._plan.finished
+        self._alive = 0
+        self._most = self.connections  # fewer when the server turns connections away
+        self._ignored = 0
+
+    # --- the calling thread --------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Returns when ``sha256`` is known. Raises TransferError, or whatever else ended a thread."""
+        threads = [threading.Thread(target=self._guarded, args=(self._hash,), daemon=True)]
+        threads[0].start()
+        handle = os.open(self.partial.path, os.O_RDWR)
+        synced = told = time.monotonic()
         try:
-            os.fsync(directory)
+            with self._lock:
+                while self.sha256 is None and self._error is None:
+                    threads += self._spawn()
+                    self._lock.wait(0.2)
+                    now = time.monotonic()
+                    if now - told >= 0.2:
+                        told = now
+                        there = self._plan.there
+                        self.tell("verifying" if self._all_there else "fetching", there, self._plan.size)
+                    if now - synced >= SYNC_EVERY:
+                        count = self.partial.journal.count
+                        self._lock.release()
+                        try:
+                            os.fdatasync(handle)
+                        finally:
+                            self._lock.acquire()
+                        self.partial.journal.synced(count)
+                        synced = time.monotonic()
         finally:
-            os.close(directory)
+            self._stop.set()
+            with self._lock:
+                for segment in list(self._plan.active):  # what slow threads have so far is not lost
+                    self.partial.journal.add(self._plan.give_back(segment))
+                self._lock.notify_all()
+            self.partial.journal.close()
+            if self.sha256 is not None and self._plan.size != os.fstat(handle).st_size:
+                os.ftruncate(handle, self._plan.size or 0)
+            os.close(handle)
+        if self._error is not None:
+            raise self._error
+
+    def _spawn(self) -> List[threading.Thread]:
+        """Start connections: one to learn what the server can, then as many as there is work for."""
+        if self._all_there:
+            return []
+        missing = sum(end - start for start, end in self._plan.missing)
+        wanted = min(self._most, len(self._plan.active) + max(1, missing // SMALLEST))
+        if self._plan.size is None or self._alone or not self.received:
+            wanted = 1
+        new = [
+            threading.Thread(target=self._guarded, args=(self._work,), daemon=True)
+            for _ in range(wanted - self._alive)
+            if self._plan.missing or self._plan.size is None or self._alone or not self._alive
+        ]
+        for thread in new:
+            self._alive += 1
+            thread.start()
+        return new
+
+    def _guarded(self, target: Callable[[], None]) -> None:
+        try:
+            target()
+        except BaseException as exc:  # a defect in a thread must not look like success
+            self._fail(exc)
+
+    def _fail(self, error: BaseException) -> None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            error = TransferError(
+                "The disk of %s is full. What was fetched is kept: make room and run again." % self.partial.path
+            )
+        with self._lock:
+            if self._error is None and not self._stop.is_set():
+                self._error = error
+            self._stop.set()
+            self._lock.notify_all()
+
+    # --- hashing -------------------------------------------------------------------------------------------------------
+
+    def _hash(self) -> None:
+        digest = hashlib.sha256()
+        buffer = memoryview(bytearray(CHUNK))
+        at = 0
+        handle = os.open(self.partial.path, os.O_RDONLY)
+        try:
+            while not self._stop.is_set():
+                with self._lock:
+                    end = self._plan.contiguous(at)
+                    if end - at < CHUNK and not self._all_there:
+                        self._lock.wait(0.05)
+                        continue
+                    if self._all_there and at == self._plan.size:
+                        self.sha256 = digest.hexdigest()
+                        self._lock.notify_all()
+                        return
+                while at < end and not self._stop.is_set():
+                    count = os.preadv(handle, [buffer[: min(CHUNK, end - at)]], at)
+                    if not count:
+                        raise TransferError("%s became shorter while it was fetched." % self.partial.path)
+                    digest.update(buffer[:count])
+                    at += count
+        finally:
+            os.close(handle)
+
+    # --- fetching ------------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        handle = os.open(self.partial.path, os.O_WRONLY)  # its own: the job may end while this thread still waits
+        attempt = links = before = 0
+        try:
+            while True:
+                segment = self._next()
+                if segment is None:
+                    return
+                error: Optional[TransferError] = None
+                try:
+                    self._bring(segment, handle)
+                except TransferError as exc:
+                    error = exc
+                with self._lock:
+                    if self._stop.is_set():
+                        return
+                    start, end = self._plan.give_back(segment)
+                    self.partial.journal.add((start, end))
+                    if self._plan.size is not None and self._plan.contiguous(0) == self._plan.size:
+                        self._all_there = True
+                    self._lock.notify_all()
+                if error is None:
+                    attempt = links = 0
+                    continue
+                if end > start:
+                    attempt = links = 0  # it moves: the line is bad, not dead
+                if attempt == 0:
+                    before = self.received
+                if isinstance(error, Refused) and error.expired:
+                    links += 1
+                wait = self._judge(error, attempt, links, before)
+                if wait is None or self._stop.wait(wait):
+                    return
+                attempt += 1
+        finally:
+            os.close(handle)
+            with self._lock:
+                self._alive -= 1
+                self._lock.notify_all()
+
+    def _next(self) -> Optional[Segment]:
+        with self._lock:
+            while not self._stop.is_set() and not self._all_there:
+                if self._alone or self._plan.size is None:
+                    # the first request asks for a part: the answer tells the size, and whether there are parts at all
+                    if self._alone and self._alive > 1:
+                        return None
+                    if self._alone:
+                        return self._plan.alone()
+                    first = Segment(0, LARGEST)
+                    self._plan.active.append(first)
+                    return first
+                segment = self._plan.take()
+                if segment is not None:
+                    return segment
+                if self._alive > 1 and len(self._plan.active) < 2:
+                    return None
+                self._lock.wait(0.2)  # something may come back from a connection that breaks
+        return None
+
+    def _judge(self, error: TransferError, attempt: int, links: int, before: int) -> Optional[float]:
+        """Seconds until this connection tries again; None when it ends, with or without the whole job.
+
+        ``attempt`` and ``links``: its failures in a row, and those of fresh links; ``before``: what had arrived at the first.
+        """
+        with self._lock:
+            if isinstance(error, RangesIgnored):
+                self._ignored += 1
+                if self.received and self._ignored <= 3:
+                    return backoff(attempt)
+                self._alone = True  # the others end, the last one takes it all
+                return None if self._alive > 1 else 0.0
+            if isinstance(error, Refused):
+                if error.expired and links <= 2:
+                    return 0.0 if links == 1 else backoff(links)
+                if self._alive > 1 and self.received:
+                    self._most = self._alive - 1  # it wants fewer connections
+                    return None
+                passes = not error.expired and (error.status in RETRY or (error.status == 404 and attempt < 2))
+            else:
+                passes = not isinstance(error, Final)
+            # while anything moves on any connection, the line is bad, not dead
+            if not passes or (attempt >= self.http.retries and self.received == before):
+                self._fail(error)
+                return None
+            return backoff(attempt, getattr(error, "wait", None))
+
+    def _open(self, segment: Segment) -> Any:
+        """The answer whose body begins at ``segment.at`` (or at 0, for one stream). Raises TransferError."""
+        with self._lock:
+            url = self._url
+        headers: Dict[str, str] = {}
+        if not self._alone and segment.end is not None:
+            headers["Range"] = "bytes=%d-%d" % (segment.at, segment.end - 1)
+        answer, final = self.http.follow("GET", url, headers, stream=True)
+        try:
+            self._check(answer, segment, url, final, bool(headers))
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+    def _check(self, answer: Any, segment: Segment, url: str, final: str, ranged: bool) -> None:
+        status = answer.status_code
+        if status == 416 and ranged:
+            total = re.match(r"bytes \*/(\d+)$", answer.headers.get("Content-Range", ""))
+            if total and int(total.group(1)) == 0 and not self.remote.size:
+                self._know(0)
+                segment.end = 0
+                return
+            raise SourceChanged(
+                "%s is shorter at its source than when the download began. Run again to get the new file." % scrub(url)
+            )
+        if status not in (200, 206):
+            signed = url != self.remote.url
+            body = said(answer)
+            if signed and status in EXPIRED:
+                with self._lock:
+                    if self._url == url:
+                        self._url = self.remote.url  # ask the source for a new link
+            raise Refused(
+                "%s answered %d when asked for the file%s" % (scrub(final), status, ": %s" % body if body else "."),
+                status,
+                signed and status in EXPIRED,
+                asked_wait(answer),
+            )
+        if answer.headers.get("Content-Type", "").startswith("text/html") and not self.remote.filename.endswith(
+            (".html", ".htm")
+        ):
+            raise Final("%s answered with a web page instead of the file; it may want a token." % scrub(final))
+        with self._lock:
+            if self._url == self.remote.url:
+                self._url = final
+            etag = answer.headers.get("ETag")
+            if not (self.remote.sha256 or self.remote.git_sha1):
+                if self._etag and etag and etag != self._etag:
+                    raise SourceChanged(
+                        "%s changed at its source while it was fetched. Run again to get the new file." % scrub(url)
+                    )
+                self._etag = self._etag or etag
+        if status == 206:
+            span = re.match(r"bytes (\d+)-(\d+)/(\d+)$", answer.headers.get("Content-Range", ""))
+            if not ranged or not span or int(span.group(1)) != segment.at:
+                raise RangesIgnored("%s answers ranges wrongly." % scrub(final))
+            self._know(int(span.group(3)), segment)
+            return
+        if ranged:
+            with self._lock:
+                whole = segment.at == 0 and segment.end == self._plan.size
+                if not whole and (segment.at or self.received or self._alive > 1):
+                    raise RangesIgnored("%s ignores ranges." % scrub(final))
+                if not whole:  # here comes everything: take it
+                    self._alone = True
+                    self._plan.missing = []
+                    segment.end = self._plan.size
+        length = answer.headers.get("Content-Length", "")
+        if length.isdigit():
+            self._know(int(length), segment)
+
+    def _know(self, size: int, segment: Optional[Segment] = None) -> None:
+        """The server told the size. Raises SourceChanged when it is another than promised."""
+        with self._lock:
+            if self._plan.size is None and self.remote.size is None:
+                active, done = self._plan.active, self._plan.done
+                self._plan = Plan(size, done, self.connections)
+                self._plan.active = active
+                if segment is not None:
+                    segment.end = min(segment.end or size, size) if not self._alone else size
+                    covered = [(segment.start, segment.end), *done]
+                    self._plan.missing = [] if self._alone else Plan(size, covered, 1).missing
+                self._all_there = size == 0
+                self._lock.notify_all()
+            elif self._plan.size != size:
+                raise SourceChanged(
+                    "%s has %d bytes at its source where %s were promised. Run again; if that stays, the mirror is wrong."
+                    % (scrub(self.remote.url), size, self._plan.size)
+                )
+
+    def _bring(self, segment: Segment, handle: int) -> None:
+        """Fetch a segment and write it. Raises TransferError; ``segment.at`` tells how far it got."""
+        answer = self._open(segment)
+        with contextlib.closing(answer):
+            if segment.end == 0:
+                return
+            skip = segment.at if self._alone else 0
+            reading = CHUNK // 4
+            while segment.end is None or segment.at < segment.end:
+                begun = time.monotonic()
+                wanted = reading if segment.end is None else min(reading, segment.end - segment.at + skip)
+                try:
+                    data = answer.raw.read(wanted, decode_content=False)
+                except Exception as exc:  # urllib3 and http.client have many
+                    raise Broken(
+                        "The connection to %s broke off: %s." % (scrub(answer.url), cause(exc, self.http.timeout))
+                    ) from None
+                if self._stop.is_set():
+                    return
+                if not data:
+                    break
+                took = time.monotonic() - begun
+                if took > 0.5:  # slow lines: smaller pieces, so that one sees them move
+                    reading = max(reading // 2, SMALLEST_READ)
+                elif took < 0.1:
+                    reading = min(reading * 2, CHUNK)
+                piece = memoryview(data)
+                if skip:
+                    dropped = min(skip, len(piece))
+                    skip -= dropped
+                    piece = piece[dropped:]
+                while piece:
+                    count = os.pwrite(handle, piece, segment.at)
+                    piece = piece[count:]
+                    segment.at += count
+                with self._lock:
+                    self.received += len(data)
+                    if self.received == len(data):
+                        self._lock.notify_all()  # it works: let the other connections come
+        if segment.end is not None and segment.at < segment.end:
+            raise Broken("%s broke off after %d of %d bytes." % (scrub(answer.url), segment.at, segment.end))
+        if segment.end is None:
+            with self._lock:
+                self._plan.size = segment.at
+                segment.end = segment.at
 
 
 class Fetcher:
-    """Fetches RemoteFiles over one Http."""
+    """Fetches RemoteFiles over one Http, with up to ``connections`` for each file."""
 
-    def __init__(self, http: Http) -> None:
+    def __init__(self, http: Http, connections: int = 8) -> None:
         self.http = http
+        self.connections = connections
 
-    def fetch(
-        self, remote: RemoteFile, dest: str, progress: Progress = lambda done, total: None
-    ) -> "tuple[Partial, str]":
-        """Bring the bytes into a Partial beside ``dest`` and verify them; returns it with the SHA-256, unpublished.
+    def fetch(self, remote: RemoteFile, dest: str, tell: Tell = quiet) -> Fetched:
+        """Bring the bytes beside ``dest`` and verify them. Resumes where an earlier try or run was cut.
 
-        Resumes where an earlier try or run was cut, if the file is still the same. Raises TransferError.
+        Raises TransferError; what was fetched is kept for the next run unless it is wrong.
         """
         partial = Partial(dest, remote)
-        have = partial.resumable()
-        check_space(os.path.dirname(dest), (remote.size or 0) - have)
-        partial.begin()
-        digest = hashlib.sha256()
-        with open(partial.path, "r+b" if have else "w+b") as sink:
-            for chunk in iter(lambda: sink.read(CHUNK), b""):
-                digest.update(chunk)
-            attempt = 0
-            while True:
-                start = sink.tell()
-                try:
-                    digest = self._stream(remote, sink, digest, progress)
-                    break
-                except TransferError as exc:
-                    sink.flush()
-                    if sink.tell() > start:
-                        attempt = 0  # it moves: the line is bad, not dead
-                    if attempt >= self.http.retries or getattr(exc, "final", False):
-                        raise
-                    self.http.pause(attempt)
-                    attempt += 1
-                except OSError as exc:
-                    if exc.errno == errno.ENOSPC:
-                        raise TransferError(
-                            "The disk of %s is full. What was fetched is kept for the next run." % dest
-                        ) from exc
-                    raise
-            sink.flush()
-            os.fsync(sink.fileno())
-        sha256 = digest.hexdigest()
-        self._verify(remote, partial, sha256)
-        return partial, sha256
-
-    def _stream(self, remote: RemoteFile, sink: Any, digest: Any, progress: Progress) -> Any:
-        """Read from where ``sink`` stands to the end. Starts over when the server ignores the range."""
-        start = sink.tell()
-        if remote.size is not None and start == remote.size:
-            return digest
-        headers: Dict[str, str] = {"Range": "bytes=%d-" % start} if start else {}
-        answer = self.http.request("GET", remote.url, headers, stream=True)
-        with contextlib.closing(answer):
-            content_type = answer.headers.get("Content-Type", "")
-            if answer.status_code == 416:
-                sink.seek(0)
-                sink.truncate()
-                raise TransferError("%s has become shorter than what was fetched." % scrub(remote.url))
-            if answer.status_code not in (200, 206):
-                error = TransferError(
-                    "%s answered %d when asked for the file: %s"
-                    % (scrub(remote.url), answer.status_code, answer.text[:200])
-                )
-                # an expired signature is cured by asking again; the rest will not change
-                error.final = answer.status_code not in (403, 404)  # type: ignore[attr-defined]
-                raise error
-            if content_type.startswith("text/html") and not remote.filename.endswith((".html", ".htm")):
-                error = TransferError(
-                    "%s answered with a web page instead of the file; it may want a token." % scrub(remote.url)
-                )
-                error.final = True  # type: ignore[attr-defined]
-                raise error
-            if start and answer.status_code == 200:
-                sink.seek(0)
-                sink.truncate()
-                digest = hashlib.sha256()
-            total = remote.size
-            if total is None and answer.headers.get("Content-Length", "").isdigit():
-                total = sink.tell() + int(answer.headers["Content-Length"])
-            try:
-                for chunk in answer.iter_content(CHUNK):
-                    sink.write(chunk)
-                    digest.update(chunk)
-                    progress(sink.tell(), total)
-            except OSError as exc:
-                if exc.errno == errno.ENOSPC:
-                    raise
-                raise TransferError("The connection to %s broke off: %s." % (scrub(remote.url), exc)) from exc
-            except Exception as exc:  # requests wraps urllib3's errors in several classes of its own
-                raise TransferError("The connection to %s broke off: %s." % (scrub(remote.url), exc)) from exc
-            if total is not None and sink.tell() < total:
-                raise TransferError("%s broke off after %d of %d bytes." % (scrub(remote.url), sink.tell(), total))
-        return digest
+        job = Job(self.http, remote, partial, self.connections, tell)
+        try:
+            job.run()
+        except SourceChanged:
+            partial.discard()
+            raise
+        sha256 = job.sha256 or ""
+        wrong = self._wrong(remote, partial, sha256)
+        if wrong:
+            partial.discard()
+            raise TransferError("%s from %s was thrown away: %s." % (remote.filename, scrub(remote.url), wrong))
+        return Fetched(partial, sha256, job.received)
 
     @staticmethod
-    def _verify(remote: RemoteFile, partial: Partial, sha256: str) -> None:
+    def _wrong(remote: RemoteFile, partial: Partial, sha256: str) -> Optional[str]:
         size = os.path.getsize(partial.path)
-        cause = None
         if remote.size is not None and size != remote.size:
-            cause = "it has %d bytes and not %d" % (size, remote.size)
-        elif remote.sha256 and sha256 != remote.sha256:
-            cause = "its SHA-256 is %s and not %s" % (sha256, remote.sha256)
-        elif remote.git_sha1 and not remote.sha256 and git_sha1_of(partial.path) != remote.git_sha1:
-            cause = "its git blob id is not %s" % remote.git_sha1
-        if cause:
-            partial.discard()
-            raise TransferError("%s from %s was thrown away: %s." % (remote.filename, scrub(remote.url), cause))
+            return "it has %d bytes and not %d" % (size, remote.size)
+        if remote.sha256:
+            return None if sha256 == remote.sha256 else "its SHA-256 is %s and not %s" % (sha256, remote.sha256)
+        if remote.sha256_prefix and not sha256.startswith(remote.sha256_prefix):
+            return "its SHA-256 is %s and does not begin with %s" % (sha256, remote.sha256_prefix)
+        if remote.git_sha1 and git_sha1_of(partial.path) != remote.git_sha1:
+            return "its git blob id is not %s" % remote.git_sha1
+        return None

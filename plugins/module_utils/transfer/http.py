@@ -1,14 +1,20 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTP as the sources need it: redirects by hand, credentials for one origin, retries with back-off."""
+"""Requests with retries, redirects that we resolve ourselves, and tokens that stay with the origin they belong to."""
 
 from __future__ import annotations
 
+import email.utils
+import json
 import os
 import random
+import re
+import socket
+import ssl
+import threading
 import time
-from typing import Any, Dict, Iterable, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple
 from urllib.parse import urljoin, urlsplit
 
 from ..errors import SdopsError
@@ -21,12 +27,23 @@ except ImportError:
     HAS_REQUESTS = False
 
 RETRY = (408, 429, 500, 502, 503, 504)
+REDIRECTS = (301, 302, 303, 307, 308)
+LONGEST_WAIT = 300.0
 # Civitai answers browsers with pages instead of errors: this must not look like one
 USER_AGENT = "sdops.webui/0.1 (ansible)"
+# one service under several names: a token for one of them is meant for all
+FAMILIES = (
+    ("civitai.com", "civitai.red", "civitai.green"),
+    ("huggingface.co", "hf.co"),
+)
 
 
 class TransferError(SdopsError):
     """Bytes could not be got, or are not the right ones."""
+
+
+class Broken(TransferError):
+    """A connection that could not be made, fell silent or ended early: worth another try."""
 
 
 class RequestsMissing(TransferError):
@@ -44,8 +61,93 @@ def scrub(url: str) -> str:
     return "%s://%s%s" % (parts.scheme, parts.netloc.rpartition("@")[2], parts.path)
 
 
+def _chain(exc: Optional[BaseException]) -> Iterator[BaseException]:
+    """An exception and what it wraps: requests and urllib3 keep the cause in several places."""
+    seen = set()
+    stack = [exc]
+    while stack:
+        one = stack.pop()
+        if not isinstance(one, BaseException) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        stack += [one.__context__, one.__cause__, getattr(one, "reason", None)]
+        stack += [a for a in one.args if isinstance(a, BaseException)]
+
+
+def cause(exc: BaseException, timeout: float) -> str:
+    """Why a request failed, in words. Never the exception's own text: that holds the URL with its signature."""
+    chain = list(_chain(exc))
+    names = {type(one).__name__ for one in chain}
+    for one in chain:
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return "its certificate is not trusted (%s)" % one.verify_message
+    for one in chain:
+        if isinstance(one, ssl.SSLError):
+            return "TLS failed (%s)" % (one.reason or "the connection ended in the handshake")
+        if isinstance(one, socket.gaierror):
+            return "its name cannot be resolved"
+    if "ConnectTimeout" in names or "ConnectTimeoutError" in names:
+        return "no connection within %g seconds" % timeout
+    if names & {"ReadTimeout", "ReadTimeoutError", "timeout", "TimeoutError"}:
+        return "not a byte for %g seconds" % timeout
+    for one in chain:
+        if isinstance(one, OSError) and one.strerror and one.errno:
+            return ("the proxy: " if "ProxyError" in names else "") + one.strerror.lower()
+    if "ProxyError" in names:
+        return "the proxy refuses the connection"
+    if names & {"InvalidURL", "LocationParseError", "InvalidSchema", "MissingSchema", "InvalidProxyURL"}:
+        return "the URL or the proxy's URL is malformed"
+    return "the connection was closed early"
+
+
+def said(answer: Any) -> str:
+    """What an error answer says, short and without anything that could be a signature or a token."""
+    try:
+        text = answer.content[:20000].decode("utf-8", "replace").strip()
+    except Exception:  # the body breaks off too: then the status has to do
+        return ""
+    try:
+        body = json.loads(text)
+        text = "; ".join(str(body[key]) for key in ("error", "message") if isinstance(body.get(key), str))
+    except (ValueError, AttributeError):
+        parts = [re.search("<%s>([^<]*)</%s>" % (tag, tag), text) for tag in ("Code", "Message")]
+        if any(parts):
+            text = ": ".join(part.group(1) for part in parts if part)
+        elif "<html" in text[:1000].lower():
+            title = re.search(r"<title>([^<]*)</title>", text, re.I)
+            text = "a web page" + (' "%s"' % title.group(1).strip() if title else "")
+    text = re.sub(r"(\w+://[^\s?#]*)[?#]\S*", r"\1", " ".join(text.split()))
+    return text[:200]
+
+
+def asked_wait(answer: Any) -> Optional[float]:
+    """Seconds that the server asks to wait (Retry-After, or an exhausted RateLimit), None when it does not say."""
+    after = answer.headers.get("Retry-After", "").strip()
+    if after.isdigit():
+        return min(float(after), LONGEST_WAIT)
+    if after:
+        try:
+            return min(max(email.utils.parsedate_to_datetime(after).timestamp() - time.time(), 0.0), LONGEST_WAIT)
+        except (TypeError, ValueError):
+            return None
+    limit = re.search(r"\br=(\d+);\s*t=(\d+)", answer.headers.get("RateLimit", ""))
+    if limit and int(limit.group(1)) == 0:
+        return min(int(limit.group(2)) + 1.0, LONGEST_WAIT)
+    return None
+
+
+def backoff(attempt: int, wait: Optional[float] = None) -> float:
+    """Seconds before try ``attempt`` + 2: what the server asked for, else exponential with jitter."""
+    return wait if wait is not None else min(2**attempt, 30) * random.uniform(0.5, 1.0)
+
+
 class Http:
-    """One session for a batch. ``timeout`` in seconds without a byte; ``tokens`` maps a base URL to its bearer token."""
+    """Sessions for a batch, one for each thread, with connections kept alive.
+
+    ``timeout`` in seconds without a byte; ``tokens`` maps a base URL to its bearer token. A token is sent to that origin
+    only (and to its sister domains), over TLS or to this machine itself.
+    """
 
     def __init__(
         self,
@@ -54,29 +156,48 @@ class Http:
         timeout: float = 30,
         retries: int = 5,
         tokens: Optional[Dict[str, str]] = None,
+        sleep: Callable[[float], Any] = time.sleep,
     ) -> None:
         if not HAS_REQUESTS:
             raise RequestsMissing("The Python library requests is missing on the target. Run the role base first.")
         self.proxy = proxy
         self.timeout = timeout
         self.retries = retries
-        self._tokens = {origin(base): token for base, token in (tokens or {}).items() if token}
-        self._session = requests.Session()
-        self._session.trust_env = False  # no .netrc: credentials go where we say and nowhere else
-        self._session.verify = (
-            ca_path or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
-        )
-        self._session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Accept": "*/*"})
+        self._sleep = sleep
+        self._verify = ca_path or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+        if isinstance(self._verify, str) and not os.path.exists(self._verify):
+            raise TransferError("The CA bundle %s does not exist. Set ca_path to a PEM file." % self._verify)
+        self._local = threading.local()
+        self._tokens: Dict[Tuple[str, str, int], str] = {}
+        for base, token in (tokens or {}).items():
+            where = origin(base)
+            family = next((f for f in FAMILIES if where[1] in f and where[0] == "https"), ())
+            for name in {where[1], *family}:
+                self._tokens[(where[0], name, where[2])] = token
+
+    @property
+    def _session(self) -> Any:
+        session = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+            session.trust_env = False  # no .netrc: credentials go where we say and nowhere else
+            session.verify = self._verify
+            # identity: some storages ignore Range when compression is offered
+            session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Accept": "*/*"})
+        return session
+
+    def pause(self, seconds: float) -> None:
+        self._sleep(seconds)
 
     def _headers(self, url: str, extra: Dict[str, str]) -> Dict[str, str]:
         token = self._tokens.get(origin(url))
-        host = urlsplit(url).hostname
-        if token and (url.startswith("https:") or host in ("127.0.0.1", "localhost", "::1")):
+        scheme, host, _port = origin(url)
+        if token and (scheme == "https" or host in ("127.0.0.1", "localhost", "::1")):
             return {**extra, "Authorization": "Bearer " + token}
         return dict(extra)
 
     def once(self, method: str, url: str, headers: Dict[str, str], stream: bool = False) -> Any:
-        """One request, no redirect followed; connection faults become TransferError."""
+        """One request, no redirect followed; connection faults become Broken."""
         proxies = {"http": self.proxy, "https": self.proxy} if self.proxy else requests.utils.get_environ_proxies(url)
         try:
             return self._session.request(
@@ -88,10 +209,28 @@ class Http:
                 allow_redirects=False,
                 stream=stream,
             )
-        except requests.RequestException as exc:
-            raise TransferError(
-                "%s cannot be reached: %s" % (scrub(url), type(exc).__name__ + ": " + str(exc)[:300])
-            ) from exc
+        except (requests.RequestException, OSError, ValueError) as exc:
+            raise Broken("%s cannot be reached: %s." % (scrub(url), cause(exc, self.timeout))) from None
+
+    def follow(
+        self, method: str, url: str, headers: Dict[str, str], stream: bool = False, stop_at_foreign: bool = False
+    ) -> "Tuple[Any, str]":
+        """(answer, its URL) after redirects. ``stop_at_foreign``: a redirect to another origin is the answer itself."""
+        for _hop in range(10):
+            answer = self.once(method, url, headers, stream)
+            location = answer.headers.get("Location")
+            if answer.status_code not in REDIRECTS or not location:
+                return answer, url
+            target = urljoin(url, location)
+            if stop_at_foreign and (urlsplit(target).path == "/login" or origin(target) != origin(url)):
+                return answer, url
+            if url.startswith("https:") and not target.startswith("https:"):
+                raise TransferError("%s redirects away from TLS, to %s." % (scrub(url), scrub(target)))
+            if not stream:
+                answer.content  # noqa: B018 - read to the end, so that the connection is kept
+            answer.close()
+            url = target
+        raise TransferError("%s redirects in circles." % scrub(url))
 
     def request(
         self,
@@ -100,44 +239,23 @@ class Http:
         headers: Optional[Dict[str, str]] = None,
         stream: bool = False,
         stop_at_foreign: bool = False,
-        final: Iterable[int] = (),
+        again: Iterable[int] = RETRY,
     ) -> Any:
-        """Request ``url``, follow redirects (credentials stay with their origin), try again what may pass.
+        """Ask, follow redirects, and try again while the connection breaks or the status is one of ``again``.
 
-        ``stop_at_foreign``: return the redirect to another origin itself. ``final``: statuses not worth another try.
         Returns the last requests.Response, whatever its status. Raises TransferError when nothing answered.
         """
         attempt = 0
         while True:
             wait: Optional[float] = None
             try:
-                answer = self._follow(method, url, headers or {}, stream, stop_at_foreign)
-                if answer.status_code not in RETRY or answer.status_code in final or attempt >= self.retries:
+                answer, _url = self.follow(method, url, headers or {}, stream, stop_at_foreign)
+                if answer.status_code not in again or attempt >= self.retries:
                     return answer
-                after = answer.headers.get("Retry-After", "")
-                wait = float(after) if after.isdigit() else None
+                wait = asked_wait(answer)
                 answer.close()
-            except TransferError:
+            except Broken:
                 if attempt >= self.retries:
                     raise
-            self.pause(attempt, wait)
+            self._sleep(backoff(attempt, wait))
             attempt += 1
-
-    def pause(self, attempt: int, wait: Optional[float] = None) -> None:
-        """Sleep before try ``attempt`` + 2: what the server asked for (at most 5 minutes), else exponential with jitter."""
-        time.sleep(min(wait, 300) if wait is not None else min(2**attempt, 30) * random.uniform(0.5, 1.0))
-
-    def _follow(self, method: str, url: str, headers: Dict[str, str], stream: bool, stop_at_foreign: bool) -> Any:
-        for _hop in range(10):
-            answer = self.once(method, url, headers, stream)
-            location = answer.headers.get("Location")
-            if answer.status_code not in (301, 302, 303, 307, 308) or not location:
-                return answer
-            target = urljoin(url, location)
-            if urlsplit(target).path == "/login" or (stop_at_foreign and origin(target) != origin(url)):
-                return answer
-            if url.startswith("https:") and not target.startswith("https:"):
-                raise TransferError("%s redirects away from TLS, to %s." % (scrub(url), scrub(target)))
-            answer.close()
-            url = target
-        raise TransferError("%s redirects in circles." % scrub(url))

@@ -1,0 +1,118 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a batch is doing, in a small JSON file for whoever wants to watch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections import deque
+from typing import Any, Deque, Dict, List, Optional, Tuple
+
+from ..files import write_atomic
+
+EVERY = 1.0  # seconds
+WINDOW = 5.0  # seconds that a speed is taken over
+
+
+class Line:
+    """One file. ``state``: waiting, asking, fetching, verifying, done, failed. ``done`` and ``total`` in bytes."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.state = "waiting"
+        self.done = 0
+        self.total: Optional[int] = None
+        self._seen: Deque[Tuple[float, int]] = deque()
+
+    def tell(self, state: str, done: Optional[int] = None, total: Optional[int] = None) -> None:
+        if state != self.state:
+            self._seen.clear()  # hashing is no downloading
+        self.state = state
+        if done is not None:
+            self.done = done
+        if total is not None:
+            self.total = total
+
+    def speed(self, now: float) -> float:
+        """Bytes per second over the last seconds of fetching."""
+        if self.state != "fetching":
+            return 0.0
+        self._seen.append((now, self.done))
+        while len(self._seen) > 2 and now - self._seen[0][0] > WINDOW:
+            self._seen.popleft()
+        (begun, before), (ended, after) = self._seen[0], self._seen[-1]
+        return max(after - before, 0) / (ended - begun) if ended > begun else 0.0
+
+
+class Progress:
+    """Context manager: a thread writes ``path`` every second while it is open. Without ``path`` nothing is written.
+
+    The file: {"pid", "started", "time", "state": "running"|"done", "files": [{"name", "state", "done", "total", "speed"}],
+    "done", "total", "speed", "eta"}; bytes, bytes per second, seconds; null while unknown.
+    """
+
+    def __init__(self, path: Optional[str] = None) -> None:
+        self.path = path
+        self._lines: List[Line] = []
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._thread: Optional[threading.Thread] = None
+        self._started = time.time()
+
+    def line(self, name: str) -> Line:
+        line = Line(name)
+        with self._lock:
+            self._lines.append(line)
+        return line
+
+    def snapshot(self, state: str = "running") -> Dict[str, Any]:
+        now = time.monotonic()
+        with self._lock:
+            files = [
+                {"name": n.name, "state": n.state, "done": n.done, "total": n.total, "speed": round(n.speed(now), 1)}
+                for n in self._lines
+            ]
+        done = sum(f["done"] for f in files)
+        speed = sum(f["speed"] for f in files)
+        open_ones = [f for f in files if f["state"] in ("fetching", "verifying", "done")]
+        known = bool(files) and all(f["total"] is not None or f["state"] == "failed" for f in files)
+        total = sum(f["total"] or 0 for f in files) if known else None
+        left = max(total - sum(f["done"] for f in open_ones), 0) if total is not None else None
+        return {
+            "pid": os.getpid(),
+            "started": self._started,
+            "time": time.time(),
+            "state": state,
+            "files": files,
+            "done": done,
+            "total": total,
+            "speed": round(speed, 1),
+            "eta": round(left / speed, 1) if left is not None and speed > 0 else None,
+        }
+
+    def _write(self, state: str) -> None:
+        if self.path:
+            with contextlib.suppress(OSError):  # nobody should lose a download over its display
+                write_atomic(self.path, json.dumps(self.snapshot(state)).encode(), 0o600)
+
+    def _run(self) -> None:
+        while not self._over.wait(EVERY):
+            self._write("running")
+
+    def __enter__(self) -> "Progress":
+        if self.path:
+            self._write("running")
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._thread:
+            self._thread.join()
+        self._write("done")

@@ -1,0 +1,145 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Locks, room, hashes and copies: what the transfer needs of the file system."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple
+
+from .http import TransferError
+
+CHUNK = 1 << 20
+RESERVE = 64 << 20  # what is left free for everybody else
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+def sha256_of(path: str, seen: Callable[[int], None] = lambda count: None) -> str:
+    """``seen`` is told the bytes read so far."""
+    digest = hashlib.sha256()
+    done = 0
+    with open(path, "rb") as handle:
+        for chunk in iter(lambda: handle.read(CHUNK), b""):
+            digest.update(chunk)
+            done += len(chunk)
+            seen(done)
+    return digest.hexdigest()
+
+
+def git_sha1_of(path: str) -> str:
+    """Git's blob id: sha1 over "blob SIZE\\0" and the content."""
+    digest = hashlib.sha1(b"blob %d\0" % os.path.getsize(path))
+    with open(path, "rb") as handle:
+        for chunk in iter(lambda: handle.read(CHUNK), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Hold an exclusive lock on ``path`` (a directory, or a file, made if absent); two runs wait for each other.
+
+    Some network file systems have no locks: there we go on without, since every file is verified and renamed into place.
+    """
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    handle = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as exc:
+            if exc.errno not in NO_LOCKS:
+                raise
+        yield
+    finally:
+        os.close(handle)
+
+
+def existing(path: str) -> str:
+    """``path`` or the nearest directory above it that exists."""
+    path = os.path.abspath(path)
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def free_bytes(path: str) -> int:
+    return shutil.disk_usage(existing(path)).free
+
+
+def check_space(needs: Iterable[Tuple[str, int]]) -> None:
+    """``needs`` are (directory, bytes) of everything that is to come; raises TransferError when a disk is too small."""
+    disks: Dict[int, Tuple[str, int]] = {}
+    for directory, needed in needs:
+        there = existing(directory)
+        device = os.stat(there).st_dev
+        disks[device] = (there, disks.get(device, ("", 0))[1] + max(needed, 0))
+    for there, needed in disks.values():
+        free = shutil.disk_usage(there).free
+        if needed and needed + RESERVE > free:
+            raise TransferError(
+                "The disk of %s has %.2f GiB free, but %.2f GiB are needed. Make room, or point the directories at a "
+                "bigger disk." % (there, free / 2**30, (needed + RESERVE) / 2**30)
+            )
+
+
+def sync_directory(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def publish(temporary: str, dest: str) -> None:
+    """Give a finished file its name: all of it on disk first, then the rename, then the directory."""
+    handle = os.open(temporary, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, dest)
+    sync_directory(os.path.dirname(dest))
+
+
+def copy_hashed(source: str, directory: str, seen: Callable[[int], None] = lambda count: None) -> Tuple[str, str]:
+    """Copy ``source`` to a temporary file in ``directory``; (its path, SHA-256). The caller publishes or unlinks it."""
+    handle, temporary = tempfile.mkstemp(prefix=".copy-", dir=directory)
+    digest = hashlib.sha256()
+    done = 0
+    try:
+        with open(source, "rb") as there, os.fdopen(handle, "wb") as here:
+            for chunk in iter(lambda: there.read(CHUNK), b""):
+                here.write(chunk)
+                digest.update(chunk)
+                done += len(chunk)
+                seen(done)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return temporary, digest.hexdigest()
+
+
+def link_beside(source: str, directory: str) -> Optional[str]:
+    """A second name in ``directory`` for ``source``, or None where the file system has none to give."""
+    name = os.path.join(directory, ".link-%d-%s" % (os.getpid(), os.path.basename(source)[:32]))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name)
+    try:
+        os.link(source, name)
+    except OSError:
+        return None
+    return name
+
+
+def unlink_all(paths: List[str]) -> None:
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
