@@ -11,13 +11,15 @@ from typing import Any, Dict, NamedTuple, Optional, Union
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import SdopsError
+from .catalog import CatalogError, Entry, find
 from .layout import KINDS
 
 SHA256 = re.compile(r"^[0-9a-fA-F]{64}$")
 AIR = re.compile(r"^(?:urn:)?(?:air:)?(?:[a-z0-9_]+:){0,2}civitai:(\d+)(?:@(\d+))?(?:\+(\d+))?(?:\.\w+)?$")
+PLAIN = re.compile(r"^[^:/]+$")
 FORMS = (
-    "hf://OWNER/REPO/PATH@REVISION, civitai://VERSION_ID, an AIR (urn:air:sd1:lora:civitai:MODEL@VERSION), "
-    "https://... or file:///..."
+    "a name from the catalog, hf://OWNER/REPO/PATH@REVISION, civitai://VERSION_ID, "
+    "an AIR (urn:air:sd1:lora:civitai:MODEL@VERSION), https://... or file:///..."
 )
 
 
@@ -30,7 +32,7 @@ class ModelSpec(NamedTuple):
 
     ``source`` is what the user wrote; ``origin`` one of huggingface, civitai, url, file; ``where`` its fields (strings);
     ``kind`` and ``name`` may be None until the source tells; ``sha256`` lower-case hex; ``config`` and ``vae`` are the
-    sidecars' own sources.
+    sidecars' own sources; ``size`` in bytes, when it is known before the source is asked.
     """
 
     source: str
@@ -41,6 +43,22 @@ class ModelSpec(NamedTuple):
     sha256: Optional[str] = None
     config: Optional[str] = None
     vae: Optional[str] = None
+    size: Optional[int] = None
+
+
+def known(source: Any) -> Optional[Entry]:
+    """The catalog's entry, when ``source`` is a plain word. Raises SpecError for a word that the catalog does not have."""
+    if not isinstance(source, str) or not PLAIN.match(source):
+        return None
+    try:
+        return find(source)
+    except CatalogError as exc:
+        raise SpecError("%s A model is one of %s." % (exc, FORMS))
+
+
+def sidecar_source(source: Any) -> Any:
+    entry = known(source)
+    return entry.source if entry else source
 
 
 def parse_source(source: str) -> ModelSpec:
@@ -82,7 +100,7 @@ def parse_source(source: str) -> ModelSpec:
 def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
     """A ModelSpec from an entry of the user's list. Raises SpecError naming the entry and the field."""
     if isinstance(entry, str):
-        return parse_source(entry)
+        entry = {"source": entry}
     source = entry.get("source")
     if not isinstance(source, str) or not source:
         raise SpecError("The model entry %r has no source. It is one of %s." % (entry, FORMS))
@@ -98,10 +116,21 @@ def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
         raise SpecError("The model %s: sha256 must be 64 hex digits, not %r." % (source, sha256))
     if name is not None and (os.path.basename(name) != name or name in ("", ".", "..")):
         raise SpecError("The model %s: name must be a plain file name, not %r." % (source, name))
-    return parse_source(source)._replace(
-        kind=kind,
-        name=name,
-        sha256=str(sha256).lower() if sha256 else None,
-        config=entry.get("config"),
-        vae=entry.get("vae"),
+    wanted: Dict[str, Any] = {
+        "kind": kind,
+        "name": name,
+        "sha256": str(sha256).lower() if sha256 else None,
+        "config": sidecar_source(entry.get("config")),
+        "vae": sidecar_source(entry.get("vae")),
+    }
+    listed = known(source)
+    if listed is None:
+        return parse_source(source)._replace(**wanted)
+    return parse_source(listed.source)._replace(
+        kind=kind or listed.kind,
+        name=name or listed.filename,
+        sha256=wanted["sha256"] or listed.sha256,
+        config=listed.config if wanted["config"] is None else wanted["config"],  # "" is for none
+        vae=wanted["vae"],
+        size=listed.size if wanted["sha256"] in (None, listed.sha256) else None,  # another file has another size
     )
