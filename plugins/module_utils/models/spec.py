@@ -30,9 +30,9 @@ class SpecError(SdopsError):
 class ModelSpec(NamedTuple):
     """One wanted model.
 
-    ``source`` is what the user wrote; ``origin`` one of huggingface, civitai, url, file; ``where`` its fields (strings);
-    ``kind`` and ``name`` may be None until the source tells; ``sha256`` lower-case hex; ``config`` and ``vae`` are the
-    sidecars' own sources; ``size`` in bytes, when it is known before the source is asked.
+    ``source`` is what the user wrote, or the catalog's source for a name; ``origin`` one of huggingface, civitai, url,
+    file; ``where`` its fields (strings); ``kind`` and ``name`` may be None until the source tells; ``sha256`` lower-case
+    hex; ``config`` and ``vae`` are the sidecars' own sources; ``size`` in bytes, when it is known before the source is asked.
     """
 
     source: str
@@ -57,6 +57,7 @@ def known(source: Any) -> Optional[Entry]:
 
 
 def sidecar_source(source: Any) -> Any:
+    """A sidecar's source, which may be written as a name too."""
     entry = known(source)
     return entry.source if entry else source
 
@@ -116,7 +117,7 @@ def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
         raise SpecError("The model %s: sha256 must be 64 hex digits, not %r." % (source, sha256))
     if name is not None and (os.path.basename(name) != name or name in ("", ".", "..")):
         raise SpecError("The model %s: name must be a plain file name, not %r." % (source, name))
-    wanted: Dict[str, Any] = {
+    wanted = {
         "kind": kind,
         "name": name,
         "sha256": str(sha256).lower() if sha256 else None,
@@ -124,13 +125,9 @@ def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
         "vae": sidecar_source(entry.get("vae")),
     }
     listed = known(source)
-    if listed is None:
-        return parse_source(source)._replace(**wanted)
-    return parse_source(listed.source)._replace(
-        kind=kind or listed.kind,
-        name=name or listed.filename,
-        sha256=wanted["sha256"] or listed.sha256,
-        config=listed.config if wanted["config"] is None else wanted["config"],  # "" is for none
-        vae=wanted["vae"],
-        size=listed.size if wanted["sha256"] in (None, listed.sha256) else None,  # another file has another size
-    )
+    spec = parse_source(listed.source if listed else source)
+    if listed:
+        spec = spec._replace(kind=listed.kind, name=listed.filename, sha256=listed.sha256, config=listed.config)
+        if wanted["sha256"] in (None, listed.sha256):  # another file has another size
+            spec = spec._replace(size=listed.size)
+    return spec._replace(**{field: value for field, value in wanted.items() if value is not None})
