@@ -34,10 +34,11 @@ options:
     required: true
   models:
     description:
-      - The models. A string is a source. C(hf://OWNER/REPO/PATH@REVISION), C(civitai://VERSION_ID), which may end in
-        C(?fileId=) or C(?type=&format=&size=&fp=), an AIR URN, C(https://...) or C(file:///...).
+      - The models. A string is a name from the catalog, as C(sdxl-base-1.0) (docs/models.md lists them), or a source.
+        C(hf://OWNER/REPO/PATH@REVISION), C(civitai://VERSION_ID), which may end in C(?fileId=) or
+        C(?type=&format=&size=&fp=), an AIR URN, C(https://...) or C(file:///...).
       - A mapping has C(source) and may have C(kind), C(name), C(sha256), C(config) (a source, placed as C(NAME.yaml) beside it)
-        and C(vae) (a source, placed as C(NAME.vae.EXT) beside it).
+        and C(vae) (a source or a name, placed as C(NAME.vae.EXT) beside it). Beside a name from the catalog, these win.
       - Kinds are C(checkpoint), C(lora), C(embedding), C(vae), C(hypernetwork), C(upscaler), C(codeformer), C(gfpgan),
         C(controlnet), C(adetailer) and C(additional_networks_lora). Civitai tells the kind, other sources do not.
     type: list
@@ -70,6 +71,7 @@ EXAMPLES = r"""
   sdops.webui.model_files:
     webui_dir: /root/autodl-tmp/stable-diffusion-webui
     models:
+      - sdxl-base-1.0
       - source: hf://stable-diffusion-v1-5/stable-diffusion-v1-5/v1-5-pruned-emaonly.safetensors@main
         kind: checkpoint
       - source: civitai://112969?type=Model&format=SafeTensor

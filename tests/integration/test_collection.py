@@ -73,8 +73,9 @@ def test_installed_collection_runs_a_playbook(tarball, tmp_path):
         assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_role_pages_are_fresh():
+@pytest.mark.parametrize("tool", ["role-docs", "model-docs"])
+def test_generated_pages_are_fresh(tool):
     result = subprocess.run(
-        [str(BIN / "python"), str(ROOT / "tools" / "role-docs"), "--check"], capture_output=True, text=True
+        [str(BIN / "python"), str(ROOT / "tools" / tool), "--check"], capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr

@@ -13,13 +13,15 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import SdopsError
 from ..transfer.http import scrub
+from .catalog import CatalogError, Entry, find
 from .layout import KINDS
 
 SHA256 = re.compile(r"^[0-9a-fA-F]{64}$")
 AIR = re.compile(r"^(?:urn:)?(?:air:)?(?:[a-z0-9_]+:){0,2}civitai:(\d+)(?:@(\d+))?(?:\+(\d+))?(?:\.\w+)?$")
+PLAIN = re.compile(r"^[^:/]+$")
 FORMS = (
-    "hf://OWNER/REPO/PATH@REVISION, civitai://VERSION_ID, an AIR (urn:air:sd1:lora:civitai:MODEL@VERSION), "
-    "https://..., magnet:?xt=... or file:///..."
+    "a name from the catalog, hf://OWNER/REPO/PATH@REVISION, civitai://VERSION_ID, "
+    "an AIR (urn:air:sd1:lora:civitai:MODEL@VERSION), https://..., magnet:?xt=... or file:///..."
 )
 CIVITAI_HOSTS = ("civitai.com", "www.civitai.com", "civitai.red", "civitai.green")
 HUB_HOSTS = ("huggingface.co", "hf.co")
@@ -32,9 +34,9 @@ class SpecError(SdopsError):
 class ModelSpec(NamedTuple):
     """One wanted model.
 
-    ``source`` is what the user wrote; ``origin`` one of huggingface, civitai, url, file; ``where`` its fields (strings);
-    ``kind`` and ``name`` may be None until the source tells; ``sha256`` lower-case hex; ``config`` and ``vae`` are the
-    sidecars' own sources.
+    ``source`` is what the user wrote, or the catalog's source for a name; ``origin`` one of huggingface, civitai, url,
+    file; ``where`` its fields (strings); ``kind`` and ``name`` may be None until the source tells; ``sha256`` lower-case
+    hex; ``config`` and ``vae`` are the sidecars' own sources; ``size`` in bytes, when it is known before the source is asked.
     """
 
     source: str
@@ -45,6 +47,23 @@ class ModelSpec(NamedTuple):
     sha256: Optional[str] = None
     config: Optional[str] = None
     vae: Optional[str] = None
+    size: Optional[int] = None
+
+
+def known(source: Any) -> Optional[Entry]:
+    """The catalog's entry, when ``source`` is a plain word. Raises SpecError for a word that the catalog does not have."""
+    if not isinstance(source, str) or not PLAIN.match(source):
+        return None
+    try:
+        return find(source)
+    except CatalogError as exc:
+        raise SpecError("%s A model is one of %s." % (exc, FORMS))
+
+
+def sidecar_source(source: Any) -> Any:
+    """A sidecar's source, which may be written as a name too."""
+    entry = known(source)
+    return entry.source if entry else source
 
     @property
     def wish(self) -> str:
@@ -136,7 +155,7 @@ def _page(source: str) -> Optional[ModelSpec]:
 def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
     """A ModelSpec from an entry of the user's list. Raises SpecError naming the entry and the field."""
     if isinstance(entry, str):
-        return parse_source(entry)
+        entry = {"source": entry}
     source = entry.get("source")
     if not isinstance(source, str) or not source:
         raise SpecError("The model entry %r has no source. It is one of %s." % (entry, FORMS))
@@ -152,15 +171,21 @@ def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
         raise SpecError("The model %s: sha256 must be 64 hex digits, not %r." % (source, sha256))
     if name is not None and (os.path.basename(name) != name or name in ("", ".", "..")):
         raise SpecError("The model %s: name must be a plain file name, not %r." % (source, name))
-    spec = parse_source(source)
+    wanted = {
+        "kind": kind,
+        "name": name,
+        "sha256": str(sha256).lower() if sha256 else None,
+        "config": sidecar_source(entry.get("config")),
+        "vae": sidecar_source(entry.get("vae")),
+    }
+    listed = known(source)
+    spec = parse_source(listed.source if listed else source)
     if entry.get("file") and spec.origin != "magnet":
         raise SpecError("The model %s: file is for magnet links, to say which of several files is meant." % spec.label)
     if entry.get("file"):
         spec.where["file"] = str(entry["file"])
-    return spec._replace(
-        kind=kind,
-        name=name,
-        sha256=str(sha256).lower() if sha256 else None,
-        config=entry.get("config"),
-        vae=entry.get("vae"),
-    )
+    if listed:
+        spec = spec._replace(kind=listed.kind, name=listed.filename, sha256=listed.sha256, config=listed.config)
+        if wanted["sha256"] in (None, listed.sha256):  # another file has another size
+            spec = spec._replace(size=listed.size)
+    return spec._replace(**{field: value for field, value in wanted.items() if value is not None})
