@@ -49,6 +49,30 @@ class ModelSpec(NamedTuple):
     vae: Optional[str] = None
     size: Optional[int] = None
 
+    @property
+    def wish(self) -> str:
+        """Names the source in the record, without telling it: URLs may hold keys."""
+        return hashlib.sha256(self.source.encode()).hexdigest()[:16]
+
+    @property
+    def label(self) -> str:
+        """The source for results and messages, without what may be secret in a URL."""
+        if self.origin == "url":
+            return scrub(self.source) + ("?..." if urlsplit(self.source).query else "")
+        if self.origin == "magnet":
+            return self.source.split("&")[0]
+        return self.source
+
+    @property
+    def secrets(self) -> List[str]:
+        """Parts of the source that must not be shown."""
+        if self.origin not in ("url", "magnet"):
+            return []
+        parts = urlsplit(self.source)
+        user = parts.netloc.rpartition("@")[0]
+        trackers = self.source.partition("&")[2]
+        return [part for part in (trackers if self.origin == "magnet" else parts.query, user) if part]
+
 
 def known(source: Any) -> Optional[Entry]:
     """The catalog's entry, when ``source`` is a plain word. Raises SpecError for a word that the catalog does not have."""
@@ -99,7 +123,11 @@ def parse_source(source: str) -> ModelSpec:
         if file_id:
             where["fileId"] = file_id
         return ModelSpec(source, "civitai", where)
-    parts = urlsplit(source)
+    try:
+        parts = urlsplit(source)
+        parts.port  # noqa: B018 - asked for its error
+    except ValueError:
+        raise SpecError("The model source %s... is no valid URL." % source.split("?")[0][:20])
     if parts.scheme == "hf":
         path, _, revision = (parts.netloc + parts.path).partition("@")
         pieces = path.split("/")

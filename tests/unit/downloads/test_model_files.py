@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from lab.world.build import models
 from lab.world.faults import Fault
 
 CHECKPOINT = "hf://lab-standins/tiny-sd15/v1-5-pruned-emaonly.safetensors@main"
@@ -66,8 +63,8 @@ def test_no_file_of_that_kind_lists_what_there_is(box, run_module):
 
 
 def test_one_failure_does_not_stop_the_others(box, run_module):
-    models = ["civitai://70004", {"source": CHECKPOINT, "kind": "checkpoint"}]
-    found = run_module("model_files", **box.arguments, models=models)
+    wishes = ["civitai://70004", {"source": CHECKPOINT, "kind": "checkpoint"}]
+    found = run_module("model_files", **box.arguments, models=wishes)
     assert found["failed"]
     assert "70004" in found["msg"]
     assert box.path(PLACE).is_file()
@@ -114,7 +111,7 @@ def test_a_token_opens_the_gate_and_never_reaches_the_storage(box, world, run_mo
     assert "hf_lab_granted" not in json.dumps({k: v for k, v in found.items() if k != "invocation"})
 
 
-def test_pickles_are_refused_unless_allowed_and_hostile_ones_always(box, run_module):
+def test_pickles_are_refused_unless_allowed_and_hostile_ones_always(box, run_module, tmp_path):
     mark = Path("/tmp/sdops-lab-malicious-pickle-ran")
     mark.unlink(missing_ok=True)
     refused = run_module("model_files", **box.arguments, models=["civitai://66043"])
@@ -122,20 +119,26 @@ def test_pickles_are_refused_unless_allowed_and_hostile_ones_always(box, run_mod
     assert "allow_pickle" in refused["msg"]
     hostile = run_module("model_files", **box.arguments, models=["civitai://66666"], allow_pickle=True)
     assert hostile["failed"]
+    assert "Civitai's own scan" in hostile["msg"]
+    # the same file from a source that scans nothing: ours is the last line
+    (tmp_path / "evil.pt").write_bytes(models.malicious_bytes("evil"))
+    wish = {"source": f"file://{tmp_path}/evil.pt", "kind": "embedding"}
+    hostile = run_module("model_files", **box.arguments, models=[wish], allow_pickle=True)
+    assert hostile["failed"]
     assert "system" in hostile["msg"]
     assert not mark.exists()
     assert not list((box.webui / "embeddings").glob("*"))
 
 
 def test_a_broken_line_is_resumed(box, world, run_module):
-    world.faults.add(Fault("cut", host="cdn.*", after=5_000_000, times=2))
+    world.faults.add(Fault("cut", host="cdn.*", after=700_000, times=5))
     found = run_module("model_files", **box.arguments, models=[{"source": CHECKPOINT, "kind": "checkpoint"}])
     assert not found["failed"], found.get("msg")
     storage = [e for e in world.log.entries if e["host"] == "cdn.huggingface.lab.test"]
-    assert len(storage) == 3
     size = box.path(PLACE).stat().st_size
-    # what was there was not fetched again
-    assert sum(e["bytes"] for e in storage) <= size + 2 * (1 << 20)
+    # what was there was not fetched again: the cut answers gave what they gave, the rest came in other requests
+    assert sum(e["bytes"] for e in storage) == size
+    assert found["bytes_fetched"] == size
 
 
 def test_a_server_that_ignores_ranges_is_survived(box, world, run_module):
@@ -153,37 +156,6 @@ def test_wrong_bytes_never_get_their_final_name(box, world, run_module):
     assert "SHA-256" in found["msg"]
     assert not box.path(PLACE).exists()
     assert leftovers(box) == []
-
-
-def test_killed_in_the_middle_then_run_again(box, world, run_module, tmp_path):
-    """kill -9 while bytes arrive; the next run ends in the right file and does not begin anew."""
-    world.faults.add(Fault("slow", host="cdn.*", rate=4_000_000, times=1))
-    arguments = {**box.arguments, "models": [{"source": CHECKPOINT, "kind": "checkpoint"}]}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ansible_collections.sdops.webui.plugins.modules.model_files"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p.endswith("collections"))},
-    )
-    process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
-    process.stdin.close()
-    partial = box.path(PLACE).with_name("." + box.path(PLACE).name + ".part")
-    deadline = time.monotonic() + 20
-    while not (partial.exists() and partial.stat().st_size > 2_000_000):
-        assert time.monotonic() < deadline, "the download did not begin"
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    have = partial.stat().st_size
-    assert not box.path(PLACE).exists()
-    world.log.entries.clear()
-    found = run_module("model_files", **arguments)
-    assert not found["failed"], found.get("msg")
-    assert found["models"][0]["sha256"] == sha256(box.path(PLACE))
-    ranges = [e["range"] for e in world.log.entries if e["host"] == "cdn.huggingface.lab.test" and e["range"]]
-    assert len(ranges) == 1
-    assert int(ranges[0].split("=")[1].rstrip("-")) == have
 
 
 def test_a_file_put_there_by_hand_is_adopted(box, world, run_module):

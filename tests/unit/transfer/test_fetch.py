@@ -1,0 +1,270 @@
+"""The engine against servers that behave badly, each in one way."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import threading
+import time
+
+import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.transfer import fetch as room
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.fetch import Fetcher, Partial, RemoteFile
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import Http, TransferError
+
+CONTENT = hashlib.shake_256(b"sdops").digest(9_000_001)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(room, "backoff", lambda attempt, wait=None: 0.01)
+
+
+def ranged(headers, content=CONTENT, etag=None):
+    """An answer as a good server gives it."""
+    more = {"ETag": etag} if etag else {}
+    asked = re.match(r"bytes=(\d+)-(\d*)", headers.get("Range") or "")
+    if not asked:
+        return 200, more, content
+    first = int(asked[1])
+    last = min(int(asked[2] or len(content)), len(content) - 1)
+    if first >= len(content):
+        return 416, {"Content-Range": f"bytes */{len(content)}"}, b""
+    span = {"Content-Range": f"bytes {first}-{last}/{len(content)}"}
+    return 206, {**more, **span}, content[first : last + 1]
+
+
+@pytest.fixture
+def bring(tmp_path):
+    def run(url, connections=4, retries=3, **fields):
+        remote = RemoteFile(url, "m.bin", **{"size": len(CONTENT), "sha256": SHA256, **fields})
+        http = Http(timeout=2, retries=retries, sleep=lambda seconds: None)
+        dest = str(tmp_path / "m.bin")
+        got = Fetcher(http, connections).fetch(remote, dest)
+        assert (tmp_path / ".m.bin.part").read_bytes() == CONTENT
+        got.partial.publish(dest)
+        assert sorted(os.listdir(tmp_path)) == ["m.bin"]
+        assert got.sha256 == SHA256
+        return got
+
+    return run
+
+
+def test_several_connections_no_byte_twice(serve, bring):
+    here, seen = serve(lambda path, headers: ranged(headers))
+    got = bring(here + "/m.bin")
+    assert got.received == len(CONTENT)
+    assert len(seen) > 4
+
+
+@pytest.mark.parametrize("fields", [{}, {"size": None}, {"size": None, "sha256": None}, {"sha256": None}])
+def test_ranges_ignored(serve, bring, fields):
+    here, seen = serve(lambda path, headers: (200, {}, CONTENT))
+    got = bring(here + "/m.bin", **fields)
+    assert len(seen) == 1
+    assert got.received == len(CONTENT)
+
+
+@pytest.mark.parametrize("fields", [{}, {"size": None}])
+def test_no_length_and_no_ranges(serve, bring, fields):
+    def answer(path, headers):
+        return (
+            200,
+            {"Content-Length": None, "Transfer-Encoding": "chunked"},
+            b"%x\r\n%b\r\n0\r\n\r\n"
+            % (
+                len(CONTENT),
+                CONTENT,
+            ),
+        )
+
+    here, _ = serve(answer)
+    bring(here + "/m.bin", **fields)
+
+
+def test_ranges_ignored_from_some_moment_on(serve, bring):
+    count = iter(range(1000))
+
+    def answer(path, headers):
+        return ranged(headers) if next(count) < 3 else (200, {}, CONTENT)
+
+    here, _ = serve(answer)
+    bring(here + "/m.bin")
+
+
+@pytest.mark.parametrize("span", ["bytes 5-99/9000001", "bytes 0-99/*", "nonsense", ""])
+def test_wrong_content_range_falls_back_to_one_stream(serve, bring, span):
+    def answer(path, headers):
+        return (206, {"Content-Range": span}, CONTENT[:100]) if headers.get("Range") else (200, {}, CONTENT)
+
+    here, _ = serve(answer)
+    bring(here + "/m.bin")
+
+
+def test_every_connection_breaks_often(serve, bring):
+    count = iter(range(100000))
+
+    def answer(path, headers):
+        status, more, body = ranged(headers)
+        if next(count) % 3 == 0:
+            return status, {"Content-Length": str(len(body))}, body[: len(body) // 2]
+        return status, more, body
+
+    def cut(path, headers):
+        status, more, body = ranged(headers)
+        if next(count) % 3:
+            return status, {**more, "Content-Length": str(len(body)), "Connection": "close"}, body[: len(body) // 2]
+        return status, more, body
+
+    here, _ = serve(cut)
+    got = bring(here + "/m.bin")
+    assert got.received == len(CONTENT)
+
+
+def test_a_dead_line_ends_with_its_cause_and_keeps_what_came(serve, bring, tmp_path):
+    alive = iter(range(1000))
+
+    def answer(path, headers):
+        if next(alive) < 4:
+            return ranged(headers)
+        return 503, {}, b"out of order"
+
+    here, _ = serve(answer)
+    with pytest.raises(TransferError, match="503.*out of order"):
+        bring(here + "/m.bin?X-Amz-Signature=deadbeef", connections=2)
+    there = Partial(str(tmp_path / "m.bin"), RemoteFile("x", "m.bin", size=len(CONTENT), sha256=SHA256)).have()
+    assert there > 2_000_000
+    here, _ = serve(lambda path, headers: ranged(headers))
+    assert bring(here + "/m.bin").received == len(CONTENT) - there
+
+
+def test_a_server_that_allows_two_connections(serve, bring):
+    busy = threading.Semaphore(2)
+
+    def answer(path, headers):
+        if not busy.acquire(blocking=False):
+            return 429, {}, b"too many connections"
+        try:
+            time.sleep(0.02)
+            return ranged(headers)
+        finally:
+            busy.release()
+
+    here, seen = serve(answer)
+    bring(here + "/m.bin", connections=8)
+    assert len(seen) < 100
+
+
+def links(good_for):
+    """A source that redirects to links which are good for so many requests each; (answer, links given)."""
+    given = []
+
+    def answer(path, headers):
+        if path == "/m.bin":
+            given.append([good_for])
+            return 302, {"Location": f"/signed/{len(given)}?X-Amz-Signature=deadbeef"}, b""
+        left = given[int(path.split("/")[2].split("?")[0]) - 1]
+        left[0] -= 1
+        if left[0] < 0:
+            return 403, {}, b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+        return ranged(headers)
+
+    return answer, given
+
+
+def test_expired_links_are_asked_for_again(serve, bring):
+    answer, given = links(good_for=3)
+    here, seen = serve(answer)
+    got = bring(here + "/m.bin")
+    assert got.received == len(CONTENT)
+    assert 1 < len(given) <= 12
+    assert len(seen) < 60
+
+
+def test_links_that_are_never_good_end_in_an_error_with_the_reason(serve, bring):
+    answer, given = links(good_for=0)
+    here, seen = serve(answer)
+    with pytest.raises(TransferError, match="403.*Request has expired") as caught:
+        bring(here + "/m.bin")
+    assert "deadbeef" not in str(caught.value)
+    assert len(given) <= 4
+
+
+def test_a_login_page_is_no_model(serve, bring):
+    here, _ = serve(lambda path, headers: (200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>log in"))
+    with pytest.raises(TransferError, match="web page"):
+        bring(here + "/m.bin")
+
+
+def test_another_size_than_promised(serve, bring, tmp_path):
+    here, _ = serve(lambda path, headers: ranged(headers, CONTENT[:-5]))
+    with pytest.raises(TransferError, match="9000001 were promised"):
+        bring(here + "/m.bin")
+    assert os.listdir(tmp_path) == []
+
+
+def test_changed_in_the_middle(serve, bring, tmp_path):
+    count = iter(range(1000))
+    here, _ = serve(lambda path, headers: ranged(headers, etag='"one"' if next(count) < 3 else '"two"'))
+    with pytest.raises(TransferError, match="changed at its source"):
+        bring(here + "/m.bin", sha256=None, etag='"one"')
+    assert os.listdir(tmp_path) == []
+
+
+def test_wrong_bytes_are_thrown_away(serve, bring, tmp_path):
+    here, _ = serve(lambda path, headers: ranged(headers, CONTENT[:-1] + b"?"))
+    with pytest.raises(TransferError, match="thrown away: its SHA-256 is"):
+        bring(here + "/m.bin")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("fields", [{"size": 0}, {"size": None}])
+@pytest.mark.parametrize("knows_ranges", [True, False])
+def test_an_empty_file(serve, tmp_path, fields, knows_ranges):
+    here, _ = serve(lambda path, headers: ranged(headers, b"") if knows_ranges else (200, {}, b""))
+    got = Fetcher(Http(timeout=2, retries=1)).fetch(RemoteFile(here + "/e", "e", **fields), str(tmp_path / "e"))
+    assert got.sha256 == hashlib.sha256(b"").hexdigest()
+
+
+def test_a_full_disk_is_named_and_nothing_is_lost(serve, bring, tmp_path, monkeypatch):
+    written = []
+    real = os.pwrite
+
+    def pwrite(handle, data, at):
+        if sum(written) > 3_000_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(real(handle, data, at))
+        return written[-1]
+
+    here, _ = serve(lambda path, headers: ranged(headers))
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with pytest.raises(TransferError, match="is full"):
+        bring(here + "/m.bin")
+    monkeypatch.setattr(os, "pwrite", real)
+    assert bring(here + "/m.bin").received < len(CONTENT)
+
+
+def test_a_stalled_connection_is_given_up(serve, bring):
+    stalled = threading.Event()
+    count = iter(range(1000))
+
+    def answer(path, headers):
+        if next(count) == 2:
+            stalled.wait(6)
+        return ranged(headers)
+
+    here, _ = serve(answer)
+    started = time.monotonic()
+    bring(here + "/m.bin")
+    assert time.monotonic() - started < 5
+    stalled.set()
+
+
+def test_a_defect_of_ours_is_no_success(serve, bring, monkeypatch):
+    here, _ = serve(lambda path, headers: ranged(headers))
+    monkeypatch.setattr(os, "preadv", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        bring(here + "/m.bin")
