@@ -361,7 +361,8 @@ class Placer:
         if item.status == "copy":
             return self._copy(item, item.remote.url[7:], item.path)
         cached = self._cached(item.remote)
-        if cached is None:
+        if cached is None or not _writable(os.path.dirname(cached)):
+            item.status = "fetch"
             return self._fetch(item, item.path)
         with locked(cached + ".lock"):  # one host downloads, the others wait and take it from here
             item.status = "fetch"
@@ -371,11 +372,7 @@ class Placer:
                     item.status = "from cache"
                     return sha256
                 os.unlink(cached)  # damaged
-            try:
-                self._fetch(item, cached)
-            except OSError:
-                # a cache that cannot be written is no reason to fail
-                return self._fetch(item, item.path)
+            self._fetch(item, cached)
             return self._take(item, cached, verified=True)
 
     def _fetch(self, item: Item, dest: str) -> str:
@@ -485,6 +482,15 @@ class Placer:
                     item.settle("removed", entry["sha256"], entry["bytes"])
                 items.append(item)
         return items
+
+
+def _writable(directory: str) -> bool:
+    """A cache that cannot be written is no reason to fail."""
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(directory, os.W_OK)
 
 
 def _same_disk(one: str, other: str) -> bool:

@@ -1,0 +1,253 @@
+"""A batch as a whole: room, cache, other people's files, progress, secrets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER, make_placer
+from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import TransferError
+
+from lab.world.build import models
+from lab.world.faults import Fault
+
+CHECKPOINT = {"source": "hf://lab-standins/tiny-sd15/v1-5-pruned-emaonly.safetensors@main", "kind": "checkpoint"}
+VAE = {"source": "hf://lab-standins/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "kind": "vae"}
+PLACE = "models/Stable-diffusion/v1-5-pruned-emaonly.safetensors"
+STORAGE = "cdn.huggingface.lab.test"
+
+
+def placer(box, check_mode=False, **more):
+    """The same objects as in the module, in this process."""
+    params = {name: option.get("default") for name, option in TRANSFER.items()}
+    return make_placer({**params, **box.arguments, **more}, str(box.webui), check_mode)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def files(box) -> list[str]:
+    return sorted(
+        str(p.relative_to(box.webui)) for p in box.webui.rglob("*") if p.is_file() and ".sdops" not in p.parts
+    )
+
+
+# --- room ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_room_for_the_whole_batch_or_not_a_byte(box, world, monkeypatch, check_mode):
+    """Each file alone would fit; both do not."""
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 40, 0, (64 << 20) + 25_500_000))
+    with pytest.raises(TransferError, match="Make room"):
+        placer(box, check_mode).place_all([parse(CHECKPOINT), parse(VAE)], 2)
+    assert not [e for e in world.log.entries if e["host"] == STORAGE]
+    assert files(box) == []
+    for wish in (CHECKPOINT, VAE):
+        assert placer(box, True).place_all([parse(wish)], 2)[0].status == "fetch"
+
+
+# --- other people's files --------------------------------------------------------------------------------------------
+
+
+def test_somebody_elses_file_stays(box, run_module):
+    own = box.path(PLACE)
+    own.parent.mkdir(parents=True)
+    own.write_bytes(models.safetensors_bytes("mine", models.checkpoint_tensors(1, "F16")))
+    before = own.read_bytes()
+    for check in (True, False):
+        found = run_module("model_files", check=check, **box.arguments, models=[CHECKPOINT])
+        assert found["failed"]
+        assert "not placed by us" in found["msg"]
+    assert own.read_bytes() == before
+
+
+@pytest.mark.parametrize("rubbish", [b"<!DOCTYPE html><html>log in</html>", b"", b"version https://git-lfs"])
+def test_a_damaged_file_is_replaced(box, run_module, rubbish):
+    box.path(PLACE).parent.mkdir(parents=True)
+    box.path(PLACE).write_bytes(rubbish)
+    found = run_module("model_files", **box.arguments, models=[CHECKPOINT])
+    assert not found["failed"], found.get("msg")
+    assert found["models"][0]["sha256"] == sha256(box.path(PLACE))
+
+
+def test_two_wishes_for_one_path_are_an_error(box, run_module):
+    other = {**VAE, "kind": "checkpoint", "name": Path(PLACE).name}
+    found = run_module("model_files", check=True, **box.arguments, models=[CHECKPOINT, other])
+    assert found["failed"]
+    assert "would overwrite" in found["msg"]
+    found = run_module("model_files", **box.arguments, models=[CHECKPOINT, CHECKPOINT])
+    assert not found["failed"], found.get("msg")
+    assert files(box) == [PLACE]
+
+
+def test_a_changed_file_is_not_removed(box, run_module):
+    run_module("model_files", **box.arguments, models=[CHECKPOINT])
+    box.path(PLACE).write_bytes(b"edited by hand")
+    found = run_module("model_files", **box.arguments, models=[CHECKPOINT], state="absent")
+    assert found["failed"]
+    assert "it stays" in found["msg"]
+    assert box.path(PLACE).read_bytes() == b"edited by hand"
+
+
+# --- cache -----------------------------------------------------------------------------------------------------------
+
+
+def test_on_one_disk_the_cache_costs_no_room(box, run_module, tmp_path):
+    run_module("model_files", **box.arguments, models=[CHECKPOINT], cache_dir=str(tmp_path / "cache"))
+    cached = [p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.stat().st_size]
+    assert [p.name for p in cached] == [sha256(box.path(PLACE))]
+    assert cached[0].samefile(box.path(PLACE))
+
+
+def test_a_damaged_cache_is_not_believed(box, world, run_module, tmp_path):
+    cache = tmp_path / "cache"
+    run_module("model_files", **box.arguments, models=[CHECKPOINT], cache_dir=str(cache))
+    good = sha256(box.path(PLACE))
+    shutil.rmtree(box.webui / "models")
+    cached = next(p for p in cache.rglob(good))
+    data = bytearray(cached.read_bytes())
+    data[5_000_000] ^= 1
+    cached.write_bytes(data)
+    world.log.entries.clear()
+    found = run_module("model_files", **box.arguments, models=[CHECKPOINT], cache_dir=str(cache))
+    assert [m["status"] for m in found["models"]] == ["fetched"]
+    assert sha256(box.path(PLACE)) == sha256(cached) == good
+
+
+def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(box, run_module, tmp_path):
+    (tmp_path / "cache").write_text("a file where the directory should be")
+    found = run_module("model_files", **box.arguments, models=[CHECKPOINT], cache_dir=str(tmp_path / "cache"))
+    assert not found["failed"], found.get("msg")
+    assert [m["status"] for m in found["models"]] == ["fetched"]
+
+
+def start(box, tmp_path, **arguments) -> subprocess.Popen:
+    """The module as a process of its own; its result is in ``stdout``."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ansible_collections.sdops.webui.plugins.modules.model_files"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p.endswith("collections"))},
+    )
+    process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": {**box.arguments, **arguments}}).encode())
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def test_several_hosts_fetch_once_into_a_shared_cache(box, world, tmp_path):
+    world.faults.add(Fault("slow", host=STORAGE, rate=4_000_000))
+    hosts = [str(tmp_path / f"host{n}") for n in range(3)]
+    running = [
+        start(box, tmp_path, models=[CHECKPOINT], cache_dir=str(tmp_path / "cache"), webui_dir=host) for host in hosts
+    ]
+    results = [json.loads(process.communicate(timeout=60)[0]) for process in running]
+    assert sorted(r["models"][0]["status"] for r in results) == ["fetched", "from cache", "from cache"]
+    size = Path(hosts[0], PLACE).stat().st_size
+    assert sum(e["bytes"] for e in world.log.entries if e["host"] == STORAGE) == size
+
+
+def test_two_runs_on_one_host_do_not_fight(box, world, tmp_path):
+    world.faults.add(Fault("slow", host=STORAGE, rate=4_000_000))
+    running = [start(box, tmp_path, models=[CHECKPOINT, VAE]) for _ in range(2)]
+    results = [json.loads(process.communicate(timeout=60)[0]) for process in running]
+    assert not any(r.get("failed") for r in results), results
+    assert sorted(r["models"][0]["status"] for r in results) == ["adopted", "fetched"]
+    record = json.loads((box.webui / ".sdops" / "models.json").read_text())
+    assert sorted(record) == files(box)
+
+
+# --- progress ----------------------------------------------------------------------------------------------------------
+
+
+def test_progress_can_be_watched(box, world, tmp_path):
+    world.faults.add(Fault("slow", host=STORAGE, rate=1_000_000))
+    watched = tmp_path / "progress.json"
+    process = start(box, tmp_path, models=[CHECKPOINT, VAE], progress_file=str(watched))
+    seen = []
+    while process.poll() is None:
+        time.sleep(0.3)
+        if watched.exists():
+            seen.append(json.loads(watched.read_text()))  # always whole
+    process.communicate()
+    last = json.loads(watched.read_text())
+    assert last["state"] == "done"
+    assert [f["state"] for f in last["files"]] == ["done", "done"]
+    assert last["done"] == last["total"] == sum(p.stat().st_size for p in (box.webui / "models").rglob("*.safetensors"))
+    fetching = [f for snapshot in seen for f in snapshot["files"] if f["state"] == "fetching"]
+    assert any(f["speed"] > 500_000 and 0 < f["done"] < f["total"] for f in fetching)
+    assert any(snapshot["eta"] for snapshot in seen)
+    assert seen[0]["pid"] == process.pid
+
+
+# --- secrets -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_in_a_url_is_shown_nowhere(box, world, run_module, tmp_path):
+    endpoint = box.arguments["huggingface_endpoint"]
+    page = f"{endpoint}/lab-standins/tiny-vae/resolve/main/vae-ft-mse-840000-ema-pruned.safetensors?key=very-secret-key"
+    wish = {"source": page, "kind": "vae", "name": "v.safetensors"}
+    for check in (True, False, False):
+        found = run_module("model_files", check=check, **box.arguments, models=[wish])
+        assert not found["failed"], found.get("msg")
+        assert "very-secret-key" not in json.dumps(found)
+    assert found["changed"] is False
+    for path in box.webui.rglob("*"):
+        if path.is_file():
+            assert b"very-secret-key" not in path.read_bytes()
+    world.faults.add(Fault("status", status=500, body="no"))
+    wish["source"] += "2"
+    found = run_module("model_files", **{**box.arguments, "retries": 0}, models=[wish])
+    assert found["failed"]
+    assert "very-secret-key" not in json.dumps(found)
+
+
+def test_a_civitai_link_with_a_token_is_refused_without_showing_it(box, run_module):
+    link = "https://civitai.com/api/download/models/112969?token=very-secret-key"
+    found = run_module("model_files", **box.arguments, models=[link])
+    assert found["failed"]
+    assert "civitai_token" in found["msg"]
+    assert "very-secret-key" not in found["msg"]
+
+
+# --- links from the browser --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("link", "origin", "where"),
+    [
+        (
+            "https://huggingface.co/a/b/blob/main/x/y%20z.safetensors",
+            "huggingface",
+            {"repo": "a/b", "file": "x/y z.safetensors", "revision": "main"},
+        ),
+        (
+            "https://huggingface.co/a/b/resolve/refs%2Fpr%2F1/x.safetensors?download=true",
+            "huggingface",
+            {"repo": "a/b", "file": "x.safetensors", "revision": "refs/pr/1"},
+        ),
+        ("https://civitai.com/models/6424?modelVersionId=11745", "civitai", {"version_id": "11745"}),
+        ("https://civitai.red/models/6424/name", "civitai", {"model_id": "6424"}),
+        (
+            "https://civitai.com/api/download/models/11745?type=Model&format=SafeTensor",
+            "civitai",
+            {"version_id": "11745", "type": "Model", "format": "SafeTensor"},
+        ),
+    ],
+)
+def test_links_from_the_browser_mean_the_file(link, origin, where):
+    spec = parse(link)
+    assert (spec.origin, spec.where) == (origin, where)
