@@ -20,7 +20,7 @@ export UV_CACHE_DIR := $(CURDIR)/$(WORK)/cache/uv
 export PIP_CACHE_DIR := $(CURDIR)/$(WORK)/cache/pip
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo demo-down test lint unit integration molecule build clean
+.PHONY: help setup programs demo demo-down test lint unit integration molecule build clean
 
 help:
 	@echo 'make demo       bring up the lab and a WebUI in it, with one image'
@@ -57,7 +57,12 @@ lint: setup
 	$(BIN)/yamllint -s .
 	$(BIN)/ansible-lint --offline
 
-unit: setup
+# programs that a test talks to; the test says so when one is missing
+programs:
+	@command -v aria2c >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  { echo 'Installing aria2 ...'; apt-get update -qq; apt-get install -y -qq --no-install-recommends aria2 >/dev/null; }; } || true
+
+unit: setup programs
 	$(BIN)/pytest tests/unit
 
 integration: setup

@@ -10,11 +10,15 @@ module: model_files
 short_description: Models in the directories of the WebUI
 version_added: 0.1.0
 description:
-  - Brings a list of models from Hugging Face, Civitai, plain URLs or the target's own disk into the directories where the
-    WebUI looks for them, several at once.
+  - Brings a list of models from Hugging Face, Civitai, plain URLs, magnet links or the target's own disk into the directories
+    where the WebUI looks for them, several at once, each over several connections.
+  - All sources are asked first. Nothing is fetched unless the disks have room for the whole batch.
   - Every file is verified (size and hash as its source tells, structure by its format) before it appears under its final name.
   - What was placed is recorded below O(webui_dir), so a second run costs a stat for each file and no network.
-  - A file that already lies there is verified and adopted. An interrupted download is resumed if the file is still the same.
+  - A file that already lies there is verified and adopted; one that is another file, whole and not placed by this module, is
+    left alone and the model fails.
+  - A download that was cut, killed or powered off is resumed, if the file at the source is still the same.
+  - One model that fails does not stop the others; at the end the module fails with the cause of each.
 author: The sdops.webui authors
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -36,9 +40,10 @@ options:
     description:
       - The models. A string is a name from the catalog, as C(sdxl-base-1.0) (docs/models.md lists them), or a source.
         C(hf://OWNER/REPO/PATH@REVISION), C(civitai://VERSION_ID), which may end in C(?fileId=) or
-        C(?type=&format=&size=&fp=), an AIR URN, C(https://...) or C(file:///...).
+        C(?type=&format=&size=&fp=), an AIR URN, C(https://...) (also a page of a file on Hugging Face or Civitai), C(file:///...),
+        or C(magnet:?...), which needs aria2 on the target.
       - A mapping has C(source) and may have C(kind), C(name), C(sha256), C(config) (a source, placed as C(NAME.yaml) beside it)
-        and C(vae) (a source or a name, placed as C(NAME.vae.EXT) beside it). Beside a name from the catalog, these win.
+        and C(vae) (a source or a name, placed as C(NAME.vae.EXT) beside it). Beside a name from the catalog, these win. For a magnet link with several files, C(file) names the one.
       - Kinds are C(checkpoint), C(lora), C(embedding), C(vae), C(hypernetwork), C(upscaler), C(codeformer), C(gfpgan),
         C(controlnet), C(adetailer) and C(additional_networks_lora). Civitai tells the kind, other sources do not.
     type: list
@@ -59,7 +64,9 @@ options:
     choices: [recorded, always]
     default: recorded
   cache_dir:
-    description: Content-addressed cache, may be shared between hosts. One host downloads, the others copy.
+    description:
+      - Content-addressed cache, may be shared between hosts. One host downloads, the others wait and take it from there.
+      - On the same disk as O(webui_dir) a file in the cache and the model are one file with two names.
     type: path
   progress_file:
     description: JSON file that is updated about every second while bytes arrive.

@@ -14,6 +14,7 @@ from typing import Callable, Dict, List, Tuple
 from urllib.parse import parse_qs, urlsplit
 
 from ..errors import SdopsError
+from ..safety.names import safe_name
 from ..transfer.fetch import RemoteFile
 
 STALLED = 300  # seconds without a new byte
@@ -34,8 +35,9 @@ def resolve(where: Dict[str, str]) -> RemoteFile:
             "Magnet links need aria2 on the target, and there is none. Install it (apt-get install aria2), or give "
             "another source."
         )
-    name = os.path.basename((query.get("dn") or [topic.group(1)])[0])
-    return RemoteFile(url=where["url"], filename=name, etag=topic.group(1).lower())
+    return RemoteFile(
+        url=where["url"], filename=safe_name((query.get("dn") or [topic.group(1)])[0]), etag=topic.group(1).lower()
+    )
 
 
 def fetch(remote: RemoteFile, wanted: str, directory: str, tell: Callable[[int], None]) -> str:

@@ -1,0 +1,141 @@
+"""Magnet links through a real aria2: a tracker and a seeder on 127.0.0.1."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+
+from lab.world.build import models
+
+PIECE = 1 << 18
+
+
+@pytest.fixture(autouse=True)
+def aria2():
+    assert shutil.which("aria2c"), "aria2 is missing: apt-get install aria2 (make test does it where it may)"
+
+
+def bencode(value) -> bytes:
+    if isinstance(value, int):
+        return b"i%de" % value
+    if isinstance(value, str):
+        value = value.encode()
+    if isinstance(value, bytes):
+        return b"%d:%b" % (len(value), value)
+    if isinstance(value, list):
+        return b"l" + b"".join(map(bencode, value)) + b"e"
+    return b"d" + b"".join(bencode(k) + bencode(value[k]) for k in sorted(value)) + b"e"
+
+
+@pytest.fixture
+def tracker():
+    peers: set[int] = set()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            query = parse_qs(urlsplit(self.path).query, encoding="latin-1")
+            peers.add(int(query["port"][0]))
+            compact = b"".join(socket.inet_aton("127.0.0.1") + struct.pack(">H", port) for port in peers)
+            body = bencode({"interval": 2, "min interval": 1, "peers": compact})
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/announce", peers
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def seed(tmp_path, tracker):
+    """``seed(files, name)`` gives the magnet link of a torrent that a local aria2 seeds."""
+    announce, peers = tracker
+    running = []
+
+    def make(files: dict[str, bytes], name: str) -> str:
+        home = tmp_path / "seeder"
+        data = b"".join(files.values())
+        info = {"name": name, "piece length": PIECE}
+        info["pieces"] = b"".join(hashlib.sha1(data[at : at + PIECE]).digest() for at in range(0, len(data), PIECE))
+        if list(files) == [name]:
+            info["length"] = len(data)
+        else:
+            info["files"] = [{"length": len(content), "path": path.split("/")} for path, content in files.items()]
+        for path, content in files.items():
+            target = home / path if list(files) == [name] else home / name / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        (tmp_path / "x.torrent").write_bytes(bencode({"announce": announce, "info": info}))
+        argv = [
+            "aria2c",
+            "--no-conf=true",
+            "--enable-dht=false",
+            "--dir",
+            str(home),
+            "--seed-ratio=0.0",
+            "--quiet=true",
+        ]
+        running.append(subprocess.Popen([*argv, "--check-integrity=true", str(tmp_path / "x.torrent")]))
+        deadline = time.monotonic() + 20
+        while not peers:
+            assert time.monotonic() < deadline and running[0].poll() is None, "the seeder did not start"
+            time.sleep(0.1)
+        link = hashlib.sha1(bencode(info)).hexdigest()
+        return f"magnet:?xt=urn:btih:{link}&dn={quote(name)}&tr={quote(announce + '?passkey=very-secret-key')}"
+
+    yield make
+    for process in running:
+        process.terminate()
+        process.wait(20)
+
+
+def test_one_file(box, seed, run_module):
+    content = models.safetensors_bytes("torrent", models.checkpoint_tensors(1, "F16"))
+    link = seed({"t.safetensors": content}, "t.safetensors")
+    wish = {"source": link, "kind": "checkpoint", "name": "mine.safetensors"}
+    planned = run_module("model_files", check=True, **box.arguments, models=[wish])
+    assert (planned["failed"], planned["changed"]) == (False, True)
+    found = run_module("model_files", **box.arguments, models=[wish])
+    assert not found["failed"], found.get("msg")
+    assert box.path("models/Stable-diffusion/mine.safetensors").read_bytes() == content
+    assert found["models"][0]["sha256"] == hashlib.sha256(content).hexdigest()
+    assert "very-secret-key" not in str(found)
+    assert not (box.webui / ".sdops" / "magnet").exists() or not list((box.webui / ".sdops" / "magnet").iterdir())
+    again = run_module("model_files", **box.arguments, models=[wish])
+    assert (again["failed"], again["changed"]) == (False, False)
+
+
+def test_one_of_several_and_the_wrong_hash(box, seed, run_module):
+    content = models.safetensors_bytes("torrent", models.checkpoint_tensors(1, "F16"))
+    link = seed({"a/x.safetensors": content, "a/readme.txt": b"hello"}, "pack")
+    wish = {"source": link, "kind": "lora", "name": "mine.safetensors", "file": "x.safetensors", "sha256": "0" * 64}
+    found = run_module("model_files", **box.arguments, models=[wish])
+    assert found["failed"]
+    assert "SHA-256" in found["msg"]
+    assert not box.path("models/Lora/mine.safetensors").exists()
+    found = run_module("model_files", **box.arguments, models=[{**wish, "sha256": hashlib.sha256(content).hexdigest()}])
+    assert not found["failed"], found.get("msg")
+    assert box.path("models/Lora/mine.safetensors").read_bytes() == content
+
+
+def test_without_aria2_it_says_so(box, run_module, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    wish = {"source": "magnet:?xt=urn:btih:" + "a" * 40, "kind": "checkpoint"}
+    found = run_module("model_files", **box.arguments, models=[wish])
+    assert found["failed"]
+    assert "apt-get install aria2" in found["msg"]
