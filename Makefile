@@ -20,12 +20,13 @@ export UV_CACHE_DIR := $(CURDIR)/$(WORK)/cache/uv
 export PIP_CACHE_DIR := $(CURDIR)/$(WORK)/cache/pip
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup programs demo demo-down test lint unit integration molecule build clean
+.PHONY: help setup programs demo demo-down test lint unit integration molecule bench build clean
 
 help:
 	@echo 'make demo       bring up the lab and a WebUI in it, with one image'
 	@echo 'make demo-down  take all of it away again'
 	@echo 'make test       lint, unit, integration and molecule tests'
+	@echo 'make bench      downloads side by side with aria2c, curl and get_url'
 	@echo 'make build      the collection tarball'
 
 # --- tools -------------------------------------------------------------------------------------------------------
@@ -70,6 +71,10 @@ integration: setup
 
 molecule: setup
 	$(BIN)/molecule test -s default
+
+# side by side with others; measures, judges nothing
+bench: setup
+	$(BIN)/python tests/bench/download
 
 build: setup
 	@mkdir -p $(WORK)/dist
