@@ -109,13 +109,26 @@ class AccessLog:
 
     def __init__(self, path: Path | None = None, keep: int = 20000) -> None:
         self.entries: deque[dict[str, Any]] = deque(maxlen=keep)
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._unfinished = 0
         self._path = path
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
 
+    def begin(self) -> None:
+        """A request has come; ``write`` ends it."""
+        with self._lock:
+            self._unfinished += 1
+
+    def settle(self, seconds: float = 5) -> None:
+        """Wait until every request that came is in the log: a client has its answer a moment earlier."""
+        with self._lock:
+            self._lock.wait_for(lambda: not self._unfinished, seconds)
+
     def write(self, entry: dict[str, Any]) -> None:
         with self._lock:
+            self._unfinished -= 1
+            self._lock.notify_all()
             self.entries.append(entry)
             if self._path:
                 with self._path.open("a", encoding="utf-8") as handle:
@@ -221,6 +234,8 @@ class _Handler(BaseHTTPRequestHandler):
             "status": 0,
             "bytes": 0,
         }
+        if not path.startswith("/.lab/"):
+            world.log.begin()
         try:
             faults = [] if path.startswith("/.lab/") else world.faults.take(request)
             if faults:
