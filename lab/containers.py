@@ -19,8 +19,13 @@ BLOCKED = [
     "git.lab.test",
     "huggingface.lab.test",
     "cdn.huggingface.lab.test",
+    "hf.lab.test",
+    "hf-mirror.lab.test",
+    "hf-proxy.lab.test",
     "civitai.lab.test",
     "storage.civitai.lab.test",
+    "b2.civitai.lab.test",
+    "big.lab.test",
     "www.lab.test",
 ]
 DOMESTIC = ["releases.lab.test", "conda.lab.test", "wheels.lab.test"]

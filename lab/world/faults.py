@@ -12,6 +12,9 @@ delay         the answer begins ``seconds`` late
 ignore_range  the Range header is not seen: 200 with the whole file
 wrong_bytes   ``count`` bytes from ``after`` (an offset in the file) are inverted
 headers       ``headers`` are set on the answer, a null value removes one (without Content-Length the body is chunked)
+short         the body ends after ``after`` bytes, and Content-Length agrees (a cache that kept half a file)
+until_close   no Content-Length and no chunks: the body ends where the connection ends, so that a cut looks like an end
+expire        links that are signed for this request live ``seconds`` (0: they are already expired)
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ from typing import Any
 
 from .web import JsonFile, Request
 
-KINDS = ("cut", "stall", "slow", "status", "delay", "ignore_range", "wrong_bytes", "headers")
+KINDS = (
+    "cut", "stall", "slow", "status", "delay", "ignore_range", "wrong_bytes", "headers", "short", "until_close", "expire",
+)  # fmt: skip
 
 
 @dataclass

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import socket
 import socketserver
 import ssl
@@ -26,7 +27,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,9 @@ from urllib.parse import parse_qsl
 
 from .faults import Fault, FaultRegistry
 from .hosts import DOMAIN, make_hosts
+from .hosts.huggingface import HubContent
 from .signing import Signer
-from .web import FileSlice, Request, Response, json_response, text
+from .web import Content, FileSlice, Request, Response, Slice, json_response, text
 
 # query values that are no secrets; all others are logged as "..."
 PLAIN_QUERY = frozenset(
@@ -81,9 +83,14 @@ class Listener:
 
 @dataclass
 class Settings:
-    """What tests and the lab's config may turn. Times in seconds; quotas are requests per window and client address."""
+    """What tests and the lab's config may turn. Times in seconds; quotas are requests per window and client address.
+
+    ``hub_link_style`` is s3 or cloudfront, ``civitai_storage`` r2 or b2 (a version of its own may say otherwise).
+    ``civitai_region_blocked`` answers 451, ``civitai_blacklisted`` 403, ``civitai_too_many`` 429 (downloads only).
+    """
 
     hub_url_ttl: int = 3600
+    hub_link_style: str = "s3"
     hub_window: int = 300
     hub_resolvers: int = 3000
     hub_api: int = 500
@@ -91,6 +98,10 @@ class Settings:
     hub_tree_page: int = 1000
     civitai_url_ttl: int = 86400
     civitai_require_auth: bool = False
+    civitai_storage: str = "r2"
+    civitai_region_blocked: bool = False
+    civitai_blacklisted: bool = False
+    civitai_too_many: bool = False
 
 
 class AccessLog:
@@ -98,13 +109,26 @@ class AccessLog:
 
     def __init__(self, path: Path | None = None, keep: int = 20000) -> None:
         self.entries: deque[dict[str, Any]] = deque(maxlen=keep)
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._unfinished = 0
         self._path = path
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
 
+    def begin(self) -> None:
+        """A request has come; ``write`` ends it."""
+        with self._lock:
+            self._unfinished += 1
+
+    def settle(self, seconds: float = 5) -> None:
+        """Wait until every request that came is in the log: a client has its answer a moment earlier."""
+        with self._lock:
+            self._lock.wait_for(lambda: not self._unfinished, seconds)
+
     def write(self, entry: dict[str, Any]) -> None:
         with self._lock:
+            self._unfinished -= 1
+            self._lock.notify_all()
             self.entries.append(entry)
             if self._path:
                 with self._path.open("a", encoding="utf-8") as handle:
@@ -149,6 +173,10 @@ class BodyReader(io.RawIOBase):
             else:
                 self.done = True
         return len(data)
+
+
+# faults that need the body in pieces
+CHANGES_BODY = frozenset(["cut", "stall", "slow", "wrong_bytes", "short"])
 
 
 class _Cut(Exception):
@@ -206,6 +234,8 @@ class _Handler(BaseHTTPRequestHandler):
             "status": 0,
             "bytes": 0,
         }
+        if not path.startswith("/.lab/"):
+            world.log.begin()
         try:
             faults = [] if path.startswith("/.lab/") else world.faults.take(request)
             if faults:
@@ -235,6 +265,8 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(fault.seconds)
             elif fault.kind == "ignore_range":
                 del request.headers["Range"]
+            elif fault.kind == "expire":
+                request.link_life = fault.seconds
             elif fault.kind == "status":
                 headers = {name: value for name, value in fault.headers.items() if value is not None}
                 return Response(
@@ -253,7 +285,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, response: Response, faults: list[Fault], entry: dict[str, Any]) -> None:
         headers = {**response.headers}
+        kinds = {fault.kind for fault in faults}
         length = response.length
+        if length is not None and "short" in kinds:
+            length = min(length, *(fault.after for fault in faults if fault.kind == "short"))
         bodiless = response.status in (204, 304) or response.status < 200
         if length is not None and not bodiless:
             headers.setdefault("Content-Length", str(length))
@@ -263,34 +298,58 @@ class _Handler(BaseHTTPRequestHandler):
                     headers = {key: old for key, old in headers.items() if key.lower() != name.lower()}
                     if value is not None:
                         headers[name] = value
-        chunked = not bodiless and "Content-Length" not in headers
+        if "until_close" in kinds:
+            headers.pop("Content-Length", None)
+            self.close_connection = True
+        chunked = not bodiless and "Content-Length" not in headers and "until_close" not in kinds
         if chunked:
             headers["Transfer-Encoding"] = "chunked"
         self.send_response(response.status)
         for name, value in headers.items():
-            self.send_header(name, value)
+            # file names of all kinds end up in headers: as UTF-8, and never as a header of their own
+            self.send_header(name, re.sub(r"[\r\n]", " ", value).encode().decode("latin-1"))
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
         if bodiless or self.command == "HEAD":
             return
-        for data in self._faulty(response, faults):
+        if not chunked and not kinds & CHANGES_BODY and self._send_at_once(response.body, entry):
+            return
+        for data in self._faulty(response, faults, length if "short" in kinds else None):
             self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
             entry["bytes"] += len(data)
         if chunked:
             self.wfile.write(b"0\r\n\r\n")
 
-    def _faulty(self, response: Response, faults: list[Fault]) -> Iterator[bytes]:
-        """The body in pieces, with what the faults do to it."""
+    def _send_at_once(self, body: Any, entry: dict[str, Any]) -> bool:
+        """Let the kernel copy a file to a plain socket; False when this is something else."""
+        if not isinstance(body, FileSlice) or isinstance(self.connection, ssl.SSLSocket) or not body.length:
+            return False
+        position, end = body.start, body.start + body.length
+        with body.path.open("rb", buffering=0) as handle:
+            while position < end:
+                sent = self.connection.sendfile(handle, position, min(8 << 20, end - position))
+                if not sent:  # the file has become shorter
+                    raise _Cut
+                position += sent
+                entry["bytes"] += sent
+        return True
+
+    def _faulty(
+        self, response: Response, faults: list[Fault], limit: int | None = None
+    ) -> Iterator[bytes | memoryview]:
+        """The body in pieces (its first ``limit`` bytes), with what the faults do to it."""
         stops = sorted(
             (fault for fault in faults if fault.kind in ("cut", "stall")),
             key=lambda item: (item.after, item.kind == "cut"),
         )
         rate = min((fault.rate for fault in faults if fault.kind == "slow"), default=None)
         wrong = [fault for fault in faults if fault.kind == "wrong_bytes"]
-        base = response.body.start if isinstance(response.body, FileSlice) else 0
+        base = response.body.start if isinstance(response.body, Slice) else 0
         sent = 0
         for chunk in response.chunks():
+            if limit is not None:
+                chunk = chunk[: limit - sent]
             offset = 0
             while offset < len(chunk):
                 while stops and stops[0].after <= sent:
@@ -319,11 +378,12 @@ class _Handler(BaseHTTPRequestHandler):
         raise _Cut
 
 
-def _inverted(piece: bytes, position: int, start: int, count: int) -> bytes:
+def _inverted(piece: bytes | memoryview, position: int, start: int, count: int) -> bytes | memoryview:
     """``piece``, which lies at ``position``, with the bytes start..start+count inverted as far as they are in it."""
     first, last = max(start - position, 0), min(start + count - position, len(piece))
     if first >= last:
         return piece
+    piece = bytes(piece)
     return piece[:first] + bytes(byte ^ 0xFF for byte in piece[first:last]) + piece[last:]
 
 
@@ -370,6 +430,7 @@ class WorldServer:
     """All virtual hosts over the content of ``root`` (made by ``lab.world build``), on one or more listeners.
 
     ``cert``/``key`` are PEM files, needed for listeners with TLS. ``faults`` is an optional JSON file (see faults.py).
+    ``settings`` may be turned while it runs; ``reset`` turns them back.
     """
 
     def __init__(
@@ -384,10 +445,12 @@ class WorldServer:
     ) -> None:
         self.root = Path(root)
         self.listeners = listeners
-        self.settings = settings or Settings()
+        self._settings = settings or Settings()
+        self.settings = replace(self._settings)
         self.log = AccessLog(Path(log) if log else None)
         self.faults = FaultRegistry(Path(faults) if faults else None)
         self.signer = Signer()
+        self.hub = HubContent(self.root / "huggingface")
         self.hosts = make_hosts(self)
         self._tls = (str(cert), str(key)) if cert and key else None
         self._servers: list[_Server] = []
@@ -429,6 +492,22 @@ class WorldServer:
             server.server_close()
             server.close_connections()
         self._servers.clear()
+
+    def reset(self) -> None:
+        """Settings, faults and content as they were at the start."""
+        self.settings = replace(self._settings)
+        self.faults.clear()
+        self.hub.reset()
+
+    def replace_hub_file(
+        self, repo: str, path: str, data: bytes | Content, *, commit: bool = True, forget: bool = False
+    ) -> dict[str, Any]:
+        """From now on the main branch of ``repo`` (made if missing) has ``data`` at ``path``: another ETag.
+
+        ``commit``: under a new commit, else (a mirror that mixes things up) under the old one. ``forget``: the old commit
+        is gone, as after a squash. In memory, until ``reset``. Returns {"commit", "sha256", "oid", "size", "lfs"}.
+        """
+        return self.hub.replace(repo, path, data, commit, forget)
 
     __enter__ = start
 

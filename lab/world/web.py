@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-CHUNK = 256 * 1024
+CHUNK = 1 << 20
 STAND_IN = "lab stand-in, not the real service"
 
 
@@ -29,6 +31,7 @@ class Request:
     body: IO[bytes]
     client: str
     direct: bool = False  # True when the Host header is no lab name and the listener's default host answers
+    link_life: float | None = None  # seconds that links signed for this request live, when a fault says so
 
     @classmethod
     def target(cls, target: str) -> tuple[str, str]:
@@ -61,16 +64,26 @@ class Request:
 
 
 @dataclass
-class FileSlice:
-    """``length`` bytes of a file from ``start``; streamed."""
+class Slice(ABC):
+    """``length`` bytes from ``start`` of something that is larger; streamed."""
 
-    path: Path
     start: int
     length: int
 
+    @abstractmethod
+    def chunks(self) -> Iterator[bytes | memoryview]:
+        """The bytes, in pieces."""
+
+
+@dataclass
+class FileSlice(Slice):
+    """Of a file."""
+
+    path: Path
+
     def chunks(self) -> Iterator[bytes]:
         left = self.length
-        with self.path.open("rb") as handle:
+        with self.path.open("rb", buffering=0) as handle:
             handle.seek(self.start)
             while left:
                 data = handle.read(min(CHUNK, left))
@@ -81,23 +94,81 @@ class FileSlice:
 
 
 @dataclass
+class BytesSlice(Slice):
+    """Of bytes in memory."""
+
+    data: bytes
+
+    def chunks(self) -> Iterator[memoryview]:
+        view = memoryview(self.data)[self.start : self.start + self.length]
+        for place in range(0, self.length, CHUNK):
+            yield view[place : place + CHUNK]
+
+
+class Content(Protocol):
+    """What can be served with ranges."""
+
+    @property
+    def size(self) -> int: ...
+
+    def cut(self, start: int, length: int) -> Slice: ...
+
+    def sha256(self) -> str: ...
+
+
+@dataclass
+class FileContent:
+    """A file on disk."""
+
+    path: Path
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size
+
+    def cut(self, start: int, length: int) -> FileSlice:
+        return FileSlice(start, length, self.path)
+
+    def sha256(self) -> str:
+        with self.path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@dataclass
+class BytesContent:
+    """Bytes in memory."""
+
+    data: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def cut(self, start: int, length: int) -> BytesSlice:
+        return BytesSlice(start, length, self.data)
+
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+
+@dataclass
 class Response:
-    """``body``: bytes, a FileSlice (both with Content-Length) or an iterator (sent chunked)."""
+    """``body``: bytes, a Slice (both with Content-Length) or an iterator (sent chunked)."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-    body: bytes | FileSlice | Iterator[bytes] = b""
+    body: bytes | Slice | Iterator[bytes] = b""
 
     @property
     def length(self) -> int | None:
         if isinstance(self.body, bytes):
             return len(self.body)
-        return self.body.length if isinstance(self.body, FileSlice) else None
+        return self.body.length if isinstance(self.body, Slice) else None
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes | memoryview]:
         if isinstance(self.body, bytes):
             return iter([self.body] if self.body else [])
-        return self.body.chunks() if isinstance(self.body, FileSlice) else self.body
+        return self.body.chunks() if isinstance(self.body, Slice) else self.body
 
 
 def text(status: int, body: str, content_type: str = "text/plain; charset=utf-8", **headers: str) -> Response:
@@ -142,15 +213,17 @@ def parse_range(value: str, size: int) -> tuple[int, int] | None | bool:
     return (first, last) if first < size else False
 
 
-def file_response(request: Request, path: Path, headers: dict[str, str] | None = None, ranges: bool = True) -> Response:
-    """The file, or the part that ``Range`` asks for (206), or 416. ``headers`` may hold ETag for If-Range/If-None-Match."""
-    size = path.stat().st_size
-    given = {"Content-Type": content_type(path.name), **(headers or {})}
+def content_response(
+    request: Request, content: Content, headers: dict[str, str] | None = None, ranges: bool = True
+) -> Response:
+    """The content, or the part that ``Range`` asks for (206), or 416. ``headers`` may hold ETag for If-Range/If-None-Match."""
+    size = content.size
+    given = {"Content-Type": "application/octet-stream", **(headers or {})}
     etag = given.get("ETag")
     if etag and request.headers.get("If-None-Match") in (etag, "*"):
         return Response(304, {"ETag": etag})
     if not ranges:
-        return Response(200, given, FileSlice(path, 0, size))
+        return Response(200, given, content.cut(0, size))
     given["Accept-Ranges"] = "bytes"
     wanted = request.headers.get("Range")
     condition = request.headers.get("If-Range")
@@ -161,8 +234,14 @@ def file_response(request: Request, path: Path, headers: dict[str, str] | None =
         if isinstance(span, tuple):
             first, last = span
             given["Content-Range"] = f"bytes {first}-{last}/{size}"
-            return Response(206, given, FileSlice(path, first, last - first + 1))
-    return Response(200, given, FileSlice(path, 0, size))
+            return Response(206, given, content.cut(first, last - first + 1))
+    return Response(200, given, content.cut(0, size))
+
+
+def file_response(request: Request, path: Path, headers: dict[str, str] | None = None, ranges: bool = True) -> Response:
+    """``content_response`` for a file on disk, with a type by its name."""
+    given = {"Content-Type": content_type(path.name), **(headers or {})}
+    return content_response(request, FileContent(path), given, ranges)
 
 
 def below(root: Path, parts: list[str]) -> Path | None:

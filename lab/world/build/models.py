@@ -31,12 +31,35 @@ CLIP_WIDTH = 768  # of Stable Diffusion 1.x: embeddings of another width are not
 HUB_TOKENS = {
     "hf_lab_granted": {"name": "lab-granted", "grants": ["lab-standins/gated", "lab-standins/private"]},
     "hf_lab_stranger": {"name": "lab-stranger", "grants": []},
+    # fine-grained, without the right to read public gated repositories
+    "hf_lab_narrow": {"name": "lab-narrow", "grants": ["lab-standins/gated"], "narrow": True},
 }
 CIVITAI_TOKENS = {
     "lab_civitai_member": {"name": "lab-member", "grants": [], "bought": []},
     "lab_civitai_buyer": {"name": "lab-buyer", "grants": [70005], "bought": [70001]},
+    "lab_civitai_banned": {"name": "lab-banned", "grants": [], "bought": [], "blacklisted": True},
+    "lab_civitai_fp32": {"name": "lab-fp32", "grants": [], "bought": [], "prefers": {"size": "full", "fp": "fp32"}},
 }
 FAR_AWAY = "2099-01-01T00:00:00.000Z"
+
+# file names that somebody's code will not expect
+HUB_NAMES = (
+    "sub dir/a+b & c#1? 100%.safetensors",
+    "名前 ünïcode.safetensors",
+    "emoji 🎨.safetensors",
+    "quote\"d' one.safetensors",
+    "l" * 230 + ".safetensors",
+)
+CIVITAI_NAMES = {
+    71001: "sub/dir/slash.safetensors",
+    71002: "../../../escape.safetensors",
+    71003: "电影 Ünïcode.safetensors",
+    71004: 'quoted "name" it\'s.safetensors',
+    71005: "emoji 🎨🖌️.safetensors",
+    71006: "n" * 288 + ".safetensors",
+    71007: "line\r\nX-Injected: yes.safetensors",
+    71008: "..\\..\\windows.safetensors",
+}
 
 Tensors = list[tuple[str, str, tuple[int, ...]]]
 
@@ -165,6 +188,17 @@ def lora_tensors(mebibytes: int, rank: int = 16) -> Tensors:
     return pairs
 
 
+def tiny_tensors() -> Tensors:
+    """16 KiB with the names of a LoRA, for files that are about something else."""
+    base = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+    return [(f"{base}.lora_down.weight", "F16", (4, 1024)), (f"{base}.lora_up.weight", "F16", (1024, 4))]
+
+
+def gguf_bytes(seed: str) -> bytes:
+    """A GGUF file of version 3 without tensors, and noise behind it."""
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, 0) + hashlib.shake_256(f"sdops lab {seed}".encode()).digest(16384)
+
+
 # --- HuggingFace
 
 
@@ -210,6 +244,10 @@ def _hub_content() -> dict[str, tuple[dict[str, Any], dict[str, bytes]]]:
                 "README.md": readme("private"),
                 "private.safetensors": safetensors_bytes("private", checkpoint_tensors(1, "F16")),
             },
+        ),
+        "lab-standins/names": (
+            {},
+            {name: safetensors_bytes(name, tiny_tensors()) for name in HUB_NAMES},
         ),
         "lab-standins/disabled": ({"disabled": True}, {"README.md": readme("disabled")}),
     }
@@ -344,6 +382,33 @@ def _civitai_content() -> list[tuple[int, str, str, list[dict[str, Any]]]]:
     ]
     bad = [_file(66043001, "bad_pictures.pt", embedding_bytes("bad_pictures"), format="PickleTensor")]
     danger = [_file(66666001, "malicious.pt", malicious_bytes("malicious"), scan="Danger", format="PickleTensor")]
+
+    def tiny_lora(number: int, name: str, changed: dict[str, Any] | None = None) -> tuple[dict[str, Any], bytes]:
+        entry, data = _file(number, name, safetensors_bytes(f"lora {number}", tiny_tensors()), **safe)
+        return {**entry, **(changed or {})}, data
+
+    def hashed(number: int, keep: Iterable[str] = (), **other: str) -> tuple[dict[str, Any], bytes]:
+        """A file that the API shows other hashes of than it has."""
+        entry, data = tiny_lora(number, f"hashes-{number}.safetensors")
+        table = {name: value for name, value in entry["hashes"].items() if name in keep}
+        return {**entry, "hashes": {**table, **other}}, data
+
+    pending = {
+        "hashes": {}, "pickleScanResult": "Pending", "pickleScanMessage": None, "virusScanResult": "Pending", "scannedAt": None,
+    }  # fmt: skip
+    quants = [
+        _file(
+            71021000 + number, f"standin-{quant}.gguf", gguf_bytes(quant),
+            format="GGUF", size="full", fp="fp16", quantType=quant,
+        )
+        for number, quant in enumerate(("Q8_0", "Q4_K_M"), 1)
+    ]  # fmt: skip
+    first_a_zip = [
+        _file(
+            71022001, "training.zip", zip_bytes({"a.txt": b"lab stand-in"}, store=True), "Training Data", format="Other"
+        ),
+        tiny_lora(71022002, "behind-the-zip.safetensors"),
+    ]
     return [
         (6424, "ChilloutMix (lab stand-in)", "Checkpoint", [_version(11745, "Ni Pruned Fp32 Fix", chillout)]),
         (99001, "Film Velvia (lab stand-in)", "LORA", [_version(112969, "v3.0", film)]),
@@ -362,6 +427,29 @@ def _civitai_content() -> list[tuple[int, str, str, list[dict[str, Any]]]]:
             ],
         ),
         (99005, "Archived (lab stand-in)", "Checkpoint", [_version(70003, "archived", [checkpoint("archived", 70003001)], status="Archived")]),
+        (99010, "Names (lab stand-in)", "LORA", [_version(number, f"name {number}", [tiny_lora(number * 1000 + 1, name)]) for number, name in CIVITAI_NAMES.items()]),
+        (
+            99011,
+            "Hashes (lab stand-in)",
+            "LORA",
+            [
+                _version(71011, "no hashes", [hashed(71011001)]),
+                _version(71012, "wrong hash", [hashed(71012001, ["AutoV2", "CRC32"], SHA256="0" * 63 + "1")]),
+                _version(71013, "pending", [tiny_lora(71013001, "pending.safetensors", pending)]),
+                _version(71014, "no SHA256", [hashed(71014001, ["AutoV2", "AutoV3", "CRC32"])]),
+                _version(71015, "wrong short hash", [hashed(71015001, ["CRC32"], AutoV2="00000BAD00")]),
+            ],
+        ),
+        (
+            99012,
+            "Several files (lab stand-in)",
+            "LORA",
+            [
+                _version(71021, "GGUF", quants, broken_filters=True),
+                _version(71022, "a zip comes first", first_a_zip),
+            ],
+        ),
+        (99013, "Other storage (lab stand-in)", "LORA", [_version(71031, "b2", [tiny_lora(71031001, "from-b2.safetensors")], storage="b2")]),
     ]  # fmt: skip
 
 
@@ -376,7 +464,7 @@ def _make_civitai(target: Path) -> dict[str, Any]:
                 listed = summary[str(version["id"])] = []
                 for entry, data in version["files"]:
                     write_atomic(new / "files" / str(entry["id"]), data)
-                    sha256 = entry["hashes"]["SHA256"].lower()
+                    sha256 = hashlib.sha256(data).hexdigest()
                     listed.append({"id": entry["id"], "name": entry["name"], "sha256": sha256, "size": len(data)})
                 version["files"] = [entry for entry, _data in version["files"]]
             index["models"].append(

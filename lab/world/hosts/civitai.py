@@ -1,26 +1,30 @@
-"""civitai.lab.test and storage.civitai.lab.test: stand-ins that answer as Civitai's API and its storage do.
+"""civitai.lab.test, storage.civitai.lab.test and b2.civitai.lab.test: stand-ins for Civitai's API and its two storages.
 
 Content: ``root``/index.json and ``root``/files/FILE_ID, made by ``lab.world build``::
 
-    {"tokens": {"TOKEN": {"name": "...", "grants": [VERSION_ID], "bought": [VERSION_ID]}},
+    {"tokens": {"TOKEN": {"name": "...", "grants": [VERSION_ID], "bought": [VERSION_ID], "blacklisted": false,
+                          "prefers": {"format", "size", "fp"}}},
      "models": [{"id", "name", "type", ..., "modelVersions": [
         {"id", "name", "baseModel", "trainedWords", ..., "files": [...],
          "lab": {"status": "Published"|"Deleted"|"Archived", "require_auth", "downloads_disabled",
-                 "early_access_until", "grant_only"}}]}]}
+                 "early_access_until", "grant_only", "broken_filters", "storage": "r2"|"b2"}}]}]}
 
-``lab`` holds what the real service keeps in its database; it is not part of any answer.
+``lab`` holds what the real service keeps in its database; it is not part of any answer. ``broken_filters``: only fileId finds
+a file, the download links that the API itself gives out do not.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from ..faults import Fault
 from ..web import JsonFile, Request, Response, file_response, json_response, text
-from . import CIVITAI_STORAGE
+from . import CIVITAI, CIVITAI_B2, CIVITAI_STORAGE
 
 if TYPE_CHECKING:
     from ..server import WorldServer
@@ -49,6 +53,20 @@ SIZES = ("full", "pruned")
 MAIN_TYPES = ("Model", "Pruned Model", "Diffusion Model", "UNet")
 BROWSERS = re.compile(r"mozilla|chrome|safari|firefox|opera|edge", re.IGNORECASE)
 INT32 = 2**31 - 1
+REGION_BLOCKED = {
+    "error": "Access to this service is not available in your region due to legal restrictions.",
+    "code": "REGION_BLOCKED",
+}
+TOO_MANY = (
+    "We've noticed an unusual amount of downloading from your account. Contact support@civitai.com or come back later."
+)
+
+
+def resolver_failed(times: int | None = 1, path: str = "/api/download/models/*") -> Fault:
+    """The fault of a storage resolver that is down for a moment: it looks like a missing file, but for one header."""
+    headers = {"Content-Type": "application/json; charset=utf-8", "Cache-Control": "private, no-store"}
+    body = json.dumps({"error": "File not found"})
+    return Fault("status", host=CIVITAI, path=path, status=404, body=body, headers=headers, times=times)
 
 
 class CivitaiHost:
@@ -60,6 +78,11 @@ class CivitaiHost:
 
     def handle(self, request: Request) -> Response:
         parts = request.segments
+        if self._world.settings.civitai_region_blocked:
+            if parts[:1] == ["api"]:
+                return json_response(451, REGION_BLOCKED)
+            if parts != ["region-blocked"]:
+                return Response(307, {"Location": "/region-blocked"})
         if parts[:4] == ["api", "download", "models", *parts[3:4]] and len(parts) == 4:
             return self._download(request, parts[3])
         if parts[:2] == ["api", "v1"]:
@@ -78,12 +101,16 @@ class CivitaiHost:
     def _api(self, request: Request, parts: list[str]) -> Response:
         if parts[:1] == ["models"] and len(parts) == 2:
             return self._model(request, parts[1])
+        if parts[:2] == ["model-versions", "by-hash"] and parts[2:] in ([], ["ids"]) and request.method == "POST":
+            found = [(wanted, pair) for wanted in json.loads(request.body.read()) if (pair := self._by_hash(wanted))]
+            if parts[2:]:
+                return json_response(200, [{"modelVersionId": pair[1]["id"], "hash": key} for key, pair in found])
+            return json_response(200, [version_body(request, *pair) for _wanted, pair in found])
         if parts[:2] == ["model-versions", "by-hash"] and len(parts) == 3:
-            wanted = parts[2].upper()
-            for model, version in sorted(self._versions(), key=lambda pair: pair[1]["publishedAt"]):
-                if any(wanted in file["hashes"].values() for file in version["files"]):
-                    return self._public(version_body(request, model, version))
-            return json_response(404, {"error": "Model not found"})
+            pair = self._by_hash(parts[2])
+            return (
+                self._public(version_body(request, *pair)) if pair else json_response(404, {"error": "Model not found"})
+            )
         if parts[:1] == ["model-versions"] and len(parts) == 2:
             number = _number(parts[1])
             if number is None:
@@ -93,6 +120,13 @@ class CivitaiHost:
                     return self._public(version_body(request, model, version))
             return json_response(404, {"error": "Model not found"})
         return json_response(404, {"error": "Not found"})
+
+    def _by_hash(self, wanted: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """(model, version) of the oldest file that has this hash, of whatever kind."""
+        for model, version in sorted(self._versions(), key=lambda pair: pair[1]["publishedAt"]):
+            if any(wanted.upper() in file["hashes"].values() for file in version["files"]):
+                return model, version
+        return None
 
     def _model(self, request: Request, text_id: str) -> Response:
         number = _number(text_id)
@@ -138,6 +172,11 @@ class CivitaiHost:
                 return text(status, more.get("message", error))
             return json_response(status, {"error": error, **more})
 
+        settings, caller = self._world.settings, self._caller(request)
+        if settings.civitai_blacklisted or (caller or {}).get("blacklisted"):
+            return refuse(403, "Forbidden")
+        if settings.civitai_too_many:
+            return refuse(429, TOO_MANY)
         query = request.query
         number = _number(text_id)
         problem = "Invalid input: modelVersionId must be a number" if number is None else _bad_query(query)
@@ -153,8 +192,7 @@ class CivitaiHost:
         if lab.get("downloads_disabled"):
             message = "The creator of this asset has disabled downloads on this file"
             return refuse(401, "Unauthorized", message=message)
-        caller = self._caller(request)
-        if caller is None and (lab.get("require_auth") or self._world.settings.civitai_require_auth):
+        if caller is None and (lab.get("require_auth") or settings.civitai_require_auth):
             if browser:
                 back = urlencode({"returnUrl": f"/model-versions/{number}", "reason": "download-auth"})
                 return Response(307, {"Location": f"/login?{back}"})
@@ -167,24 +205,26 @@ class CivitaiHost:
             return refuse(403, "Early Access", deadline=lab["early_access_until"], message=message)
         if lab.get("grant_only") and number not in (caller or {}).get("grants", []):
             return refuse(403, "You do not have access to download this file")
-        file = choose_file(version["files"], query)
+        broken = lab.get("broken_filters") and set(query) & {"type", "format", "size", "fp", "quantType"}
+        file = None if broken else choose_file(version["files"], query, (caller or {}).get("prefers"))
         if file is None:
             return refuse(404, "File not found")
-        return self._redirect(request, model, file)
+        return self._redirect(request, model, file, lab.get("storage") or settings.civitai_storage)
 
-    def _redirect(self, request: Request, model: dict[str, Any], file: dict[str, Any]) -> Response:
+    def _redirect(self, request: Request, model: dict[str, Any], file: dict[str, Any], storage: str) -> Response:
         stem, _, suffix = file["name"].rpartition(".")
         random = hashlib.sha256(str(file["id"]).encode()).hexdigest()[:4]
-        path = f"/{model['creator']['id']}/model/{file['id']}/{quote(stem)}.{random}.{suffix}"
-        ttl = self._world.settings.civitai_url_ttl
-        signed = self._world.signer.sign(
-            path, ttl, response_content_disposition=f'attachment; filename="{file["name"]}"', x_id="GetObject"
-        )
-        headers = {
-            "Location": self._world.link(request, CIVITAI_STORAGE, signed),
-            "Cache-Control": "no-store, max-age=0",
-        }
-        return Response(307, headers)
+        # the storage's own name for it: not everything that a creator may call a file
+        key = f"{quote(re.sub(r'[^A-Za-z0-9_]', '', stem)[:80] or 'file')}.{random}.{suffix}"
+        path = f"/{model['creator']['id']}/model/{file['id']}/{key}"
+        sign, ttl, life = self._world.signer.sign, self._world.settings.civitai_url_ttl, request.link_life
+        if storage == "b2":
+            location = self._world.link(request, CIVITAI_B2, sign(f"/file/civitai-modelfiles{path}", ttl, "b2", life))
+        else:
+            disposition = f'attachment; filename="{file["name"]}"'
+            signed = sign(path, ttl, life=life, response_content_disposition=disposition, x_id="GetObject")
+            location = self._world.link(request, CIVITAI_STORAGE, signed)
+        return Response(307, {"Location": location, "Cache-Control": "no-store, max-age=0"})
 
 
 class CivitaiStorage:
@@ -216,8 +256,37 @@ class CivitaiStorage:
         return file_response(request, file, headers)
 
 
-def choose_file(files: list[dict[str, Any]], query: dict[str, str]) -> dict[str, Any] | None:
-    """The file that the query means: ``fileId`` exactly, else the best one that has every property asked for."""
+class BackblazeStorage:
+    """The other storage: one authorization in the query, no Content-Disposition, answers in JSON; HEAD is allowed."""
+
+    def __init__(self, world: WorldServer, root: Path) -> None:
+        self._world = world
+        self._files = root / "files"
+
+    def handle(self, request: Request) -> Response:
+        if "Authorization" in request.headers:
+            return _b2(401, "bad_auth_token", "Invalid authorization token")
+        if request.method not in ("GET", "HEAD"):
+            return _b2(405, "method_not_allowed", "Only GET and HEAD are supported")
+        verdict = self._world.signer.verdict(request.raw_path, request.query_string)
+        if verdict == "expired":
+            return _b2(401, "expired_auth_token", "Authorization token has expired")
+        if verdict != "ok":
+            return _b2(401, "unauthorized", "Unauthorized")
+        parts = request.segments
+        file = self._files / parts[4] if len(parts) == 6 and parts[4].isdigit() else None
+        if file is None or not file.is_file():
+            return _b2(404, "not_found", "File with such name does not exist.")
+        return file_response(request, file, {"Content-Type": "application/octet-stream", "X-Bz-Content-Sha1": "none"})
+
+
+def choose_file(
+    files: list[dict[str, Any]], query: dict[str, str], prefers: dict[str, str] | None = None
+) -> dict[str, Any] | None:
+    """The file that the query means: ``fileId`` exactly, else the best one that has every property asked for.
+
+    Which is the best depends on what the caller ``prefers``: the same link leads others to another file.
+    """
     if query.get("fileId"):
         return next((file for file in files if file["id"] == int(query["fileId"])), None)
     fits = files
@@ -226,17 +295,15 @@ def choose_file(files: list[dict[str, Any]], query: dict[str, str]) -> dict[str,
     for name in ("format", "size", "fp", "quantType"):
         if query.get(name):
             fits = [file for file in fits if (file["metadata"].get(name) or "").lower() == query[name].lower()]
-    return max(fits, key=score, default=None)
+    return max(fits, key=lambda file: score(file, prefers), default=None)
 
 
-def score(file: dict[str, Any]) -> int:
+def score(file: dict[str, Any], prefers: dict[str, str] | None = None) -> int:
     """How much a file is the main one of its version."""
-    metadata = file["metadata"]
-    return (
-        (1000 if file["type"] in MAIN_TYPES else 0)
-        + (100 if metadata.get("format") == "SafeTensor" else -100)
-        + (10 if metadata.get("size") == "pruned" else -10)
-        + (1 if metadata.get("fp") == "fp16" else -1)
+    wanted = {"format": "SafeTensor", "size": "pruned", "fp": "fp16", **(prefers or {})}
+    points = {"format": 100, "size": 10, "fp": 1}
+    return (1000 if file["type"] in MAIN_TYPES else 0) + sum(
+        points[name] if file["metadata"].get(name) == value else -points[name] for name, value in wanted.items()
     )
 
 
@@ -299,6 +366,10 @@ def _bad_query(query: dict[str, str]) -> str | None:
     if "fileId" in query and _number(query["fileId"]) is None:
         return "Invalid input: expected number, received NaN at fileId"
     return None
+
+
+def _b2(status: int, code: str, message: str) -> Response:
+    return json_response(status, {"code": code, "message": message, "status": status})
 
 
 def _xml(status: int, code: str, message: str) -> Response:

@@ -1,8 +1,11 @@
 """huggingface.lab.test and cdn.huggingface.lab.test: stand-ins that answer as the HuggingFace Hub and its storage do.
 
+hf.lab.test redirects to the Hub, and so does the mirror hf-mirror.lab.test (as mirrors do since 2026); the mirror
+hf-proxy.lab.test answers itself what the Hub would, but the data still comes from the Hub's storage.
+
 Content: ``root``/index.json and ``root``/files/OWNER/REPO/PATH, made by ``lab.world build``::
 
-    {"tokens": {"TOKEN": {"name": "...", "grants": ["OWNER/REPO", ...]}},
+    {"tokens": {"TOKEN": {"name": "...", "grants": ["OWNER/REPO", ...], "narrow": false}},
      "renamed": {"OLD/NAME": "NEW/NAME"},
      "repos": {"OWNER/REPO": {"private": false, "gated": false|"auto"|"manual", "disabled": false,
                               "refs": {"main": COMMIT},
@@ -11,8 +14,10 @@ Content: ``root``/index.json and ``root``/files/OWNER/REPO/PATH, made by ``lab.w
 
 from __future__ import annotations
 
+import copy
+import gzip
 import hashlib
-import re
+import json
 import secrets
 import threading
 import time
@@ -20,13 +25,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlencode
 
-from ..web import JsonFile, Request, Response, below, file_response, json_response, text
-from . import HUB_STORAGE
+from ..web import (
+    BytesContent,
+    Content,
+    FileContent,
+    JsonFile,
+    Request,
+    Response,
+    below,
+    content_response,
+    content_type,
+    json_response,
+    text,
+)  # fmt: skip
+from . import HUB, HUB_STORAGE
 
 if TYPE_CHECKING:
     from ..server import WorldServer
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
+LFS = (".safetensors", ".ckpt", ".pt", ".bin")
 
 
 class _Refused(Exception):
@@ -39,6 +56,78 @@ class _Refused(Exception):
         self.response = json_response(status, {"error": message})
         self.response.headers.update(given)
         super().__init__(message)
+
+
+class HubContent:
+    """The repositories: those on disk, and what ``replace`` has put over them in memory."""
+
+    def __init__(self, root: Path) -> None:
+        self._index = JsonFile(root / "index.json", {"repos": {}, "tokens": {}, "renamed": {}})
+        self._files = root / "files"
+        self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        self._replaced: dict[str, dict[str, Any]] = {}
+        self._blobs: dict[str, Content] = {}
+        # files that no commit has any more: the storage still hands them out under links given before
+        self._orphans: dict[tuple[str, str], tuple[str, str, dict[str, Any]]] = {}
+
+    def index(self) -> dict[str, Any]:
+        on_disk = self._index.read()
+        return {**on_disk, "repos": {**on_disk["repos"], **self._replaced}}
+
+    def replace(self, name: str, path: str, data: bytes | Content, commit: bool, forget: bool) -> dict[str, Any]:
+        """See WorldServer.replace_hub_file."""
+        content: Content = BytesContent(data) if isinstance(data, bytes) else data
+        entry = _entry(path, content)
+        with self._lock:
+            repo = copy.deepcopy(self.index()["repos"].get(name, {"refs": {"main": ""}, "commits": {"": {}}}))
+            old = repo["refs"]["main"]
+            files = {**repo["commits"][old], path: entry}
+            new = old
+            if commit or not old:
+                new = hashlib.sha1(json.dumps([name, old, files], sort_keys=True).encode()).hexdigest()
+            for dropped in repo["commits"][old].items() if forget or new == old else ():
+                self._orphans[repo_id(name), xet_hash(dropped[1])] = (name, *dropped)
+            if forget or not old:
+                del repo["commits"][old]
+            repo["commits"][new] = files
+            repo["refs"]["main"] = new
+            self._blobs[entry["sha256"]] = content
+            self._replaced[name] = repo
+        return {"commit": new, **entry}
+
+    def content(self, name: str, path: str, entry: dict[str, Any]) -> Content | None:
+        if entry["sha256"] in self._blobs:
+            return self._blobs[entry["sha256"]]
+        file = below(self._files, [*name.split("/"), *path.split("/")])
+        return FileContent(file) if file else None
+
+    def by_xet(self, repository: str, xet: str) -> tuple[dict[str, Any], Content] | None:
+        """(entry, content) of what the storage keeps under these ids."""
+        for name, repo in self.index()["repos"].items():
+            if repo_id(name) != repository:
+                continue
+            for files in repo["commits"].values():
+                for path, entry in files.items():
+                    if entry["lfs"] and xet_hash(entry) == xet and (content := self.content(name, path, entry)):
+                        return entry, content
+        name, path, entry = self._orphans.get((repository, xet), ("", "", {}))
+        content = self.content(name, path, entry) if entry else None
+        return (entry, content) if content else None
+
+
+class HubRedirect:
+    """A name that only sends on to the Hub: absolute, with nothing but Location and a short body."""
+
+    def __init__(self, world: WorldServer, status: int) -> None:
+        self._world = world
+        self._status = status
+
+    def handle(self, request: Request) -> Response:
+        query = f"?{request.query_string}" if request.query_string else ""
+        return _redirect(self._status, {"Location": self._world.link(request, HUB, request.raw_path + query)})
 
 
 class Quota:
@@ -69,10 +158,9 @@ class Quota:
 class HubHost:
     """The Hub: resolve links and the metadata API."""
 
-    def __init__(self, world: WorldServer, root: Path) -> None:
+    def __init__(self, world: WorldServer) -> None:
         self._world = world
-        self._index = JsonFile(root / "index.json", {"repos": {}, "tokens": {}, "renamed": {}})
-        self._files = root / "files"
+        self._hub = world.hub
         self._quota = Quota(world)
 
     def handle(self, request: Request) -> Response:
@@ -116,7 +204,7 @@ class HubHost:
         token = request.token()
         if token is None:
             return None
-        owner = self._index.read()["tokens"].get(token)
+        owner = self._hub.index()["tokens"].get(token)
         if owner is None:
             raise _Refused(401, None, "Invalid credentials in Authorization header")
         return owner
@@ -124,7 +212,7 @@ class HubHost:
     def _repo(self, request: Request, name: str, files: bool) -> dict[str, Any]:
         """The repository, if the caller may see it (``files``: may read its files)."""
         caller = self._caller(request)
-        repo = self._index.read()["repos"].get(name)
+        repo = self._hub.index()["repos"].get(name)
         grants = caller["grants"] if caller else []
         if repo is None or (repo.get("private") and name not in grants):
             if caller is None:
@@ -132,6 +220,12 @@ class HubHost:
             raise _Refused(404, "RepoNotFound", "Repository not found")
         if repo.get("disabled"):
             raise _Refused(403, None, "Access to this resource is disabled.")
+        if files and repo.get("gated") and caller and caller.get("narrow"):
+            raise _Refused(
+                403,
+                None,
+                "Please enable access to public gated repositories in your fine-grained token settings to view this repository.",
+            )
         if files and repo.get("gated") and name not in grants:
             if caller is None:
                 message = (
@@ -156,7 +250,7 @@ class HubHost:
     # --- files
 
     def _resolve(self, request: Request, name: str, how: str, revision: str, path: str) -> Response:
-        renamed = self._index.read().get("renamed", {}).get(name)
+        renamed = self._hub.index().get("renamed", {}).get(name)
         if renamed:
             return Response(307, {"Location": f"/{renamed}/{how}/{quote(revision, safe='')}/{quote(path)}"})
         repo = self._repo(request, name, files=True)
@@ -184,6 +278,8 @@ class HubHost:
         signed = self._world.signer.sign(
             f"/xet-bridge-us/{repo_id(name)}/{xet}",
             self._world.settings.hub_url_ttl,
+            self._world.settings.hub_link_style,
+            request.link_life,
             X_Xet_Cas_Uid="public",
             response_content_disposition=f"inline; filename*=UTF-8''{quote(file_name)}; filename=\"{file_name}\";",
         )
@@ -194,32 +290,39 @@ class HubHost:
             "X-Linked-Etag": etag,
             "X-Xet-Hash": xet,
             "Accept-Ranges": "bytes",
-            "Link": f'<{request.origin}/api/models/{name}/xet-read-token/{commit}>; rel="xet-auth"',
+            "Link": f'<{request.origin}/api/models/{name}/xet-read-token/{commit}>; rel="xet-auth", '
+            f'<{self._world.link(request, HUB_STORAGE, "/v1/reconstructions/" + xet)}>; rel="xet-reconstruction-info"',
         }
         return _redirect(302, headers)
 
     def _raw(self, request: Request, name: str, commit: str, path: str, entry: dict[str, Any]) -> Response:
         if entry["lfs"]:
             return text(200, pointer(entry), X_Repo_Commit=commit)
-        return self._file(request, name, path, {"X-Repo-Commit": commit})
+        return self._file(request, name, path, entry, {"X-Repo-Commit": commit})
 
     def _cached(self, request: Request, name: str, commit: str, path: str) -> Response:
         repo = self._repo(request, name, files=True)
         entry = repo["commits"].get(commit, {}).get(path)
         if entry is None:
             raise _Refused(404, "EntryNotFound", "Entry not found")
-        return self._file(request, name, path, {"ETag": f'"{entry["oid"]}"', "X-Repo-Commit": commit})
+        return self._file(request, name, path, entry, {"ETag": f'"{entry["oid"]}"', "X-Repo-Commit": commit})
 
-    def _file(self, request: Request, name: str, path: str, headers: dict[str, str]) -> Response:
-        file = below(self._files, [*name.split("/"), *path.split("/")])
-        if file is None:
+    def _file(self, request: Request, name: str, path: str, entry: dict[str, Any], headers: dict[str, str]) -> Response:
+        """A small file: compressed, without a length and without ranges, for clients that take gzip."""
+        content = self._hub.content(name, path, entry)
+        if content is None:
             raise _Refused(404, "EntryNotFound", "Entry not found")
-        return file_response(request, file, headers)
+        headers = {"Content-Type": content_type(path), **headers}
+        answer = content_response(request, content, headers, not _takes_gzip(request))
+        if answer.status == 200 and _takes_gzip(request):
+            headers["Content-Encoding"] = "gzip"
+            return Response(200, headers, iter([gzip.compress(b"".join(answer.chunks()), mtime=0)]))
+        return answer
 
     # --- metadata
 
     def _api(self, request: Request, name: str, rest: list[str]) -> Response:
-        renamed = self._index.read().get("renamed", {}).get(name)
+        renamed = self._hub.index().get("renamed", {}).get(name)
         if renamed:
             tail = "".join("/" + quote(part, safe="") for part in rest)
             query = f"?{request.query_string}" if request.query_string else ""
@@ -278,6 +381,9 @@ class HubHost:
             raise _Refused(404, "EntryNotFound", f"{folder} does not exist on {revision}")
         listing = [found[path] for path in sorted(found)]
         page = self._world.settings.hub_tree_page
+        if request.query.get("expand", "").lower() in ("true", "1"):
+            page = min(page, 50)
+            listing = [_expanded(item) for item in listing]
         start = int(request.query.get("cursor", "0"))
         response = json_response(200, listing[start : start + page])
         if start + page < len(listing):
@@ -289,10 +395,8 @@ class HubHost:
 class HubStorage:
     """The storage behind the Hub: signed links for GET, ranges, nothing for callers that show a token."""
 
-    def __init__(self, world: WorldServer, root: Path) -> None:
+    def __init__(self, world: WorldServer) -> None:
         self._world = world
-        self._index = JsonFile(root / "index.json", {"repos": {}})
-        self._files = root / "files"
 
     def handle(self, request: Request) -> Response:
         if "Authorization" in request.headers:
@@ -303,29 +407,17 @@ class HubStorage:
         if verdict != "ok":
             return _denied("Request has expired" if verdict == "expired" else "Access Denied")
         parts = request.segments
-        found = self._find(parts[1], parts[2]) if len(parts) == 3 else None
+        found = self._world.hub.by_xet(parts[1], parts[2]) if len(parts) == 3 else None
         if found is None:
             return text(404, "<Error><Code>NoSuchKey</Code></Error>", "application/xml")
-        path, entry = found
+        entry, content = found
         headers = {
             "ETag": f'"{entry["sha256"]}"',
             "Content-Type": "application/octet-stream",
             "Content-Disposition": request.query["response-content-disposition"],
         }
         # the content delivery network in front of it answers compressible requests whole
-        compressed = "gzip" in request.headers.get("Accept-Encoding", "")
-        return file_response(request, path, headers, ranges=not compressed)
-
-    def _find(self, repository: str, xet: str) -> tuple[Path, dict[str, Any]] | None:
-        for name, repo in self._index.read()["repos"].items():
-            if repo_id(name) != repository:
-                continue
-            for files in repo["commits"].values():
-                for path, entry in files.items():
-                    if entry["lfs"] and xet_hash(entry) == xet:
-                        file = below(self._files, [*name.split("/"), *path.split("/")])
-                        return (file, entry) if file else None
-        return None
+        return content_response(request, content, headers, ranges=not _takes_gzip(request))
 
 
 def repo_id(name: str) -> str:
@@ -343,6 +435,27 @@ def pointer(entry: dict[str, Any]) -> str:
     return f"version https://git-lfs.github.com/spec/v1\noid sha256:{entry['sha256']}\nsize {entry['size']}\n"
 
 
+def _entry(path: str, content: Content) -> dict[str, Any]:
+    """The index's entry for a file; what is large or binary goes the way of git-lfs."""
+    size, sha256 = content.size, content.sha256()
+    entry = {"size": size, "sha256": sha256, "lfs": path.endswith(LFS) or size > 10 << 20}
+    blob = pointer(entry).encode() if entry["lfs"] else b"".join(content.cut(0, size).chunks())
+    return {**entry, "oid": hashlib.sha1(b"blob %d\0" % len(blob) + blob).hexdigest()}
+
+
+def _takes_gzip(request: Request) -> bool:
+    return "gzip" in request.headers.get("Accept-Encoding", "")
+
+
+def _expanded(item: dict[str, Any]) -> dict[str, Any]:
+    """An entry of a listing with what ``expand`` adds."""
+    commit = {"id": item["oid"], "title": "lab stand-in", "date": "2026-01-01T00:00:00.000Z"}
+    if item["type"] == "directory":
+        return {**item, "lastCommit": commit}
+    scan = {"status": "safe", "avScan": {"status": "safe"}, "pickleImportScan": None}
+    return {**item, "lastCommit": commit, "securityFileStatus": scan}
+
+
 def _tree_entry(path: str, entry: dict[str, Any]) -> dict[str, Any]:
     listed = {"type": "file", "oid": entry["oid"], "size": entry["size"], "path": path}
     if entry["lfs"]:
@@ -353,7 +466,7 @@ def _tree_entry(path: str, entry: dict[str, Any]) -> dict[str, Any]:
 
 def _redirect(status: int, headers: dict[str, str]) -> Response:
     """A redirect with the short text body the Hub sends."""
-    reason = "Found" if status == 302 else "Temporary Redirect"
+    reason = {302: "Found", 308: "Permanent Redirect"}.get(status, "Temporary Redirect")
     body = f"{reason}. Redirecting to {headers['Location']}".encode()
     return Response(status, {"Content-Type": "text/plain; charset=utf-8", **headers}, body)
 

@@ -10,7 +10,17 @@ import pytest
 from lab.world.build import Builder, models
 from lab.world.server import Listener, WorldServer
 
-HOSTS = ("huggingface.lab.test", "cdn.huggingface.lab.test", "civitai.lab.test", "storage.civitai.lab.test")
+HOSTS = (
+    "huggingface.lab.test",
+    "cdn.huggingface.lab.test",
+    "civitai.lab.test",
+    "storage.civitai.lab.test",
+    "b2.civitai.lab.test",
+    "hf.lab.test",
+    "hf-mirror.lab.test",
+    "hf-proxy.lab.test",
+    "big.lab.test",
+)
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +37,7 @@ def session_world(tmp_path_factory):
 def world(session_world):
     session_world.log.entries.clear()
     yield session_world
-    session_world.faults.clear()
+    session_world.reset()
 
 
 @dataclass

@@ -100,10 +100,10 @@ def session_world(built: Built) -> Iterator[WorldServer]:
 
 @pytest.fixture
 def world(session_world: WorldServer) -> Iterator[WorldServer]:
-    """The server with no faults and an empty log in memory."""
+    """The server as at its start, with an empty log in memory."""
     session_world.log.entries.clear()
     yield session_world
-    session_world.faults.clear()
+    session_world.reset()
 
 
 @pytest.fixture

@@ -13,6 +13,9 @@ import pytest
 import requests
 
 from lab.world import hosts
+from lab.world.build.models import CIVITAI_NAMES
+from lab.world.faults import Fault
+from lab.world.hosts.civitai import resolver_failed
 from lab.world.server import WorldServer
 
 from .conftest import Built
@@ -47,6 +50,7 @@ def chosen(world: WorldServer, http: requests.Session, query: str) -> str:
 )
 def test_which_file_a_query_means(world: WorldServer, http: requests.Session, query: str, name: str) -> None:
     assert chosen(world, http, query) == name
+    world.log.settle()
     assert "lab_civitai_member" not in str(list(world.log.entries))
 
 
@@ -56,6 +60,9 @@ def test_which_file_a_query_means(world: WorldServer, http: requests.Session, qu
         ("x", None, 400, "Invalid input"),
         ("11745?format=Parquet", None, 400, "Invalid option"),
         ("11745?format=GGUF", None, 404, "File not found"),
+        ("71021?format=SafeTensor", None, 404, "File not found"),
+        ("71021?type=Model&format=GGUF", None, 404, "File not found"),
+        ("112969", "lab_civitai_banned", 403, "Forbidden"),
         ("11745?fileId=112969001", None, 404, "File not found"),
         ("424242", None, 404, "File not found"),
         ("70004", None, 404, "File not found"),
@@ -158,3 +165,100 @@ def test_pickles(built: Built) -> None:
         with bundle.open("malicious/data.pkl") as handle, pytest.raises(pickle.UnpicklingError, match="system"):
             _Recorder(handle).load()
     assert any(opcode.name == "REDUCE" for opcode, _argument, _place in pickletools.genops(pickled))
+
+
+# --- what was added for the downloads' checklist
+
+
+def test_blocked_region(world: WorldServer, http: requests.Session) -> None:
+    world.settings.civitai_region_blocked = True
+    for path in ("/api/v1/model-versions/11745", "/api/download/models/11745"):
+        answer = http.get(site(world, path))
+        assert (answer.status_code, answer.json()["code"]) == (451, "REGION_BLOCKED")
+    assert http.get(site(world, "/models/1"), allow_redirects=False).headers["Location"] == "/region-blocked"
+
+
+def test_blacklist_and_too_many_downloads(world: WorldServer, http: requests.Session) -> None:
+    world.settings.civitai_too_many = True
+    answer = http.get(site(world, "/api/download/models/11745"))
+    assert (answer.status_code, "Retry-After" in answer.headers) == (429, False)
+    assert "unusual amount" in answer.json()["error"]
+    world.settings.civitai_blacklisted = True
+    assert http.get(site(world, "/api/download/models/11745")).json() == {"error": "Forbidden"}
+    assert http.get(site(world, "/api/v1/model-versions/11745")).status_code == 200
+
+
+def test_storage_resolver_that_fails_for_a_moment(world: WorldServer, http: requests.Session) -> None:
+    world.faults.add(resolver_failed(2))
+    answers = [http.get(site(world, "/api/download/models/112969"), allow_redirects=False) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [404, 404, 307]
+    assert answers[0].json() == {"error": "File not found"}
+    assert answers[0].headers["Cache-Control"] == "private, no-store"
+
+
+def test_the_same_link_means_another_file_for_somebody_else(world: WorldServer, http: requests.Session) -> None:
+    assert chosen(world, http, "11745") == "chilloutmix_NiPrunedFp16Fix.safetensors"
+    assert chosen(world, http, "11745?token=lab_civitai_fp32") == "chilloutmix_NiPrunedFp32Fix.safetensors"
+    assert chosen(world, http, "11745?fileId=11745002&token=lab_civitai_fp32").endswith("Fp16Fix.safetensors")
+
+
+def test_links_of_the_api_itself_may_find_nothing(world: WorldServer, http: requests.Session) -> None:
+    files = http.get(site(world, "/api/v1/model-versions/71021")).json()["files"]
+    assert [file["metadata"]["quantType"] for file in files] == ["Q8_0", "Q4_K_M"]
+    other = next(file for file in files if not file.get("primary"))
+    assert http.get(other["downloadUrl"]).status_code == 404
+    assert chosen(world, http, f"71021?fileId={other['id']}") == other["name"]
+    assert http.get(site(world, "/api/v1/model-versions/71022")).json()["files"][0]["name"].endswith(".zip")
+    assert chosen(world, http, "71022") == "behind-the-zip.safetensors"
+
+
+def test_other_storage(world: WorldServer, http: requests.Session) -> None:
+    url = http.get(site(world, "/api/download/models/71031"), allow_redirects=False).headers["Location"]
+    assert url.startswith(world.url(hosts.CIVITAI_B2) + "/file/civitai-modelfiles/")
+    assert urlsplit(url).query.startswith("Authorization=")
+    part = http.get(url, headers={"Range": "bytes=0-7"})
+    assert (part.status_code, "Content-Disposition" in part.headers) == (206, False)
+    assert http.head(url).status_code == 200
+    assert http.get(url, headers={"Authorization": "Bearer lab_civitai_member"}).status_code == 401
+    assert http.get(url.split("?")[0]).status_code == 401
+    assert http.get(url.replace("71031001", "11745001")).status_code == 401
+    world.faults.add(Fault("expire", host=hosts.CIVITAI))
+    late = http.get(site(world, "/api/download/models/71031"))
+    assert (late.status_code, late.json()["code"]) == (401, "expired_auth_token")
+    world.settings.civitai_storage = "b2"
+    world.faults.clear()
+    moved = http.get(site(world, "/api/download/models/11745"), allow_redirects=False)
+    assert moved.headers["Location"].startswith(world.url(hosts.CIVITAI_B2))
+
+
+def test_hashes_that_do_not_help(world: WorldServer, http: requests.Session, built: Built) -> None:
+    def shown(version: int) -> dict[str, object]:
+        return dict(http.get(site(world, f"/api/v1/model-versions/{version}")).json()["files"][0])
+
+    real = hashlib.sha256((built.root / "civitai/files/71012001").read_bytes()).hexdigest().upper()
+    wrong = shown(71012)["hashes"]
+    assert isinstance(wrong, dict) and wrong["SHA256"] != real and wrong["AutoV2"] == real[:10]
+    assert shown(71011)["hashes"] == {}
+    assert (shown(71013)["hashes"], shown(71013)["pickleScanResult"]) == ({}, "Pending")
+    assert set(shown(71014)["hashes"]) == {"AutoV2", "AutoV3", "CRC32"}
+    assert shown(71015)["hashes"]["AutoV2"] == "00000BAD00"  # type: ignore[index]
+    assert chosen(world, http, "71011") == "hashes-71011001.safetensors"
+
+
+def test_lookup_of_several_hashes(world: WorldServer, http: requests.Session) -> None:
+    table = http.get(site(world, "/api/v1/model-versions/112969")).json()["files"][0]["hashes"]
+    wanted = [table["AutoV3"].lower(), "0123456789", table["AutoV1"]]
+    url = site(world, "/api/v1/model-versions/by-hash")
+    assert [version["id"] for version in http.post(url, json=wanted).json()] == [112969, 112969]
+    assert http.post(f"{url}/ids", json=wanted[:2]).json() == [{"modelVersionId": 112969, "hash": wanted[0]}]
+
+
+@pytest.mark.parametrize("version", CIVITAI_NAMES)
+def test_hard_names(world: WorldServer, http: requests.Session, version: int) -> None:
+    name = CIVITAI_NAMES[version]
+    assert http.get(site(world, f"/api/v1/model-versions/{version}")).json()["files"][0]["name"] == name
+    answer = http.get(site(world, f"/api/download/models/{version}"))
+    assert answer.status_code == 200
+    said = answer.headers["Content-Disposition"].encode("latin-1").decode()
+    assert said == 'attachment; filename="%s"' % name.replace("\r\n", "  ")
+    assert "X-Injected" not in answer.headers

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
 import requests
 
 from lab.world import hosts
+from lab.world.build.models import HUB_NAMES
+from lab.world.faults import Fault
 from lab.world.server import WorldServer
 from lab.world.signing import Signer
 
@@ -184,3 +186,102 @@ def test_files_are_well_formed(built: Built) -> None:
     for item in header.values():
         rows, columns = item["shape"]
         assert item["data_offsets"][1] - item["data_offsets"][0] == rows * columns * 2
+
+
+# --- what was added for the downloads' checklist
+
+
+def test_short_name_and_mirror_redirect_absolutely(world: WorldServer, http: requests.Session) -> None:
+    path = f"/{SD}/resolve/refs%2Fpr%2F1/{BIG}?a=b"
+    for name, status in ((hosts.HUB_SHORT, 307), (hosts.HUB_MIRROR, 308)):
+        answer = http.head(world.url(name) + path, allow_redirects=False)
+        assert (answer.status_code, answer.headers["Location"]) == (status, hub(world, path))
+        assert "X-Repo-Commit" not in answer.headers
+
+
+def test_proxying_mirror_leaves_the_data_at_the_storage(world: WorldServer, http: requests.Session) -> None:
+    answer = http.head(world.url(hosts.HUB_PROXY) + f"/{SD}/resolve/main/{BIG}", allow_redirects=False)
+    assert answer.status_code == 302
+    assert answer.headers["Location"].startswith(world.url(hosts.HUB_STORAGE))
+    assert answer.links["xet-auth"]["url"].startswith(world.url(hosts.HUB_PROXY))
+
+
+def test_replaced_file_has_a_new_etag_and_commit(world: WorldServer, http: requests.Session, built: Built) -> None:
+    url = hub(world, f"/{SD}/resolve/main/{BIG}")
+    before = http.head(url, allow_redirects=False).headers
+    made = world.replace_hub_file(SD, BIG, b"other content")
+    after = http.head(url, allow_redirects=False).headers
+    assert after["X-Repo-Commit"] == made["commit"] != before["X-Repo-Commit"]
+    assert after["X-Linked-Etag"] == f'"{made["sha256"]}"' != before["X-Linked-Etag"]
+    assert http.get(after["Location"]).content == b"other content"
+    old = http.head(url.replace("main", before["X-Repo-Commit"]), allow_redirects=False).headers
+    assert old["X-Linked-Etag"] == before["X-Linked-Etag"]
+    assert http.get(old["Location"], headers={"Range": "bytes=0-9"}).status_code == 206
+
+    world.replace_hub_file(SD, BIG, b"again", forget=True)
+    gone = http.head(url.replace("main", made["commit"]), allow_redirects=False)
+    assert (gone.status_code, gone.headers["X-Error-Code"]) == (404, "RevisionNotFound")
+    assert http.get(after["Location"]).content == b"other content"  # links live longer than commits
+
+    same = http.head(url, allow_redirects=False).headers["X-Repo-Commit"]
+    assert world.replace_hub_file(SD, BIG, b"mixed up", commit=False)["commit"] == same
+    assert http.get(http.head(url, allow_redirects=False).headers["Location"]).content == b"mixed up"
+    small = world.replace_hub_file("lab-standins/new", "README.md", b"hello")
+    assert http.get(hub(world, "/lab-standins/new/resolve/main/README.md")).headers["ETag"] == f'"{small["oid"]}"'
+
+    world.reset()
+    assert http.head(url, allow_redirects=False).headers["X-Repo-Commit"] == before["X-Repo-Commit"]
+
+
+def test_expire_fault(world: WorldServer, http: requests.Session) -> None:
+    world.faults.add(Fault("expire", host=hosts.HUB, times=1))
+    world.faults.add(Fault("expire", host=hosts.HUB, times=1, skip=1, seconds=0.6))
+    first, second, third = (signed(world, http) for _ in range(3))
+    late = http.get(first)
+    assert (late.status_code, "Request has expired" in late.text) == (403, True)
+    assert http.get(second, headers={"Range": "bytes=0-0"}).status_code == 206
+    time.sleep(0.7)
+    assert http.get(second, headers={"Range": "bytes=0-0"}).status_code == 403
+    assert http.get(third, headers={"Range": "bytes=0-0"}).status_code == 206
+
+
+def test_cloudfront_links(world: WorldServer, http: requests.Session) -> None:
+    world.settings.hub_link_style = "cloudfront"
+    url = signed(world, http)
+    assert {"Expires", "Signature", "Key-Pair-Id"} <= {name for name, _value in parse_qsl(urlsplit(url).query)}
+    assert http.get(url, headers={"Range": "bytes=0-0"}).status_code == 206
+    assert http.get(url.replace("Expires=", "Expires=1")).status_code == 403
+
+
+def test_text_files_are_compressed_for_those_who_ask(world: WorldServer, http: requests.Session) -> None:
+    url = hub(world, f"/{SD}/resolve/main/README.md")
+    plain = http.get(url)
+    packed = http.get(url, headers={"Accept-Encoding": "gzip"})
+    assert (packed.headers["Content-Encoding"], packed.content) == ("gzip", plain.content)
+    assert "Content-Length" not in packed.headers and "Content-Length" in plain.headers
+
+
+def test_narrow_token_and_expanded_listing(world: WorldServer, http: requests.Session) -> None:
+    url = hub(world, "/lab-standins/gated/resolve/main/gated.safetensors")
+    refused = http.head(url, headers={"Authorization": "Bearer hf_lab_narrow"}, allow_redirects=False)
+    assert (refused.status_code, "X-Error-Code" in refused.headers) == (403, False)
+    assert "fine-grained token" in refused.headers["X-Error-Message"]
+    listed = http.get(hub(world, f"/api/models/{SD}/tree/main?expand=true")).json()
+    assert all("lastCommit" in item for item in listed)
+
+
+def test_rate_limit_of_links_has_no_retry_after(world: WorldServer, http: requests.Session) -> None:
+    world.settings.hub_resolvers = 0
+    answer = http.head(hub(world, f"/{SD}/resolve/main/{BIG}"), allow_redirects=False)
+    assert (answer.status_code, "Retry-After" in answer.headers) == (429, False)
+    assert answer.headers["RateLimit"].startswith('"resolvers";r=0;t=')
+
+
+def test_hard_names(world: WorldServer, http: requests.Session) -> None:
+    listed = http.get(hub(world, "/api/models/lab-standins/names/tree/main?recursive=true")).json()
+    names = [item["path"] for item in listed if item["type"] == "file"]
+    assert set(names) == set(HUB_NAMES)
+    for name in names:
+        answer = http.get(hub(world, f"/lab-standins/names/resolve/main/{quote(name)}"))
+        assert answer.status_code == 200
+        assert "X-Injected" not in answer.headers

@@ -96,6 +96,7 @@ def test_log_names_the_traffic_and_no_secret(world: WorldServer, http: requests.
     url = world.url(hosts.CIVITAI) + "/api/download/models/70002?token=lab_civitai_member&type=Model"
     answer = http.get(url, headers={"Authorization": "Bearer lab_civitai_buyer"})
     assert answer.status_code == 200
+    world.log.settle()
     lines = [json.loads(line) for line in (built.work / "access.log").read_text().splitlines()]
     asked, fetched = [line for line in lines if "civitai" in line["host"]][-2:]
     assert (asked["host"], asked["status"], asked["authorization"]) == (hosts.CIVITAI, 307, True)
@@ -169,6 +170,20 @@ def test_delay(world: WorldServer, http: requests.Session) -> None:
     world.faults.add(Fault("delay", host=hosts.HUB, seconds=0.5))
     with pytest.raises(requests.exceptions.ReadTimeout):
         http.get(world.url(hosts.HUB) + "/api/models/lab-standins/tiny-sd15", timeout=0.2)
+
+
+def test_short_is_consistent(world: WorldServer, http: requests.Session) -> None:
+    world.faults.add(Fault("short", host=hosts.HUB_STORAGE, after=1000))
+    answer = http.get(storage(world, http))
+    assert (answer.status_code, answer.headers["Content-Length"], len(answer.content)) == (200, "1000", 1000)
+
+
+def test_until_close_hides_a_cut(world: WorldServer, http: requests.Session) -> None:
+    world.faults.add(Fault("until_close", host=hosts.HUB_STORAGE))
+    whole = http.get(storage(world, http))
+    assert {"Content-Length", "Transfer-Encoding"}.isdisjoint(whole.headers)
+    world.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=1000))
+    assert http.get(storage(world, http)).content == whole.content[:1000]
 
 
 def test_faults_from_a_file_and_over_http(built: Built, http: requests.Session, tmp_path: Path) -> None:
