@@ -1,0 +1,148 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that are no weights: do they look like what they are called? And what came instead of a model?"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import struct
+from typing import BinaryIO, Callable, Dict, Optional
+
+from .refusal import ContentError
+
+# top-level fields of onnx.ModelProto: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
+ONNX_FIELDS = {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}
+ONNX_GRAPH = 7
+LFS = b"version https://git-lfs.github.com/spec/"
+BLANK = b"\xef\xbb\xbf \t\r\n"
+PRINTABLE = bytes([9, 10, 12, 13, *range(32, 127), *range(128, 256)])
+PAGES = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script")
+ARCHIVES = {
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!\x1a\x07": "a rar archive",
+    b"\x1f\x8b": "a gzip file",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ\x00": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a zstd file",
+}
+
+
+def answer(head: bytes) -> Optional[str]:
+    """What a server sent instead of any file, as the end of a sentence; None if nothing known."""
+    low = head.lstrip(BLANK)[:200].lower()
+    if low.startswith(PAGES):
+        return "it is a web page, most likely one that asks for a login or reports an error; check address and token"
+    if low.startswith((b"<?xml", b"<error")):
+        return "it is an XML answer of a server, most likely to an expired address; fetch it again"
+    if low.startswith(LFS):
+        return "it is a git-lfs pointer and not the file; fetch it with git lfs, or from an address with /resolve/"
+    return None
+
+
+def stranger(head: bytes) -> Optional[str]:
+    """What lies where weights should be, as the end of a sentence; None if nothing known. ``head`` is all of a short file."""
+    text = head.lstrip(BLANK)
+    if not head:
+        return "it is empty"
+    if text[:1] in (b"{", b"[") and not text.translate(None, PRINTABLE):
+        shown = "".join(c if c.isprintable() else " " for c in text[:100].decode("utf-8", "replace"))
+        return "it is a JSON answer of a server (%s); check address and token" % shown
+    for magic, what in ARCHIVES.items():
+        if head.startswith(magic):
+            return "it is %s; unpack it first" % what
+    return answer(head)
+
+
+def _gguf(handle: BinaryIO, size: int) -> bool:
+    head = handle.read(24)
+    if len(head) < 24 or head[:4] != b"GGUF":
+        return False
+    version, tensors, entries = struct.unpack("<LQQ", head[4:])
+    # a tensor takes 24 bytes of header at least, an entry 13
+    return 1 <= version <= 99 and tensors * 24 + entries * 13 < size
+
+
+def _varint(handle: BinaryIO) -> int:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = handle.read(1)
+        if not byte:
+            raise ValueError
+        value |= (byte[0] & 127) << shift
+        if byte[0] < 128:
+            return value
+    raise ValueError
+
+
+def _onnx(handle: BinaryIO, size: int) -> bool:
+    """The outermost fields of the protobuf: known ones, a graph among them, and they end where the file ends."""
+    seen = set()
+    for _ in range(1_000_000):
+        if handle.tell() >= size:
+            return handle.tell() == size and ONNX_GRAPH in seen
+        try:
+            field, form = divmod(_varint(handle), 8)
+            value = _varint(handle)
+        except ValueError:
+            return False
+        if field not in ONNX_FIELDS or form not in (0, 2):
+            return False
+        seen.add(field)
+        if form == 2:
+            handle.seek(handle.tell() + value)
+    return False
+
+
+def _text(handle: BinaryIO, _size: int) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for block in iter(lambda: handle.read(1 << 20), b""):
+            decoder.decode(block)
+            if block.translate(None, PRINTABLE):
+                return False
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _json(handle: BinaryIO, size: int) -> bool:
+    first = handle.read(4096).lstrip(BLANK)[:1]
+    handle.seek(0)
+    return first in (b"{", b"[", b'"') and _text(handle, size)
+
+
+def _starts(*wanted: bytes) -> Callable[[BinaryIO, int], bool]:
+    return lambda handle, _size: handle.read(16).startswith(wanted)
+
+
+def _webp(handle: BinaryIO, size: int) -> bool:
+    head = handle.read(12)
+    return head[:4] == b"RIFF" and head[8:] == b"WEBP" and 8 + struct.unpack("<L", head[4:8])[0] <= size
+
+
+LOOKS: Dict[str, Callable[[BinaryIO, int], bool]] = {
+    ".gguf": _gguf,
+    ".onnx": _onnx,
+    ".yaml": _text,
+    ".yml": _text,
+    ".txt": _text,
+    ".json": _json,
+    ".png": _starts(b"\x89PNG\r\n\x1a\n"),
+    ".jpg": _starts(b"\xff\xd8\xff"),
+    ".jpeg": _starts(b"\xff\xd8\xff"),
+    ".webp": _webp,
+}
+
+
+def check_looks(path: str, extension: str) -> None:
+    """Raise ContentError when the file is not what ``extension`` says; nothing is known of others."""
+    judge = LOOKS.get(extension)
+    if judge is None:
+        return
+    size = os.path.getsize(path)
+    with open(path, "rb") as handle:
+        if not judge(handle, size):
+            raise ContentError("it is no %s file, or it is cut off" % extension[1:])

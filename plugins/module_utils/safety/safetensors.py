@@ -1,0 +1,191 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Is a file a whole safetensors file? https://github.com/huggingface/safetensors (format section).
+
+The header is read by a parser of its own and not by ``json``: it knows exactly the few shapes that may stand there, sees
+repeated names, and a hostile header cannot make it build objects without end.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import re
+import struct
+from typing import Iterator, List, Set, Tuple
+
+from .refusal import ContentError
+
+MAX_HEADER = 25_000_000  # the format allows 100 MB; real ones have some hundred kB, with training metadata a few MB
+MAX_TENSORS = 100_000
+MAX_NAME = 4096
+BITS = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
+    **dict.fromkeys(("I32", "U32", "F32"), 32),
+    **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    "F4": 4,
+}
+SPACE = re.compile(rb"[ \t\r\n]*")
+# up to the next character that matters in a JSON string; control characters must be escaped there
+PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
+ESCAPE = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
+DTYPE = re.compile(rb'"([A-Z0-9_]{1,24})"')
+NUMBERS = re.compile(rb"\[[ \t\r\n]*((?:(?:0|[1-9][0-9]{0,18})[ \t\r\n]*(?:,[ \t\r\n]*(?=[0-9])|(?=\]))){0,64})\]")
+
+
+class _Header:
+    """A cursor over the raw header. Raises ValueError, with the place, where something else should stand."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.at = 0
+
+    def wrong(self, what: str) -> ValueError:
+        return ValueError("%s at byte %d" % (what, self.at))
+
+    def skip(self) -> None:
+        self.at = SPACE.match(self.raw, self.at).end()  # type: ignore[union-attr]
+
+    def next_is(self, character: bytes) -> bool:
+        """Whether ``character`` is next, white space aside; it is taken if so."""
+        self.skip()
+        if self.raw[self.at : self.at + 1] != character:
+            return False
+        self.at += 1
+        return True
+
+    def expect(self, character: bytes) -> None:
+        if not self.next_is(character):
+            raise self.wrong("%s is missing" % character.decode())
+
+    def string(self) -> Tuple[int, int]:
+        """Begin and end of the JSON string that is next, with its quotes."""
+        self.skip()
+        begin = self.at
+        self.expect(b'"')
+        while True:
+            self.at = PLAIN.match(self.raw, self.at).end()  # type: ignore[union-attr]
+            if self.raw[self.at : self.at + 1] == b'"':
+                self.at += 1
+                return begin, self.at
+            escape = ESCAPE.match(self.raw, self.at)
+            if not escape:
+                raise self.wrong("a text is malformed")
+            self.at = escape.end()
+
+    def key(self) -> str:
+        begin, end = self.string()
+        if end - begin > MAX_NAME:
+            raise self.wrong("a name is too long")
+        name = json.loads(self.raw[begin:end].decode("utf-8"))
+        self.expect(b":")
+        self.skip()
+        return name
+
+    def fields(self) -> Iterator[str]:
+        """Every key of the object that is next, each once; the caller takes its value before it asks for another."""
+        seen: Set[str] = set()
+        self.expect(b"{")
+        if self.next_is(b"}"):
+            return
+        while True:
+            name = self.key()
+            if name in seen:
+                raise self.wrong("the name %.80r stands there twice" % name)
+            if len(seen) > MAX_TENSORS:
+                raise self.wrong("there are more than %d names" % MAX_TENSORS)
+            seen.add(name)
+            yield name
+            if self.next_is(b"}"):
+                return
+            self.expect(b",")
+
+    def numbers(self) -> List[int]:
+        found = NUMBERS.match(self.raw, self.at)
+        if not found:
+            raise self.wrong("a list of sizes is malformed")
+        self.at = found.end()
+        return [int(number) for number in found.group(1).replace(b",", b" ").split()]
+
+    def dtype(self) -> str:
+        found = DTYPE.match(self.raw, self.at)
+        if not found:
+            raise self.wrong("a type is malformed")
+        self.at = found.end()
+        return found.group(1).decode()
+
+
+def _tensor(header: _Header, name: str) -> Tuple[int, int]:
+    """Where the tensor lies in the data; its size is checked against type and shape."""
+    parts = set()
+    dtype, shape, offsets = "", [], []
+    for part in header.fields():
+        parts.add(part)
+        if part == "dtype":
+            dtype = header.dtype()
+        elif part == "shape":
+            shape = header.numbers()
+        elif part == "data_offsets":
+            offsets = header.numbers()
+        else:
+            raise header.wrong("the tensor %.80r has the unknown field %.80r" % (name, part))
+    if parts != {"dtype", "shape", "data_offsets"} or len(offsets) != 2:
+        raise header.wrong("the tensor %.80r is incomplete" % name)
+    begin, end = offsets
+    bits = BITS.get(dtype)
+    for length in shape:
+        bits = bits * length if bits is not None else None
+    if end < begin or (bits is not None and bits != (end - begin) * 8):
+        raise header.wrong("the tensor %.80r does not add up" % name)
+    return begin, end
+
+
+def _places(raw: bytes) -> List[Tuple[int, int]]:
+    """Where the header says the tensors lie, sorted. Raises ValueError."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for position in range(0, len(raw), 1 << 20):
+        decoder.decode(raw[position : position + (1 << 20)])
+    decoder.decode(b"", final=True)
+    header = _Header(raw)
+    if not raw.startswith(b"{"):
+        raise header.wrong("{ is missing")
+    places = []
+    for name in header.fields():
+        if name != "__metadata__":
+            places.append(_tensor(header, name))
+            continue
+        for _key in header.fields():
+            header.string()
+    header.skip()
+    if header.at != len(raw):
+        raise header.wrong("something follows the header")
+    return sorted(places)
+
+
+def check_safetensors(path: str) -> None:
+    """Raise ContentError unless header, tensors and file size agree to the byte. Reads the header only."""
+    size = os.path.getsize(path)
+    with open(path, "rb") as handle:
+        head = handle.read(8)
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+        # a text read as a length is far larger than any file, so a web page ends here too
+        if length < 2 or length > size - 8:
+            raise ContentError("it is no safetensors file, or it is cut off")
+        if length > MAX_HEADER:
+            raise ContentError("its safetensors header has %d bytes; more than %d are refused" % (length, MAX_HEADER))
+        raw = handle.read(length)
+    try:
+        places = _places(raw)
+    except ValueError as exc:
+        raise ContentError("its safetensors header cannot be read (%s)" % exc) from exc
+    end = 0
+    for begin, stop in places:
+        if begin != end:
+            raise ContentError("its safetensors header does not add up: its tensors overlap or leave gaps")
+        end = stop
+    if 8 + length + end != size:
+        raise ContentError("its safetensors header promises %d bytes, but it has %d" % (8 + length + end, size))

@@ -1,0 +1,282 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files that torch.save writes, down to the byte: which part of them is a pickle, and is the rest really numbers?
+
+Two loaders need not see the same pickle in a file: zips are found from the end, pickles begin at the start, names may
+differ between a zip's two lists of them. So a file is refused unless every byte of it is accounted for in one way only.
+Tensor data is not read: it is skipped by the length that the pickle promises, and nothing else can be there.
+New format (since torch 1.6): https://github.com/pytorch/pytorch/blob/main/caffe2/serialize/inline_container.h
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from typing import BinaryIO, Dict, List, NamedTuple, Tuple
+
+from .pickles import MAX_STACK, Listing, Pickle, StorageInfo, Window
+from .refusal import ContentError
+
+ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+MAX_DIRECTORY = 16 << 20
+MEMBER = re.compile(
+    rb"([^/\\\x00-\x1f\x7f]{1,255})/(data\.pkl|version|byteorder|\.data/serialization_id|\.format_version|"
+    rb"\.storage_alignment|data/(?:0|[1-9][0-9]{0,19}))"
+)
+# the small members, and what torch writes into them
+SMALL = {
+    "version": re.compile(rb"[0-9]{1,9}\n?"),
+    "byteorder": re.compile(rb"little|big"),
+    ".data/serialization_id": re.compile(rb"[0-9]{1,64}"),
+    ".format_version": re.compile(rb"[0-9]{1,9}\n?"),
+    ".storage_alignment": re.compile(rb"[0-9]{1,9}\n?"),
+}
+MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_PROTOCOL = 1001
+
+
+class Member(NamedTuple):
+    name: bytes
+    header: int  # where its local header begins
+    size: int
+
+
+def _zip_error(what: str) -> ContentError:
+    return ContentError("its zip is not as torch writes it: %s" % what)
+
+
+def _read(handle: BinaryIO, at: int, count: int) -> bytes:
+    handle.seek(at)
+    data = handle.read(count) if at >= 0 else b""
+    if len(data) != count:
+        raise _zip_error("it is cut off")
+    return data
+
+
+def directory_of(handle: BinaryIO, size: int) -> Tuple[int, int, int]:
+    """Begin, length and number of entries of a zip's central directory, which must end the file. Raises ContentError."""
+    if size < 22:
+        raise _zip_error("it is cut off")
+    end = size - 22
+    record = struct.unpack("<4s4H2LH", _read(handle, end, 22))
+    if record[0] != b"PK\x05\x06" or record[7]:
+        raise _zip_error("its end is missing or followed by something")
+    disk, first_disk, here, count, length, begin = record[1:7]
+    locator = _read(handle, end - 20, 20) if end >= 20 else b""
+    if locator.startswith(b"PK\x06\x07"):
+        where, disks = struct.unpack("<QL", locator[8:])
+        end -= 76
+        large = struct.unpack("<4sQ2H2L4Q", _read(handle, end, 56))
+        if large[0] != b"PK\x06\x06" or where != end or large[1] != 44 or disks > 1 or large[4] or large[5]:
+            raise _zip_error("its end is malformed")
+        # one reader takes the small record, another the large one
+        for small, wide, none in (
+            (here, large[6], 0xFFFF),
+            (count, large[7], 0xFFFF),
+            (length, large[8], 0xFFFFFFFF),
+            (begin, large[9], 0xFFFFFFFF),
+        ):
+            if small not in (none, wide):
+                raise _zip_error("it has two ends that differ")
+        here, count, length, begin = large[6:]
+    if disk or first_disk or here != count or begin + length != end:
+        raise _zip_error("its list of members is not where it should be")
+    if length > MAX_DIRECTORY or count > MAX_STACK:
+        raise _zip_error("it has more members than a model")
+    return begin, length, count
+
+
+def _wide(extra: bytes, values: List[int], allowed: Tuple[int, ...]) -> List[int]:
+    """Sizes and offsets, those that do not fit 32 bits from the extra field 1; others must be among ``allowed``."""
+    missing = [index for index, value in enumerate(values) if value == 0xFFFFFFFF]
+    while extra:
+        if len(extra) < 4:
+            raise _zip_error("a member has a malformed extra field")
+        tag, length = struct.unpack("<HH", extra[:4])
+        if tag not in allowed or len(extra) < 4 + length:
+            raise _zip_error("a member has an extra field that torch does not write")
+        if tag == 1:
+            if length != 8 * len(missing):
+                raise _zip_error("a member has a malformed size")
+            for index, value in zip(missing, struct.unpack("<%dQ" % len(missing), extra[4 : 4 + length])):
+                values[index] = value
+            missing = []
+        extra = extra[4 + length :]
+    return values
+
+
+def _members(handle: BinaryIO, size: int) -> Tuple[List[Member], int]:
+    """The members as the central directory lists them, by their place, and where that directory begins."""
+    begin, length, count = directory_of(handle, size)
+    raw = _read(handle, begin, length)
+    members: List[Member] = []
+    at = 0
+    for _ in range(count):
+        if len(raw) - at < 46 or raw[at : at + 4] != b"PK\x01\x02":
+            raise _zip_error("its list of members is malformed")
+        flags, method = struct.unpack("<2H", raw[at + 8 : at + 12])
+        packed, unpacked, name, extra, comment, disk = struct.unpack("<2L4H", raw[at + 20 : at + 36])
+        (offset,) = struct.unpack("<L", raw[at + 42 : at + 46])
+        after = at + 46 + name + extra + comment
+        if after > len(raw):
+            raise _zip_error("its list of members is malformed")
+        name = raw[at + 46 : at + 46 + name]
+        shown = name[:80].decode("utf-8", "replace")
+        unpacked, packed, offset = _wide(
+            raw[after - comment - extra : after - comment], [unpacked, packed, offset], (1,)
+        )
+        if method or packed != unpacked:
+            raise _zip_error("%s is compressed" % shown)
+        if flags & ~0x0808 or comment or disk:
+            raise _zip_error("%s is encrypted, or otherwise special" % shown)
+        members.append(Member(name, offset, unpacked))
+        at = after
+    if at != len(raw):
+        raise _zip_error("its list of members is malformed")
+    return sorted(members, key=lambda member: member.header), begin
+
+
+def _data_begins(handle: BinaryIO, member: Member, until: int) -> int:
+    """Where the member's bytes begin, after its own header, which must agree; ``until`` is where the next thing is."""
+    head = _read(handle, member.header, 30)
+    flags, method = struct.unpack("<2H", head[6:10])
+    packed, unpacked, name_length, extra_length = struct.unpack("<2L2H", head[18:30])
+    rest = _read(handle, member.header + 30, name_length + extra_length)
+    sizes = _wide(rest[name_length:], [unpacked, packed], (1, 0x4246))  # "FB" pads the data to its alignment
+    later = bool(flags & 8)  # the sizes follow the data
+    fits = sizes == [member.size] * 2 or (later and sizes == [0, 0])
+    if head[:4] != b"PK\x03\x04" or rest[:name_length] != member.name or flags & ~0x0808 or method or not fits:
+        raise _zip_error("%s has two headers that differ" % member.name[:80].decode("utf-8", "replace"))
+    begin = member.header + 30 + len(rest)
+    gap = until - begin - member.size
+    if gap:
+        tail = _read(handle, begin + member.size, gap) if gap in (16, 24) and later else b""
+        form = "<2L" if gap == 16 else "<2Q"
+        if tail[:4] != b"PK\x07\x08" or struct.unpack(form, tail[8:]) != (member.size, member.size):
+            raise _zip_error("there is something between its members")
+    return begin
+
+
+def _check_zip(handle: BinaryIO, size: int) -> None:
+    members, directory = _members(handle, size)
+    if not members or members[0].header:
+        raise _zip_error("it does not begin with a member")
+    places: Dict[str, Tuple[int, int]] = {}
+    roots = set()
+    for member, until in zip(members, [following.header for following in members[1:]] + [directory]):
+        shown = member.name[:80].decode("utf-8", "replace")
+        found = MEMBER.fullmatch(member.name)
+        if not found:
+            raise _zip_error("there is %r in it" % shown)
+        roots.add(found.group(1))
+        name = found.group(2).decode()
+        if name in places or len(roots) > 1 or found.group(1) in (b".", b".."):
+            raise _zip_error("there is a second place for %r in it" % shown)
+        places[name] = (_data_begins(handle, member, until), member.size)
+    for name in ("data.pkl", "version"):
+        if name not in places:
+            raise _zip_error("there is no %s in it" % name)
+    begin, length = places.pop("data.pkl")
+    storages: Dict[str, StorageInfo] = {}
+    pickle = Pickle(Window(handle, begin, begin + length), storages)
+    pickle.run()
+    if pickle.window.at != begin + length:
+        raise ContentError("there is something behind its pickle")
+    for name, content in SMALL.items():
+        at, length = places.pop(name, (0, 0))
+        if at and (length > 64 or not content.fullmatch(_read(handle, at, length))):
+            raise _zip_error("%s is not what torch writes there" % name)
+    for name, (_at, length) in places.items():
+        info = storages.pop(name[5:], None)
+        if info is None or info.bytes != length:
+            raise _zip_error("%s is not the data of any tensor" % name)
+    if storages:
+        raise ContentError("the data of %d tensors is missing" % len(storages))
+
+
+def _check_legacy(handle: BinaryIO, size: int) -> None:
+    """Before torch 1.6: five pickles in a row, then for each storage its length and its numbers. Also a bare pickle."""
+    first = Pickle(Window(handle, 0, size))
+    result = first.run()
+    at = first.window.at
+    if result != MAGIC or type(result) is not int:
+        if at != size:
+            raise ContentError("there is something behind its pickle, and it is no torch file")
+        return
+    storages: Dict[str, StorageInfo] = {}
+    results = []
+    for number in range(4):  # protocol, system, object, keys
+        pickle = Pickle(Window(handle, at, size), storages if number == 2 else None)
+        results.append(pickle.run())
+        at = pickle.window.at
+    protocol, _system, _object, keys = results
+    if type(protocol) is not int or protocol != LEGACY_PROTOCOL or not isinstance(keys, Listing) or keys.items is None:
+        raise ContentError("it is an old torch file with a malformed frame")
+    if len(keys.items) != len(storages) or set(keys.items) != set(storages):
+        raise ContentError("it is an old torch file whose list of tensors does not fit its pickle")
+    for key in keys.items:
+        window = Window(handle, at, size)
+        if struct.unpack("<q", window.read(8))[0] != storages[key].length:
+            raise ContentError("it is an old torch file with a tensor of another length than its pickle says")
+        window.skip(storages[key].bytes)
+        at = window.at
+    if at != size:
+        raise ContentError("there is something behind its last tensor")
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether a tar reader would take this: its checksum is right. A pickle can be made to be one as well."""
+    if len(head) < 512:
+        return False
+    field = head[148:156]
+    digits = field.split(b"\0")[0].strip()
+    if field[:1] in (b"\x80", b"\xff"):
+        wanted = int.from_bytes(field[1:], "big")
+    elif re.fullmatch(rb"[0-7]{1,8}", digits):
+        wanted = int(digits, 8)
+    else:
+        return False
+    rest = head[:148] + b" " * 8 + head[156:512]
+    return wanted in (sum(rest), sum(byte - 256 if byte > 127 else byte for byte in rest))
+
+
+def ends_as_zip(handle: BinaryIO, size: int) -> bool:
+    """Whether a zip reader, which begins at the end of a file, would find one."""
+    begin = max(0, size - 22 - 0xFFFF)
+    handle.seek(begin)
+    tail = handle.read(size - begin)
+    at = tail.rfind(b"PK\x05\x06")
+    while at >= 0:
+        record = tail[at + 12 : at + 20]
+        if len(record) == 8:
+            length, offset = struct.unpack("<2L", record)
+            # random numbers hold the four bytes once in a while, but no directory with them
+            for place in (offset, begin + at - length):
+                if length == 0 or (0 <= place < size and _at(handle, place) == b"PK\x01\x02"):
+                    return True
+            if tail[max(0, at - 20) : at][:4] == b"PK\x06\x07":
+                return True
+        at = tail.rfind(b"PK\x05\x06", 0, at)
+    return False
+
+
+def _at(handle: BinaryIO, place: int) -> bytes:
+    handle.seek(place)
+    return handle.read(4)
+
+
+def check_pickle(path: str) -> None:
+    """Raise ContentError unless this is a whole torch file (or a bare pickle) that can be loaded without harm."""
+    size = os.path.getsize(path)
+    with open(path, "rb") as handle:
+        head = handle.read(512)
+        if head[:4] in ZIP_STARTS:
+            _check_zip(handle, size)
+        elif is_tar(head):
+            raise ContentError("it is a tar, as torch wrote them before 0.1.10; such files are not supported")
+        elif ends_as_zip(handle, size):
+            raise ContentError("it begins as a pickle and ends as a zip, so that two programs would load two things")
+        else:
+            _check_legacy(handle, size)
