@@ -32,13 +32,12 @@ options:
     elements: str
     required: true
   server:
-    description: The far end of the proxy, for the diagnosis.
+    description: The far end of the proxy, for the diagnosis. Without it that leg of the way is not tried by itself.
     type: str
-    required: true
   port:
     description: Port of the far end.
     type: int
-    required: true
+    default: 443
   ca_path:
     description: PEM bundle to trust instead of the default one.
     type: path
@@ -84,8 +83,8 @@ def main() -> None:
         argument_spec={
             "proxy": {"type": "str", "required": True},
             "urls": {"type": "list", "elements": "str", "required": True},
-            "server": {"type": "str", "required": True},
-            "port": {"type": "int", "required": True},
+            "server": {"type": "str"},
+            "port": {"type": "int", "default": 443},
             "ca_path": {"type": "path"},
             "timeout": {"type": "int", "default": 15},
             "retries": {"type": "int", "default": 4},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 GOOD_PROXY = {
@@ -10,6 +12,15 @@ GOOD_PROXY = {
     "xray_proxy_server_name": "www.example.com",
     "xray_proxy_uuid": "11111111-2222-3333-4444-555555555555",
     "xray_proxy_public_key": "A" * 43,
+}
+
+LINK = (
+    f"vless://{GOOD_PROXY['xray_proxy_uuid']}@xray.example.com?security=reality&sni=www.example.com"
+    f"&pbk={GOOD_PROXY['xray_proxy_public_key']}"
+)
+WHOLE = {
+    "inbounds": [{"listen": "127.0.0.1", "port": 10809, "protocol": "http"}],
+    "outbounds": [{"protocol": "freedom"}],
 }
 
 
@@ -27,6 +38,10 @@ GOOD_PROXY = {
         ({**GOOD_PROXY, "xray_proxy_uuid": "not-a-uuid"}, "xray_proxy_uuid"),
         ({**GOOD_PROXY, "xray_proxy_public_key": "AAAA="}, "xray_proxy_public_key"),
         ({**GOOD_PROXY, "xray_proxy_short_id": "abc"}, "xray_proxy_short_id"),
+        ({**GOOD_PROXY, "xray_proxy_mldsa65_verify": "AAAA"}, "xray_proxy_mldsa65_verify"),
+        ({"sdops_network": "xray", "xray_proxy_link": LINK + "&type=ws"}, "type=ws"),
+        ({"sdops_network": "xray", "xray_proxy_link": LINK + "&sid=abc"}, "parameter sid"),
+        ({"sdops_network": "xray", "xray_proxy_config": "{}"}, "xray_proxy_config"),
         ({"sdops_data_dir": "relative/path"}, "sdops_data_dir"),
     ],
 )
@@ -36,6 +51,23 @@ def test_wrong_variable_is_named_before_anything_changes(site, variables, named)
     assert named in result.stdout + result.stderr
     assert site.files() == []
     assert "changed=0" in result.stdout
+    for secret in ("xray_proxy_uuid", "xray_proxy_public_key"):
+        assert GOOD_PROXY[secret] not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("server", [{"xray_proxy_link": LINK}, {"xray_proxy_config": WHOLE}])
+def test_a_link_or_a_whole_config_is_enough(site, server):
+    result = site.play("--check", "-e" + json.dumps(server), sdops_network="xray")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert site.files() == []
+    assert GOOD_PROXY["xray_proxy_uuid"] not in result.stdout
+
+
+def test_a_link_beside_a_whole_config_is_refused(site):
+    result = site.play("-e" + json.dumps({"xray_proxy_link": LINK, "xray_proxy_config": WHOLE}), sdops_network="xray")
+    assert result.returncode != 0
+    assert "xray_proxy_config replaces" in result.stdout
+    assert site.files() == []
 
 
 def test_a_bad_list_entry_is_named(site):

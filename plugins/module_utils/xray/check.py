@@ -38,9 +38,14 @@ def connects(host: str, port: int, timeout: float) -> Optional[str]:
 
 
 class Checker:
-    """Requests through ``proxy`` (http://127.0.0.1:10809), whose far end is ``server``:``port``. ``timeout`` in seconds."""
+    """Requests through ``proxy`` (http://127.0.0.1:10809), whose far end is ``server``:``port``; None if that is not known.
 
-    def __init__(self, proxy: str, server: str, port: int, ca_path: Optional[str] = None, timeout: float = 15) -> None:
+    ``timeout`` in seconds.
+    """
+
+    def __init__(
+        self, proxy: str, server: Optional[str], port: int, ca_path: Optional[str] = None, timeout: float = 15
+    ) -> None:
         self.proxy = proxy
         self.server = server
         self.port = port
@@ -76,6 +81,11 @@ class Checker:
             return (
                 "No request gets through the proxy: Xray itself is not listening at %s (%s). Look at its log, xray.log."
                 % (self.proxy, obstacle)
+            )
+        if not self.server:
+            return (
+                "Xray listens at %s, but %s does not come through it: %s. Look at its log, xray.log, and check the servers and "
+                "keys in xray_proxy_config." % (self.proxy, url, cause)
             )
         where = "the Xray server %s:%d" % (self.server, self.port)
         obstacle = connects(self.server, self.port, min(self.timeout, 10))

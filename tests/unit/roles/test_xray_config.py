@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jinja2
 import pytest
 import yaml
+from ansible_collections.sdops.webui.plugins.filter.vless_link import FilterModule as VlessLink
+from ansible_collections.sdops.webui.plugins.filter.xray_config import FilterModule as XrayConfig
+from ansible_collections.sdops.webui.plugins.module_utils.xray.links import LinkError, build
 
 ROOT = Path(__file__).resolve().parents[3]
 TUTORIAL = json.loads((Path(__file__).parent / "data" / "tutorial-xray-client.json").read_text())
@@ -21,13 +25,51 @@ SERVER = {
 }
 
 
-def render(**variables: object) -> dict:
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["to_json"] = json.dumps
-    defaults = yaml.safe_load((ROOT / "roles/xray_proxy/defaults/main.yml").read_text())
-    shared = {"sdops_proxy_http_port": 10809, "sdops_proxy_socks_port": 10808}
-    template = environment.from_string((ROOT / "roles/xray_proxy/templates/config.json.j2").read_text())
-    return json.loads(template.render({**defaults, **shared, **SERVER, **variables}))
+ROLE = ROOT / "roles/xray_proxy"
+EXPRESSION = re.compile(r"\{\{(.*)\}\}", re.DOTALL)
+
+
+def environment() -> jinja2.Environment:
+    made = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)
+    made.filters["to_json"] = json.dumps
+    made.filters["to_nice_json"] = lambda value: json.dumps(value, indent=4, sort_keys=True)
+    for room in (VlessLink, XrayConfig):
+        made.filters.update({f"sdops.webui.{name}": function for name, function in room().filters().items()})
+    return made
+
+
+def variables(**given: object) -> dict:
+    """The role's variables as Ansible resolves them: what is given, else the role's own, an expression keeping its type."""
+    shared = {
+        "sdops_proxy_http_port": 10809,
+        "sdops_proxy_socks_port": 10808,
+        "sdops_github": "",
+        "sdops_network": "xray",
+    }
+    own = {
+        **yaml.safe_load((ROLE / "defaults/main.yml").read_text()),
+        **yaml.safe_load((ROLE / "vars/main.yml").read_text()),
+    }
+    known = {**shared, **given}
+    waiting = {name: value for name, value in own.items() if name not in known}
+    while waiting:
+        for name, value in list(waiting.items()):
+            expression = EXPRESSION.fullmatch(value.strip()) if isinstance(value, str) else None
+            if any(re.search(rf"\b{other}\b", str(value)) for other in waiting):
+                continue
+            if expression:
+                value = environment().compile_expression(expression[1], undefined_to_none=False)(**known)
+            known[name] = value
+            del waiting[name]
+    return known
+
+
+def rendered(template: str, **given: object) -> str:
+    return environment().from_string((ROLE / "templates" / template).read_text()).render(variables(**given))
+
+
+def render(**given: object) -> dict:
+    return json.loads(rendered("config.json.j2", **{**SERVER, **given}))
 
 
 def by_tag(config: dict, part: str) -> dict:
@@ -61,3 +103,64 @@ def test_direct_rules_come_before_the_others(cidrs):
     assert rules[0] == {"type": "field", "domain": ["domain:modelscope.cn"], "outboundTag": "direct"}
     assert rules[-1]["outboundTag"] == "proxy"
     assert len(rules) == 2 + len(cidrs)
+
+
+FULL = {
+    **SERVER,
+    "xray_proxy_server_name": "www.example.com",
+    # digits only: must stay text
+    "xray_proxy_short_id": "1234",
+    "xray_proxy_fingerprint": "firefox",
+    "xray_proxy_spider_x": '/a?b=c&d#"e',
+    "xray_proxy_flow": "xtls-rprx-vision-udp443",
+    "xray_proxy_encryption": "mlkem768x25519plus.native.0rtt." + "e" * 43,
+    "xray_proxy_mldsa65_verify": "v" * 2603,
+}
+SMALL = {name: FULL[f"xray_proxy_{name}"] for name in ("server", "uuid", "public_key", "server_name")}
+
+
+def link(fields: dict) -> str:
+    return build({name.removeprefix("xray_proxy_"): value for name, value in fields.items()})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [FULL, {**{f"xray_proxy_{name}": value for name, value in SMALL.items()}, "xray_proxy_flow": "xtls-rprx-vision"}],
+)
+def test_fields_and_their_link_give_the_same_bytes(fields):
+    by_link = rendered("config.json.j2", xray_proxy_link=link(fields))
+    assert by_link == rendered("config.json.j2", **fields)
+    for value in fields.values():
+        assert json.dumps(value) in by_link
+
+
+@pytest.mark.parametrize("name", sorted(FULL))
+def test_a_field_that_is_set_wins_over_the_link(name):
+    other = {"xray_proxy_port": 1, "xray_proxy_mldsa65_verify": ""}.get(name, "other")
+    by_link = rendered("config.json.j2", xray_proxy_link=link(FULL), **{name: other})
+    assert by_link == rendered("config.json.j2", **{**FULL, name: other})
+
+
+def test_a_link_without_a_flow_means_none():
+    config = json.loads(rendered("config.json.j2", xray_proxy_link=build(SMALL)))
+    assert by_tag(config, "outbounds")["proxy"]["settings"]["vnext"][0]["users"][0]["flow"] == ""
+
+
+def test_a_link_is_read_only_where_it_is_used():
+    bad = "vless://nothing"
+    assert variables(xray_proxy_link=bad, sdops_network="direct")["xray_proxy_server"] == ""
+    with pytest.raises(Exception, match="share link") as caught:
+        variables(xray_proxy_link=bad)
+    assert not isinstance(caught.value, LinkError), "Ansible wants an error of its own"
+
+
+@pytest.mark.parametrize("form", [dict, json.dumps])
+def test_a_whole_config_replaces_the_rendered_one(form):
+    whole = {
+        "inbounds": [{"listen": "127.0.0.1", "port": 10809, "protocol": "http"}],
+        "outbounds": [{"protocol": "trojan", "tag": 'quo"ted ä'}],
+    }
+    assert json.loads(rendered("custom.json.j2", xray_proxy_config=form(whole))) == whole
+    del whole["inbounds"]
+    with pytest.raises(Exception, match="inbounds"):
+        rendered("custom.json.j2", xray_proxy_config=form(whole))

@@ -1,0 +1,360 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``vless://`` share links of VLESS over REALITY, read and written.
+
+The form is the share-link proposal of Xray-core (discussion 716): a URL with the user id before the @, parameters that
+each stand once and are percent-encoded (so that + is a plus, not a space), and a name behind the #.
+
+A link is a secret as a whole. No error here repeats a value from it, except words of a closed list such as ``type=ws``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any, Dict, List, Optional, Tuple
+from urllib.parse import quote, unquote
+
+from ..errors import SdopsError
+
+DEFAULT_PORT = 443
+DEFAULT_FINGERPRINT = "chrome"
+FLOWS = ("", "xtls-rprx-vision", "xtls-rprx-vision-udp443")
+
+# field of the role, parameter of the link; in the order in which links are written
+PARAMETERS = (
+    ("encryption", "encryption"),
+    ("flow", "flow"),
+    ("server_name", "sni"),
+    ("fingerprint", "fp"),
+    ("public_key", "pbk"),
+    ("short_id", "sid"),
+    ("mldsa65_verify", "pqv"),
+    ("spider_x", "spx"),
+)
+CHECKED = ("type", "security", "headerType", "fm")
+KNOWN = tuple(parameter for _, parameter in PARAMETERS) + CHECKED
+FIELDS = ("server", "port", "uuid", "name") + tuple(field for field, _ in PARAMETERS)
+
+# values that an error may repeat: they are words of the protocol, nobody's secret
+WORDS = {
+    "type": (
+        "ws",
+        "websocket",
+        "grpc",
+        "xhttp",
+        "splithttp",
+        "httpupgrade",
+        "kcp",
+        "mkcp",
+        "http",
+        "h2",
+        "quic",
+        "hysteria",
+    ),
+    "security": ("none", "tls", "xtls"),
+    "headerType": ("http", "srtp", "utp", "wechat-video", "dtls", "wireguard", "dns"),
+    "flow": (
+        "xtls-rprx-origin",
+        "xtls-rprx-direct",
+        "xtls-rprx-splice",
+        "xtls-rprx-origin-udp443",
+        "xtls-rprx-direct-udp443",
+    ),
+    "fp": ("unsafe", "hellogolang"),
+}
+SCHEMES = ("vmess", "trojan", "ss", "ssr", "hysteria", "hysteria2", "hy2", "tuic", "socks", "socks5", "http", "https")
+
+UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+ENCRYPTION = re.compile(r"none|mlkem768x25519plus(\.[A-Za-z0-9_-]+)+")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# what copying from a chat or a web page leaves around a link, besides white space
+INVISIBLE = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"
+# the letters that Python's IDNA (2003) maps to other names than today's IDNA does
+AMBIGUOUS = re.compile("[\u00df\u1e9e\u03c2\u200c\u200d]")
+
+ELSEWISE = (
+    "The role xray_proxy renders VLESS over REALITY on plain TCP only: use another link of the server, or give a whole "
+    "client config in xray_proxy_config instead."
+)
+COPY = "Copy the link from the server once more."
+
+
+class LinkError(SdopsError):
+    """A share link that cannot be used; the sentence names the part and what is wrong with its form, never its value."""
+
+
+def decoded(text: str, part: str) -> str:
+    """``text`` without percent-encoding."""
+    try:
+        plain = unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise LinkError("The share link's %s has percent-encoding that is not UTF-8. %s" % (part, COPY)) from None
+    if CONTROL.search(plain):
+        raise LinkError("The share link's %s has a control character in it. %s" % (part, COPY))
+    return plain
+
+
+def split_query(query: str) -> Tuple[Dict[str, str], List[str]]:
+    """(parameters that mean something here, names of the others). An empty value counts as not given."""
+    found: Dict[str, str] = {}
+    ignored = set()
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if name.startswith("amp;"):
+            raise LinkError("The share link has &amp; where & belongs: it was copied out of a page's source. %s" % COPY)
+        if name not in KNOWN:
+            ignored.add(CONTROL.sub("", unquote(name, errors="replace")))
+            continue
+        value = decoded(value, "parameter " + name)
+        if found.setdefault(name, value) != value:
+            raise LinkError("The share link has the parameter %s twice, with different values. %s" % (name, COPY))
+    return {name: value for name, value in found.items() if value}, sorted(ignored - {""})
+
+
+def word(parameter: str, value: str) -> str:
+    """``type=ws``, or only ``type`` where the value is none of the words we know."""
+    if value in WORDS[parameter]:
+        return "%s=%s" % (parameter, value)
+    return "a value of %s that is not known here" % parameter
+
+
+def check_transport(parameters: Dict[str, str]) -> None:
+    """Refuse what the role cannot render."""
+    kind = parameters.get("type", "tcp")
+    if kind not in ("tcp", "raw"):
+        raise LinkError("The share link asks for %s, not type=tcp or type=raw. %s" % (word("type", kind), ELSEWISE))
+    security = parameters.get("security")
+    if security is None:
+        raise LinkError("The share link has no security=reality, so its server takes no REALITY client. %s" % ELSEWISE)
+    if security != "reality":
+        raise LinkError("The share link asks for %s, not security=reality. %s" % (word("security", security), ELSEWISE))
+    header = parameters.get("headerType", "none")
+    if header != "none":
+        raise LinkError("The share link asks for %s, not headerType=none. %s" % (word("headerType", header), ELSEWISE))
+    if "fm" in parameters:
+        raise LinkError("The share link has the parameter fm (FinalMask). %s" % ELSEWISE)
+
+
+def check_host(text: str, part: str) -> str:
+    """A name in ASCII (``xn--`` where it was not) or an IPv4 address; ``text`` is decoded."""
+    if len(text) > 253:
+        raise LinkError("The share link's %s is longer than a host name can be (253 characters). %s" % (part, COPY))
+    if AMBIGUOUS.search(text):
+        raise LinkError(
+            "The share link's %s has a letter that old and new rules for international names read differently. Write that "
+            "name in its xn-- form." % part
+        )
+    name = text
+    if not text.isascii():
+        try:
+            name = text.encode("idna").decode("ascii")
+        except ValueError:
+            name = ""
+    labels = name.split(".")
+    good = len(name) <= 253 and all(LABEL.fullmatch(label) for label in labels)
+    if good and labels[-1].isdigit():
+        try:
+            ipaddress.IPv4Address(name)
+        except ValueError:
+            good = False
+    if not good:
+        raise LinkError("The share link's %s is neither a host name nor an IP address. %s" % (part, COPY))
+    return name
+
+
+def is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def split_address(text: str) -> Tuple[str, int]:
+    """(host without brackets, port) of ``host:port``, ``[2001:db8::1]:port`` or either without the port."""
+    if text.startswith("["):
+        inner, bracket, rest = text[1:].partition("]")
+        try:
+            host = str(ipaddress.IPv6Address(decoded(inner, "server address"))) if bracket else ""
+        except ValueError:
+            host = ""
+        if not host or "%" in host or (rest and not rest.startswith(":")):
+            raise LinkError("The share link's server address has brackets, but no IPv6 address in them. %s" % COPY)
+        port = rest[1:]
+    else:
+        name, _, port = text.partition(":")
+        if ":" in port:
+            raise LinkError(
+                "The share link's server address has several colons. An IPv6 address must stand in brackets, as in "
+                "[2001:db8::1]:443."
+            )
+        if not name:
+            raise LinkError("The share link has no server address behind the @. %s" % COPY)
+        host = check_host(decoded(name, "server address"), "server address")
+    if not port:
+        return host, DEFAULT_PORT
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        raise LinkError("The share link's port (behind the server address) must be a number from 1 to 65535. %s" % COPY)
+    return host, int(port)
+
+
+def base64url(text: str, length: int, parameter: str, meaning: str) -> str:
+    """``text`` in base64url without padding, as Xray wants it; standard base64 is converted."""
+    key = text.rstrip("=").replace("+", "-").replace("/", "_")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{%d}" % length, key):
+        raise LinkError(
+            "The share link's parameter %s (%s) must be %d characters of base64url. %s"
+            % (parameter, meaning, length, COPY)
+        )
+    return key
+
+
+def required(parameters: Dict[str, str], parameter: str, meaning: str) -> str:
+    if parameter not in parameters:
+        raise LinkError("The share link has no %s, the parameter for %s. %s" % (parameter, meaning, COPY))
+    return parameters[parameter]
+
+
+def check_form(parameters: Dict[str, str], host: str) -> Dict[str, Any]:
+    """The role's fields that come from parameters."""
+    public_key = base64url(required(parameters, "pbk", "the REALITY public key"), 43, "pbk", "REALITY public key")
+    # the proposal: without sni it is the server's own name
+    server_name = parameters.get("sni", "" if is_address(host) else host)
+    if not server_name:
+        required(
+            parameters, "sni", "the REALITY server name, and its server address is no name that could stand for it"
+        )
+    short_id = parameters.get("sid", "")
+    if not re.fullmatch(r"([0-9a-fA-F]{2}){0,8}", short_id):
+        raise LinkError(
+            "The share link's parameter sid (REALITY short id) must be an even number of hex digits, 16 at most. %s"
+            % COPY
+        )
+    spider_x = parameters.get("spx", "")
+    if spider_x and not spider_x.startswith("/"):
+        raise LinkError("The share link's parameter spx (REALITY spiderX) must start with '/'. %s" % COPY)
+    fingerprint = parameters.get("fp", DEFAULT_FINGERPRINT)
+    if fingerprint.lower() in WORDS["fp"]:
+        raise LinkError("The share link asks for fp=%s, which REALITY does not allow." % fingerprint.lower())
+    if not re.fullmatch(r"[A-Za-z0-9_]{1,40}", fingerprint):
+        raise LinkError(
+            "The share link's parameter fp must be the name of a TLS fingerprint, such as chrome. %s" % COPY
+        )
+    flow = parameters.get("flow", "")
+    if flow not in FLOWS:
+        raise LinkError(
+            "The share link has %s. VLESS knows the flows xtls-rprx-vision, xtls-rprx-vision-udp443 and none at all. %s"
+            % (word("flow", flow), COPY)
+        )
+    encryption = parameters.get("encryption", "none")
+    if not ENCRYPTION.fullmatch(encryption):
+        raise LinkError(
+            "The share link's parameter encryption must be none or start with mlkem768x25519plus, followed by parts of "
+            "base64url with dots between. %s" % COPY
+        )
+    fields = {
+        "public_key": public_key,
+        "server_name": check_host(server_name, "parameter sni"),
+        "short_id": short_id,
+        "fingerprint": fingerprint,
+        "spider_x": spider_x,
+        "flow": flow,
+        "encryption": encryption,
+    }
+    if "pqv" in parameters:
+        fields["mldsa65_verify"] = base64url(parameters["pqv"], 2603, "pqv", "ML-DSA-65 key")
+    return fields
+
+
+def after_scheme(link: Any) -> str:
+    """The link without ``vless://`` and without what surrounds it."""
+    if not isinstance(link, str):
+        raise LinkError("A share link must be text that starts with vless://.")
+    text, before = link, None
+    while text != before:
+        before, text = text, text.strip().strip(INVISIBLE)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise LinkError("The share link has characters that are no valid Unicode. %s" % COPY) from None
+    scheme, separator, rest = text.partition("://")
+    if not text:
+        raise LinkError("The share link is empty.")
+    if not separator or scheme.lower() != "vless":
+        if separator and scheme.lower() in SCHEMES:
+            raise LinkError("This is a %s:// link, not a vless:// link. %s" % (scheme.lower(), ELSEWISE))
+        raise LinkError(
+            "A share link must start with vless://. Give one link as the server shows it, not a subscription."
+        )
+    if CONTROL.search(rest):
+        raise LinkError("The share link has a line break or a control character in it. Give one link, on one line.")
+    return rest
+
+
+def parse(link: str) -> Dict[str, Any]:
+    """The role's variables without their prefix, and ``name``, ``ignored`` (names of parameters that mean nothing here).
+
+    ``mldsa65_verify`` is there only when the link has it. The port is 443 and the fingerprint chrome where the link has
+    none. Raises LinkError, and nothing else.
+    """
+    body, _, fragment = after_scheme(link).partition("#")
+    if re.search(r"\s", body):
+        raise LinkError("The share link has a space in it, before the name. Give one link, in one piece.")
+    body, _, query = body.partition("?")
+    authority, _, path = body.partition("/")
+    if path:
+        raise LinkError(
+            "The share link has a path behind the server address; there is none in a vless:// link. %s" % COPY
+        )
+    user, at, address = authority.rpartition("@")
+    if not at:
+        raise LinkError("The share link has no @ between the user id and the server address. %s" % COPY)
+    uuid = decoded(user, "user id")
+    if not UUID.fullmatch(uuid):
+        raise LinkError("The share link's user id (before the @) must be a UUID (8-4-4-4-12 hex digits). %s" % COPY)
+    host, port = split_address(address)
+    parameters, ignored = split_query(query)
+    check_transport(parameters)
+    # a name is for people: whatever it holds, it is no reason to refuse the link
+    name = " ".join(CONTROL.sub(" ", unquote(fragment, errors="replace")).split())
+    return {
+        "server": host,
+        "port": port,
+        "uuid": uuid,
+        **check_form(parameters, host),
+        "name": name,
+        "ignored": ignored,
+    }
+
+
+def written(fields: Dict[str, Any]) -> str:
+    def text(field: str) -> str:
+        value: Optional[Any] = fields.get(field)
+        return "" if value is None else str(value)
+
+    server = text("server")
+    host = "[%s]" % quote(server, safe=":") if ":" in server else quote(server, safe="")
+    port = quote(text("port"), safe="") or DEFAULT_PORT
+    query = ["type=tcp", "security=reality"]
+    query += ["%s=%s" % (name, quote(text(field), safe="")) for field, name in PARAMETERS if text(field)]
+    link = "vless://%s@%s:%s?%s" % (quote(text("uuid"), safe=""), host, port, "&".join(query))
+    return link + ("#" + quote(text("name"), safe="") if text("name") else "")
+
+
+def build(fields: Dict[str, Any]) -> str:
+    """The share link of ``fields`` (the keys that parse returns; server, uuid and public_key must be there).
+
+    ``ignored`` is not written: what it names has no value here. Raises LinkError.
+    """
+    unknown = set(fields) - set(FIELDS) - {"ignored"}
+    if unknown:
+        raise LinkError(
+            "A share link is built from the fields %s only; %d others were given." % (", ".join(FIELDS), len(unknown))
+        )
+    try:
+        return written(parse(written(fields)))
+    except UnicodeEncodeError:
+        raise LinkError("One of the fields for a share link has characters that are no valid Unicode.") from None
