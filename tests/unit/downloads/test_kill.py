@@ -1,0 +1,115 @@
+"""kill -9 at any moment of a large download: re-runs always end in the right file, and hardly anything comes twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.world.faults import Fault
+from lab.world.hosts.big import big_sha256
+
+SIZE = 200_000_000
+CONNECTIONS = 8
+LARGEST = 32 << 20
+KILLS = 20
+
+
+def start(arguments: dict) -> subprocess.Popen:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ansible_collections.sdops.webui.plugins.modules.model_files"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p.endswith("collections"))},
+    )
+    process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def received(world) -> int:
+    world.log.settle()
+    return sum(e["bytes"] for e in world.log.entries if e["host"] == "big.lab.test" and e["range"] != "bytes=0-0")
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_twenty_kills(box, world, seed):
+    """Each kill comes at a random moment of a run that takes about two seconds when it is left alone."""
+    rng = random.Random(seed)
+    # 200 MB in about 2 s over 8 connections
+    world.faults.add(Fault("slow", host="big.lab.test", rate=12_000_000))
+    sha256 = big_sha256(SIZE, "kill")
+    wish = {"source": f"{world.url('big.lab.test')}/m-{SIZE}-kill.safetensors", "kind": "checkpoint", "sha256": sha256}
+    arguments = {**box.arguments, "models": [wish], "connections": CONNECTIONS}
+    place = box.path(f"models/Stable-diffusion/m-{SIZE}-kill.safetensors")
+    kills = finished = twice = worst = 0
+    while kills < KILLS:
+        runs = 0
+        world.log.entries.clear()
+        while True:
+            process = start(arguments)
+            delay = rng.uniform(0.3, 1.6) if kills < KILLS else 60
+            try:
+                out, _ = process.communicate(timeout=delay)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+                kills += 1
+                runs += 1
+                assert not place.exists() or place.stat().st_size == SIZE
+                continue
+            found = json.loads(out)
+            assert not found.get("failed"), found
+            break
+        assert found["models"][0]["sha256"] == sha256
+        assert big_file_is(place, sha256)
+        assert [p.name for p in place.parent.iterdir()] == [place.name]
+        # what a kill may cost: the segments on the way, one for each connection
+        extra = received(world) - SIZE
+        assert extra <= runs * CONNECTIONS * LARGEST
+        twice += extra
+        worst = max(worst, extra / max(runs, 1) / CONNECTIONS)
+        finished += 1
+        place.unlink()
+    print(
+        f"{kills} kills, {finished} files, {twice / 1e6:.0f} MB twice, {worst / 1e6:.1f} MB a kill and connection at most"
+    )
+
+
+def big_file_is(path: Path, sha256: str) -> bool:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest() == sha256
+
+
+def test_a_kill_costs_one_segment_of_each_connection(box, world):
+    """Counted exactly: what the second run fetches is what the journal did not know."""
+    world.faults.add(Fault("slow", host="big.lab.test", rate=12_000_000))
+    sha256 = big_sha256(SIZE, "once")
+    wish = {"source": f"{world.url('big.lab.test')}/m-{SIZE}-once.safetensors", "kind": "checkpoint", "sha256": sha256}
+    arguments = {**box.arguments, "models": [wish], "connections": 2}
+    process = start(arguments)
+    journal = box.path(f"models/Stable-diffusion/.m-{SIZE}-once.safetensors.part.journal")
+    deadline = time.monotonic() + 30
+    while not journal.exists() or journal.read_text().count("\n") < 4:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    spans = [tuple(map(int, line.split())) for line in journal.read_text().splitlines()[1:] if line[0] != "s"]
+    known = sum(end - begin for begin, end in spans)
+    assert known > 0
+    world.log.settle()
+    world.log.entries.clear()
+    world.faults.clear()
+    again = json.loads(start(arguments).communicate(timeout=120)[0])
+    assert not again.get("failed"), again
+    assert again["bytes_fetched"] == SIZE - known
