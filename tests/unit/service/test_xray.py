@@ -166,3 +166,10 @@ def test_each_broken_leg_has_its_own_sentence(proxy, door, run_module):
     rejected = run_module("proxy_check", **check(proxy(503), door))["msg"]
     for word in ("xray_proxy_uuid", "xray_proxy_public_key", "clocks", f"127.0.0.1:{door}"):
         assert word in rejected
+
+
+def test_without_a_known_server_it_points_to_the_whole_config(proxy, run_module):
+    arguments = {name: value for name, value in check(proxy(503), 443).items() if name not in ("server", "port")}
+    failed = run_module("proxy_check", **arguments)["msg"]
+    assert "xray_proxy_config" in failed and "xray.log" in failed
+    assert "xray_proxy_uuid" not in failed

@@ -223,6 +223,14 @@ def test_what_is_wrong_is_named(text, words):
     assert message[0].isupper() and message.endswith(".")
 
 
+@pytest.mark.parametrize(
+    "name", ["type", "security", "headerType", "flow", "fp", "encryption", "sni", "sid", "spx", "pqv"]
+)
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_in_the_wrong_place_is_not_told(name, secret):
+    assert name in refusal(link(**{name: secret + "!" * 30}))
+
+
 @pytest.mark.parametrize("thing", [None, 5, b"vless://", {}, ["vless://"]])
 def test_what_is_no_text(thing):
     with pytest.raises(LinkError, match="text"):
@@ -245,14 +253,14 @@ def test_a_built_link_follows_the_proposal():
         {"uuid": None},
         {"public_key": None},
         {"port": "443?sid=ab"},
-        {"server": "::1]:9?sid=ab"},
+        {"server": "::1]:9?sid=ab&x="},
         {"name": "\ud800"},
         {"secret": UUID},
     ],
 )
 def test_fields_that_make_no_link(wrong):
     with pytest.raises(LinkError) as caught:
-        build({"server": "a.example.com", "uuid": UUID, "public_key": KEY, **wrong})
+        build({"server": "a.example.com", "server_name": "a.example.com", "uuid": UUID, "public_key": KEY, **wrong})
     assert UUID not in str(caught.value)
 
 
