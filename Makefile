@@ -57,6 +57,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/yamllint -s .
 	$(BIN)/ansible-lint --offline
+	tools/sanity
 
 # programs that a test talks to; the test says so when one is missing
 programs:

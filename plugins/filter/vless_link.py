@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: vless_link
 short_description: The fields of a vless:// share link
 version_added: 0.1.0
-author: The sdops.webui authors
+author: The sdops.webui authors (!UNKNOWN)
 description:
   - Takes a C(vless://) share link of a VLESS server with REALITY over plain TCP apart.
   - The keys of the result are the variables of the role P(sdops.webui.xray_proxy#role) without their prefix.

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: xray_config
 short_description: A client config of Xray as a mapping, checked
 version_added: 0.1.0
-author: The sdops.webui authors
+author: The sdops.webui authors (!UNKNOWN)
 description:
   - Takes a whole client config of Xray, as a mapping or as JSON, and returns it as a mapping.
   - Refuses one that has no outbounds, or no HTTP inbound on 127.0.0.1 and the given port that asks for no password.

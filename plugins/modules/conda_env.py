@@ -16,7 +16,7 @@ description:
     an earlier run of this module left unfinished, because it was killed, is started over. Nothing else is ever deleted.
   - Only the channels that are given are asked (C(--override-channels)), and terms of service are never accepted on
     anybody's behalf.
-author: The sdops.webui authors
+author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
 attributes:

@@ -16,7 +16,7 @@ description:
     was. Local changes are never thrown away; they only matter where the checkout would have to move. Untracked files are
     left alone.
   - The failure of one does not stop the others. The module fails at its end, with a cause and a next step for each.
-author: The sdops.webui authors
+author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
 attributes:

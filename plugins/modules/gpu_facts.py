@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Asks C(nvidia-smi) which GPUs there are. A box without one, or with a broken driver, is a fact and not a failure.
   - Changes nothing.
-author: The sdops.webui authors
+author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
 attributes:

@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Fetches one file from the Hugging Face Hub to a path, verified by size, hash and format before it appears there.
   - A file that already lies there and has the wanted hash is kept.
-author: The sdops.webui authors
+author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
   - sdops.webui.transfer

@@ -19,7 +19,7 @@ description:
     left alone and the model fails.
   - A download that was cut, killed or powered off is resumed, if the file at the source is still the same.
   - One model that fails does not stop the others; at the end the module fails with the cause of each.
-author: The sdops.webui authors
+author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
   - sdops.webui.transfer
@@ -149,9 +149,7 @@ VERBS = {
 
 def planned_bytes(item: Item) -> int:
     """What will come over the network, as far as the source tells."""
-    if item.status != "fetch" or item.remote is None:
-        return 0
-    return item.remote.size or item.remote.about or item.spec.size or 0
+    return (item.remote.size or item.remote.about or item.spec.size or 0) if item.status == "fetch" else 0
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ short_description: Prove that requests get through a proxy
 version_added: 0.1.0
 description:
   - Makes requests through an HTTP proxy. When they fail, finds out which leg of the way is broken and says what to check.
-author: The sdops.webui authors
+author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
 attributes:

@@ -15,7 +15,7 @@ description:
   - Reports what changed by comparing the installed distributions before and after, not by reading what uv prints.
   - What a requirement depends on only has to be there and to satisfy O(constraints); its own wishes for versions are not
     judged again. So what a later step bends on purpose (O(no_deps), O(overrides)) is not bent back by the next run.
-author: The sdops.webui authors
+author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
 attributes:

@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Describes a program to a running supervisord, keeps it running, and restarts it when its description or what it reads
     at its start has changed. Other programs are never touched.
-author: The sdops.webui authors
+author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
 attributes:

@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Renders an image through C(/sdapi/v1/txt2img) and keeps it as a PNG on the target.
   - A file that is a whole PNG and whose infotext has the wanted prompt, seed, steps, size and sampler is kept.
-author: The sdops.webui authors
+author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
 attributes:

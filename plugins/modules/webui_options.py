@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Sets options of the WebUI, either in its C(config.json) while it is not running, or through its API while it is.
   - Live, the options are read back, because the WebUI answers with success even when it puts an old value back.
-author: The sdops.webui authors
+author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
 attributes:

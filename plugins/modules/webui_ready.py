@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Waits until the WebUI answers and, if wanted, has loaded a checkpoint. The port answers long before that.
   - Gives up at once when the process under supervisor is gone, with the end of its log.
-author: The sdops.webui authors
+author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
 attributes:

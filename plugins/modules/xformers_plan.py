@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Looks at torch, its CUDA, Python and xformers in an environment, and at the GPU, and decides where xformers comes from.
   - Changes nothing.
-author: The sdops.webui authors
+author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
 attributes:

@@ -13,7 +13,7 @@ description:
   - Installs one release of Xray-core below a directory, as C(VERSION/) with the link C(current).
   - The zip is verified by a pinned SHA-256 or by the C(.dgst) beside it, unpacked safely, and the program is asked for
     its version before it becomes current.
-author: The sdops.webui authors
+author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
 attributes:

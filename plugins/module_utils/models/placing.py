@@ -66,9 +66,9 @@ class Item:
     def __init__(self, spec: ModelSpec, line: Optional[Line] = None) -> None:
         self.spec = spec
         self.line = line or Line(spec.name or spec.label)
-        self.path: Optional[str] = None
+        self.path = ""  # until it is known
         self.kind = spec.kind
-        self.remote: Optional[RemoteFile] = None
+        self.remote = RemoteFile("", spec.label)  # until the source has been asked
         self.sha256: Optional[str] = spec.sha256
         self.size: Optional[int] = None
         self.received = 0
@@ -94,13 +94,13 @@ class Item:
 
     def result(self) -> Dict[str, Any]:
         entry = {
-            "name": os.path.basename(self.path) if self.path else self.spec.name or self.spec.label,
+            "name": os.path.basename(self.path) or self.spec.name or self.spec.label,
             "kind": self.kind,
-            "path": self.path,
+            "path": self.path or None,
             "sha256": self.sha256,
             "bytes": self.size,
             "source": self.spec.label,
-            "revision": self.remote.revision if self.remote else None,
+            "revision": self.remote.revision,
             "status": self.status,
             "seconds": round(self.seconds, 2),
         }
@@ -140,7 +140,7 @@ class Placer:
             with ThreadPoolExecutor(max_workers=ASKING) as pool:
                 items = [item for planned in pool.map(lambda wish: self._plan_model(*wish), wishes) for item in planned]
             self._refuse_twins(items)
-            open_ones = [item for item in items if item.status in DONE and item.remote is not None]
+            open_ones = [item for item in items if item.status in DONE]
             check_space(need for item in open_ones for need in self._needs(item))
             if not self.wants.check_mode:
                 with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
@@ -180,7 +180,7 @@ class Placer:
         """Two wishes for one path would overwrite each other in every run."""
         first: Dict[str, Item] = {}
         for item in items:
-            if item.path is None or item.status in ("failed", "unresolved"):
+            if not item.path or item.status in ("failed", "unresolved"):
                 continue
             twin = first.setdefault(item.path, item)
             if twin is not item and twin.spec.source != item.spec.source:
@@ -190,7 +190,6 @@ class Placer:
 
     def _needs(self, item: Item) -> List[Tuple[str, int]]:
         """(directory, bytes) that an item will take."""
-        assert item.path is not None and item.remote is not None
         here = os.path.dirname(item.path)
         if item.status == "adopt":
             return []
@@ -277,7 +276,6 @@ class Placer:
 
     def _decide(self, item: Item, ours: bool = False) -> None:
         """What has to be done, now that source and path are known. ``ours``: whatever lies there may be replaced."""
-        assert item.path is not None and item.remote is not None
         item.line.name = os.path.basename(item.path)
         refuse_pickle(item.path, self.wants.allow_pickle)
         remote = item.remote
@@ -313,7 +311,6 @@ class Placer:
 
     def _same(self, item: Item) -> bool:
         """Whether the file that lies there is the wanted one."""
-        assert item.path is not None and item.remote is not None
         path, remote = item.path, item.remote
         if not os.path.isfile(path) or (remote.size is not None and os.path.getsize(path) != remote.size):
             return False
@@ -333,26 +330,23 @@ class Placer:
     # --- bringing one file ---------------------------------------------------------------------------------------------
 
     def _bring(self, item: Item) -> None:
-        assert item.path is not None
         key = hashlib.sha256(os.path.relpath(item.path, self.wants.webui_dir).encode()).hexdigest()[:16]
         with locked(os.path.join(self.wants.webui_dir, ".sdops", "locks", key)):
             if item.status != "adopt" and os.path.exists(item.path) and self._same(item):
                 item.status = "adopt"  # another run was faster
             sha256 = self._act(item)
-            remote = item.remote
             self.record.put(
                 item.path,
                 wish=item.spec.wish,
                 source=item.spec.label,
                 kind=item.kind,
                 sha256=sha256,
-                revision=remote.revision if remote else None,
+                revision=item.remote.revision,
             )
         item.settle(DONE[item.status], sha256, os.path.getsize(item.path))
 
     def _act(self, item: Item) -> str:
         """Do what was planned; the file's SHA-256."""
-        assert item.path is not None and item.remote is not None
         os.makedirs(os.path.dirname(item.path), exist_ok=True)
         name = os.path.basename(item.path)
         if item.status == "adopt":
@@ -377,7 +371,6 @@ class Placer:
 
     def _fetch(self, item: Item, dest: str) -> str:
         """Download to ``dest``, verified; its content is judged under the name it will have."""
-        assert item.path is not None and item.remote is not None
         if item.remote.url.startswith("magnet:"):
             return self._fetch_magnet(item, dest)
         fetcher = Fetcher(self.http, self.wants.connections)
@@ -395,7 +388,6 @@ class Placer:
         return got.sha256
 
     def _fetch_magnet(self, item: Item, dest: str) -> str:
-        assert item.path is not None and item.remote is not None
         work = os.path.join(self.wants.webui_dir, ".sdops", "magnet", str(item.remote.etag))
         wanted = item.spec.where.get("file") or os.path.basename(item.path)
         found = magnet.fetch(item.remote, wanted, work, lambda count: item.line.tell("fetching", count))
@@ -406,8 +398,7 @@ class Placer:
 
     def _take(self, item: Item, cached: str, verified: bool = False) -> str:
         """From the cache: a second name for the same bytes where the disk is the same, else a copy."""
-        assert item.path is not None and item.remote is not None and item.remote.sha256
-        name, sha256 = os.path.basename(item.path), item.remote.sha256
+        name, sha256 = os.path.basename(item.path), item.remote.sha256 or ""
         link = link_beside(cached, os.path.dirname(item.path))
         if link is None:
             return self._copy(item, cached, item.path)
@@ -422,7 +413,6 @@ class Placer:
         return sha256
 
     def _copy(self, item: Item, source: str, path: str) -> str:
-        assert item.remote is not None and item.path is not None
         size = os.path.getsize(source)
         tell = item.line.tell
         temporary, have = copy_hashed(source, os.path.dirname(path), lambda count: tell("verifying", count, size))

@@ -48,13 +48,11 @@ def fetch(remote: RemoteFile, wanted: str, directory: str, tell: Callable[[int],
     os.makedirs(directory, exist_ok=True)
     argv = ["aria2c", "--dir", directory, "--seed-time=0", "--file-allocation=none", "--quiet=true", "--no-conf=true"]
     argv += ["--bt-stop-timeout=%d" % STALLED, "--allow-overwrite=true", "--auto-file-renaming=false", "--input-file=-"]
-    process = subprocess.Popen(
-        argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        assert process.stdin is not None
-        process.stdin.write(remote.url + "\n")  # not in argv: trackers put keys into such links
-        process.stdin.close()
+        with process.stdin:  # type: ignore[union-attr]
+            # not in argv: trackers put keys into such links
+            process.stdin.write(remote.url.encode() + b"\n")  # type: ignore[union-attr]
         while process.poll() is None:
             time.sleep(0.5)
             tell(sum(size for _, size in _files(directory)))
