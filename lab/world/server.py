@@ -17,6 +17,7 @@ import contextlib
 import io
 import json
 import re
+import select
 import socket
 import socketserver
 import ssl
@@ -371,7 +372,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stop(self, fault: Fault) -> None:
         if fault.kind == "stall":
-            time.sleep(fault.seconds)
+            # a client says nothing more while it waits: what can be read is its farewell
+            if select.select([self.connection], [], [], fault.seconds)[0]:
+                raise _Cut
             return
         if fault.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -130,6 +130,17 @@ def test_stall(world: WorldServer, http: requests.Session) -> None:
     assert time.monotonic() - started >= 1.0
 
 
+def test_stall_ends_when_nobody_waits(world: WorldServer, http: requests.Session) -> None:
+    world.faults.add(Fault("stall", host=hosts.HUB_STORAGE, after=1000, seconds=60))
+    with pytest.raises(requests.exceptions.ConnectionError):
+        http.get(storage(world, http), timeout=0.2)
+    http.close()
+    started = time.monotonic()
+    world.log.settle(10)
+    assert time.monotonic() - started < 5
+    assert world.log.entries[-1]["cut"]
+
+
 def test_status_and_skip(world: WorldServer, http: requests.Session) -> None:
     fault = Fault(
         "status", path="*/tiny-sd15", status=429, body="slow down", headers={"Retry-After": "7"}, skip=1, times=1

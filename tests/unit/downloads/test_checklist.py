@@ -1,0 +1,568 @@
+"""What the Hub, its mirrors, Civitai and their storages are known to do to a download, each through the real modules.
+
+A test says what a user sees: the right file, or a message that helps and nothing under the final name. After every test,
+no storage has seen a token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.world import hosts
+from lab.world.build.models import CIVITAI_NAMES, HUB_NAMES
+from lab.world.faults import Fault
+from lab.world.hosts.big import Big, big_path, big_sha256
+from lab.world.hosts.civitai import resolver_failed
+
+REPO = "lab-standins/tiny-sd15"
+FILE = "v1-5-pruned-emaonly.safetensors"
+CHECKPOINT = f"hf://{REPO}/{FILE}@main"
+STORAGES = (hosts.HUB_STORAGE, hosts.CIVITAI_STORAGE, hosts.CIVITAI_B2, hosts.BIG)
+MEMBER, GRANTED = "lab_civitai_member", "hf_lab_granted"
+SECRETS = (MEMBER, GRANTED, "X-Amz-Signature", "hf_lab_", "lab_civitai_", "3_lab_")
+DOWNLOADS = "/api/download/models/*"
+
+
+@pytest.fixture(autouse=True)
+def no_token_at_a_storage(world):
+    yield
+    world.log.settle()
+    for entry in world.log.entries:
+        if entry["host"] in STORAGES:
+            assert not entry["authorization"], entry
+            assert "token=" not in entry["query"], entry
+
+
+def visible(box) -> list[Path]:
+    """The files that the WebUI would see: hidden ones are ours."""
+    found = (path for path in box.webui.rglob("*") if path.is_file())
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(box.webui).parts)]
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def hub_file(world, name: str = FILE, repo: str = REPO) -> Path:
+    return world.root / "huggingface" / "files" / repo / name
+
+
+def civitai_file(world, number: int) -> Path:
+    return world.root / "civitai" / "files" / str(number)
+
+
+def asked(world, host: str) -> list[dict]:
+    world.log.settle()
+    return [entry for entry in world.log.entries if entry["host"] == host]
+
+
+@pytest.fixture
+def fetch(box, run_module):
+    """One model by its source; further arguments are the module's."""
+
+    def run(source: str, kind: str | None = "lora", **more: object):
+        wish = {"source": source, **({"kind": kind} if kind else {})}
+        found = run_module("model_files", **{**box.arguments, **more}, models=[wish])
+        told = json.dumps({key: value for key, value in found.items() if key != "invocation"})
+        assert not [secret for secret in SECRETS if secret in told]
+        return found
+
+    return run
+
+
+def arrived(box, found, expected: str) -> None:
+    """The module is content, and the one visible file is the right one."""
+    assert not found["failed"], found.get("msg")
+    assert [sha256(path) for path in visible(box)] == [expected]
+    assert found["models"][0]["sha256"] == expected
+
+
+def refused(box, found, *words: str) -> None:
+    """The module failed with a message that matches every one of ``words``, and nothing lies about."""
+    assert found["failed"], found
+    for word in words:
+        assert re.search(word, found["msg"], re.IGNORECASE), (word, found["msg"])
+    assert visible(box) == []
+
+
+# --- the Hub: links and redirects
+
+
+def test_small_file_by_a_relative_redirect(box, world, tmp_path, four_times):
+    endpoints = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
+    dest = tmp_path / "README.md"
+    four_times("huggingface_download", repo=REPO, file="README.md", dest=str(dest), **endpoints)
+    assert dest.read_bytes() == hub_file(world, "README.md").read_bytes()
+    assert {entry["status"] for entry in asked(world, hosts.HUB)} == {200, 307}
+
+
+@pytest.mark.parametrize("style", ["s3", "cloudfront"])
+def test_large_file_by_a_signed_link(box, world, fetch, style):
+    world.settings.hub_link_style = style
+    found = fetch(CHECKPOINT, "checkpoint", huggingface_token=GRANTED)
+    arrived(box, found, sha256(hub_file(world)))
+    assert all(entry["authorization"] for entry in asked(world, hosts.HUB))
+    # the storage answers HEAD and tokens with 403: neither was tried
+    assert {entry["status"] for entry in asked(world, hosts.HUB_STORAGE)} <= {200, 206}
+
+
+def test_renamed_repository(box, world, fetch):
+    found = fetch(f"hf://lab-standins/tiny-sd15-old/{FILE}@main", "checkpoint")
+    arrived(box, found, sha256(hub_file(world)))
+
+
+def test_link_that_expires_under_way(box, world, fetch):
+    world.faults.add(Fault("expire", host=hosts.HUB, seconds=1.0))
+    world.faults.add(Fault("slow", host=hosts.HUB_STORAGE, rate=8_000_000, times=1))
+    world.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=12_000_000, times=1))
+    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(world)))
+
+
+def test_links_that_are_always_expired(box, world, fetch):
+    world.faults.add(Fault("expire", host=hosts.HUB))
+    refused(box, fetch(CHECKPOINT, "checkpoint"), "403|expired")
+    assert len(asked(world, hosts.HUB_STORAGE)) <= 20  # no endless asking for new links
+
+
+def test_a_403_that_is_no_expiry_shows_its_cause(box, world, fetch):
+    world.faults.add(Fault("status", host=hosts.HUB_STORAGE, status=403, body="Auth failed: invalid range"))
+    refused(box, fetch(CHECKPOINT, "checkpoint"), "403", "invalid range")
+    assert len(asked(world, hosts.HUB_STORAGE)) <= 20
+
+
+# --- the Hub: ranges, cuts, silence
+
+
+def test_ranges_are_asked_for_so_that_they_are_given(box, world, fetch):
+    """The network in front of the storage sends everything to those who take gzip."""
+    world.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
+    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(world)))
+    entries = asked(world, hosts.HUB_STORAGE)
+    assert any(entry["range"] for entry in entries)
+    assert {entry["status"] for entry in entries if entry["range"]} == {206}
+    assert sum(entry["bytes"] for entry in entries) <= hub_file(world).stat().st_size + (4 << 20)
+
+
+def test_a_416_starts_over(box, world, fetch):
+    world.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
+    world.faults.add(Fault("status", host=hosts.HUB_STORAGE, status=416, ranged=True, times=1))
+    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(world)))
+
+
+def test_half_a_file_that_calls_itself_whole(box, world, fetch):
+    world.faults.add(Fault("short", host=hosts.HUB_STORAGE, after=700_000))
+    found = fetch("hf://lab-standins/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "vae")
+    if found["failed"]:
+        refused(box, found, "bytes")
+    else:  # it was had in pieces
+        vae = hub_file(world, "vae-ft-mse-840000-ema-pruned.safetensors", "lab-standins/tiny-vae")
+        arrived(box, found, sha256(vae))
+
+
+def test_nothing_comes_any_more(box, world, fetch):
+    world.faults.add(Fault("stall", host=hosts.HUB_STORAGE, after=1_000_000, seconds=60, times=1))
+    started = time.monotonic()
+    found = fetch(CHECKPOINT, "checkpoint", timeout=2)
+    arrived(box, found, sha256(hub_file(world)))
+    assert time.monotonic() - started < 30
+
+
+def test_no_length_at_the_storage(box, world, fetch):
+    world.faults.add(Fault("headers", host=hosts.HUB_STORAGE, headers={"Content-Length": None}))
+    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(world)))
+
+
+def test_no_length_anywhere_and_a_cut_that_looks_like_an_end(box, world, fetch):
+    world.settings.hub_tree_page = 1
+    world.faults.add(Fault("headers", host=hosts.HUB, path="*/resolve/*", headers={"X-Linked-Size": None}))
+    world.faults.add(Fault("until_close", host=hosts.HUB_STORAGE))
+    world.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
+    found = fetch(CHECKPOINT, "checkpoint")
+    if found["failed"]:
+        refused(box, found, "SHA-256|bytes|broke off")
+    else:
+        arrived(box, found, sha256(hub_file(world)))
+
+
+def test_listing_in_pages_does_no_harm(box, world, fetch):
+    world.settings.hub_tree_page = 1
+    world.faults.add(Fault("headers", host=hosts.HUB, path="*/resolve/*", headers={"X-Linked-Size": None}))
+    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(world)))
+
+
+# --- the Hub: limits and refusals
+
+
+def test_rate_limit_is_waited_for_as_long_as_it_says(box, world, run_module):
+    """No Retry-After: the time is in RateLimit."""
+    window = world.settings.hub_window = 6
+    world.settings.hub_resolvers = 2
+    wishes = [
+        {"source": CHECKPOINT, "kind": "checkpoint"},
+        {"source": "hf://lab-standins/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "kind": "vae"},
+    ]
+    time.sleep(window - time.time() % window)  # the window begins now
+    found = run_module("model_files", **box.arguments, models=wishes, parallel=1)
+    assert not found["failed"], found.get("msg")
+    assert len(visible(box)) == 2
+    assert len([entry for entry in asked(world, hosts.HUB) if entry["status"] == 429]) <= 2
+
+
+def test_rate_limit_without_end(box, world, fetch):
+    world.settings.hub_window, world.settings.hub_resolvers = 2, 0
+    refused(box, fetch(CHECKPOINT, "checkpoint"), "429|rate limit")
+
+
+@pytest.mark.parametrize(
+    ("source", "token", "words"),
+    [
+        ("hf://lab-standins/gated/gated.safetensors@main", None, ["gated", "huggingface_token"]),
+        ("hf://lab-standins/gated/gated.safetensors@main", "hf_lab_stranger", ["gated", "terms|ask for access"]),
+        ("hf://lab-standins/gated/gated.safetensors@main", "hf_lab_narrow", ["fine-grained"]),
+        ("hf://lab-standins/private/private.safetensors@main", None, ["does not exist", "private", "huggingface_token"]),
+        ("hf://lab-standins/nothing/x.safetensors@main", None, ["does not exist", "private"]),
+        ("hf://lab-standins/nothing/x.safetensors@main", "hf_lab_stranger", ["does not exist"]),
+        (CHECKPOINT, "hf_lab_mistyped", ["token", "wrong|invalid|refused|expired"]),
+        (f"hf://{REPO}/{FILE}@nowhere", None, ["no revision", "nowhere"]),
+        (f"hf://{REPO}/nothing.safetensors@main", None, ["no file", r"nothing\.safetensors"]),
+        ("hf://lab-standins/disabled/x.safetensors@main", None, ["disabled"]),
+    ],
+)  # fmt: skip
+def test_hub_refusals(box, fetch, source, token, words):
+    refused(box, fetch(source, huggingface_token=token), *words)
+
+
+# --- mirrors and the short name
+
+
+@pytest.mark.parametrize("name", [hosts.HUB_MIRROR, hosts.HUB_SHORT])
+def test_endpoint_that_only_redirects_to_the_hub(box, world, fetch, name):
+    """It works, or the message names both ends; the token stays with the endpoint that it was given for."""
+    found = fetch(CHECKPOINT, "checkpoint", huggingface_endpoint=world.url(name), huggingface_token=GRANTED)
+    if found["failed"]:
+        refused(box, found, re.escape(world.url(name)), re.escape(world.url(hosts.HUB)))
+    else:
+        arrived(box, found, sha256(hub_file(world)))
+    assert not any(entry["authorization"] for entry in asked(world, hosts.HUB))
+
+
+def test_mirror_that_passes_metadata_on(box, world, fetch):
+    arrived(
+        box,
+        fetch(CHECKPOINT, "checkpoint", huggingface_endpoint=world.url(hosts.HUB_PROXY), huggingface_token=GRANTED),
+        sha256(hub_file(world)),
+    )
+    assert not asked(world, hosts.HUB)
+
+
+def test_mirror_without_ranges_and_lengths(box, world, fetch):
+    world.faults.add(Fault("ignore_range", host=hosts.HUB_STORAGE))
+    world.faults.add(Fault("headers", host=hosts.HUB_STORAGE, headers={"Content-Length": None, "Accept-Ranges": None}))
+    world.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
+    found = fetch(CHECKPOINT, "checkpoint", huggingface_endpoint=world.url(hosts.HUB_PROXY))
+    arrived(box, found, sha256(hub_file(world)))
+
+
+# --- files that change
+
+
+def half_done(world, fetch) -> None:
+    """A first run that leaves part of the file behind."""
+    cut = world.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=3_000_000))
+    refuse = world.faults.add(Fault("status", host=hosts.HUB_STORAGE, status=403, body="not now", skip=1))
+    assert fetch(CHECKPOINT, "checkpoint")["failed"]
+    assert cut.hits and refuse.hits
+    world.faults.clear()
+    world.log.entries.clear()
+
+
+@pytest.mark.parametrize("size", [1_000_000, 30_000_000])
+def test_another_file_on_the_branch_between_two_runs(box, world, fetch, size):
+    half_done(world, fetch)
+    assert visible(box) == []
+    made = world.replace_hub_file(REPO, FILE, Big(size, "new"))
+    found = fetch(CHECKPOINT, "checkpoint")
+    arrived(box, found, made["sha256"])
+    assert found["models"][0]["revision"] == made["commit"]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"forget": True}, {"commit": False}],
+    ids=["new-commit", "squashed", "same-commit-other-etag"],
+)
+def test_another_file_while_it_comes_down(box, world, fetch, how):
+    """The old file or the new one, never some of each."""
+    world.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
+    made = {}
+
+    def replace() -> None:
+        deadline = time.monotonic() + 20
+        while not any(e["host"] == hosts.HUB_STORAGE for e in list(world.log.entries)) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        made.update(world.replace_hub_file(REPO, FILE, Big(hub_file(world).stat().st_size, "new"), **how))
+
+    thread = threading.Thread(target=replace)
+    thread.start()
+    found = fetch(CHECKPOINT, "checkpoint")
+    thread.join()
+    if found["failed"]:
+        refused(box, found, "changed|SHA-256|revision")
+    else:
+        assert found["models"][0]["sha256"] in (made["sha256"], sha256(hub_file(world)))
+        arrived(box, found, found["models"][0]["sha256"])
+
+
+def test_plain_url_whose_file_changes_between_two_tries(box, world, fetch):
+    url = world.url(hosts.BIG) + big_path(20_000_000, "a")
+    world.faults.add(Fault("cut", host=hosts.BIG, after=5_000_000, times=3))
+    # from the second answer on it is another file, and says so
+    world.faults.add(Fault("headers", host=hosts.BIG, headers={"ETag": '"other"'}, skip=2))
+    world.faults.add(Fault("wrong_bytes", host=hosts.BIG, after=1_000_000, skip=2))
+    found = fetch(url, "checkpoint")
+    if found["failed"]:
+        refused(box, found, "changed|SHA-256|another")
+    else:
+        (path,) = visible(box)
+        data = path.read_bytes()
+        old = b"".join(Big(20_000_000, "a").cut(0, 20_000_000).chunks())
+        new = old[:1_000_000] + bytes([old[1_000_000] ^ 0xFF]) + old[1_000_001:]
+        assert data in (old, new)
+
+
+def test_pointer_instead_of_the_file(box, world, fetch):
+    """The raw link of a large file gives the few lines that git keeps for it."""
+    refused(box, fetch(world.url(hosts.HUB) + f"/{REPO}/raw/main/{FILE}", "checkpoint"), "safetensors|pointer")
+
+
+def test_big_file_by_url(box, world, run_module):
+    size = 64 << 20
+    wish = {"source": world.url(hosts.BIG) + big_path(size, "u"), "kind": "checkpoint", "sha256": big_sha256(size, "u")}
+    world.faults.add(Fault("until_close", host=hosts.BIG))
+    world.faults.add(Fault("cut", host=hosts.BIG, after=30_000_000, times=4))
+    arrived(box, run_module("model_files", **box.arguments, models=[wish]), big_sha256(size, "u"))
+
+
+@pytest.mark.parametrize("name", HUB_NAMES)
+def test_hard_names_on_the_hub(box, world, tmp_path, run_module, name):
+    target = tmp_path / "target"
+    target.mkdir()
+    endpoints = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
+    found = run_module("huggingface_download", repo="lab-standins/names", file=name, dest=str(target), **endpoints)
+    assert not found["failed"], found.get("msg")
+    path = Path(found["path"])
+    assert (path.parent, path.suffix) == (target, ".safetensors")
+    assert sha256(path) == sha256(hub_file(world, name, "lab-standins/names"))
+    assert [entry.name for entry in target.iterdir()] == [path.name]
+
+
+# --- Civitai: what the download link answers
+
+
+@pytest.mark.parametrize(
+    ("version", "token", "words"),
+    [
+        (112969, "lab_civitai_banned", ["403|forbidden|blocked"]),
+        (70004, None, ["deleted|unpublished|hidden"]),
+        (70003, None, ["archived"]),
+        (70006, None, ["disabled downloads"]),
+        (70002, None, ["login", "civitai_token"]),
+        (70002, "expired-token", ["login", "token", "wrong|expired|invalid"]),
+        (70001, None, ["early access"]),
+        (70001, MEMBER, ["early access", "bought|buy"]),
+        (70005, MEMBER, ["access"]),
+    ],
+)
+def test_civitai_refusals(box, world, fetch, version, token, words):
+    refused(box, fetch(f"civitai://{version}", "checkpoint", civitai_token=token), *words)
+    agents = {entry["agent"] for entry in asked(world, hosts.CIVITAI)}
+    # browsers get a login page with status 200 instead of an error
+    assert not [agent for agent in agents if re.search("mozilla|chrome|safari|firefox|opera|edge", agent, re.I)]
+
+
+@pytest.mark.parametrize("version", [70001, 70005])
+def test_civitai_grants(box, world, fetch, version):
+    found = fetch(f"civitai://{version}", "checkpoint", civitai_token="lab_civitai_buyer")
+    arrived(box, found, sha256(civitai_file(world, version * 1000 + 1)))
+
+
+def test_civitai_blacklist(box, world, fetch):
+    world.settings.civitai_blacklisted = True
+    refused(box, fetch("civitai://112969"), "403|forbidden|blocked")
+
+
+def test_civitai_too_many_downloads(box, world, fetch):
+    world.settings.civitai_too_many = True
+    refused(box, fetch("civitai://112969"), "429|unusual amount|too many")
+
+
+def test_civitai_too_many_for_a_moment(box, world, fetch):
+    world.faults.add(Fault("status", host=hosts.CIVITAI, path=DOWNLOADS, status=429, times=1))
+    arrived(box, fetch("civitai://112969"), sha256(civitai_file(world, 112969001)))
+
+
+def test_civitai_region(box, world, fetch):
+    world.settings.civitai_region_blocked = True
+    refused(box, fetch("civitai://112969"), "region", "proxy")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_civitai_storage_resolver_fails_for_a_moment(box, world, fetch, times):
+    world.faults.add(resolver_failed(times))
+    arrived(box, fetch("civitai://112969"), sha256(civitai_file(world, 112969001)))
+
+
+def test_civitai_storage_resolver_fails_for_good(box, world, fetch):
+    world.faults.add(resolver_failed(None))
+    refused(box, fetch("civitai://112969"), "404|not found")
+    assert len(asked(world, hosts.CIVITAI)) <= 10
+
+
+def test_civitai_login_page_by_redirect(box, world, fetch):
+    page = {"Location": "/login?returnUrl=%2Fmodel-versions%2F112969&reason=download-auth"}
+    world.faults.add(Fault("status", host=hosts.CIVITAI, path=DOWNLOADS, status=307, headers=page))
+    refused(box, fetch("civitai://112969"), "login", "civitai_token")
+
+
+@pytest.mark.parametrize(
+    ("version", "kind_of_page", "body"),
+    [
+        (112969, "text/html; charset=utf-8", "<!doctype html><title>Just a moment...</title>"),
+        (112969, "application/octet-stream", "<!doctype html><title>Just a moment...</title>"),
+        (71011, "application/octet-stream", '{"error":"Unauthorized","message":"log in"}' * 500),
+    ],
+    ids=["html", "html-in-disguise", "json-and-no-hash"],
+)
+def test_page_instead_of_the_file(box, world, fetch, version, kind_of_page, body):
+    headers = {"Content-Type": kind_of_page}
+    world.faults.add(Fault("status", host=hosts.CIVITAI_STORAGE, status=200, headers=headers, body=body))
+    refused(box, fetch(f"civitai://{version}"), "web page|SHA-256|safetensors|bytes")
+
+
+# --- Civitai: storages
+
+
+def test_civitai_token_stays_where_it_belongs(box, world, fetch):
+    arrived(box, fetch("civitai://70002", None, civitai_token=MEMBER), sha256(civitai_file(world, 70002001)))
+    assert any(entry["authorization"] for entry in asked(world, hosts.CIVITAI))
+    assert {entry["status"] for entry in asked(world, hosts.CIVITAI_STORAGE)} <= {200, 206}
+    assert "token=" not in "".join(entry["query"] for entry in world.log.entries)
+
+
+def test_storage_without_a_name_for_the_file(box, world, fetch):
+    found = fetch("civitai://71031", civitai_token=MEMBER)
+    arrived(box, found, sha256(civitai_file(world, 71031001)))
+    assert visible(box)[0].name == "from-b2.safetensors"
+
+
+@pytest.mark.parametrize("storage", ["r2", "b2"])
+def test_civitai_link_that_expires_under_way(box, world, fetch, storage):
+    world.settings.civitai_storage = storage
+    host = hosts.CIVITAI_B2 if storage == "b2" else hosts.CIVITAI_STORAGE
+    world.faults.add(Fault("expire", host=hosts.CIVITAI, seconds=1.0))
+    world.faults.add(Fault("slow", host=host, rate=4_000_000, times=1))
+    world.faults.add(Fault("cut", host=host, after=6_000_000, times=1))
+    found = fetch("civitai://11745?fileId=11745001", None)
+    arrived(box, found, sha256(civitai_file(world, 11745001)))
+
+
+@pytest.mark.parametrize("storage", ["r2", "b2"])
+def test_civitai_links_that_are_always_expired(box, world, fetch, storage):
+    world.settings.civitai_storage = storage
+    world.faults.add(Fault("expire", host=hosts.CIVITAI))
+    refused(box, fetch("civitai://112969"), "expired")
+
+
+def test_civitai_storage_without_length(box, world, fetch):
+    world.faults.add(Fault("until_close", host=hosts.CIVITAI_STORAGE))
+    world.faults.add(Fault("cut", host=hosts.CIVITAI_STORAGE, after=5_000_000, times=1))
+    found = fetch("civitai://11745?fileId=11745001", None)
+    if found["failed"]:
+        refused(box, found, "SHA-256|bytes|broke off")
+    else:
+        arrived(box, found, sha256(civitai_file(world, 11745001)))
+
+
+# --- Civitai: hashes
+
+
+@pytest.mark.parametrize("version", [71011, 71013, 71014], ids=["none", "pending", "no-sha256"])
+def test_hashes_that_are_missing(box, world, fetch, version):
+    arrived(box, fetch(f"civitai://{version}"), sha256(civitai_file(world, version * 1000 + 1)))
+    assert fetch(f"civitai://{version}")["changed"] is False
+
+
+def test_hash_that_is_wrong(box, fetch):
+    refused(box, fetch("civitai://71012"), "SHA-256")
+
+
+def test_short_hash_that_is_wrong(box, fetch):
+    """AutoV2 is the beginning of the SHA-256: better than nothing, when nothing else is there."""
+    refused(box, fetch("civitai://71015"), "AutoV2|SHA-256|hash")
+
+
+@pytest.mark.parametrize("change", [str.upper, str.lower])
+def test_hashes_in_any_case(box, world, tmp_path, run_module, change):
+    expected = sha256(civitai_file(world, 112969001))
+    endpoints = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
+    dest = tmp_path / "x.safetensors"
+    found = run_module("civitai_download", sha256=change(expected), dest=str(dest), **endpoints)
+    assert not found["failed"], found.get("msg")
+    assert sha256(dest) == expected
+
+
+# --- Civitai: which file, under which name
+
+
+@pytest.mark.parametrize(
+    ("source", "number"),
+    [
+        ("civitai://11745", 11745002),
+        ("civitai://11745?fileId=11745001", 11745001),
+        ("civitai://71022", 71022002),
+        ("urn:air:sd1:checkpoint:civitai:6424@11745", 11745002),
+        ("air:sd1:checkpoint:civitai:6424@11745", 11745002),
+        ("civitai:6424@11745", 11745002),
+        ("urn:air:sd1:checkpoint:civitai:6424@11745+11745001", 11745001),
+        ("urn:air:sd1:checkpoint:civitai:6424@11745.safetensors", 11745002),
+        ("urn:air:sd1:checkpoint:civitai:6424", 11745002),
+    ],
+)
+def test_which_file_is_meant(box, world, fetch, source, number):
+    arrived(box, fetch(source, None), sha256(civitai_file(world, number)))
+
+
+def test_the_same_file_whoever_asks(box, world, fetch):
+    """The bare link gives this account another file than the API names."""
+    found = fetch("civitai://11745", None, civitai_token="lab_civitai_fp32")
+    arrived(box, found, sha256(civitai_file(world, 11745002)))
+
+
+def test_format_that_a_version_does_not_have(box, fetch):
+    refused(box, fetch("civitai://71021?format=SafeTensor"), "format=SafeTensor", "Q8_0", "71021001")
+
+
+def test_file_that_only_its_id_finds(box, world, tmp_path, run_module):
+    endpoints = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
+    dest = tmp_path / "standin.gguf"
+    found = run_module("civitai_download", version_id=71021, file_id=71021002, dest=str(dest), **endpoints)
+    assert not found["failed"], found.get("msg")
+    assert sha256(dest) == sha256(civitai_file(world, 71021002))
+
+
+@pytest.mark.parametrize("version", CIVITAI_NAMES)
+def test_hard_names_on_civitai(box, world, fetch, version):
+    found = fetch(f"civitai://{version}")
+    arrived(box, found, sha256(civitai_file(world, version * 1000 + 1)))
+    (path,) = visible(box)
+    assert (path.parent, path.suffix) == (box.path("models/Lora"), ".safetensors")
+    assert len(path.name.encode()) <= 255 and not re.search(r'[\x00-\x1f"\\/:]', path.name)
+    assert not list(box.webui.parent.glob("*.safetensors"))
+    assert fetch(f"civitai://{version}")["changed"] is False
