@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import zipfile
 
 import pytest
 
@@ -69,7 +71,7 @@ TRUE = [
     ("x.md", b"# read me\n"),
     ("x.zip", torch_zip({"a/data.pkl": None, "x.txt": b"hello"})),
     ("x.whatever", bytes(range(256))),
-    ("x.npy", b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }\n" + bytes(8)),
+    ("x.npy", b"\x93NUMPY\x01\x00\x3a\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }\n" + bytes(8)),
     ("x.safetensors", safetensors_bytes("x", checkpoint_tensors(1, "F16"))),
 ]
 
@@ -107,7 +109,7 @@ def test_false_names_do_not(name, content, verdict):
     assert verdict(content, name)
 
 
-NUMPY_OBJECTS = b"\x93NUMPY\x01\x00v\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n" + hostile()
+NUMPY_OBJECTS = b"\x93NUMPY\x01\x00\x39\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n" + hostile()
 PICKLES = {
     "protocol 0": b"cos\nsystem\n(S'id'\ntR.",
     "protocol 1": b"cos\nsystem\n(U\x02idtR.",
@@ -149,6 +151,11 @@ def test_zips_and_arrays_under_their_own_names(verdict):
         assert "allow_pickle" in verdict(torch_zip(), name, allow_pickle=False)
         assert verdict(torch_zip(pickled=hostile()), name)
         assert verdict(torch_zip({"a/data.pkl": None, "a/DATA.PKL": hostile()}), name)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as bundle:
+        bundle.writestr("x.txt", b"x" * 1000)
+        bundle.comment = b"0123abc"
+    assert verdict(out.getvalue(), "x.zip", allow_pickle=False) is None
     for name in ("x.npy", "x"):
         assert verdict(NUMPY_OBJECTS, name, allow_pickle=False)
         assert verdict(NUMPY_OBJECTS, name, allow_pickle=True)
