@@ -15,7 +15,7 @@ from .lookalikes import LFS, LOOKS, answer, check_looks, stranger
 from .pickles import looks_like_pickle
 from .refusal import ContentError
 from .safetensors import check_safetensors
-from .torch_files import ZIP_STARTS, check_pickle, directory_of, is_tar
+from .torch_files import ZIP_STARTS, check_pickle, is_tar
 
 __all__ = ["ContentError", "check", "check_pickle", "check_safetensors", "refuse_pickle"]
 
@@ -28,23 +28,31 @@ def _extension(name: str) -> str:
     return os.path.splitext(name.rstrip(". "))[1].lower()
 
 
-def _is_torch_zip(path: str) -> bool:
-    size = os.path.getsize(path)
+def _names_a_pickle(path: str) -> bool:
+    """Whether a zip could have torch's pickle in it. Names stand in zips as they are; so no directory need be believed."""
     with open(path, "rb") as handle:
-        try:
-            begin, length, _count = directory_of(handle, size)
-        except ContentError:
-            return True  # nobody knows what a loader finds in there
-        handle.seek(begin)
-        return b"data.pkl" in handle.read(length).lower()
+        rest = b""
+        for block in iter(lambda: handle.read(1 << 20), b""):
+            if b"data.pkl" in (rest + block).lower():
+                return True
+            rest = block[-7:]
+    return False
+
+
+def _numpy_objects(head: bytes) -> bool:
+    """Whether an array holds objects, which are a pickle behind its header."""
+    wide = head[6:7] != b"\x01"
+    length = int.from_bytes(head[8 : 12 if wide else 10], "little")
+    begin = 12 if wide else 10
+    return begin + length > len(head) or b"O" in head[begin : begin + length]
 
 
 def _is_pickle(path: str, extension: str, head: bytes) -> bool:
     """Whether a loader of pickles would take it, under whatever name."""
     if head[:4] in ZIP_STARTS:
-        return extension not in ARCHIVES or _is_torch_zip(path)
+        return extension not in ARCHIVES or _names_a_pickle(path)
     if head.startswith(b"\x93NUMPY"):
-        return b"O" in head[:512].split(b"}")[0]  # an array of objects: the rest is a pickle
+        return _numpy_objects(head)
     if is_tar(head[:512]) and extension != ".tar":
         return True  # torch before 0.1.10 wrote these, and today's still reads them
     with open(path, "rb") as handle:

@@ -386,7 +386,7 @@ class Pickle:
         self.stack.append(value)
 
     def _refuse(self, name: str, *_: Any) -> None:
-        self.calls += name in ("OBJ", "NEWOBJ_EX") or name.startswith("EXT")
+        self.calls += name in ("INST", "OBJ", "NEWOBJ_EX")
         raise ContentError("its pickle uses %s, which no tensor file needs" % name)
 
     def op_mark(self, _name: str) -> None:

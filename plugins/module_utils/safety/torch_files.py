@@ -14,13 +14,14 @@ from __future__ import annotations
 import os
 import re
 import struct
-from typing import BinaryIO, Dict, List, NamedTuple, Tuple
+from typing import BinaryIO, Dict, List, NamedTuple, Optional, Tuple
 
 from .pickles import MAX_STACK, Listing, Pickle, StorageInfo, Window
 from .refusal import ContentError
 
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 MAX_DIRECTORY = 16 << 20
+LARGE = 0xFFFFFFFF  # stands for a number that does not fit
 MEMBER = re.compile(
     rb"([^/\\\x00-\x1f\x7f]{1,255})/(data\.pkl|version|byteorder|\.data/serialization_id|\.format_version|"
     rb"\.storage_alignment|data/(?:0|[1-9][0-9]{0,19}))"
@@ -75,8 +76,8 @@ def directory_of(handle: BinaryIO, size: int) -> Tuple[int, int, int]:
         for small, wide, none in (
             (here, large[6], 0xFFFF),
             (count, large[7], 0xFFFF),
-            (length, large[8], 0xFFFFFFFF),
-            (begin, large[9], 0xFFFFFFFF),
+            (length, large[8], LARGE),
+            (begin, large[9], LARGE),
         ):
             if small not in (none, wide):
                 raise _zip_error("it has two ends that differ")
@@ -88,23 +89,17 @@ def directory_of(handle: BinaryIO, size: int) -> Tuple[int, int, int]:
     return begin, length, count
 
 
-def _wide(extra: bytes, values: List[int], allowed: Tuple[int, ...]) -> List[int]:
-    """Sizes and offsets, those that do not fit 32 bits from the extra field 1; others must be among ``allowed``."""
-    missing = [index for index, value in enumerate(values) if value == 0xFFFFFFFF]
+def _wide(extra: bytes, allowed: Tuple[int, ...]) -> Optional[List[int]]:
+    """The numbers of the extra field 1, for what does not fit 32 bits; other fields must be among ``allowed``."""
+    found: Optional[List[int]] = None
     while extra:
-        if len(extra) < 4:
-            raise _zip_error("a member has a malformed extra field")
-        tag, length = struct.unpack("<HH", extra[:4])
-        if tag not in allowed or len(extra) < 4 + length:
+        tag, length = struct.unpack("<HH", extra[:4]) if len(extra) >= 4 else (0, 0)
+        if tag not in allowed or len(extra) < 4 + length or (tag == 1 and (found is not None or length % 8)):
             raise _zip_error("a member has an extra field that torch does not write")
         if tag == 1:
-            if length != 8 * len(missing):
-                raise _zip_error("a member has a malformed size")
-            for index, value in zip(missing, struct.unpack("<%dQ" % len(missing), extra[4 : 4 + length])):
-                values[index] = value
-            missing = []
+            found = list(struct.unpack("<%dQ" % (length // 8), extra[4 : 4 + length]))
         extra = extra[4 + length :]
-    return values
+    return found
 
 
 def _members(handle: BinaryIO, size: int) -> Tuple[List[Member], int]:
@@ -124,9 +119,14 @@ def _members(handle: BinaryIO, size: int) -> Tuple[List[Member], int]:
             raise _zip_error("its list of members is malformed")
         name = raw[at + 46 : at + 46 + name]
         shown = name[:80].decode("utf-8", "replace")
-        unpacked, packed, offset = _wide(
-            raw[after - comment - extra : after - comment], [unpacked, packed, offset], (1,)
-        )
+        sizes = [unpacked, packed, offset]
+        missing = [index for index, value in enumerate(sizes) if value == LARGE]
+        wide = _wide(raw[after - comment - extra : after - comment], (1,))
+        if len(wide or ()) != len(missing):
+            raise _zip_error("%s has a malformed size" % shown)
+        for index, value in zip(missing, wide or ()):
+            sizes[index] = value
+        unpacked, packed, offset = sizes
         if method or packed != unpacked:
             raise _zip_error("%s is compressed" % shown)
         if flags & ~0x0808 or comment or disk:
@@ -144,9 +144,14 @@ def _data_begins(handle: BinaryIO, member: Member, until: int) -> int:
     flags, method = struct.unpack("<2H", head[6:10])
     packed, unpacked, name_length, extra_length = struct.unpack("<2L2H", head[18:30])
     rest = _read(handle, member.header + 30, name_length + extra_length)
-    sizes = _wide(rest[name_length:], [unpacked, packed], (1, 0x4246))  # "FB" pads the data to its alignment
+    wide = _wide(rest[name_length:], (1, 0x4246))  # "FB" pads the data to its alignment
     later = bool(flags & 8)  # the sizes follow the data
-    fits = sizes == [member.size] * 2 or (later and sizes == [0, 0])
+    fits = unpacked == packed and (packed == member.size or (packed == LARGE and wide) or (packed == 0 and later))
+    # torch adds the place, and knows only one of the sizes by then
+    place = [member.header] if member.header >= LARGE else []
+    sizes = ([member.size] * 2, [member.size, 0])
+    if wide not in (None, place, *sizes, *(size + place for size in sizes)):
+        fits = False
     if head[:4] != b"PK\x03\x04" or rest[:name_length] != member.name or flags & ~0x0808 or method or not fits:
         raise _zip_error("%s has two headers that differ" % member.name[:80].decode("utf-8", "replace"))
     begin = member.header + 30 + len(rest)

@@ -94,14 +94,14 @@ def _explain_download(http: Http, url: str, what: str, has_token: bool) -> None:
     if status == 403 and "Early Access" in text:
         raise CivitaiError("%s is in early access and has to be bought on the site first: %s" % (what, text))
     if status == 403 and "do not have access" in text:
-        raise CivitaiError("%s is for chosen accounts, and yours is not among them: %s" % (what, token))
+        raise CivitaiError("Your account has no access to %s, which is for chosen ones: %s." % (what, token))
     if status == 403:
         raise CivitaiError(
             "Civitai refuses the download of %s (403%s): this address or account may be blocked." % (what, ": " + text)
         )
     if status == 404:
         raise CivitaiError(
-            "Civitai has no such file for %s: it was deleted or unpublished, or its storage is out of order. Try again "
+            "Civitai does not find the file of %s (404): it was deleted or unpublished, or its storage is out of order. Try again "
             "later." % what
         )
     if status == 410:

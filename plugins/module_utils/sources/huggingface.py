@@ -87,8 +87,8 @@ def _size_from_tree(where: Dict[str, str], commit: str, http: Http, endpoint: st
 def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = False) -> RemoteFile:
     """``where`` has repo ("OWNER/NAME"), file and revision. Raises HubError or TransferError."""
     endpoint = endpoint.rstrip("/")
-    base = "%s/%s/resolve/%%s/%s" % (endpoint, where["repo"], quote(where["file"]))
-    url = base % quote(where["revision"], safe="")
+    base, path = "%s/%s/resolve/" % (endpoint, where["repo"]), "/" + quote(where["file"])
+    url = base + quote(where["revision"], safe="") + path
     # a mirror may send us to the Hub itself: redirects are followed until one carries the metadata
     for _hop in range(5):
         answer = http.request("HEAD", url, stop_at_foreign=True)
@@ -114,7 +114,7 @@ def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = 
     size = int(told) if told and told.isdigit() else _size_from_tree(where, commit, http, endpoint)
     return RemoteFile(
         # by commit: the same file, even when the branch moves while it comes down
-        url=base % commit,
+        url=base + commit + path,
         filename=safe_name(os.path.basename(where["file"])),
         size=size,
         sha256=etag if len(etag) == 64 else None,

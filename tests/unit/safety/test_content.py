@@ -1,0 +1,166 @@
+"""What lies under a name: the name must be true, and what came instead of a model is called what it is."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+
+import pytest
+
+from lab.world.build.models import checkpoint_tensors, safetensors_bytes
+
+from .conftest import hostile, old_torch, torch_zip
+
+PAGE = b"<!DOCTYPE html>\n<html><head><title>Log in</title></head></html>"
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 4265146304\n" % (b"0" * 64)
+JSON = b'{"error":"Unauthorized","message":"The creator of this asset requires you to be logged in"}'
+XML = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code></Error>'
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.ckpt", "x.pt", "x.bin", "x.gguf", "x.onnx"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (PAGE, "web page"),
+        (b"\xef\xbb\xbf \r\n <HTML lang=en>", "web page"),
+        (POINTER, "git-lfs pointer"),
+        (JSON, "requires you to be logged in"),
+        (b"[\n  1\n]\n", "JSON answer"),
+        (XML, "expired address"),
+        (b"", "empty"),
+    ],
+)
+def test_answers_saved_as_models(name, content, said, verdict):
+    for allowed in (True, False):
+        reason = verdict(content, name, allow_pickle=allowed)
+        assert said in reason
+        assert reason.startswith(f"{name} was not put in place: it is ")
+
+
+def test_answers_saved_as_something_else(verdict):
+    for name in ("x.yaml", "x.png"):
+        assert "web page" in verdict(PAGE, name)
+    for name in ("x.yaml", "x.txt", "x.md", "x"):
+        assert "git-lfs" in verdict(POINTER, name)
+    assert verdict(PAGE, "x.html") is None
+    assert verdict(PAGE, "README.md") is None
+
+
+def field(number: int, data: bytes) -> bytes:
+    def varint(value: int) -> bytes:
+        return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + varint(value >> 7)
+
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+ONNX = b"\x08\x07" + field(2, b"pytorch") + field(7, b"\x0a\x02xy" * 100) + field(8, b"\x10\x0b") + field(14, b"a")
+GGUF = b"GGUF" + struct.pack("<LQQ", 3, 1, 2) + bytes(200)
+WEBP = b"RIFF" + struct.pack("<L", 20) + b"WEBPVP8 " + bytes(12)
+TRUE = [
+    ("x.onnx", ONNX),
+    ("x.gguf", GGUF),
+    ("x.yaml", b"model:\n  base_learning_rate: 1.0e-04\n  target: ldm.models.diffusion.ddpm.LatentDiffusion\n"),
+    ("x.yaml", "# 中文\ncond_stage_key: txt\nconfig:\n  a: [1]\n".encode()),
+    ("x.yml", b""),
+    ("x.txt", b"cat\ndog\n"),
+    ("x.json", b' {"_class_name": "AutoencoderKL"}\n'),
+    ("x.png", b"\x89PNG\r\n\x1a\n" + bytes(50)),
+    ("x.webp", WEBP),
+    ("x.jpg", b"\xff\xd8\xff\xe0" + bytes(50)),
+    ("x.md", b"# read me\n"),
+    ("x.zip", torch_zip({"a/data.pkl": None, "x.txt": b"hello"})),
+    ("x.whatever", bytes(range(256))),
+    ("x.npy", b"\x93NUMPY\x01\x00\x3a\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }\n" + bytes(8)),
+    ("x.safetensors", safetensors_bytes("x", checkpoint_tensors(1, "F16"))),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), TRUE, ids=[f"{name}-{index}" for index, (name, _) in enumerate(TRUE)])
+def test_true_names_pass_in_any_case(name, content, verdict):
+    for called in (name, name.upper()):
+        assert verdict(content, called, allow_pickle=False) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.onnx", ONNX[:-1]),
+        ("x.onnx", ONNX + b"\0"),
+        ("x.onnx", ONNX[:11]),
+        ("x.onnx", bytes(100)),
+        ("x.onnx", b"\x89PNG\r\n\x1a\n"),
+        ("x.gguf", GGUF[:20]),
+        ("x.gguf", b"GGUF" + struct.pack("<LQQ", 3, 1 << 40, 2)),
+        ("x.gguf", ONNX),
+        ("x.yaml", b"a: \xff\xfe\n"),
+        ("x.yaml", b"a: \0\n"),
+        ("x.yaml", GGUF),
+        ("x.txt", b"\x89PNG"),
+        ("x.json", b"model:\n"),
+        ("x.json", PAGE),
+        ("x.png", WEBP),
+        ("x.webp", WEBP[:20]),
+        ("x.webp", b"\x89PNG\r\n\x1a\n"),
+        ("x.SAFETENSORS", GGUF),
+    ],
+)
+def test_false_names_do_not(name, content, verdict):
+    assert verdict(content, name)
+
+
+NUMPY_OBJECTS = b"\x93NUMPY\x01\x00\x39\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n" + hostile()
+PICKLES = {
+    "protocol 0": b"cos\nsystem\n(S'id'\ntR.",
+    "protocol 1": b"cos\nsystem\n(U\x02idtR.",
+    "protocol 2": hostile(),
+    "protocol 4": b"\x80\x04\x95\x0a\0\0\0\0\0\0\0\x8c\x02os\x8c\x03dup\x93.",
+    "torch zip": torch_zip(),
+    "old torch": old_torch(),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(PICKLES))
+def test_a_pickle_is_one_under_any_name(kind, verdict):
+    raw = PICKLES[kind]
+    for name in (
+        "x.ckpt",
+        "x.CKPT",
+        "x.Pt",
+        "x.pth",
+        "x.bin",
+        "x.pkl",
+        "x.PICKLE",
+        "x.th",
+        "x.pt.",
+        "x.pt ",
+        "x",
+        "x.d",
+    ):
+        assert "allow_pickle" in verdict(raw, name, allow_pickle=False), name
+    harmful = "torch" not in kind
+    for name in ("x.ckpt", "x.pkl", "x", "x.d"):
+        assert bool(verdict(raw, name, allow_pickle=True)) is harmful, name
+    for name in ("x.safetensors", "x.onnx", "x.yaml", "x.json", "x.txt", "x.png", "x.webp", "x.gguf"):
+        for allowed in (True, False):
+            assert verdict(raw, name, allow_pickle=allowed), name
+
+
+def test_zips_and_arrays_under_their_own_names(verdict):
+    for name in ("x.zip", "x.npz", "x.whl"):
+        assert "allow_pickle" in verdict(torch_zip(), name, allow_pickle=False)
+        assert verdict(torch_zip(pickled=hostile()), name)
+        assert verdict(torch_zip({"a/data.pkl": None, "a/DATA.PKL": hostile()}), name)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as bundle:
+        bundle.writestr("x.txt", b"x" * 1000)
+        bundle.comment = b"0123abc"
+    assert verdict(out.getvalue(), "x.zip", allow_pickle=False) is None
+    for name in ("x.npy", "x"):
+        assert verdict(NUMPY_OBJECTS, name, allow_pickle=False)
+        assert verdict(NUMPY_OBJECTS, name, allow_pickle=True)
+
+
+def test_weights_under_the_name_of_a_pickle(verdict):
+    assert verdict(TRUE[-1][1], "x.ckpt")
+    assert verdict(GGUF, "x.bin")
