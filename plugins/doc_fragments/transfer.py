@@ -30,7 +30,15 @@ options:
     type: bool
     default: false
   proxy:
-    description: URL of an HTTP proxy. Without it C(http_proxy), C(https_proxy) and C(no_proxy) of the environment count.
+    description:
+      - URL of an HTTP proxy, or empty for none. Without it C(http_proxy) and C(https_proxy) of the environment count.
+      - Hosts in C(no_proxy) of the environment are reached directly in any case.
+    type: str
+  huggingface_proxy:
+    description: The same for what comes from the Hugging Face Hub and its storage. Without it O(proxy) counts.
+    type: str
+  civitai_proxy:
+    description: The same for what comes from Civitai and its storage. Without it O(proxy) counts.
     type: str
   ca_path:
     description: PEM bundle to trust instead of the default one.

@@ -19,6 +19,8 @@ TRANSFER: Dict[str, Dict[str, Any]] = {
     "civitai_token": {"type": "str", "no_log": True},
     "allow_pickle": {"type": "bool", "default": False},
     "proxy": {"type": "str"},
+    "huggingface_proxy": {"type": "str"},
+    "civitai_proxy": {"type": "str"},
     "ca_path": {"type": "path"},
     "connections": {"type": "int", "default": 8},
     "timeout": {"type": "int", "default": 30},
@@ -37,6 +39,7 @@ def make_placer(params: Dict[str, Any], webui_dir: str, check_mode: bool) -> Pla
         huggingface_token=params["huggingface_token"],
         civitai_token=params["civitai_token"],
         connections=params["connections"],
+        proxies={s: params[s + "_proxy"] for s in ("huggingface", "civitai") if params[s + "_proxy"] is not None},
         check_mode=check_mode,
     )
     options = {key: params[key] for key in ("proxy", "ca_path", "timeout", "retries")}

@@ -53,6 +53,7 @@ class Wants(NamedTuple):
     huggingface_token: Optional[str]
     civitai_token: Optional[str]
     connections: int
+    proxies: Dict[str, str]  # by origin, where it is not the common one
     check_mode: bool
 
 
@@ -117,19 +118,21 @@ class Placer:
         self.record = Record(wants.webui_dir)
         self.progress = progress
         self._http_options = http_options
-        self._http: Optional[Http] = None
+        self._https: Dict[str, Http] = {}
         self._lock = threading.Lock()
 
-    @property
-    def http(self) -> Http:
+    def http(self, spec: ModelSpec) -> Http:
+        """The connection to the model's source: each source may have its own way out."""
         with self._lock:
-            if self._http is None:
+            proxy = self.wants.proxies.get(spec.origin, self._http_options["proxy"])
+            if spec.origin not in self._https:
                 tokens = {
                     self.wants.huggingface_endpoint: self.wants.huggingface_token,
                     self.wants.civitai_endpoint: self.wants.civitai_token,
                 }
-                self._http = Http(tokens={k: v for k, v in tokens.items() if v}, **self._http_options)
-            return self._http
+                options = {**self._http_options, "proxy": proxy}
+                self._https[spec.origin] = Http(tokens={k: v for k, v in tokens.items() if v}, **options)
+            return self._https[spec.origin]
 
     # --- the batch -----------------------------------------------------------------------------------------------------
 
@@ -213,12 +216,12 @@ class Placer:
         item.line.tell("asking")
         if spec.origin == "huggingface":
             remote = huggingface.resolve(
-                spec.where, self.http, wants.huggingface_endpoint, bool(wants.huggingface_token)
+                spec.where, self.http(spec), wants.huggingface_endpoint, bool(wants.huggingface_token)
             )
         elif spec.origin == "civitai":
-            remote = civitai.resolve(spec.where, self.http, wants.civitai_endpoint, bool(wants.civitai_token))
+            remote = civitai.resolve(spec.where, self.http(spec), wants.civitai_endpoint, bool(wants.civitai_token))
         elif spec.origin == "url":
-            remote = direct.resolve(spec.where, self.http)
+            remote = direct.resolve(spec.where, self.http(spec))
         elif spec.origin == "magnet":
             remote = magnet.resolve(spec.where)
         else:
@@ -373,7 +376,7 @@ class Placer:
         """Download to ``dest``, verified; its content is judged under the name it will have."""
         if item.remote.url.startswith("magnet:"):
             return self._fetch_magnet(item, dest)
-        fetcher = Fetcher(self.http, self.wants.connections)
+        fetcher = Fetcher(self.http(item.spec), self.wants.connections)
         try:
             got = fetcher.fetch(item.remote, dest, item.line.tell)
         except SourceChanged:

@@ -87,6 +87,10 @@ def cause(exc: BaseException, timeout: float) -> str:
             return "TLS failed (%s)" % (one.reason or "the connection ended in the handshake")
         if isinstance(one, socket.gaierror):
             return "its name cannot be resolved"
+    for one in chain:
+        refusal = re.search(r"Tunnel connection failed: (\d+)", str(one)) if isinstance(one, OSError) else None
+        if refusal:
+            return "the proxy answered %s" % refusal.group(1)
     if "ConnectTimeout" in names or "ConnectTimeoutError" in names:
         return "no connection within %g seconds" % timeout
     if names & {"ReadTimeout", "ReadTimeoutError", "timeout", "TimeoutError"}:
@@ -145,7 +149,8 @@ def backoff(attempt: int, wait: Optional[float] = None) -> float:
 class Http:
     """Sessions for a batch, one for each thread, with connections kept alive.
 
-    ``timeout`` in seconds without a byte; ``tokens`` maps a base URL to its bearer token. A token is sent to that origin
+    ``proxy``: a URL, "" for none at all, None for what the environment says; hosts in the environment's no_proxy are always
+    reached directly. ``timeout`` in seconds without a byte; ``tokens`` maps a base URL to its bearer token. A token is sent to that origin
     only (and to its sister domains), over TLS or to this machine itself.
     """
 
@@ -198,7 +203,9 @@ class Http:
 
     def once(self, method: str, url: str, headers: Dict[str, str], stream: bool = False) -> Any:
         """One request, no redirect followed; connection faults become Broken."""
-        proxies = {"http": self.proxy, "https": self.proxy} if self.proxy else requests.utils.get_environ_proxies(url)
+        proxies = requests.utils.get_environ_proxies(url)
+        if self.proxy is not None and not requests.utils.should_bypass_proxies(url, no_proxy=None):
+            proxies = {"http": self.proxy, "https": self.proxy} if self.proxy else {}
         try:
             return self._session.request(
                 method,

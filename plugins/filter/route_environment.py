@@ -1,0 +1,60 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: route_environment
+short_description: Environment variables for the ways out that M(sdops.webui.network_routes) chose
+version_added: 0.1.0
+author: The sdops.webui authors (!UNKNOWN)
+description:
+  - Variables for a task that talks to some services. C(http_proxy), C(https_proxy) and C(no_proxy) in both spellings where one
+    of them goes through a proxy, and C(HF_ENDPOINT) where Hugging Face is reached at a mirror.
+  - Never C(all_proxy), which breaks the WebUI, pip and requests.
+positional: _input, services, no_proxy
+options:
+  _input:
+    description: The RV(sdops.webui.network_routes#module:routes) of M(sdops.webui.network_routes).
+    type: dict
+    required: true
+  services:
+    description: The services that the task talks to.
+    type: list
+    elements: str
+    required: true
+  no_proxy:
+    description: Hosts that are reached without a proxy in any case.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Clone something
+  ansible.builtin.command: git clone https://github.com/OWNER/NAME.git
+  environment: "{{ network.routes | sdops.webui.route_environment(['github'], ['localhost', '127.0.0.1']) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: Variables by name.
+  type: dict
+  sample: {http_proxy: "http://127.0.0.1:10809", no_proxy: "localhost,127.0.0.1"}
+"""
+
+from typing import Any, Callable, Dict, List, Optional
+
+from ..module_utils.network.environment import environment
+
+
+def route_environment(
+    routes: Dict[str, Any], services: List[str], no_proxy: Optional[List[str]] = None
+) -> Dict[str, str]:
+    return environment(routes, services, no_proxy or [])
+
+
+class FilterModule:
+    def filters(self) -> Dict[str, Callable[..., Any]]:
+        return {"route_environment": route_environment}

@@ -1,0 +1,267 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ways out that a box has, for each service it needs: which there are, which works, which is the fastest.
+
+Standard library only: the choice is made before anything is installed.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from urllib.parse import urlsplit
+
+from ..errors import SdopsError
+from ..transfer.http import USER_AGENT, cause
+
+SERVICES = ("github", "huggingface", "civitai", "pypi", "conda")
+WAYS = ("direct", "xray", "turbo", "mirror")
+# what AutoDL's acceleration serves; everything else is turned away by it, and pip often breaks behind it
+TURBO_SERVICES = ("github", "huggingface")
+PUBLIC = {
+    "github": "https://github.com",
+    "huggingface": "https://huggingface.co",
+    "civitai": "https://civitai.com",
+    "pypi": "https://pypi.org/simple",
+    "conda": "https://conda.anaconda.org/conda-forge",
+}
+MIRRORS = {
+    "huggingface": ["https://hf-mirror.com"],
+    "pypi": [
+        "https://pypi.tuna.tsinghua.edu.cn/simple",
+        "https://mirrors.ustc.edu.cn/pypi/simple",
+        "https://mirrors.aliyun.com/pypi/simple",
+    ],
+    "conda": [
+        "https://mirrors.tuna.tsinghua.edu.cn/anaconda/cloud/conda-forge",
+        "https://mirrors.bfsu.edu.cn/anaconda/cloud/conda-forge",
+    ],
+}
+# something of a real size that everybody may read, so that a slow way shows: with what only metadata tells, a mirror that
+# sends the data elsewhere would look good
+PROBES = {
+    "github": "/AUTOMATIC1111/stable-diffusion-webui.git/info/refs?service=git-upload-pack",
+    "huggingface": "/openai/clip-vit-large-patch14/resolve/main/model.safetensors",
+    "civitai": "/api/v1/models?limit=1",
+    "pypi": "/pip/",
+    "conda": "/noarch/repodata.json",
+}
+ENOUGH = 128 << 10  # bytes that a probe reads at most
+
+
+class RouteError(SdopsError):
+    """A way out that is asked for and is not there."""
+
+
+class Route(NamedTuple):
+    """A way to a service. ``proxy`` is "" for none; ``base`` "" leaves the box's own setting alone."""
+
+    way: str
+    base: str
+    proxy: str
+
+
+class Measurement(NamedTuple):
+    """``seconds`` for the probe, None when it failed; then ``error`` says why."""
+
+    service: str
+    route: Route
+    seconds: Optional[float]
+    error: str = ""
+
+
+def turbo_proxy(path: str) -> str:
+    """The proxy that /etc/network_turbo sets, read as it is meant to be: by sourcing it. Raises RouteError."""
+    script = 'source "$0" >/dev/null 2>&1 && printf %s "${https_proxy:-$http_proxy}"'
+    try:
+        done = subprocess.run(
+            ["bash", "-c", script, path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=10,
+            universal_newlines=True,
+        )
+        proxy = done.stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        proxy = ""
+    if not re.match(r"http://[^/\s]+/?$", proxy):
+        raise RouteError(
+            "There is no acceleration on this host: %s does not exist or sets no http proxy (not every region has it). Set "
+            "sdops_network to xray, mirrors or auto." % path
+        )
+    return proxy
+
+
+def candidates(
+    network: str,
+    bases: Dict[str, str],
+    mirrors: Dict[str, List[str]],
+    ways: Dict[str, str],
+    xray: str,
+    turbo: Callable[[], str],
+) -> Dict[str, List[Route]]:
+    """The routes that may be taken to each service, the preferred first.
+
+    ``network``: direct, xray, turbo, mirrors or auto. ``bases``: what the user (or the box) says; a base that is not the public
+    one is the user's choice and gets no mirrors but those in ``mirrors``. ``ways``: the user's choice for single services.
+    ``xray``: the proxy's URL, "" when it is not configured. ``turbo()``: the acceleration's proxy; raises RouteError without.
+    Raises RouteError when a way that is asked for is not there.
+    """
+    result: Dict[str, List[Route]] = {}
+    for service in SERVICES:
+        base = bases.get(service) or ""
+        public = base.rstrip("/") in ("", PUBLIC[service])
+        near = mirrors.get(service) or (MIRRORS.get(service, []) if public else [])
+        every: Dict[str, List[Route]] = {
+            "direct": [Route("direct", base, "")],
+            "xray": [Route("xray", base, xray)] if xray else [],
+            "turbo": [],
+            "mirror": [Route("mirror", mirror.rstrip("/"), "") for mirror in near],
+        }
+        wish = ways.get(service)
+        if (wish or network) == "turbo" and service in TURBO_SERVICES:
+            every["turbo"] = [Route("turbo", base, turbo())]
+        elif network == "auto" and not wish and service in TURBO_SERVICES:
+            try:
+                every["turbo"] = [Route("turbo", base, turbo())]
+            except RouteError:
+                pass
+        if wish:
+            if not every.get(wish):
+                raise RouteError(
+                    "sdops_network_ways wants %s for %s, but there is none: %s."
+                    % (
+                        wish,
+                        service,
+                        {
+                            "xray": "no Xray server is configured (xray_proxy_server or xray_proxy_link)",
+                            "mirror": "no mirror of it is known; name one in sdops_mirrors",
+                            "turbo": "the acceleration does not serve it",
+                        }.get(wish, "the ways are " + ", ".join(WAYS)),
+                    )
+                )
+            result[service] = every[wish]
+        elif network == "auto":
+            result[service] = [route for way in WAYS for route in every[way]]
+        elif network == "mirrors":
+            result[service] = every["mirror"] or every["direct"]
+        elif network == "xray":
+            result[service] = every["xray"] or every["direct"]
+        else:
+            result[service] = every["turbo"] if network == "turbo" and every["turbo"] else every["direct"]
+    return result
+
+
+def _verdict(service: str, status: int, headers: Any, body: bytes) -> str:
+    """Why an answer is not one of the service; "" when it is."""
+    kind = headers.get("Content-Type", "")
+    if status == 451:
+        return "does not serve this region"
+    if status >= 400 and not (status in (400, 401, 404) and "json" in kind and service == "civitai"):
+        return "answered %d" % status
+    good = {
+        "github": b"service=git-upload-pack" in body[:200],
+        "huggingface": bool(body) and not kind.startswith("text/html"),
+        "civitai": "json" in kind,
+        "pypi": b"href" in body or "json" in kind,
+        "conda": body[:1] == b"{",
+    }[service]
+    return "" if good else "answered with something else (a login page?)"
+
+
+def probe(service: str, route: Route, path: str, timeout: float, ca_path: Optional[str] = None) -> Measurement:
+    """Read up to 128 KiB from the service through ``route``; ``timeout`` in seconds for all of it."""
+    url = (route.base or PUBLIC[service]).rstrip("/") + path
+    context = ssl.create_default_context(cafile=ca_path)
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({"http": route.proxy, "https": route.proxy} if route.proxy else {}),
+        urllib.request.HTTPSHandler(context=context),
+    )
+    headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Range": "bytes=0-%d" % (ENOUGH - 1)}
+    started = time.monotonic()
+    body = b""
+    try:
+        try:
+            answer = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
+        except urllib.error.HTTPError as exc:
+            answer = exc
+        with answer:
+            while len(body) < ENOUGH:
+                if time.monotonic() - started > timeout:
+                    error = "only %d kB within %g seconds" % (len(body) // 1000, timeout)
+                    return Measurement(service, route, None, error)
+                data = answer.read(min(ENOUGH - len(body), 16384))
+                if not data:
+                    break
+                body += data
+            error = _verdict(service, answer.status, answer.headers, body)
+    except Exception as exc:  # whatever goes wrong with a way, it is only this way that does not work
+        return Measurement(service, route, None, cause(exc, timeout))
+    seconds = round(time.monotonic() - started, 3)
+    return Measurement(service, route, None if error else seconds, error)
+
+
+def choose(
+    options: Dict[str, List[Route]],
+    remembered: Dict[str, Dict[str, str]],
+    measure: Callable[[str, Route], Measurement],
+    again: bool = False,
+) -> Tuple[Dict[str, Route], List[Measurement]]:
+    """A route for each service, and what was measured for it.
+
+    One route alone is taken as it is. A remembered one stays while it works, unless ``again``. Else the fastest that works,
+    and the first of them when none does: its own error says more than we could.
+    """
+    chosen: Dict[str, Route] = {}
+    measured: List[Measurement] = []
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        asked: Dict[str, List[Route]] = {}
+        for service, routes in options.items():
+            if len(routes) == 1:
+                chosen[service] = routes[0]
+                continue
+            old = remembered.get(service) or {}
+            known = [r for r in routes if (r.way, r.base) == (old.get("way"), old.get("base"))]
+            asked[service] = known if known and not again else routes
+
+        def ask(wanted: Dict[str, List[Route]]) -> None:
+            found = list(
+                pool.map(lambda pair: measure(*pair), [(s, r) for s, routes in wanted.items() for r in routes])
+            )
+            measured.extend(found)
+            for service in wanted:
+                works = [m for m in found if m.service == service and m.seconds is not None]
+                if works:
+                    chosen[service] = min(works, key=lambda m: m.seconds or 0.0).route
+
+        ask(asked)
+        # what was remembered and does not work any more: look at everything
+        ask({s: [r for r in options[s] if r not in asked[s]] for s in asked if s not in chosen})
+    for service, routes in options.items():
+        chosen.setdefault(service, routes[0])
+    return {service: chosen[service] for service in options}, measured
+
+
+def table(chosen: Dict[str, Route], measured: List[Measurement]) -> List[str]:
+    """What was measured and chosen, a line for each way."""
+    lines = []
+    for service, route in chosen.items():
+        rows = [m for m in measured if m.service == service]
+        if not rows:
+            lines.append(
+                "%-12s %-7s %s" % (service, route.way, "taken as told" if route.base or route.way != "direct" else "")
+            )
+        for row in rows:
+            mark = "  <- taken" if row.route == route and row.seconds is not None else ""
+            host = urlsplit(row.route.base).hostname or ""
+            result = "%.2f s" % row.seconds if row.seconds is not None else "no: " + row.error
+            lines.append("%-12s %-7s %-28s %s%s" % (service, row.route.way, host, result, mark))
+    return [line.rstrip() for line in lines]

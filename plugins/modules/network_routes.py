@@ -1,0 +1,231 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: network_routes
+short_description: The ways out of a box to GitHub, Hugging Face, Civitai, PyPI and conda
+version_added: 0.1.0
+description:
+  - Chooses, for each service, how it is reached from this host. Directly, through the host's Xray client, through AutoDL's
+    acceleration (C(/etc/network_turbo)), or at a mirror.
+  - Where there is more than one way, each is measured by reading up to 128 kB through it, all at once, and the fastest that
+    works is taken. The choice is remembered on the host and stays while it works.
+  - Nothing but the memory is changed; what the ways mean for other tasks is in the result.
+author: The sdops.webui authors (!UNKNOWN)
+extends_documentation_fragment:
+  - sdops.webui.attributes
+attributes:
+  check_mode:
+    support: full
+    details: Measures as well, and remembers nothing.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+    details: While the remembered ways work.
+options:
+  network:
+    description:
+      - V(direct) and V(xray) take this way for everything. V(turbo) takes the acceleration for GitHub and Hugging Face and goes
+        directly elsewhere. V(mirrors) takes the fastest mirror, and goes directly where there is none. V(auto) takes the
+        fastest of all.
+    type: str
+    choices: [direct, xray, turbo, mirrors, auto]
+    required: true
+  bases:
+    description:
+      - Base URL of each service, by C(github), C(huggingface), C(civitai), C(pypi) (an index) and C(conda) (a channel). An empty
+        one leaves the host's own setting alone.
+      - One that is not the public one is somebody's choice and gets no mirrors but those in O(mirrors).
+    type: dict
+    default: {}
+  mirrors:
+    description: Lists of base URLs by service, in place of the built-in mirrors.
+    type: dict
+    default: {}
+  ways:
+    description: The way for single services, whatever O(network) says. V(direct), V(xray), V(turbo) or V(mirror) by service.
+    type: dict
+    default: {}
+  xray_proxy:
+    description: URL of the HTTP proxy that Xray is on this host; empty when it is not configured.
+    type: str
+    default: ""
+  turbo_file:
+    description: The script that sets the acceleration's proxy.
+    type: path
+    default: /etc/network_turbo
+  probes:
+    description: Path below the base that is read to measure a way, by service, in place of the built-in one.
+    type: dict
+    default: {}
+  memory:
+    description: JSON file on the host in which the choice is remembered. Nothing is remembered without.
+    type: path
+  again:
+    description: Measure everything anew, whatever is remembered.
+    type: bool
+    default: false
+  timeout:
+    description: Seconds that a measurement may take.
+    type: float
+    default: 8
+  ca_path:
+    description: PEM bundle to trust instead of the default one.
+    type: path
+"""
+
+EXAMPLES = r"""
+- name: Choose the ways out
+  sdops.webui.network_routes:
+    network: auto
+    bases: {github: https://github.com, huggingface: https://huggingface.co}
+    memory: /opt/sdops/network.json
+  register: network
+"""
+
+RETURN = r"""
+routes:
+  description: The chosen way of each service, with base URL and proxy (empty for none).
+  returned: success
+  type: dict
+  sample:
+    github: {way: turbo, base: https://github.com, proxy: "http://172.31.1.128:12798"}
+    huggingface: {way: mirror, base: https://hf-mirror.com, proxy: ""}
+measured:
+  description: What was measured. C(seconds) is null where a way does not work, and C(error) says why.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{service: github, way: direct, base: https://github.com, seconds: null, error: not a byte for 8 seconds}]
+table:
+  description: The same for people.
+  returned: success
+  type: list
+  elements: str
+  sample: ["github       turbo   github.com                   0.41 s  <- taken"]
+unreachable:
+  description: Services that no way leads to, of those that were measured.
+  returned: success
+  type: list
+  elements: str
+  sample: [civitai]
+actions:
+  description: What was done, or would be done.
+  returned: success
+  type: list
+  elements: str
+  sample: [remember mirror for huggingface]
+"""
+
+import json
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.errors import SdopsError
+from ..module_utils.files import write_atomic
+from ..module_utils.network.routes import (
+    PROBES,
+    SERVICES,
+    WAYS,
+    RouteError,
+    candidates,
+    choose,
+    probe,
+    table,
+    turbo_proxy,
+)
+
+
+def read(path: str) -> dict:
+    """What is remembered; nothing when it is lost or damaged."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            found = json.load(handle)
+        return {k: v for k, v in found.items() if isinstance(v, dict)}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def check_names(p: dict) -> None:
+    for option in ("bases", "mirrors", "ways", "probes"):
+        for service, value in p[option].items():
+            if service not in SERVICES:
+                raise RouteError(
+                    "%s names the unknown service %r; there are %s." % (option, service, ", ".join(SERVICES))
+                )
+            if option == "ways" and value not in WAYS:
+                raise RouteError("ways wants %r for %s; there are %s." % (value, service, ", ".join(WAYS)))
+            if option == "mirrors" and not isinstance(value, list):
+                raise RouteError("mirrors must have a list of URLs for %s." % service)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "network": {"type": "str", "choices": ["direct", "xray", "turbo", "mirrors", "auto"], "required": True},
+            "bases": {"type": "dict", "default": {}},
+            "mirrors": {"type": "dict", "default": {}},
+            "ways": {"type": "dict", "default": {}},
+            "xray_proxy": {"type": "str", "default": ""},
+            "turbo_file": {"type": "path", "default": "/etc/network_turbo"},
+            "probes": {"type": "dict", "default": {}},
+            "memory": {"type": "path"},
+            "again": {"type": "bool", "default": False},
+            "timeout": {"type": "float", "default": 8},
+            "ca_path": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    p = module.params
+    paths = {**PROBES, **p["probes"]}
+    remembered = read(p["memory"]) if p["memory"] else {}
+    try:
+        check_names(p)
+        options = candidates(
+            p["network"], p["bases"], p["mirrors"], p["ways"], p["xray_proxy"], lambda: turbo_proxy(p["turbo_file"])
+        )
+    except SdopsError as exc:
+        module.fail_json(msg=str(exc))
+    chosen, measured = choose(
+        options,
+        remembered,
+        lambda service, route: probe(service, route, paths[service], p["timeout"], p["ca_path"]),
+        p["again"],
+    )
+    reached = {m.service for m in measured if m.seconds is not None}
+    unreachable = sorted({m.service for m in measured} - reached)
+    # only what was found out by measuring is worth remembering
+    memory = {s: {"way": r.way, "base": r.base} for s, r in chosen.items() if s in reached}
+    kept = {s: v for s, v in remembered.items() if s in options and len(options[s]) > 1 and s not in memory}
+    new = {**kept, **memory}
+    changed = bool(p["memory"]) and new != remembered
+    if changed and not module.check_mode:
+        os.makedirs(os.path.dirname(p["memory"]), exist_ok=True)
+        write_atomic(p["memory"], (json.dumps(new, indent=1, sort_keys=True) + "\n").encode(), 0o644)
+    module.exit_json(
+        changed=changed,
+        routes={service: dict(route._asdict()) for service, route in chosen.items()},
+        measured=[
+            {"service": m.service, "way": m.route.way, "base": m.route.base, "seconds": m.seconds, "error": m.error}
+            for m in measured
+        ],
+        table=table(chosen, measured),
+        unreachable=unreachable,
+        actions=["remember %s for %s" % (new[s]["way"], s) for s in new if new[s] != remembered.get(s)]
+        if changed
+        else [],
+        diff={
+            "before": json.dumps(remembered, indent=1, sort_keys=True) + "\n",
+            "after": json.dumps(new if changed else remembered, indent=1, sort_keys=True) + "\n",
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,300 @@
+"""Which ways there are, which is taken, and what the environment says then."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.network import routes as room
+from ansible_collections.sdops.webui.plugins.module_utils.network.environment import environment
+from ansible_collections.sdops.webui.plugins.module_utils.network.routes import (
+    SERVICES,
+    Measurement,
+    Route,
+    RouteError,
+    candidates,
+    choose,
+    table,
+    turbo_proxy,
+)
+
+XRAY, TURBO = "http://127.0.0.1:10809", "http://172.16.0.1:12798"
+
+
+def no_turbo() -> str:
+    raise RouteError("There is no acceleration on this host.")
+
+
+def ways(network, bases=None, mirrors=None, wishes=None, xray=XRAY, turbo=lambda: TURBO):
+    found = candidates(network, bases or {}, mirrors or {}, wishes or {}, xray, turbo)
+    assert list(found) == list(SERVICES)
+    return {service: [route.way for route in routes] for service, routes in found.items()}
+
+
+def test_direct_and_xray_are_the_same_for_everything():
+    assert set(map(tuple, ways("direct").values())) == {("direct",)}
+    assert set(map(tuple, ways("xray").values())) == {("xray",)}
+
+
+def test_turbo_is_never_for_pip_conda_or_civitai():
+    found = ways("turbo")
+    assert {service for service, way in found.items() if way == ["turbo"]} == {"github", "huggingface"}
+    assert {tuple(found[service]) for service in ("pypi", "conda", "civitai")} == {("direct",)}
+
+
+def test_turbo_that_is_not_there_is_an_error_in_turbo_and_none_in_auto():
+    with pytest.raises(RouteError, match="no acceleration"):
+        ways("turbo", turbo=no_turbo)
+    assert ways("auto", turbo=no_turbo)["github"] == ["direct", "xray"]
+
+
+def test_mirrors_where_there_are_some():
+    found = ways("mirrors")
+    assert found["github"] == found["civitai"] == ["direct"]
+    assert set(found["pypi"]) == set(found["huggingface"]) == {"mirror"}
+
+
+def test_auto_has_all():
+    assert ways("auto")["huggingface"] == ["direct", "xray", "turbo", "mirror"]
+    assert ways("auto", xray="")["civitai"] == ["direct"]
+
+
+def test_a_base_of_the_users_own_gets_no_mirrors_but_his():
+    bases = {"pypi": "https://pypi.corp.example/simple"}
+    assert ways("mirrors", bases)["pypi"] == ["direct"]
+    assert ways("mirrors", bases, {"pypi": ["https://near.example/simple"]})["pypi"] == ["mirror"]
+    assert ways("mirrors", {"pypi": "https://pypi.org/simple/"})["pypi"][0] == "mirror"
+
+
+def test_single_services_have_their_way():
+    found = ways("auto", wishes={"civitai": "xray", "github": "direct"})
+    assert (found["civitai"], found["github"]) == (["xray"], ["direct"])
+    with pytest.raises(RouteError, match="no Xray server is configured"):
+        ways("direct", wishes={"civitai": "xray"}, xray="")
+    with pytest.raises(RouteError, match="no mirror of it is known"):
+        ways("direct", wishes={"civitai": "mirror"})
+    with pytest.raises(RouteError, match="does not serve it"):
+        ways("direct", wishes={"pypi": "turbo"})
+
+
+def measuring(times: dict[str, float | None]):
+    asked = []
+
+    def measure(service: str, route: Route) -> Measurement:
+        asked.append((service, route.way))
+        seconds = times.get(route.way)
+        return Measurement(service, route, seconds, "" if seconds is not None else "broken")
+
+    return measure, asked
+
+
+def options(*names: str) -> dict[str, list[Route]]:
+    return {"github": [Route(name, "https://github.com", XRAY if name == "xray" else "") for name in names]}
+
+
+def test_the_fastest_that_works_is_taken():
+    measure, _ = measuring({"direct": None, "xray": 0.9, "turbo": 0.4})
+    chosen, _ = choose(options("direct", "xray", "turbo"), {}, measure)
+    assert chosen["github"].way == "turbo"
+
+
+def test_a_single_way_is_not_measured():
+    measure, asked = measuring({})
+    chosen, measured = choose(options("xray"), {}, measure)
+    assert (chosen["github"].way, measured, asked) == ("xray", [], [])
+
+
+def test_what_is_remembered_stays_while_it_works():
+    measure, asked = measuring({"direct": 0.1, "xray": 5.0})
+    memory = {"github": {"way": "xray", "base": "https://github.com"}}
+    chosen, _ = choose(options("direct", "xray"), memory, measure)
+    assert chosen["github"].way == "xray"
+    assert asked == [("github", "xray")]
+    chosen, _ = choose(options("direct", "xray"), memory, measure, again=True)
+    assert chosen["github"].way == "direct"
+
+
+def test_what_is_remembered_and_dead_is_replaced():
+    measure, asked = measuring({"direct": 0.1, "xray": None})
+    chosen, _ = choose(options("direct", "xray"), {"github": {"way": "xray", "base": "https://github.com"}}, measure)
+    assert chosen["github"].way == "direct"
+    assert sorted(asked) == [("github", "direct"), ("github", "xray")]
+
+
+def test_a_remembered_way_that_is_not_offered_any_more_is_forgotten():
+    measure, _ = measuring({"direct": 0.1, "turbo": 0.2})
+    chosen, _ = choose(options("direct", "turbo"), {"github": {"way": "mirror", "base": "https://x"}}, measure)
+    assert chosen["github"].way == "direct"
+
+
+def test_nothing_works_then_the_first_is_named():
+    measure, _ = measuring({})
+    chosen, measured = choose(options("direct", "xray"), {}, measure)
+    assert chosen["github"].way == "direct"
+    assert all("no: broken" in line for line in table(chosen, measured))
+
+
+def test_the_choice_is_the_minimum_whatever_comes():
+    rng = random.Random(3)
+    for _ in range(200):
+        times = {way: rng.choice([None, rng.random()]) for way in room.WAYS}
+        measure, _ = measuring(times)
+        chosen, _ = choose(options(*room.WAYS), {}, measure, again=rng.random() < 0.5)
+        works = {way: seconds for way, seconds in times.items() if seconds is not None}
+        assert chosen["github"].way == (min(works, key=works.get) if works else "direct")
+
+
+# --- /etc/network_turbo ------------------------------------------------------------------------------------------------
+
+
+def test_the_acceleration_is_read_by_sourcing_it(tmp_path):
+    script = tmp_path / "turbo"
+    script.write_text("export http_proxy=http://172.31.1.128:12798 && export https_proxy=$http_proxy\necho done\n")
+    assert turbo_proxy(str(script)) == "http://172.31.1.128:12798"
+
+
+@pytest.mark.parametrize("text", [None, "", "export https_proxy=", "exit 1", "export https_proxy='socks5://x:1'"])
+def test_no_acceleration_is_named(tmp_path, text):
+    script = tmp_path / "turbo"
+    if text is not None:
+        script.write_text(text)
+    with pytest.raises(RouteError, match="no acceleration.*xray, mirrors or auto"):
+        turbo_proxy(str(script))
+
+
+# --- environment ---------------------------------------------------------------------------------------------------------
+
+
+def routes_of(**services: tuple[str, str, str]) -> dict:
+    return {service: dict(zip(("way", "base", "proxy"), value)) for service, value in services.items()}
+
+
+def test_without_a_proxy_nothing_is_set():
+    assert environment({}, SERVICES, ["localhost"]) == {}
+
+
+def test_xray_for_all():
+    found = environment(
+        routes_of(github=("xray", "https://github.com", XRAY), pypi=("xray", "", XRAY)),
+        ["github", "pypi"],
+        ["localhost"],
+    )
+    names = ("http_proxy", "https_proxy", "no_proxy")
+    assert found == {
+        **dict(zip(names, (XRAY, XRAY, "localhost"))),
+        **dict(zip(map(str.upper, names), (XRAY, XRAY, "localhost"))),
+    }
+    assert "all_proxy" not in {name.lower() for name in found}
+
+
+def test_pip_goes_around_a_proxy_that_is_for_git():
+    routes = routes_of(github=("turbo", "", TURBO), pypi=("mirror", "https://near.example/simple", ""))
+    found = environment(routes, ["pypi", "github"], ["localhost"])
+    assert found["https_proxy"] == TURBO
+    assert {"localhost", "near.example", "pythonhosted.org"} <= set(found["no_proxy"].split(","))
+    assert environment(routes, ["pypi"], []) == {}
+
+
+def test_xray_wins_where_two_would_be_needed():
+    routes = routes_of(github=("turbo", "", TURBO), civitai=("xray", "", XRAY))
+    assert environment(routes, SERVICES, [])["https_proxy"] == XRAY
+
+
+def test_a_mirror_of_the_hub_is_told_to_its_clients():
+    routes = routes_of(huggingface=("mirror", "https://hf-mirror.com", ""))
+    assert environment(routes, ["huggingface"], []) == {"HF_ENDPOINT": "https://hf-mirror.com"}
+    assert environment(routes_of(huggingface=("direct", "https://huggingface.co", "")), SERVICES, []) == {}
+
+
+# --- the module, against servers of a kind ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def start(status=200, body=b"001e# service=git-upload-pack\n", delay=0.0, kind="application/x"):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                time.sleep(delay)
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                with contextlib.suppress(BrokenPipeError):
+                    self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(httpd)
+        threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
+        return f"http://127.0.0.1:{httpd.server_port}"
+
+    yield start
+    for httpd in servers:
+        httpd.shutdown()
+        httpd.server_close()
+
+
+def arguments(tmp_path, **more) -> dict:
+    fixed = {service: "direct" for service in SERVICES if service != "github"}
+    return {"network": "auto", "ways": fixed, "memory": str(tmp_path / "home" / "network.json"), "timeout": 3,
+            "turbo_file": str(tmp_path / "none"), **more}  # fmt: skip
+
+
+def test_module_measures_remembers_and_changes_its_mind_only_when_it_must(serve, tmp_path, four_times, run_module):
+    dead, slow, fast = "http://127.0.0.1:9", serve(delay=0.6), serve()
+    wish = arguments(tmp_path, bases={"github": dead}, mirrors={"github": [slow, fast]})
+    planned, applied = four_times("network_routes", **wish)
+    assert applied["routes"]["github"] == {"way": "mirror", "base": fast, "proxy": ""}
+    assert planned["routes"] == applied["routes"]
+    assert any("<- taken" in line for line in applied["table"])
+    errors = {m["base"]: m["error"] for m in applied["measured"]}
+    assert errors[dead] == "connection refused"
+    # another run offers it a mirror that is dead now: the remembered one still works and is all that is asked
+    again = run_module("network_routes", **wish)
+    assert [m["base"] for m in again["measured"]] == [fast]
+    memory = json.loads((tmp_path / "home" / "network.json").read_text())
+    assert memory == {"github": {"way": "mirror", "base": fast}}
+    changed = run_module("network_routes", **{**wish, "mirrors": {"github": [slow]}})
+    assert (changed["changed"], changed["routes"]["github"]["base"]) == (True, slow)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ({"status": 451}, "region"),
+        ({"status": 502}, "502"),
+        ({"body": b"<html>please log in to the wifi"}, "login page"),
+        ({"delay": 4}, "seconds"),
+    ],
+)
+def test_module_says_why_a_way_does_not_work(serve, tmp_path, run_module, answer, says):
+    broken = serve(**answer)
+    wish = arguments(tmp_path, bases={"github": broken}, mirrors={"github": ["http://127.0.0.1:9"]}, timeout=1)
+    found = run_module("network_routes", **wish)
+    assert found["unreachable"] == ["github"]
+    assert found["changed"] is False
+    assert says in {m["base"]: m["error"] for m in found["measured"]}[broken]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"ways": {"gitlab": "direct"}}, "unknown service 'gitlab'"),
+        ({"ways": {"github": "pigeon"}}, "pigeon"),
+        ({"mirrors": {"github": "https://x"}}, "list of URLs"),
+        ({"network": "turbo", "ways": {}}, "no acceleration"),
+    ],
+)
+def test_module_refuses_nonsense(tmp_path, run_module, wrong, says):
+    found = run_module("network_routes", **arguments(tmp_path, **wrong))
+    assert found["failed"]
+    assert says in found["msg"]
