@@ -15,6 +15,8 @@ description:
   - Every file is verified (size and hash as its source tells, structure by its format) before it appears under its final name.
   - What was placed is recorded below O(webui_dir), so a second run costs a stat for each file and no network.
   - A file that already lies there is verified and adopted. An interrupted download is resumed if the file is still the same.
+  - While files are being fetched, a line for each tells how far it is, every C(sdops_progress_interval) seconds (a variable,
+    5 by default; 0 for none).
 author: The sdops.webui authors
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -27,6 +29,19 @@ attributes:
     support: full
   idempotent:
     support: full
+  action:
+    support: full
+    details: Shows the progress. For that the module runs detached on the target, and its arguments lie in Ansible's
+      temporary directory there (mode 0700) until it has begun, even where pipelining would keep them off the disk.
+  async:
+    support: full
+    details: With C(async) there is no progress to see.
+notes:
+  - Ctrl-C and the task keyword C(timeout) stop the module on the target. What it has fetched is kept, and the next run
+    resumes.
+  - When the connection breaks, the download goes on. The task looks again for up to five minutes before the host counts as
+    unreachable.
+  - With C(no_log) on the task, the lines show a percentage and no file names.
 options:
   webui_dir:
     description: Directory of the WebUI.
@@ -61,7 +76,9 @@ options:
     description: Content-addressed cache, may be shared between hosts. One host downloads, the others copy.
     type: path
   progress_file:
-    description: JSON file that is updated about every second while bytes arrive.
+    description:
+      - JSON file that is updated about every second while bytes arrive, for programs that watch. It stays.
+      - It is not needed for the progress that Ansible shows.
     type: path
 """
 

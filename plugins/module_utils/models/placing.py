@@ -41,23 +41,58 @@ class Wants(NamedTuple):
 
 
 class Progress:
-    """Bytes by file, written to a JSON file at most once a second for whoever wants to watch."""
+    """Bytes by file, written to a JSON file about once a second for whoever wants to watch."""
 
     def __init__(self, path: Optional[str]) -> None:
         self.path = path
         self.files: Dict[str, Dict[str, Any]] = {}
+        self._started = time.time()
         self._lock = threading.Lock()
         self._written = 0.0
+        self._seen: Dict[str, "tuple[float, int]"] = {}
+
+    def state(self, name: str, state: str) -> None:
+        with self._lock:
+            entry = self.files.setdefault(name, {"name": name, "done": 0, "total": None, "speed": 0.0})
+            entry["state"] = state
+            if state != "fetching":
+                entry["speed"] = 0.0
+            self.write()
 
     def of(self, name: str) -> Any:
+        self.state(name, "fetching")
+
         def tell(done: int, total: Optional[int]) -> None:
             with self._lock:
-                self.files[name] = {"done": done, "total": total}
-                if self.path and time.monotonic() - self._written > 1:
-                    self._written = time.monotonic()
-                    write_atomic(self.path, json.dumps({"time": time.time(), "files": self.files}).encode())
+                now = time.monotonic()
+                since, before = self._seen.setdefault(name, (now, done))
+                speed = (done - before) / (now - since) if now > since else 0.0
+                self.files[name].update(done=done, total=total, speed=max(0.0, speed))
+                if now - self._written > 1:
+                    self.write()
 
         return tell
+
+    def write(self, state: str = "running") -> None:
+        if not self.path:
+            return
+        self._written = time.monotonic()
+        files = list(self.files.values())
+        totals = [f["total"] for f in files]
+        total = None if None in totals else sum(totals)
+        done, speed = sum(f["done"] for f in files), sum(f["speed"] for f in files)
+        data = {
+            "pid": os.getpid(),
+            "started": self._started,
+            "time": time.time(),
+            "state": state,
+            "files": files,
+            "done": done,
+            "total": total,
+            "speed": speed,
+            "eta": (total - done) / speed if speed and total is not None else None,
+        }
+        write_atomic(self.path, json.dumps(data).encode())
 
 
 def resolve(spec: ModelSpec, http: Http, wants: Wants) -> RemoteFile:
@@ -203,13 +238,20 @@ class Placer:
 
     def _download(self, remote: RemoteFile, path: str) -> str:
         name = os.path.basename(path)
-        partial, sha256 = Fetcher(self.http).fetch(remote, path, self.progress.of(name))
+        try:
+            partial, sha256 = Fetcher(self.http).fetch(remote, path, self.progress.of(name))
+        except SdopsError:
+            self.progress.state(name, "failed")
+            raise
+        self.progress.state(name, "verifying")
         try:
             check(partial.path, name, self.wants.allow_pickle)
         except SdopsError:
             partial.discard()
+            self.progress.state(name, "failed")
             raise
         partial.publish(path)
+        self.progress.state(name, "done")
         return sha256
 
     def _copy(self, source: str, path: str, sha256: Optional[str]) -> str:
