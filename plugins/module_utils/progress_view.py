@@ -42,13 +42,12 @@ def size(value: float) -> str:
 
 
 def amount(done: float, total: Optional[float]) -> str:
-    """Both in the unit of the whole ("0.3 of 4.0 GiB"), unless that would hide what is done."""
+    """ "1.8 of 4.0 GiB", "512.0 MiB of 4.0 GiB", or "512.0 MiB" when the whole is unknown."""
     if total is None:
         return size(done)
-    unit = _unit(total)
-    if done and _unit(done) + 1 < unit:
-        return "%s of %s" % (size(done), size(total))
-    return "%s of %s" % (_scaled(done, unit), size(total))
+    if not done or _unit(done) == _unit(total):
+        return "%s of %s" % (_scaled(done, _unit(total)) if done else "0", size(total))
+    return "%s of %s" % (size(done), size(total))
 
 
 def clock(seconds: float) -> str:

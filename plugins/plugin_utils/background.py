@@ -19,6 +19,7 @@ from ansible import constants as C
 from ..module_utils.errors import SdopsError
 
 LIMIT = 30 * 24 * 3600  # seconds: Ansible wants one; the module has its own timeouts
+PAUSE = 0.2  # seconds between two glances while a command waits on the target
 BOOKKEEPING = ("ansible_job_id", "started", "finished", "results_file")
 
 # The name of the directory is put together by the shell: written out, the shell that searches would find itself.
@@ -28,11 +29,11 @@ b=ansible-tmp-; n=%(name)s; d=%(parent)s/$b$n; j=%(job)s; p=%(progress)s
 pids() { for c in /proc/[0-9]*/cmdline; do l=; { read -r l <"$c"; } 2>/dev/null
   case $l in *$b$n*) c=${c#/proc/}; echo "${c%%/cmdline}";; esac; done; }
 running() { l=; { read -r l <"$j"; } 2>/dev/null; case $l in '{"started":'*) return 0;; *) return 1;; esac; }
-pause() { sleep 0.5 2>/dev/null || sleep 1; }
+pause() { sleep %(pause)s 2>/dev/null || sleep 1; }
 """
 # Processes before the job's state: a module that ends in between has its result there, and is not taken for lost.
 LOOK = """
-i=0; while [ $i -lt %(halves)d ] && running; do
+i=0; while [ $i -lt %(pauses)d ] && running; do
   for q in %(known)s; do [ -d "/proc/$q" ] || break 2; done; pause; i=$((i+1)); done
 a=$(pids); if running; then s=running; elif [ -n "$l" ]; then s=ended; else s=gone; fi
 [ -d /proc/self ] || a=unknown
@@ -42,7 +43,7 @@ echo "sdops-state $s"; echo "sdops-pids" $a; echo "sdops-snapshot"; cat "$p" 2>/
 # The module leads the group of what it started, the wrapper leads its own.
 STOP = """
 for q in $(pids); do kill -s TERM -- "-$q" "$q"; done 2>/dev/null
-i=0; while [ $i -lt %(halves)d ] && [ -n "$(pids)" ]; do pause; i=$((i+1)); done
+i=0; while [ $i -lt %(pauses)d ] && [ -n "$(pids)" ]; do pause; i=$((i+1)); done
 for q in $(pids); do kill -s KILL -- "-$q" "$q"; done 2>/dev/null
 """
 CLEAN = """
@@ -138,7 +139,7 @@ class Background:
         """Wait up to ``seconds`` on the target for something to end, then tell. Raises BackgroundError and Ansible's own."""
         out = self._sh(
             LOOK,
-            halves=max(1, int(seconds * 2)),
+            pauses=max(1, int(seconds / PAUSE)),
             known=" ".join(str(pid) for pid in self._known) or '""',
             # it holds the arguments, tokens among them: it shall not lie there for hours
             begun="true" if self._begun and not C.DEFAULT_KEEP_REMOTE_FILES else "false",
@@ -208,7 +209,7 @@ class Background:
         """End the module and all that it started, leaving it ``seconds`` to do so itself; then clean."""
         if not self._tmpdir:
             return
-        self._sh(STOP + CLEAN, halves=int(seconds * 2), **self._leftovers())
+        self._sh(STOP + CLEAN, pauses=int(seconds / PAUSE), **self._leftovers())
         self._clean_as_login_user()
 
     def clean(self) -> None:
@@ -248,6 +249,7 @@ class Background:
     def _sh(self, script: str, sudoable: bool = True, **values: Any) -> str:
         parent, name = posixpath.split(self._tmpdir)
         prelude = PRELUDE % {
+            "pause": PAUSE,
             "name": name[len("ansible-tmp-") :],
             "parent": shlex.quote(parent),
             "job": shlex.quote(self._job.get("file", "")),
