@@ -109,10 +109,11 @@ class Background:
         self._given = bool(task.args.get("progress_file"))
         if self._given:
             self._progress = action._remote_expand_user(task.args["progress_file"])
-        elif action._is_become_unprivileged():
-            self._progress = self._make_own() + "/progress.json"
-        else:
-            self._progress = self._tmpdir + "/progress.json"
+        place = self._make_own() if action._is_become_unprivileged() else self._tmpdir
+        if not self._given:
+            self._progress = place + "/progress.json"
+        # Ansible unpacks the module below TMPDIR, and a module that is killed removes nothing; the user's own TMPDIR wins
+        task.environment.insert(0, {"TMPDIR": place})
         task.async_val = LIMIT
         try:
             self._first = action._execute_module(
@@ -120,6 +121,7 @@ class Background:
             )
         finally:
             task.async_val = 0
+            del task.environment[0]
         self._job = {"id": self._first.get("ansible_job_id") or "", "file": self._first.get("results_file") or ""}
         if not (self._job["id"] and self._job["file"]):
             raise NotStarted("Ansible could not detach the module: %s" % self._first.get("msg", "it did not say why."))

@@ -26,7 +26,7 @@ class Target:
         self.jobs = base / "a job's dir"
         self.commands: list[str] = []
         self.become = False
-        self._task = SimpleNamespace(args={}, async_val=0)
+        self._task = SimpleNamespace(args={}, async_val=0, environment=[])
         self._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None, SHELL_FAMILY="sh"), become=None)
 
     # --- what ActionBase offers ---
@@ -143,7 +143,7 @@ def until(job: Background, check, seconds: float = 20.0):
 def test_a_run_is_watched_and_leaves_nothing_but_its_result(make):
     target, job = make(TELL + "tell(done=1)\ntime.sleep(1)\ntell(done=2)\nend(models=['m'])", models=["m"])
     job.start()
-    assert target._task.async_val == 0
+    assert (target._task.async_val, target._task.environment) == (0, [])
     look = until(job, lambda look: look.snapshot)
     assert (look.state, look.snapshot["done"]) == ("running", 1)
     assert look.snapshot["pid"] in look.pids
