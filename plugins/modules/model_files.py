@@ -19,6 +19,8 @@ description:
     left alone and the model fails.
   - A download that was cut, killed or powered off is resumed, if the file at the source is still the same.
   - One model that fails does not stop the others; at the end the module fails with the cause of each.
+  - While files are being fetched, a line for each tells how far it is, every C(sdops_progress_interval) seconds (a variable,
+    5 by default; 0 for none).
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -31,6 +33,19 @@ attributes:
     support: full
   idempotent:
     support: full
+  action:
+    support: full
+    details: Shows the progress. For that the module runs detached on the target, and its arguments lie in Ansible's
+      temporary directory there (mode 0700) until it has begun, even where pipelining would keep them off the disk.
+  async:
+    support: full
+    details: With C(async) there is no progress to see.
+notes:
+  - Ctrl-C and the task keyword C(timeout) stop the module on the target. What it has fetched is kept, and the next run
+    resumes.
+  - When the connection breaks, the download goes on. The task looks again for up to five minutes before the host counts as
+    unreachable.
+  - With C(no_log) on the task, the lines show a percentage and no file names.
 options:
   webui_dir:
     description: Directory of the WebUI.
@@ -69,7 +84,9 @@ options:
       - On the same disk as O(webui_dir) a file in the cache and the model are one file with two names.
     type: path
   progress_file:
-    description: JSON file that is updated about every second while bytes arrive.
+    description:
+      - JSON file that is updated about every second while bytes arrive, for programs that watch. It stays.
+      - It is not needed for the progress that Ansible shows.
     type: path
 """
 

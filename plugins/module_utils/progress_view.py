@@ -1,0 +1,211 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person reads of a running batch: snapshots of its progress file become lines.
+
+A snapshot is what ``model_files`` writes: ``{"pid", "state", "files": [{"name", "state", "done", "total", "speed"}],
+"done", "total", "speed", "eta"}`` with bytes, bytes per second and seconds. Whatever is missing or odd in it is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+ACTIVE = ("asking", "fetching", "verifying")
+ENDED = ("done", "failed")
+WIDTH = 44  # of the column with the names
+
+
+def number(value: Any) -> Optional[float]:
+    """``value`` when it is a number that can be a size, a speed or a time."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        return None
+    return float(value)
+
+
+def _scaled(value: float, unit: int) -> str:
+    return "%.*f" % (1 if unit else 0, value / 1024**unit)
+
+
+def _unit(value: float) -> int:
+    unit = 0
+    while unit < len(UNITS) - 1 and value >= 1024 ** (unit + 1):
+        unit += 1
+    return unit
+
+
+def size(value: float) -> str:
+    """1536 -> "1.5 KiB"."""
+    unit = _unit(value)
+    return "%s %s" % (_scaled(value, unit), UNITS[unit])
+
+
+def amount(done: float, total: Optional[float]) -> str:
+    """ "1.8 of 4.0 GiB", "512.0 MiB of 4.0 GiB", or "512.0 MiB" when the whole is unknown."""
+    if total is None:
+        return size(done)
+    if not done or _unit(done) == _unit(total):
+        return "%s of %s" % (_scaled(done, _unit(total)) if done else "0", size(total))
+    return "%s of %s" % (size(done), size(total))
+
+
+def clock(seconds: float) -> str:
+    """75 -> "1:15", 3675 -> "1:01:15"."""
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return "%d:%02d:%02d" % (hours, minutes, rest) if hours else "%d:%02d" % (minutes, rest)
+
+
+def percent(done: Optional[float], total: Optional[float]) -> Optional[int]:
+    if done is None or total is None:
+        return None
+    return min(100, int(100 * done / total)) if total else 100
+
+
+def plain(name: Any) -> str:
+    """A file name that can do nothing to a terminal and does not fill the line: its middle goes first."""
+    text = "".join(c if c.isprintable() else "?" for c in str(name))
+    return text if len(text) <= WIDTH else text[: WIDTH - 16] + "..." + text[-13:]
+
+
+def flow(done: Optional[float], total: Optional[float], speed: Optional[float], eta: Optional[float]) -> str:
+    """ " 43%, 1.8 of 4.0 GiB, 52.4 MiB/s, ETA 0:42", as far as it is known."""
+    parts = []
+    share = percent(done, total)
+    if share is not None:
+        parts.append("%3d%%" % share)
+    parts.append(amount(done or 0, total))
+    if speed:
+        parts.append("%s/s" % size(speed))
+        if eta is None and total is not None and done is not None:
+            eta = max(0.0, total - done) / speed
+        if eta is not None and eta < 100 * 3600:
+            parts.append("ETA %s" % clock(eta))
+    return ", ".join(parts)
+
+
+class File(NamedTuple):
+    name: str
+    state: str
+    done: Optional[float]
+    total: Optional[float]
+    speed: Optional[float]
+
+
+class _Memory:
+    """What was last told about a file."""
+
+    def __init__(self, now: float) -> None:
+        self.mark: Optional[Tuple[str, Optional[float]]] = None
+        self.told = now
+        self.fetching: Optional[float] = None
+
+
+def files_of(snapshot: Dict[str, Any]) -> List[File]:
+    files = snapshot.get("files")
+    return [
+        File(
+            plain(item.get("name", "?")),
+            str(item.get("state", "")),
+            number(item.get("done")),
+            number(item.get("total")),
+            number(item.get("speed")),
+        )
+        for item in (files if isinstance(files, list) else [])
+        if isinstance(item, dict)
+    ]
+
+
+class View:
+    """The lines of one host from one snapshot to the next. ``hidden`` shows the percentage and nothing else."""
+
+    def __init__(self, host: str, hidden: bool = False, patience: float = 30.0) -> None:
+        self.host = host
+        self.hidden = hidden
+        self.patience = patience  # seconds after which an unchanged file is mentioned again
+        self._memory: Dict[Tuple[str, int], _Memory] = {}
+        self._whole: Optional[_Memory] = None
+        self._first = True
+
+    def lines(self, snapshot: Dict[str, Any], now: float) -> List[str]:
+        """What is new in ``snapshot`` at ``now`` (seconds of any clock), one line per file and one for all of them."""
+        files = files_of(snapshot)
+        if self.hidden:
+            told = self._hidden(snapshot, now)
+        else:
+            rows = self._rows(files, now)
+            if rows and sum(file.state not in ENDED for file in files) > 1:
+                rows.append(self._all(snapshot, files))
+            width = max((len(name) for name, _ in rows), default=0)
+            told = ["%s  %s" % (name.ljust(width), text) for name, text in rows]
+        self._first = False
+        return ["[%s] %s" % (self.host, line) for line in told]
+
+    def _rows(self, files: List[File], now: float) -> List[Tuple[str, str]]:
+        rows = []
+        seen: Dict[str, int] = {}
+        busy = any(file.state in ACTIVE for file in files)
+        for file in files:
+            seen[file.name] = seen.get(file.name, 0) + 1
+            memory = self._memory.setdefault((file.name, seen[file.name]), _Memory(now))
+            if file.state == "fetching" and memory.fetching is None:
+                memory.fetching = now
+            mark = (file.state, None if file.state in ENDED else file.done)
+            fresh = mark != memory.mark
+            if file.state == "done" and self._first:
+                memory.mark = mark  # it was there before anybody looked
+                continue
+            if file.state in ENDED:
+                if not fresh:
+                    continue
+            elif file.state not in ACTIVE:
+                # the queue is in the line for all; only when nothing moves at all each waiting file is worth a line
+                if busy or now - memory.told < self.patience:
+                    continue
+                fresh = False
+            elif not fresh and now - memory.told < self.patience:
+                continue
+            memory.mark, memory.told = mark, now
+            rows.append((file.name, self._text(file, memory, fresh, now)))
+        return rows
+
+    @staticmethod
+    def _text(file: File, memory: _Memory, fresh: bool, now: float) -> str:
+        still = "" if fresh else "still "
+        if file.state == "done":
+            total = file.total if file.total is not None else file.done
+            took = " in %s" % clock(now - memory.fetching) if memory.fetching is not None else ""
+            return "done%s%s" % ("" if total is None else ", " + size(total), took)
+        if file.state == "failed":
+            return "failed"
+        if file.state == "asking":
+            return still + "asking its source"
+        if file.state == "verifying":
+            text = flow(file.done, file.total, None, None) if file.done and file.done != file.total else ""
+            return still + "verifying" + (", " + text.strip() if text else "")
+        if file.state == "fetching":
+            if fresh:
+                return flow(file.done, file.total, file.speed, None)
+            return "still waiting for bytes, " + flow(file.done, file.total, None, None).strip()
+        return "still waiting"
+
+    @staticmethod
+    def _all(snapshot: Dict[str, Any], files: List[File]) -> Tuple[str, str]:
+        ended = sum(file.state == "done" for file in files)
+        failed = sum(file.state == "failed" for file in files)
+        name = "%d of %d files" % (ended, len(files)) + (", %d failed" % failed if failed else "")
+        done, total = number(snapshot.get("done")), number(snapshot.get("total"))
+        return name, flow(done, total, number(snapshot.get("speed")), number(snapshot.get("eta")))
+
+    def _hidden(self, snapshot: Dict[str, Any], now: float) -> List[str]:
+        share = percent(number(snapshot.get("done")), number(snapshot.get("total")))
+        if share is None:
+            return []
+        mark = ("", float(share))
+        if self._whole is None:
+            self._whole = _Memory(now)
+        elif mark == self._whole.mark and now - self._whole.told < self.patience:
+            return []
+        self._whole.mark, self._whole.told = mark, now
+        return ["%d%%" % share]

@@ -1,0 +1,265 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a module detached on the target while its action plugin looks on: start, look, take the result, stop, leave nothing.
+
+Ansible's own async_wrapper carries the module. Its processes are found by the name of their temporary directory, which is
+unique and stands in their command lines, so nothing has to be known about process ids beforehand.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import shlex
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from ansible import constants as C
+
+from ..module_utils.errors import SdopsError
+
+LIMIT = 30 * 24 * 3600  # seconds: Ansible wants one; the module has its own timeouts
+PAUSE = 0.2  # seconds between two glances while a command waits on the target
+BOOKKEEPING = ("ansible_job_id", "started", "finished", "results_file")
+
+# The name of the directory is put together by the shell: written out, the shell that searches would find itself.
+# A shell's read needs no program that a small image may lack, and ends at no NUL.
+PRELUDE = """
+b=ansible-tmp-; n=%(name)s; d=%(parent)s/$b$n; j=%(job)s; p=%(progress)s
+pids() { for c in /proc/[0-9]*/cmdline; do l=; { read -r l <"$c"; } 2>/dev/null
+  case $l in *$b$n*) c=${c#/proc/}; echo "${c%%/cmdline}";; esac; done; }
+running() { l=; { read -r l <"$j"; } 2>/dev/null; case $l in '{"started":'*) return 0;; *) return 1;; esac; }
+pause() { sleep %(pause)s 2>/dev/null || sleep 1; }
+"""
+# Processes before the job's state: a module that ends in between has its result there, and is not taken for lost.
+LOOK = """
+i=0; while [ $i -lt %(pauses)d ] && running; do
+  for q in %(known)s; do [ -d "/proc/$q" ] || break 2; done; pause; i=$((i+1)); done
+a=$(pids); if running; then s=running; elif [ -n "$l" ]; then s=ended; else s=gone; fi
+[ -d /proc/self ] || a=unknown
+if %(begun)s; then rm -f "$d"/AnsiballZ_*; fi 2>/dev/null
+echo "sdops-state $s"; echo "sdops-pids" $a; echo "sdops-snapshot"; cat "$p" 2>/dev/null; echo
+"""
+# The module leads the group of what it started, the wrapper leads its own.
+STOP = """
+for q in $(pids); do kill -s TERM -- "-$q" "$q"; done 2>/dev/null
+i=0; while [ $i -lt %(pauses)d ] && [ -n "$(pids)" ]; do pause; i=$((i+1)); done
+for q in $(pids); do kill -s KILL -- "-$q" "$q"; done 2>/dev/null
+"""
+CLEAN = """
+[ -z "$j" ] || rm -f "$j" "$j.tmp"; %(tidy)s && rm -rf "$d" %(own)s
+"""
+
+
+class BackgroundError(SdopsError):
+    """The target gave no usable answer."""
+
+
+class NotStarted(SdopsError):
+    """The module did not begin; it may be run the ordinary way."""
+
+
+class Look(NamedTuple):
+    """What one look saw. ``state`` is running, ended (there is a result), or lost (no process and no result)."""
+
+    state: str
+    pids: List[int]
+    snapshot: Optional[Dict[str, Any]]
+
+
+def possible(action: Any) -> bool:
+    """Whether this connection can do it: a POSIX shell on the target, and modules that Ansible itself can detach."""
+    connection = action._connection
+    return getattr(connection._shell, "SHELL_FAMILY", "") == "sh" and not (
+        connection.has_native_async or connection.always_pipeline_modules
+    )
+
+
+class Background:
+    """One run of the action's own module. Private members of ActionBase are what Ansible offers for this."""
+
+    def __init__(self, action: Any, task_vars: Dict[str, Any]) -> None:
+        self._action = action
+        self._task_vars = task_vars
+        self._tmpdir = ""
+        self._own = (
+            ""  # our directory for the progress file, where the temporary directory is not the module's to write
+        )
+        self._progress = ""
+        self._given = False  # the user watches the progress file, too
+        self._job: Dict[str, str] = {}
+        self._first: Dict[str, Any] = {}
+        self._begun = False  # the module runs, and needs its file no more
+        self._known: List[int] = []
+        self._ever: List[int] = []
+
+    # --- the life of a run ------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the module. Raises NotStarted, and whatever Ansible raises when the target cannot be reached."""
+        action = self._action
+        task = action._task
+        shell = action._connection._shell
+        if shell.tmpdir is None:
+            action._make_tmp_path()
+        tmpdir = shell.tmpdir.rstrip("/")
+        if not posixpath.basename(tmpdir).startswith("ansible-tmp-"):
+            raise NotStarted("The temporary directory %s has a name of its own." % tmpdir)
+        self._tmpdir = tmpdir
+        self._given = bool(task.args.get("progress_file"))
+        if self._given:
+            self._progress = action._remote_expand_user(task.args["progress_file"])
+        place = self._make_own() if action._is_become_unprivileged() else self._tmpdir
+        if not self._given:
+            self._progress = place + "/progress.json"
+        # Ansible unpacks the module below TMPDIR, and a module that is killed removes nothing; the user's own TMPDIR wins
+        task.environment.insert(0, {"TMPDIR": place})
+        task.async_val = LIMIT
+        try:
+            self._first = action._execute_module(
+                module_args={**task.args, "progress_file": self._progress}, task_vars=self._task_vars, wrap_async=True
+            )
+        finally:
+            task.async_val = 0
+            del task.environment[0]
+        self._job = {"id": self._first.get("ansible_job_id") or "", "file": self._first.get("results_file") or ""}
+        if not (self._job["id"] and self._job["file"]):
+            raise NotStarted("Ansible could not detach the module: %s" % self._first.get("msg", "it did not say why."))
+
+    def _make_own(self) -> str:
+        """A private directory of the user that the module runs as."""
+        found = self._action._low_level_execute_command(
+            'umask 077; mktemp -d "${TMPDIR:-/tmp}/sdops-progress-XXXXXXXX"'
+        )
+        lines = [line for line in found["stdout"].splitlines() if "/sdops-progress-" in line]
+        if found["rc"] or not lines:
+            raise NotStarted("There is no place for the progress file: %s" % found["stderr"].strip())
+        self._own = lines[-1].strip()
+        return self._own
+
+    def look(self, seconds: float) -> Look:
+        """Wait up to ``seconds`` on the target for something to end, then tell. Raises BackgroundError and Ansible's own."""
+        out = self._sh(
+            LOOK,
+            pauses=max(1, int(seconds / PAUSE)),
+            known=" ".join(str(pid) for pid in self._known) or '""',
+            # it holds the arguments, tokens among them: it shall not lie there for hours
+            begun="true" if self._begun and not C.DEFAULT_KEEP_REMOTE_FILES else "false",
+        )
+        head, marker, tail = out.partition("sdops-snapshot\n")
+        said = dict(line.partition(" ")[::2] for line in head.splitlines() if line.startswith("sdops-"))
+        if not marker or said.get("sdops-state") not in ("running", "ended", "gone"):
+            raise BackgroundError("The target gave no answer.")
+        words = said.get("sdops-pids", "").split()
+        self._known = [int(word) for word in words if word.isdigit()]
+        self._ever.extend(pid for pid in self._known if pid not in self._ever)
+        state = said["sdops-state"]
+        if state != "ended":
+            state = "running" if words else "lost"
+        snapshot = self._snapshot(tail)
+        self._begun = self._begun or snapshot is not None
+        return Look(state, self._known, snapshot)
+
+    def result(self) -> Optional[Dict[str, Any]]:
+        """The module's result as if it had run the ordinary way; None when it left none."""
+        action = self._action
+        data = action._execute_module(
+            module_name="ansible.legacy.async_status",
+            module_args={
+                "jid": self._job["id"],
+                "mode": "status",
+                "_async_dir": posixpath.dirname(self._job["file"]),
+            },
+            task_vars=self._task_vars,
+        )
+        if not data.get("_ansible_parsed"):
+            raise BackgroundError("The target gave no result: %s" % data.get("msg", ""))
+        # "started" is there while a job runs, and when there is no job
+        if "started" in data or not data.get("finished"):
+            return None
+        stderr = data.get("stderr") or ""
+        # what a module says on stderr is no part of its result when it runs the ordinary way
+        for key in (*BOOKKEEPING, "stderr", "stderr_lines"):
+            data.pop(key, None)
+        if data.get("failed") and "cmd" in data and ("data" in data or "outdata" in data):
+            return self._without_result(data, stderr)
+        arguments = (data.get("invocation") or {}).get("module_args")
+        if not self._given and isinstance(arguments, dict) and "progress_file" in arguments:
+            arguments["progress_file"] = None
+        for key in ("warnings", "deprecations"):
+            if self._first.get(key):
+                data[key] = [*self._first[key], *(data.get(key) or [])]
+        if self._first.get("ansible_facts"):  # the interpreter that was discovered
+            data["ansible_facts"] = {**self._first["ansible_facts"], **(data.get("ansible_facts") or {})}
+        return data
+
+    @staticmethod
+    def _without_result(data: Dict[str, Any], stderr: str) -> Optional[Dict[str, Any]]:
+        """What async_wrapper tells when the module printed no result; None when it printed nothing at all."""
+        if "outdata" in data:
+            return {"failed": True, "msg": "The module could not be run: %s" % data.get("msg")}
+        if not (data["data"].strip() or stderr.strip()):
+            return None
+        return {
+            "failed": True,
+            "msg": "The module ended without a result; see module_stderr for what it said.",
+            "module_stdout": data["data"],
+            "module_stderr": stderr,
+        }
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """End the module and all that it started, leaving it ``seconds`` to do so itself; then clean."""
+        if not self._tmpdir:
+            return
+        self._sh(STOP + CLEAN, pauses=int(seconds / PAUSE), **self._leftovers())
+        self._clean_as_login_user()
+
+    def clean(self) -> None:
+        """Remove the job file, the temporary directory and our progress file."""
+        if not self._tmpdir:
+            return
+        self._sh(CLEAN, **self._leftovers())
+        self._clean_as_login_user()
+
+    # --- details ----------------------------------------------------------------------------------------------------
+
+    def _leftovers(self) -> Dict[str, str]:
+        return {
+            "tidy": "false" if C.DEFAULT_KEEP_REMOTE_FILES else "true",
+            "own": shlex.quote(self._own) if self._own else "",
+        }
+
+    def _clean_as_login_user(self) -> None:
+        """The temporary directory belongs to the user that logged in, who need not be the one that the module runs as."""
+        if self._action._connection.become and not C.DEFAULT_KEEP_REMOTE_FILES:
+            self._sh('rm -rf "$d"', sudoable=False)
+        shell = self._action._connection._shell
+        if (shell.tmpdir or "").rstrip("/") == self._tmpdir:
+            shell.tmpdir = None
+
+    def _snapshot(self, text: str) -> Optional[Dict[str, Any]]:
+        try:
+            snapshot = json.loads(text)
+        except ValueError:
+            return None
+        if not isinstance(snapshot, dict):
+            return None
+        if self._given and snapshot.get("pid") not in self._ever:
+            return None  # the user's file still holds an earlier run
+        return snapshot
+
+    def _sh(self, script: str, sudoable: bool = True, **values: Any) -> str:
+        parent, name = posixpath.split(self._tmpdir)
+        prelude = PRELUDE % {
+            "pause": PAUSE,
+            "name": name[len("ansible-tmp-") :],
+            "parent": shlex.quote(parent),
+            "job": shlex.quote(self._job.get("file", "")),
+            "progress": '"$d/progress.json"'
+            if self._progress == self._tmpdir + "/progress.json"
+            else shlex.quote(self._progress),
+        }
+        found = self._action._low_level_execute_command(prelude + script % values + "\ntrue", sudoable=sudoable)
+        if found["rc"]:
+            raise BackgroundError("The target answered with %s: %s" % (found["rc"], found["stderr"].strip()[-300:]))
+        return found["stdout"]

@@ -1,0 +1,328 @@
+"""ansible-playbook on several hosts at once: what is to be seen while models come, and what is left afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_site import BIN, ansible_environment
+
+from lab.world.build import Builder, models
+from lab.world.faults import Fault
+from lab.world.server import Listener, WorldServer
+
+HUB = ("huggingface.lab.test", "cdn.huggingface.lab.test")
+TOKEN = "hf_lab_granted"
+NAME = "v1-5-pruned-emaonly.safetensors"
+PLACE = f"models/Stable-diffusion/{NAME}"
+CHECKPOINT = {"source": f"hf://lab-standins/tiny-sd15/{NAME}@main", "kind": "checkpoint"}
+VAE = {"source": "hf://lab-standins/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "kind": "vae"}
+PERCENT = re.compile(r"^\[(\w+)\] (\S+) +(\d+)%, .* of .*$")
+
+
+@pytest.fixture(scope="module")
+def module_world(tmp_path_factory):
+    work = tmp_path_factory.mktemp("world")
+    models.build_hub(Builder(work))
+    with WorldServer(work / "world", [Listener(default_host=host, tls=False) for host in HUB]) as server:
+        yield server
+
+
+@pytest.fixture
+def world(module_world):
+    yield module_world
+    module_world.faults.clear()
+
+
+class Run:
+    """An ansible-playbook under way."""
+
+    def __init__(self, process: subprocess.Popen, base: Path) -> None:
+        self.process = process
+        self.base = base
+        self.lines: list[tuple[float, str]] = []
+
+    def until(self, pattern: str) -> str:
+        """Read up to a line that ``pattern`` is found in."""
+        for line in self.process.stdout:
+            self.lines.append((time.monotonic(), line.rstrip("\n")))
+            if re.search(pattern, line):
+                return line
+        raise AssertionError(f"no {pattern!r} in:\n{self.output}")
+
+    def end(self) -> int:
+        for line in self.process.stdout:
+            self.lines.append((time.monotonic(), line.rstrip("\n")))
+        return self.process.wait(timeout=60)
+
+    @property
+    def output(self) -> str:
+        return "\n".join(line for _, line in self.lines)
+
+    def progress(self) -> list[str]:
+        return [line for _, line in self.lines if re.match(r"\[\w+\] ", line)]
+
+    def processes(self) -> dict[int, str]:
+        """Pid and command line of what still runs on the "targets"."""
+        found = {}
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if f"{self.base}/rtmp/ansible-tmp-" in command and "ssh" not in command.split()[0]:
+                found[int(path.parent.name)] = command
+        return found
+
+    def leftovers(self) -> list[str]:
+        folders = (self.base / "async", self.base / "rtmp", self.base / "tmp")
+        return [str(path) for folder in folders for path in folder.rglob("*")]
+
+
+@pytest.fixture
+def play(world, tmp_path):
+    """Start a play with one model_files task on ``hosts`` local hosts; ``keywords`` are the task's."""
+    runs: list[Run] = []
+    (tmp_path / "tmp").mkdir()
+
+    def start(hosts: int = 1, *arguments: str, environment=None, wish=(CHECKPOINT,), options=None, **keywords) -> Run:
+        names = ["anna", "bert", "carl"][:hosts]
+        for name in names:
+            (tmp_path / name).mkdir(exist_ok=True)
+        inventory = {
+            name: {"ansible_connection": "local", "ansible_python_interpreter": sys.executable} for name in names
+        }
+        task = {
+            "name": "Bring",
+            "sdops.webui.model_files": {
+                "webui_dir": f"{tmp_path}/{{{{ inventory_hostname }}}}",
+                "models": list(wish),
+                "huggingface_endpoint": world.url(HUB[0]),
+                "huggingface_token": TOKEN,
+                "retries": 2,
+                "timeout": 5,
+                **(options or {}),
+            },
+            "register": "out",
+            **keywords,
+        }
+        keep = {
+            "name": "Keep",
+            "ansible.builtin.copy": {
+                "content": "{{ out | to_json }}",
+                "dest": f"{tmp_path}/{{{{ inventory_hostname }}}}.json",
+                "mode": "0600",
+            },
+            "check_mode": False,
+            "diff": False,
+        }
+        handled = [{"block": [task], "always": [keep]}]
+        (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": handled}]))
+        (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": inventory}}))
+        process = subprocess.Popen(
+            [str(BIN / "ansible-playbook"), "-i", str(tmp_path / "hosts.yml"), str(tmp_path / "play.yml"), *arguments],
+            env={
+                **ansible_environment(),
+                "ANSIBLE_HOME": str(tmp_path / "ansible"),
+                "ANSIBLE_ASYNC_DIR": str(tmp_path / "async"),
+                "ANSIBLE_REMOTE_TMP": str(tmp_path / "rtmp"),
+                "TMPDIR": str(tmp_path / "tmp"),
+                **(environment or {}),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        runs.append(Run(process, tmp_path))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.process.kill()
+        run.process.wait()
+        for pid in run.processes():
+            os.kill(pid, signal.SIGKILL)
+
+
+def result(tmp_path: Path, host: str = "anna") -> dict:
+    return json.loads((tmp_path / f"{host}.json").read_text())
+
+
+def slow(world, rate: int) -> None:
+    world.faults.add(Fault("slow", host="cdn.*", rate=rate))
+
+
+def test_every_host_tells_how_far_it_is_while_the_task_runs(world, play, tmp_path):
+    slow(world, 4_000_000)
+    run = play(3, "-f", "3", "-e", "sdops_progress_interval=1")
+    assert run.end() == 0, run.output
+    first = {}
+    for host in ("anna", "bert", "carl"):
+        seen = [(at, PERCENT.match(line)) for at, line in run.lines if PERCENT.match(line)]
+        shares = [int(match[3]) for _, match in seen if match[1] == host]
+        assert len(shares) >= 3, run.output
+        assert shares == sorted(shares)
+        assert 0 < shares[len(shares) // 2] < 100
+        first[host] = next(at for at, match in seen if match[1] == host)
+        assert f"[{host}] {NAME}  done, 24.0 MiB" in run.output
+        assert (tmp_path / host / PLACE).stat().st_size == 24 * 1024 * 1024 or (tmp_path / host / PLACE).exists()
+    changed = next(at for at, line in run.lines if line.startswith("changed:"))
+    assert all(at < changed - 2 for at in first.values()), "the lines came late"
+    assert run.leftovers() == []
+    assert run.processes() == {}
+
+
+def test_several_files_have_a_line_for_all(world, play):
+    slow(world, 3_000_000)
+    run = play(1, "-e", "sdops_progress_interval=1", wish=(CHECKPOINT, VAE))
+    assert run.end() == 0, run.output
+    assert re.search(r"^\[anna\] 0 of 2 files +", run.output, re.M)
+
+
+def test_the_result_is_the_modules_own(world, play, tmp_path):
+    """The same batch with and without progress: the same keys and values, but for the time it took."""
+
+    def told(*arguments: str) -> dict:
+        run = play(1, "--diff", *arguments, wish=(CHECKPOINT, VAE))
+        assert run.end() == 0, run.output
+        found = result(tmp_path)
+        for entry in found["models"]:
+            (tmp_path / "anna" / entry["path"]).unlink(missing_ok=True)
+            entry.pop("seconds")
+        found.pop("disk_free")
+        return found
+
+    plainly = told("-e", "sdops_progress_interval=0")
+    watched = told("-e", "sdops_progress_interval=1")
+    assert plainly["changed"] and plainly["models"][0]["status"] == "fetched"
+    assert watched == plainly
+
+
+def test_a_failure_is_the_modules_own(play, tmp_path):
+    gated = {"source": "hf://lab-standins/nothing/x.safetensors@main", "kind": "vae"}
+    found = {}
+    for interval in (0, 1):
+        run = play(1, "-e", f"sdops_progress_interval={interval}", wish=(gated,))
+        assert run.end() != 0
+        found[interval] = result(tmp_path)
+        found[interval].pop("disk_free")
+        for entry in found[interval]["models"]:
+            entry.pop("seconds")
+        assert run.leftovers() == []
+    assert found[1]["failed"] and "does not exist" in found[1]["msg"]
+    assert found[1] == found[0]
+
+
+@pytest.mark.parametrize("case", ["zero", "check", "async", "absent"])
+def test_quiet(world, play, tmp_path, case):
+    slow(world, 10_000_000)
+    arguments = {
+        "zero": (["-e", "sdops_progress_interval=0"], {}),
+        "check": (["--check"], {}),
+        "async": ([], {"async": 60, "poll": 1}),
+        "absent": ([], {"options": {"state": "absent"}}),
+    }[case]
+    run = play(1, *arguments[0], **arguments[1])
+    assert run.end() == 0, run.output
+    assert [line for line in run.progress() if NAME in line] == []
+    assert not result(tmp_path).get("failed")
+    assert run.leftovers() == []
+
+
+def test_no_log_shows_a_percentage_and_no_name(world, play):
+    slow(world, 4_000_000)
+    run = play(1, "-e", "sdops_progress_interval=1", no_log=True)
+    assert run.end() == 0, run.output
+    shown = run.progress()
+    assert len(shown) >= 2
+    assert all(re.fullmatch(r"\[anna\] \d+%", line) for line in shown), shown
+    assert NAME not in run.output
+
+
+def test_ctrl_c_stops_the_module_and_the_next_run_resumes(world, play, tmp_path):
+    slow(world, 2_000_000)
+    run = play(2, "-f", "2", "-e", "sdops_progress_interval=1")
+    run.until(r"\[anna\] \S+ +1?[0-9]%.* of ")
+    assert run.processes()
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() != 0
+    assert run.processes() == {}
+    assert run.leftovers() == []
+    assert not (tmp_path / "anna" / PLACE).exists()
+    world.faults.clear()
+    world.log.entries.clear()
+    again = play(2, "-f", "2")
+    assert again.end() == 0, again.output
+    ranges = [entry["range"] for entry in world.log.entries if entry["host"] == HUB[1]]
+    assert any(wanted and not wanted.startswith("bytes=0-") for wanted in ranges), ranges
+
+
+def test_the_end_of_ansible_playbook_ends_the_module_too(world, play):
+    """kill -9 of the main process: nothing can tell the worker, it sees that its parent is gone."""
+    slow(world, 500_000)
+    run = play(1, "-e", "sdops_progress_interval=1")
+    run.until(r"\[anna\] .* of ")
+    run.process.kill()
+    deadline = time.monotonic() + 20
+    while run.processes():
+        assert time.monotonic() < deadline, run.processes()
+        time.sleep(0.2)
+
+
+def test_the_tasks_own_time_limit_stops_the_module(world, play, tmp_path):
+    slow(world, 500_000)
+    run = play(1, "-e", "sdops_progress_interval=1", timeout=8)
+    assert run.end() != 0
+    assert "imed out" in result(tmp_path)["msg"]
+    assert run.processes() == {}
+    assert run.leftovers() == []
+
+
+@pytest.mark.parametrize("victims", ["the module", "everything"])
+def test_a_killed_module_is_a_clear_failure_within_seconds(world, play, tmp_path, victims):
+    slow(world, 500_000)
+    run = play(1, "-e", "sdops_progress_interval=1")
+    run.until(r"\[anna\] .* of ")
+    killed = time.monotonic()
+    for pid, command in run.processes().items():
+        if victims == "everything" or "async_wrapper" not in command:
+            os.kill(pid, signal.SIGKILL)
+    assert run.end() != 0
+    assert time.monotonic() - killed < 15
+    found = result(tmp_path)
+    assert found["failed"]
+    assert "killed" in found["msg"] and "resumes" in found["msg"]
+    assert run.leftovers() == []
+
+
+def test_no_token_in_a_command_line_or_the_loudest_output(world, play, tmp_path):
+    slow(world, 4_000_000)
+    run = play(1, "-vvvv", "-e", "sdops_progress_interval=1")
+    run.until(r"\[anna\] .* of ")
+    for command in run.processes().values():
+        assert TOKEN not in command
+    for path in (tmp_path / "rtmp").rglob("*"):
+        assert (path.parent.stat().st_mode & 0o077) == 0, path
+    for path in (tmp_path / "async").rglob("*"):
+        assert TOKEN not in path.read_text()
+    assert run.end() == 0
+    assert TOKEN not in run.output
+    assert run.leftovers() == []
+
+
+def test_without_pipelining_and_with_a_wrong_interval(world, play, tmp_path):
+    slow(world, 8_000_000)
+    run = play(1, "-e", "sdops_progress_interval=often", environment={"ANSIBLE_PIPELINING": "false"})
+    assert run.end() == 0, run.output
+    assert "sdops_progress_interval" in run.output
+    assert result(tmp_path)["models"][0]["status"] == "fetched"
+    assert run.leftovers() == []

@@ -1,0 +1,98 @@
+"""How long the action plugin goes on when the target does not answer."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.sdops.webui.plugins.action import model_files
+from ansible_collections.sdops.webui.plugins.plugin_utils.background import BackgroundError
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.pauses: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(model_files, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    told: list[str] = []
+    monkeypatch.setattr(model_files, "display", SimpleNamespace(warning=told.append))
+    return told
+
+
+class Connection:
+    resets = 0
+
+    def reset(self) -> None:
+        self.resets += 1
+        raise RuntimeError("there is nothing to reset")
+
+
+@pytest.fixture
+def action():
+    action = model_files.ActionModule.__new__(model_files.ActionModule)
+    action._connection = Connection()
+    return action
+
+
+def fails(times: int, error: Exception, clock: Clock, takes: float = 0.0):
+    left = [times]
+
+    def ask() -> str:
+        clock.now += takes
+        if left[0]:
+            left[0] -= 1
+            raise error
+        return "there"
+
+    return ask
+
+
+@pytest.mark.parametrize("error", [AnsibleConnectionFailure("ssh: cut"), BackgroundError("half"), OSError("pipe")])
+def test_a_short_silence_costs_a_warning_each_and_no_more(action, clock, warnings, error):
+    assert action._patiently("box", fails(4, error, clock)) == "there"
+    assert clock.pauses == [1, 2, 4, 8]
+    assert len(warnings) == 4
+    assert all(line.startswith("[box] ") and str(error) in line for line in warnings)
+
+
+def test_the_connection_is_made_anew(action, clock, warnings):
+    action._patiently("box", fails(2, AnsibleConnectionFailure("cut"), clock))
+    assert action._connection.resets == 2
+
+
+def test_five_minutes_of_silence_make_the_host_unreachable_and_tell_what_to_do(action, clock, warnings):
+    with pytest.raises(AnsibleConnectionFailure) as caught:
+        action._patiently("box", fails(1000, AnsibleConnectionFailure("cut"), clock, takes=10))
+    assert 240 < clock.now <= 310
+    assert max(clock.pauses) == 30
+    assert "box" in str(caught.value) and "again" in str(caught.value) and "cut" in str(caught.value)
+    assert caught.value.result_contribution["unreachable"] is True
+
+
+def test_an_answer_in_between_begins_the_count_anew(action, clock, warnings):
+    for _ in range(5):
+        action._patiently("box", fails(7, BackgroundError("busy"), clock))
+    assert clock.now > 300
+
+
+def test_a_defect_in_our_own_code_is_not_taken_for_silence(action, clock, warnings):
+    with pytest.raises(ZeroDivisionError):
+        action._patiently("box", fails(1, ZeroDivisionError(), clock))
