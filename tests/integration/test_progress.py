@@ -108,6 +108,7 @@ def play(world, tmp_path):
                 "huggingface_endpoint": world.url(HUB[0]),
                 "huggingface_token": TOKEN,
                 "retries": 2,
+                "connections": 1,  # the rate of a slow server is one of each connection
                 "timeout": 5,
                 **(options or {}),
             },
