@@ -12,6 +12,7 @@ import threading
 import time
 from typing import Any, Dict, Iterator, Optional
 
+from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.connection import ConnectionBase
@@ -94,7 +95,7 @@ class ActionModule(ActionBase):
 
     def _plainly(self, task_vars: Dict[str, Any]) -> Dict[str, Any]:
         """As Ansible runs a module that has no action plugin."""
-        wrap_async = bool(self._task.async_val) and not self._connection.has_native_async
+        wrap_async = bool(self._task.async_val) and not getattr(self._connection, "has_native_async", False)
         result = self._execute_module(task_vars=task_vars, wrap_async=wrap_async)
         if not wrap_async:
             self._remove_tmp_path(self._connection._shell.tmpdir)
@@ -159,9 +160,12 @@ class ActionModule(ActionBase):
                         "Run the playbook again when it can be reached: what is complete stays, the rest is resumed."
                         % (host, now - since, exc)
                     ) from exc
-                display.warning(
-                    "[%s] No answer while models are being fetched; the download goes on. Next try in %d s, for up to %d s "
-                    "more. %s" % (host, pause, PATIENCE - (now - since), exc)
+                # not display.warning(): a task's warnings are shown when it is over
+                display.display(
+                    "[%s] no answer, the download goes on; next try in %d s, for up to %d s more. %s"
+                    % (host, pause, PATIENCE - (now - since), exc),
+                    color=C.COLOR_WARN,
+                    stderr=True,
                 )
                 time.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)

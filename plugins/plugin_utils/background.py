@@ -71,7 +71,7 @@ def possible(action: Any) -> bool:
     """Whether this connection can do it: a POSIX shell on the target, and modules that Ansible itself can detach."""
     connection = action._connection
     return getattr(connection._shell, "SHELL_FAMILY", "") == "sh" and not (
-        connection.has_native_async or connection.always_pipeline_modules
+        getattr(connection, "has_native_async", False) or getattr(connection, "always_pipeline_modules", False)
     )
 
 
@@ -172,8 +172,8 @@ class Background:
             },
             task_vars=self._task_vars,
         )
-        if not data.get("_ansible_parsed"):
-            raise BackgroundError("The target gave no result: %s" % data.get("msg", ""))
+        if data.get("ansible_job_id") != self._job["id"]:
+            raise BackgroundError("The target did not tell the result: %s" % data.get("msg", ""))
         # "started" is there while a job runs, and when there is no job
         if "started" in data or not data.get("finished"):
             return None
@@ -187,8 +187,10 @@ class Background:
         if not self._given and isinstance(arguments, dict) and "progress_file" in arguments:
             arguments["progress_file"] = None
         for key in ("warnings", "deprecations"):
-            if self._first.get(key):
-                data[key] = [*self._first[key], *(data.get(key) or [])]
+            told = data.get(key) or []
+            earlier = [each for each in self._first.get(key) or [] if each not in told]
+            if earlier:
+                data[key] = [*earlier, *told]
         if self._first.get("ansible_facts"):  # the interpreter that was discovered
             data["ansible_facts"] = {**self._first["ansible_facts"], **(data.get("ansible_facts") or {})}
         return data

@@ -33,7 +33,7 @@ def clock(monkeypatch):
 @pytest.fixture
 def warnings(monkeypatch):
     told: list[str] = []
-    monkeypatch.setattr(model_files, "display", SimpleNamespace(warning=told.append))
+    monkeypatch.setattr(model_files, "display", SimpleNamespace(display=lambda line, **_: told.append(line)))
     return told
 
 
