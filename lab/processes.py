@@ -38,11 +38,15 @@ def free_ports(count: int) -> list[int]:
 
 
 def start_time(pid: int) -> str | None:
-    """When the process started, in clock ticks: with the pid it names a process, even after the pid was given again."""
+    """When the process started, in clock ticks: with the pid it names a process, even after the pid was given again.
+
+    None when it has ended, also while its parent has not looked yet.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        state, *facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
+    return None if state in "ZX" else facts[18]
 
 
 def end(pid: int, started: str | None, seconds: float = 10) -> None:

@@ -54,6 +54,7 @@ class TurboProxy:
         self.log = AccessLog(Path(log) if log else None)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="turbo")
+        self._serving: set[asyncio.Task[None]] = set()
 
     @classmethod
     def from_config(cls, path: str | Path) -> TurboProxy:
@@ -67,15 +68,27 @@ class TurboProxy:
 
     def __enter__(self) -> TurboProxy:
         self._thread.start()
-        server = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._client, self.address, self.port, limit=1 << 16), self._loop
-        ).result()
-        self.port = server.sockets[0].getsockname()[1]
+        starting = asyncio.start_server(self._begin, self.address, self.port, limit=1 << 16)
+        self._server = asyncio.run_coroutine_threadsafe(starting, self._loop).result()
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = self._loop.create_task(self._client(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
     def __exit__(self, *_exc: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        self._loop.close()
+
+    async def _end(self) -> None:
+        self._server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         started = time.time()
