@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import os
 import sys
+from fnmatch import fnmatchcase
 
 from . import common, engine
 from .common import GPUS, Lab, LabError, say
 from .containers import Containers
 from .processes import Processes
+from .world import faults, gateway
 
 
 def backend(lab: Lab, mode: str = "auto") -> Containers | Processes:
@@ -57,11 +61,60 @@ def parser() -> argparse.ArgumentParser:
     execute.add_argument("target")
     execute.add_argument("arguments", nargs="*", metavar="-- COMMAND")
     command("restart", "power a target off and on").add_argument("target")
-    command("gateway", "stop or start the gateway").add_argument("action", choices=["stop", "start"])
+    door = command("gateway", "stop or start the gateway, give it a fault or none (normal), or ask for its counters")
+    door.add_argument("action", choices=["stop", "start", *gateway.CONDITIONS, "stats"])
+    door.add_argument("--rate", type=int, default=gateway.RATE, help="bytes per second when it is slow (%(default)s)")
+    door.add_argument("--reset", action="store_true", help="with stats: count from 0 again")
+    turbo = command("turbo", "switch AutoDL's acceleration: the proxy (stop, start) or the targets' file (off, on)")
+    turbo.add_argument("action", choices=["stop", "start", "off", "on"])
+    turbo.add_argument("target", nargs="?", help="for off and on; default: all")
+    fault_commands(command("fault", "what goes wrong at the services: add, list, clear"))
     gpu = command("gpu", "choose the card that a target's nvidia-smi reports")
     gpu.add_argument("target")
     gpu.add_argument("card", choices=GPUS)
     return result
+
+
+def fault_commands(fault: argparse.ArgumentParser) -> None:
+    """Options are the fields of lab.world.faults.Fault; what is not given keeps its default there."""
+    fault.add_argument("action", choices=["add", "list", "clear"])
+    given = fault.add_argument_group("what add takes", description="see lab/world/faults.py for what each kind does")
+    given.add_argument("--kind", choices=faults.KINDS)
+    for name in ("host", "path", "method"):
+        given.add_argument(f"--{name}", help="a glob; default: all")
+    for name in ("skip", "times", "after", "rate", "count", "status"):
+        given.add_argument(f"--{name}", type=int)
+    given.add_argument("--seconds", type=float)
+    given.add_argument("--body")
+    given.add_argument("--header", action="append", metavar="NAME[:VALUE]", help="without a value: take it away")
+    given.add_argument("--ranged", action=argparse.BooleanOptionalAction)
+    given.add_argument("--reset", action="store_true", default=None)
+
+
+def fault(options: argparse.Namespace, what: Containers | Processes) -> None:
+    """Do what ``fault`` is told; prints the faults as JSON, each with the service that has it."""
+    if options.action == "add":
+        if not options.kind:
+            raise LabError("a fault needs --kind")
+        fields = {item.name: getattr(options, item.name, None) for item in dataclasses.fields(faults.Fault)}
+        value = {name: item for name, item in fields.items() if item is not None}
+        if options.header:
+            split = (text.partition(":") for text in options.header)
+            value["headers"] = {name.strip(): item.strip() if colon else None for name, colon, item in split}
+        glob = options.host or "*"
+        services = [name for name, hosts in what.services.items() if any(fnmatchcase(host, glob) for host in hosts)]
+        if not services:
+            known = ", ".join(sorted(host for hosts in what.services.values() for host in hosts))
+            raise LabError(f"no service has a host {glob}; there are {known}")
+        answers = [what.control(service, "POST", value) for service in services]
+        for answer in answers:
+            if "error" in answer:
+                raise LabError(answer["error"])
+        shown = [{"service": service, **answer} for service, answer in zip(services, answers, strict=True)]
+    else:
+        method = "DELETE" if options.action == "clear" else "GET"
+        shown = [{"service": name, **item} for name in what.services for item in what.control(name, method)]
+    print(json.dumps(shown, indent=1))
 
 
 def work(options: argparse.Namespace) -> int:
@@ -88,8 +141,14 @@ def work(options: argparse.Namespace) -> int:
             return what.execute(options.target, options.arguments)
         elif options.command == "restart":
             what.restart(options.target)
+        elif options.command == "gateway" and options.action == "stats":
+            print(json.dumps(what.gateway_stats(options.reset)))
         elif options.command == "gateway":
-            what.gateway(options.action)
+            what.gateway(options.action, options.rate)
+        elif options.command == "turbo":
+            what.turbo(options.action, [options.target] if options.target else list(lab.state["hosts"]))
+        elif options.command == "fault":
+            fault(options, what)
         elif options.command == "gpu":
             what.gpu(options.target, options.card)
     return 0

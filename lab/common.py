@@ -8,8 +8,12 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from .world.gateway import USER
+from .world.hosts import CONDA_OFFICIAL, DOMESTIC, GIT, WHEELS_OFFICIAL
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / ".work"
@@ -79,25 +83,64 @@ def build_world(work: Path, python: str, shebang: str, root: Path | None) -> dic
 
 
 def gateway(
-    lab: Path, listen: str, dest: str, public: str, access_log: str, redirect: str | None = None
+    lab: Path,
+    listen: str,
+    dest: str,
+    public: str,
+    access_log: str,
+    redirect: str | None = None,
+    api: str = "127.0.0.1:10085",
+    condition: str | None = None,
+    rate: int | None = None,
 ) -> dict[str, Any]:
-    """Write the gateway's config for one lab; returns the client's side as the role's variables."""
-    command = [
-        sys.executable,
-        "-m",
-        "lab.world",
-        "gateway-config",
-        "--work",
-        str(lab),
-        "--listen",
-        listen,
-        "--dest",
-        dest,
-    ]
-    command += ["--public", public, "--access-log", access_log, *(["--redirect", redirect] if redirect else [])]
+    """Write the gateway's config for one lab; returns the client's side as the role's variables.
+
+    ``condition``: what is wrong with it (see lab.world.gateway), None keeps it as it is.
+    """
+    command = [sys.executable, "-m", "lab.world", "gateway-config", "--work", str(lab)]
+    given = {
+        "listen": listen,
+        "dest": dest,
+        "public": public,
+        "access-log": access_log,
+        "redirect": redirect,
+        "api": api,
+        "condition": condition,
+        "rate": rate,
+    }
+    command += [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
     client = json.loads(run(*command, cwd=ROOT).stdout)["client"]
     names = {"server": "address", **{n: n for n in ("port", "uuid", "public_key", "short_id", "server_name")}}
     return {f"xray_proxy_{name}": client[key] for name, key in names.items()}
+
+
+def answers(ask: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+    """What ``ask`` returns, once it does so without a LabError."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except LabError as exc:
+            if time.monotonic() > deadline:
+                raise LabError(f"{what} does not come up: {exc}") from exc
+            time.sleep(0.2)
+
+
+def user_bytes(statistics: str) -> dict[str, int]:
+    """{"uplink", "downlink"} of the client's user in what Xray tells about its counters."""
+    found = {item["name"]: int(item.get("value", 0)) for item in json.loads(statistics).get("stat", [])}
+    return {way: found.get(f"user>>>{USER}>>>traffic>>>{way}", 0) for way in ("uplink", "downlink")}
+
+
+def network_turbo(proxy: str, ca: str) -> str:
+    """AutoDL's /etc/network_turbo, with the lab's proxy."""
+    return f"""# sdops lab stand-in for AutoDL's academic acceleration: GitHub and Hugging Face only
+export no_proxy=localhost,127.0.0.1,modelscope.com,aliyuncs.com,tencentyun.com,wisemodel.cn
+export http_proxy={proxy} && export https_proxy={proxy}
+export REQUESTS_CA_BUNDLE={ca}
+export SSL_CERT_FILE={ca}
+echo 设置成功
+"""
 
 
 def pip_setting(name: str) -> str:
@@ -124,7 +167,7 @@ def ca_bundle(content: Path, target: Path) -> None:
 
 
 def variables(summary: dict[str, Any], gateway: dict[str, Any], domestic: dict[str, str]) -> dict[str, Any]:
-    """What the inventory says in every mode. ``domestic``: base URLs of releases, conda and wheels."""
+    """What the inventory says in every mode. ``domestic``: base URLs of the domestic services, by the first part of their names."""
     return {
         "sdops_network": "xray",
         "sdops_github": "https://git.lab.test",
@@ -133,7 +176,13 @@ def variables(summary: dict[str, Any], gateway: dict[str, Any], domestic: dict[s
         "sdops_pip_index_url": os.environ.get("LAB_PIP_INDEX_URL")
         or os.environ.get("PIP_INDEX_URL")
         or pip_setting("index-url"),
-        "sdops_no_proxy": ["releases.lab.test", "conda.lab.test", "wheels.lab.test", *index_hosts()],
+        "sdops_no_proxy": [*DOMESTIC, *index_hosts()],
+        "sdops_lab_mirrors": {"github": [domestic["git-mirror"]], "huggingface": [domestic["hf-mirror-cn"]]},
+        "sdops_lab_github_prefix_mirror": f"{domestic['ghproxy']}/https://{GIT}",
+        "sdops_lab_official": {
+            "conda": f"https://{CONDA_OFFICIAL}/conda-forge",
+            "wheels": f"https://{WHEELS_OFFICIAL}/simple/",
+        },
         "sdops_lab_wheel_index": domestic["wheels"] + "/simple/",
         "sdops_lab_commits": summary["commits"],
         "xray_proxy_version": summary["xray"]["version"],

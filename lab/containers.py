@@ -8,27 +8,23 @@ import shutil
 import subprocess
 import tarfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from . import common, engine
 from .common import ROOT, SHARED, Lab, LabError, run, say
+from .world import gateway, hosts, turbo
 
 CONTENT = SHARED / "containers"
-BLOCKED = [
-    "git.lab.test",
-    "huggingface.lab.test",
-    "cdn.huggingface.lab.test",
-    "hf.lab.test",
-    "hf-mirror.lab.test",
-    "hf-proxy.lab.test",
-    "civitai.lab.test",
-    "storage.civitai.lab.test",
-    "b2.civitai.lab.test",
-    "big.lab.test",
-    "www.lab.test",
-]
-DOMESTIC = ["releases.lab.test", "conda.lab.test", "wheels.lab.test"]
+GATEWAY = "gateway.lab.test"
+TURBO_URL = f"http://{hosts.TURBO}:{turbo.PORT}"
+CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+TURBO_FILE = "/etc/network_turbo"
+# doors of the walled services that show only some of them, so that neither of the two between the networks leads further
+# than it should, whatever name a client puts into its request: what strangers at the gateway see, and what is accelerated
+WWW_DOOR, TURBO_DOOR = 8443, 8444
+SERVICES = {"upstream": (*hosts.BLOCKED, hosts.WWW), "domestic": hosts.DOMESTIC}
 
 
 class Containers:
@@ -60,36 +56,41 @@ class Containers:
         common.ca_bundle(CONTENT, lab / "ca-bundle.pem")
         subnet = self._networks()
         say("starting the services and the gateway")
-        self._service("upstream", tag, "world", BLOCKED)
-        self._service("domestic", tag, "cn", DOMESTIC)
-        client = common.gateway(lab, "0.0.0.0:443", "www.lab.test:443", "gateway.lab.test:443", "/lab/log/gateway.log")
+        www = {"address": "0.0.0.0", "port": WWW_DOOR, "hosts": [hosts.WWW]}
+        accelerated = {"address": "0.0.0.0", "port": TURBO_DOOR, "hosts": list(hosts.ACCELERATED)}
+        self._service("upstream", tag, "world", [www, accelerated])
+        self._service("domestic", tag, "cn", [])
+        client = self._gateway_config()
         self._gateway(tag)
+        self._turbo(tag)
         key = lab / "id_ed25519"
         if not key.exists():
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sdops-lab", "-f", str(key))
-        hosts = {}
+        targeted = {}
         for number in range(1, targets + 1):
             address = f"{subnet}.{10 + number}"
             self._target(f"target{number}", tag, address, number)
-            hosts[f"target{number}"] = {
+            targeted[f"target{number}"] = {
                 "ansible_host": address,
                 "ansible_user": "root",
                 "ansible_ssh_private_key_file": str(key),
                 "ansible_python_interpreter": "/usr/bin/python3",
                 "ansible_ssh_common_args": f"-o UserKnownHostsFile={lab}/known_hosts -o StrictHostKeyChecking=yes",
             }
-        self._known_hosts(hosts)
-        common_vars = common.variables(summary, client, {n.split(".")[0]: f"https://{n}" for n in DOMESTIC})
+        self._known_hosts(targeted)
+        domestic = {name.split(".")[0]: f"https://{name}" for name in hosts.DOMESTIC}
         self.lab.save_vars(
             {
-                **common_vars,
-                "sdops_ca_bundle": "/etc/ssl/certs/ca-certificates.crt",
+                **common.variables(summary, client, domestic),
+                "sdops_ca_bundle": CA_BUNDLE,
+                "sdops_turbo_file": TURBO_FILE,
+                "sdops_lab_turbo": TURBO_URL,
                 "sdops_data_dir": "/root/autodl-tmp",
                 "sdops_cache_dir": "/root/autodl-fs/sdops",
             }
         )
-        self.lab.save({**kept, "hosts": hosts, "image": tag})
-        self._wait(hosts)
+        self.lab.save({**kept, "hosts": targeted, "image": tag})
+        self._wait(targeted)
 
     def _networks(self) -> str:
         """Make the two networks; returns the first three numbers of the domestic one's subnet."""
@@ -122,41 +123,76 @@ class Containers:
             self.docker("start", self.name(what))
         return state in ("true", "false")
 
-    def _service(self, what: str, tag: str, network: str, aliases: list[str]) -> None:
+    def _service(self, what: str, tag: str, network: str, doors: list[dict[str, Any]]) -> None:
+        """A world server with its own hosts at the usual ports, and ``doors`` besides."""
+        names = list(SERVICES[what])
         config = {
             "root": "/world",
             "cert": "/ca/server.pem",
             "key": "/ca/server.key",
             "log": f"/lab/log/{what}.log",
-            "listeners": [{"address": "0.0.0.0", "port": 443}],
+            "listeners": [
+                {"address": "0.0.0.0", "port": 443, "hosts": names},
+                {"address": "0.0.0.0", "port": 80, "tls": False, "to_https": True},
+                *doors,
+            ],
         }
         (self.lab.dir / f"{what}.json").write_text(json.dumps(config))
         if self._running(what):
             return
-        alias = [part for a in aliases for part in ("--network-alias", a)]
-        mounts = self._mounts(
-            {CONTENT / "world": "/world", CONTENT / "ca": "/ca:ro", ROOT / "lab": "/src/lab:ro", self.lab.dir: "/lab"}
-        )
+        mounts = {CONTENT / "world": "/world", CONTENT / "ca": "/ca:ro"}
+        self._create(what, tag, network, mounts, ["--config", f"/lab/{what}.json"], names, command="serve")
+        self.docker("start", self.name(what))
+
+    def _create(
+        self,
+        what: str,
+        tag: str,
+        network: str,
+        mounts: dict[Path, str],
+        arguments: list[str],
+        names: Iterable[str],
+        command: str,
+    ) -> None:
+        """A container with one of lab.world's commands, ``names`` on the network and the lab's directory at /lab."""
+        alias = [part for name in names for part in ("--network-alias", name)]
+        volumes = self._mounts({**mounts, ROOT / "lab": "/src/lab:ro", self.lab.dir: "/lab"})
+        # what stands on both networks is no router between them
         self.docker(
-            "run", "-d", "--name", self.name(what), "--label", self.label, "--network", self.name(network), *alias, *mounts,
-            "--init", "-e", "PYTHONPATH=/src", "-e", "PYTHONDONTWRITEBYTECODE=1", tag,
-            "python3", "-m", "lab.world", "serve", "--config", f"/lab/{what}.json",
+            "create", "--name", self.name(what), "--label", self.label, "--network", self.name(network), *alias, *volumes,
+            "--init", "--sysctl", "net.ipv4.ip_forward=0", "-e", "PYTHONPATH=/src", "-e", "PYTHONDONTWRITEBYTECODE=1", tag,
+            "python3", "-m", "lab.world", command, *arguments,
         )  # fmt: skip
 
     @staticmethod
     def _mounts(pairs: dict[Path, str]) -> list[str]:
         return [part for source, place in pairs.items() for part in ("-v", f"{source}:{place}")]
 
+    def _gateway_config(self, condition: str | None = None, rate: int | None = None) -> dict[str, Any]:
+        dest, log = f"{hosts.WWW}:{WWW_DOOR}", "/lab/log/gateway.log"
+        return common.gateway(self.lab.dir, "0.0.0.0:443", dest, f"{GATEWAY}:443", log, condition=condition, rate=rate)
+
     def _gateway(self, tag: str) -> None:
         if self._running("gateway"):
             return
-        mounts = self._mounts({CONTENT / "xray": "/xray:ro", self.lab.dir: "/lab"})
-        self.docker(
-            "create", "--name", self.name("gateway"), "--label", self.label, "--network", self.name("cn"), "--network-alias",
-            "gateway.lab.test", *mounts, "--init", "-e", "PYTHONDONTWRITEBYTECODE=1", tag, "/xray/xray", "run", "-c", "/lab/gateway-config.json",
-        )  # fmt: skip
+        arguments = ["--work", "/lab", "--program", "/xray/xray"]
+        self._create("gateway", tag, "cn", {CONTENT / "xray": "/xray:ro"}, arguments, [GATEWAY], command="gateway")
         self.docker("network", "connect", self.name("world"), self.name("gateway"))
         self.docker("start", self.name("gateway"))
+
+    def _turbo(self, tag: str) -> None:
+        config = {
+            "address": "0.0.0.0",
+            "port": turbo.PORT,
+            "routes": {443: f"{hosts.WWW}:{TURBO_DOOR}", 80: f"{hosts.WWW}:80"},
+            "log": "/lab/log/turbo.log",
+        }
+        (self.lab.dir / "turbo.json").write_text(json.dumps(config))
+        if self._running("turbo"):
+            return
+        self._create("turbo", tag, "cn", {}, ["--config", "/lab/turbo.json"], [hosts.TURBO], command="turbo")
+        self.docker("network", "connect", self.name("world"), self.name("turbo"))
+        self.docker("start", self.name("turbo"))
 
     def _target(self, what: str, tag: str, address: str, number: int) -> None:
         if self._running(what):
@@ -182,8 +218,9 @@ class Containers:
             "init/bin/customer.cmd.sh": (0o755, (source / "init/bin/customer.cmd.sh").read_bytes()),
             "usr/bin/nvidia-smi": (0o755, (source / "nvidia-smi").read_bytes()),
             "etc/sdops-lab-gpu": (0o644, b"a5000\n"),
+            TURBO_FILE[1:]: (0o644, common.network_turbo(TURBO_URL, CA_BUNDLE).encode()),
             "etc/profile.d/autodl.env.sh": (0o644, env.encode()),
-            "etc/ssl/certs/ca-certificates.crt": (0o644, (self.lab.dir / "ca-bundle.pem").read_bytes()),
+            CA_BUNDLE[1:]: (0o644, (self.lab.dir / "ca-bundle.pem").read_bytes()),
             "root/.ssh/authorized_keys": (0o600, public),
             "root/autodl-tmp/.keep": (0o644, b""),
         }
@@ -244,8 +281,39 @@ class Containers:
         self.docker("restart", "--time", "10", self.name(what))
         self._wait({what: self.lab.need_state()["hosts"][what]})
 
-    def gateway(self, action: str) -> None:
-        self.docker(action, *(["--time", "2"] if action == "stop" else []), self.name("gateway"))
+    def gateway(self, action: str, rate: int | None = None) -> None:
+        """Stop or start it, or give it another condition."""
+        if action in gateway.CONDITIONS:
+            self._gateway_config(action, rate)
+            self.docker("restart", "--time", "5", self.name("gateway"))
+        else:
+            self.docker(action, *(["--time", "2"] if action == "stop" else []), self.name("gateway"))
+        if action != "stop":
+            common.answers(self.gateway_stats, "the gateway")
+
+    def gateway_stats(self, reset: bool = False) -> dict[str, int]:
+        command = ["/xray/xray", "api", "statsquery", f"--server={gateway.API}", *(["-reset"] if reset else [])]
+        return common.user_bytes(self.docker("exec", self.name("gateway"), *command))
+
+    def turbo(self, action: str, targets: list[str]) -> None:
+        """Stop or start the proxy, or give the targets its file (on) or take it from them (off)."""
+        if action in ("stop", "start"):
+            self.docker(action, *(["--time", "2"] if action == "stop" else []), self.name("turbo"))
+        for target in targets if action in ("on", "off") else ():
+            text = common.network_turbo(TURBO_URL, CA_BUNDLE)
+            script = f"cat > {TURBO_FILE}" if action == "on" else f"rm -f {TURBO_FILE}"
+            self.docker("exec", "-i", self.name(target), "sh", "-c", script, input=text)
+
+    @property
+    def services(self) -> dict[str, tuple[str, ...]]:
+        """The world servers and the hosts that they answer for."""
+        return SERVICES
+
+    def control(self, service: str, method: str, value: Any = None) -> Any:
+        """Ask a world server about its faults; see WorldServer.control."""
+        command = ["curl", "-sSk", "-X", method, "--data-binary", "@-", "https://127.0.0.1/.lab/faults"]
+        answer = self.docker("exec", "-i", self.name(service), *command, input=json.dumps(value))
+        return json.loads(answer)
 
     def gpu(self, what: str, card: str) -> None:
         self.docker("exec", self.name(what), "sh", "-c", f"echo {card} > /etc/sdops-lab-gpu")

@@ -7,17 +7,26 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from . import common
 from .common import ROOT, SHARED, Lab, LabError, say
+from .world import gateway, hosts
 
 CONTENT = SHARED / "processes"
 TARGET = "target1"
+# what listens: the walled services and their doors (see containers.py), each domestic one, the gateway, and what the target's
+# own services get
+DOMESTIC = tuple(name.split(".")[0] for name in hosts.DOMESTIC)
+PORTS = ("blocked", "www", "accelerated", "plain", *DOMESTIC, "door", "api", "turbo", "http", "socks", "webui")
 
 
 def free_ports(count: int) -> list[int]:
@@ -29,11 +38,15 @@ def free_ports(count: int) -> list[int]:
 
 
 def start_time(pid: int) -> str | None:
-    """When the process started, in clock ticks: with the pid it names a process, even after the pid was given again."""
+    """When the process started, in clock ticks: with the pid it names a process, even after the pid was given again.
+
+    None when it has ended, also while its parent has not looked yet.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        state, *facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
+    return None if state in "ZX" else facts[18]
 
 
 def end(pid: int, started: str | None, seconds: float = 10) -> None:
@@ -77,24 +90,32 @@ class Processes:
         lab = self.lab.dir
         (lab / "log").mkdir(parents=True, exist_ok=True)
         common.ca_bundle(CONTENT, lab / "ca-bundle.pem")
-        state = self.lab.state or {"mode": "processes", "ports": free_ports(8), "processes": {}, "hosts": {}}
-        blocked, releases, conda, wheels, door, http, socks, webui = state["ports"]
+        fresh = {"mode": "processes", "ports": dict(zip(PORTS, free_ports(len(PORTS)), strict=True)), "processes": {}}
+        state = self.lab.state or {**fresh, "hosts": {}}
+        ports = state["ports"]
+        if set(ports) != set(PORTS):
+            raise LabError(f"the lab {self.lab.name!r} was made by another version of this; take it down first")
         config = {
             "root": str(CONTENT / "world"),
             "cert": str(CONTENT / "ca" / "server.pem"),
             "key": str(CONTENT / "ca" / "server.key"),
             "log": str(lab / "log" / "world.log"),
             "listeners": [
-                {"address": "127.0.0.1", "port": blocked},
-                {"address": "127.0.0.1", "port": releases, "default_host": "releases.lab.test"},
-                {"address": "127.0.0.1", "port": conda, "default_host": "conda.lab.test"},
-                {"address": "127.0.0.1", "port": wheels, "default_host": "wheels.lab.test"},
+                {"address": "127.0.0.1", "port": ports["blocked"]},
+                {"address": "127.0.0.1", "port": ports["www"], "hosts": [hosts.WWW]},
+                {"address": "127.0.0.1", "port": ports["accelerated"], "hosts": list(hosts.ACCELERATED)},
+                {"address": "127.0.0.1", "port": ports["plain"], "tls": False, "to_https": True},
+                *(
+                    {"address": "127.0.0.1", "port": ports[name.split(".")[0]], "default_host": name, "hosts": [name]}
+                    for name in hosts.DOMESTIC
+                ),
             ],
         }
         (lab / "world.json").write_text(json.dumps(config))
-        # every blocked name ends at the one server behind the gateway; without it the names resolve nowhere
-        to = f"127.0.0.1:{blocked}"
-        client = common.gateway(lab, f"127.0.0.1:{door}", to, f"127.0.0.1:{door}", str(lab / "log" / "gateway.log"), to)
+        accelerated = {443: f"127.0.0.1:{ports['accelerated']}", 80: f"127.0.0.1:{ports['plain']}"}
+        proxy = {"address": "127.0.0.1", "port": ports["turbo"], "routes": accelerated}
+        (lab / "turbo.json").write_text(json.dumps({**proxy, "log": str(lab / "log" / "turbo.log")}))
+        client = self._gateway_config(ports)
         say("starting the services and the gateway")
         running = state["processes"]
         if not self._alive(running.get("world")):
@@ -105,7 +126,10 @@ class Processes:
         if not self._alive(running.get("gateway")):
             running["gateway"] = self._gateway()
             self.lab.save(state)
-        self._target_files()
+        if not self._alive(running.get("turbo")):
+            running["turbo"] = self._turbo()
+            self.lab.save(state)
+        self._target_files(ports)
         state["hosts"] = {
             TARGET: {
                 "ansible_connection": "local",
@@ -113,13 +137,13 @@ class Processes:
                 "ansible_python_interpreter": os.path.realpath(sys.executable),
             }
         }
-        domestic = {
-            n: f"https://127.0.0.1:{p}" for n, p in (("releases", releases), ("conda", conda), ("wheels", wheels))
-        }
+        domestic = {name: f"https://127.0.0.1:{ports[name]}" for name in DOMESTIC}
         self.lab.save_vars(
             {
                 **common.variables(summary, client, domestic),
                 "sdops_ca_bundle": str(lab / "ca-bundle.pem"),
+                "sdops_turbo_file": str(self._turbo_file),
+                "sdops_lab_turbo": self._turbo_url(ports),
                 "sdops_home": str(self.target / "sdops"),
                 "sdops_data_dir": str(self.target / "autodl-tmp"),
                 "sdops_cache_dir": str(lab / "autodl-fs"),
@@ -129,26 +153,50 @@ class Processes:
                 "sdops_boot_hook": str(self.target / "autodl.sh"),
                 "sdops_nvidia_smi": str(self.target / "bin" / "nvidia-smi"),
                 "sdops_manage_packages": False,
-                "sdops_proxy_http_port": http,
-                "sdops_proxy_socks_port": socks,
-                "webui_service_port": webui,
+                "sdops_proxy_http_port": ports["http"],
+                "sdops_proxy_socks_port": ports["socks"],
+                "webui_service_port": ports["webui"],
                 "webui_service_environment": {"SDOPS_NVIDIA_SMI": str(self.target / "bin" / "nvidia-smi")},
             }
         )
         self.lab.save(state)
-        self._wait(conda)
+        self._wait(ports["conda"])
+
+    def _gateway_config(
+        self, ports: dict[str, int], condition: str | None = None, rate: int | None = None
+    ) -> dict[str, Any]:
+        door, dest, api = (f"127.0.0.1:{ports[name]}" for name in ("door", "www", "api"))
+        # every blocked name ends at the one server behind the gateway; without it the names resolve nowhere
+        log, to = str(self.lab.dir / "log" / "gateway.log"), f"127.0.0.1:{ports['blocked']}"
+        return common.gateway(self.lab.dir, door, dest, door, log, to, api, condition, rate)
 
     def _gateway(self) -> dict[str, Any]:
+        command = [sys.executable, "-m", "lab.world", "gateway", "--work", str(self.lab.dir)]
+        return self._spawn("gateway", [*command, "--program", str(CONTENT / "xray" / "xray")])
+
+    def _turbo(self) -> dict[str, Any]:
         return self._spawn(
-            "gateway", [str(CONTENT / "xray" / "xray"), "run", "-c", str(self.lab.dir / "gateway-config.json")]
+            "turbo", [sys.executable, "-m", "lab.world", "turbo", "--config", str(self.lab.dir / "turbo.json")]
         )
 
-    def _target_files(self) -> None:
+    @property
+    def _turbo_file(self) -> Path:
+        return self.target / "network_turbo"
+
+    @staticmethod
+    def _turbo_url(ports: dict[str, int]) -> str:
+        return f"http://127.0.0.1:{ports['turbo']}"
+
+    def _write_turbo_file(self, ports: dict[str, int]) -> None:
+        self._turbo_file.write_text(common.network_turbo(self._turbo_url(ports), str(self.lab.dir / "ca-bundle.pem")))
+
+    def _target_files(self, ports: dict[str, int]) -> None:
         for name in ("bin", "home", "profile.d", "autodl-tmp"):
             (self.target / name).mkdir(parents=True, exist_ok=True)
         card = self.target / "gpu"
         if not card.exists():
             card.write_text("a5000\n")
+            self._write_turbo_file(ports)  # once: it may be switched off later
         smi = self.target / "bin" / "nvidia-smi"
         source = ROOT / "lab" / "target" / "nvidia-smi"
         smi.write_text(f'#!/bin/bash\n# sdops lab stand-in\nSDOPS_LAB_GPU_FILE="{card}" exec bash "{source}" "$@"\n')
@@ -186,14 +234,62 @@ class Processes:
         if hook.exists():
             common.run("bash", str(hook), start_new_session=True)
 
-    def gateway(self, action: str) -> None:
+    def _switch(self, what: str, action: str, spawn: Callable[[], dict[str, Any]]) -> None:
+        """Stop, start or restart one of the processes."""
         state = self.lab.need_state()
-        entry = state["processes"].get("gateway")
-        if action == "stop" and entry:
+        entry = state["processes"].get(what)
+        if action != "start" and entry:
             end(entry["pid"], entry["started"])
-        elif action == "start" and not self._alive(entry):
-            state["processes"]["gateway"] = self._gateway()
+        if action != "stop" and not self._alive(entry):
+            state["processes"][what] = spawn()
             self.lab.save(state)
+
+    def gateway(self, action: str, rate: int | None = None) -> None:
+        """Stop or start it, or give it another condition."""
+        if action in gateway.CONDITIONS:
+            self._gateway_config(self.lab.need_state()["ports"], action, rate)
+            action = "restart"
+        self._switch("gateway", action, self._gateway)
+        if action != "stop":
+            common.answers(self.gateway_stats, "the gateway")
+
+    def gateway_stats(self, reset: bool = False) -> dict[str, int]:
+        server = f"--server=127.0.0.1:{self.lab.need_state()['ports']['api']}"
+        command = [str(CONTENT / "xray" / "xray"), "api", "statsquery", server, *(["-reset"] if reset else [])]
+        return common.user_bytes(common.run(*command).stdout)
+
+    def turbo(self, action: str, targets: list[str]) -> None:
+        """Stop or start the proxy, or give the target its file (on) or take it away (off)."""
+        ports = self.lab.need_state()["ports"]
+        if action == "on":
+            self._write_turbo_file(ports)
+        elif action == "off":
+            self._turbo_file.unlink(missing_ok=True)
+        else:
+            self._switch("turbo", action, self._turbo)
+        if action == "start":
+            self._wait(ports["turbo"])
+
+    @property
+    def services(self) -> dict[str, tuple[str, ...]]:
+        """The world server and the hosts that it answers for."""
+        return {"world": hosts.ALL}
+
+    def control(self, service: str, method: str, value: Any = None) -> Any:
+        """Ask the world server about its faults; see WorldServer.control."""
+        url = f"https://127.0.0.1:{self.lab.need_state()['ports']['blocked']}/.lab/faults"
+        trusted = ssl.create_default_context(cafile=str(self.lab.dir / "ca-bundle.pem"))
+        direct = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusted)
+        )
+        request = urllib.request.Request(url, json.dumps(value).encode() if value is not None else None, method=method)
+        try:
+            with direct.open(request, timeout=10) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as exc:
+            return json.load(exc)
+        except OSError as exc:
+            raise LabError(f"the lab's services do not answer: {exc}") from exc
 
     def gpu(self, what: str, card: str) -> None:
         (self.target / "gpu").write_text(card + "\n")

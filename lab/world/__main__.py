@@ -1,4 +1,4 @@
-"""``python -m lab.world serve|build|gateway-config``: see --help of each."""
+"""``python -m lab.world serve|turbo|build|gateway-config|gateway``: see --help of each."""
 
 from __future__ import annotations
 
@@ -9,18 +9,35 @@ import sys
 import threading
 from pathlib import Path
 
+from . import gateway
+
+
+def until_a_signal() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
 
 def serve(arguments: argparse.Namespace) -> int:
     from .server import WorldServer
 
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = until_a_signal()
     with WorldServer.from_config(arguments.config) as world:
         listening = [
             {"address": item.address, "port": item.port, "default_host": item.default_host} for item in world.listeners
         ]
         print(json.dumps({"stand_in": "sdops.webui lab world", "listening": listening}), flush=True)
+        stop.wait()
+    return 0
+
+
+def turbo(arguments: argparse.Namespace) -> int:
+    from .turbo import TurboProxy
+
+    stop = until_a_signal()
+    with TurboProxy.from_config(arguments.config) as proxy:
+        print(json.dumps({"stand_in": "sdops.webui lab acceleration", "listening": proxy.url}), flush=True)
         stop.wait()
     return 0
 
@@ -46,8 +63,6 @@ def build(arguments: argparse.Namespace) -> int:
 
 
 def gateway_config(arguments: argparse.Namespace) -> int:
-    from . import gateway
-
     try:
         written = gateway.write(
             Path(arguments.work),
@@ -56,12 +71,21 @@ def gateway_config(arguments: argparse.Namespace) -> int:
             arguments.redirect,
             arguments.access_log,
             arguments.public,
+            arguments.api,
+            arguments.condition,
+            arguments.rate,
         )
     except ValueError as exc:
         print(f"lab.world gateway-config: {exc}", file=sys.stderr)
         return 1
     print(json.dumps(written, indent=1))
     return 0
+
+
+def run_gateway(arguments: argparse.Namespace) -> int:
+    from . import relay
+
+    return relay.run(Path(arguments.work), arguments.program)
 
 
 def main() -> int:
@@ -73,6 +97,10 @@ def main() -> int:
     command = commands.add_parser("serve", help="serve the world until SIGTERM (standard library and git only)")
     command.add_argument("--config", required=True, help="JSON: root, cert, key, log, faults, settings, listeners")
     command.set_defaults(run=serve)
+
+    command = commands.add_parser("turbo", help="be the acceleration's proxy until SIGTERM (standard library only)")
+    command.add_argument("--config", required=True, help="JSON: address, port, routes, log")
+    command.set_defaults(run=turbo)
 
     command = commands.add_parser("build", help="make certificates and content, print a JSON summary")
     command.add_argument("--work", default=".work/lab")
@@ -95,7 +123,15 @@ def main() -> int:
     command.add_argument("--redirect", metavar="HOST:PORT", help="send all traffic there, whatever name it is for")
     command.add_argument("--public", metavar="HOST:PORT", help="what clients connect to, when it is not --listen")
     command.add_argument("--access-log", help="path as the gateway sees it (default: WORK/log/gateway-access.log)")
+    command.add_argument("--api", default=gateway.API, metavar="ADDR:PORT", help="where its counters can be asked for")
+    command.add_argument("--condition", choices=gateway.CONDITIONS, help="what is wrong with it (default: as it was)")
+    command.add_argument("--rate", type=int, default=gateway.RATE, help="bytes per second when it is slow")
     command.set_defaults(run=gateway_config)
+
+    command = commands.add_parser("gateway", help="run the gateway that gateway-config made (standard library only)")
+    command.add_argument("--work", required=True)
+    command.add_argument("--program", required=True, help="the lab's xray")
+    command.set_defaults(run=run_gateway)
 
     arguments = parser.parse_args()
     return int(arguments.run(arguments))

@@ -14,6 +14,7 @@ wrong_bytes   ``count`` bytes from ``after`` (an offset in the file) are inverte
 headers       ``headers`` are set on the answer, a null value removes one (without Content-Length the body is chunked)
 short         the body ends after ``after`` bytes, and Content-Length agrees (a cache that kept half a file)
 until_close   no Content-Length and no chunks: the body ends where the connection ends, so that a cut looks like an end
+drop          the connection closes before there is any answer
 expire        links that are signed for this request live ``seconds`` (0: they are already expired)
 """
 
@@ -29,7 +30,8 @@ from typing import Any
 from .web import JsonFile, Request
 
 KINDS = (
-    "cut", "stall", "slow", "status", "delay", "ignore_range", "wrong_bytes", "headers", "short", "until_close", "expire",
+    "cut", "stall", "slow", "status", "delay", "ignore_range", "wrong_bytes", "headers", "short", "until_close", "drop",
+    "expire",
 )  # fmt: skip
 
 

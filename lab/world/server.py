@@ -69,6 +69,7 @@ class Listener:
     """Where to listen. ``default_host`` answers when the Host header is no lab name (one port per host on 127.0.0.1).
 
     ``public`` is the origin under which that default host is reached ("http://localhost:8081"), when it is not the address.
+    ``hosts``: only these answer here. ``to_https``: all that is said here is that the site is at https.
     """
 
     address: str = "127.0.0.1"
@@ -76,6 +77,8 @@ class Listener:
     default_host: str | None = None
     tls: bool = True
     public: str | None = None
+    hosts: list[str] | None = None
+    to_https: bool = False
 
     @property
     def origin(self) -> str:
@@ -262,6 +265,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, request: Request, faults: list[Fault]) -> Response:
         world = self.server.world
         for fault in faults:
+            if fault.kind == "drop":
+                raise _Cut
             if fault.kind == "delay":
                 time.sleep(fault.seconds)
             elif fault.kind == "ignore_range":
@@ -276,8 +281,12 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if request.path.startswith("/.lab/"):
                 return world.control(request)
+            listener = self.server.listener
+            if listener.to_https:
+                query = f"?{request.query_string}" if request.query_string else ""
+                return Response(301, {"Location": f"https://{request.host}{request.raw_path}{query}"})
             host = world.hosts.get(request.host)
-            if host is None:
+            if host is None or (listener.hosts is not None and request.host not in listener.hosts):
                 return text(421, f"This is the lab world (stand-in); it has no host {request.host}.\n")
             return host.handle(request)
         except Exception:  # a defect of the lab must be visible, and must not end the server

@@ -5,7 +5,7 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Commands of xray that the collection and its lab use: version, run [-test] -c FILE, x25519 [-i KEY], uuid."""
+"""Commands of xray that the collection and its lab use: version, run [-test] -c FILE, x25519 [-i KEY], uuid, api statsquery."""
 
 from __future__ import annotations
 
@@ -278,11 +278,39 @@ def keys(arguments):
     return 0
 
 
+def api(arguments):
+    """``api statsquery``: the counters of a running core with an API inbound, as JSON."""
+    if arguments[:1] != ["statsquery"]:
+        return usage("of api there is statsquery only")
+    given, rest = {"server": "127.0.0.1:8080", "pattern": "", "timeout": "3", "reset": "false"}, arguments[1:]
+    short = {"s": "server", "t": "timeout"}
+    while rest:
+        option = rest.pop(0)
+        name, equals, value = option.lstrip("-").partition("=")
+        name = short.get(name, name)
+        if name not in given or not option.startswith("-"):
+            return usage(f"api statsquery does not know {option}")
+        if not equals:
+            if name != "reset" and not rest:
+                return usage(f"{option} needs a value")
+            value = "true" if name == "reset" else rest.pop(0)
+        given[name] = value
+    answer = load_core().queryStats(given["server"], int(given["timeout"]), given["pattern"], given["reset"] == "true")
+    try:
+        json.loads(answer)
+    except ValueError:
+        print("{}: {}".format(answer.strip() or "no answer", given["server"]), file=sys.stderr)
+        return 1
+    print(answer.strip())
+    return 0
+
+
 def usage(problem=None):
     if problem:
         print(f"lab xray: {problem}", file=sys.stderr)
     print(
-        "usage: xray version | run [-test] -c FILE | x25519 [-i KEY] | uuid (lab stand-in around a real core)",
+        "usage: xray version | run [-test] -c FILE | x25519 [-i KEY] | uuid | "
+        "api statsquery [--server=ADDR] [--pattern=TEXT] [-reset] (lab stand-in around a real core)",
         file=sys.stderr,
     )
     return 2
@@ -301,6 +329,8 @@ def main(arguments):
     if command == "uuid":
         print(uuid.uuid4())
         return 0
+    if command == "api":
+        return api(rest)
     return usage(None if command in ("", "help", "-h", "--help") else f"no command {command}")
 
 

@@ -23,6 +23,15 @@ CIVITAI_B2 = f"b2.civitai.{DOMAIN}"
 RELEASES = f"releases.{DOMAIN}"
 CONDA = f"conda.{DOMAIN}"
 WHEELS = f"wheels.{DOMAIN}"
+# what the domestic channel and index mirror: behind the wall
+CONDA_OFFICIAL = f"conda-official.{DOMAIN}"
+WHEELS_OFFICIAL = f"wheels-official.{DOMAIN}"
+# domestic mirrors of what is behind the wall: git by name and by prefix, and a Hub that serves the bytes itself
+GIT_MIRROR = f"git-mirror.{DOMAIN}"
+GIT_PREFIX = f"ghproxy.{DOMAIN}"
+HUB_MIRROR_CN = f"hf-mirror-cn.{DOMAIN}"
+# the proxy of AutoDL's acceleration
+TURBO = f"turbo.{DOMAIN}"
 # what the gateway claims to be (REALITY serverName)
 WWW = f"www.{DOMAIN}"
 # files of any size, made while they are sent
@@ -30,8 +39,10 @@ BIG = f"big.{DOMAIN}"
 
 BLOCKED = (
     GIT, HUB, HUB_STORAGE, HUB_SHORT, HUB_MIRROR, HUB_PROXY, CIVITAI, CIVITAI_STORAGE, CIVITAI_B2, BIG,
+    CONDA_OFFICIAL, WHEELS_OFFICIAL,
 )  # fmt: skip
-DOMESTIC = (RELEASES, CONDA, WHEELS)
+DOMESTIC = (RELEASES, CONDA, WHEELS, GIT_MIRROR, GIT_PREFIX, HUB_MIRROR_CN)
+ACCELERATED = (GIT, HUB, HUB_STORAGE, HUB_SHORT)
 ALL = (*BLOCKED, *DOMESTIC, WWW)
 
 
@@ -47,23 +58,30 @@ def make_hosts(world: WorldServer) -> dict[str, Host]:
     from .civitai import BackblazeStorage, CivitaiHost, CivitaiStorage
     from .files import FilesHost, WelcomeHost, WheelsHost
     from .git import GitHost
-    from .huggingface import HubHost, HubRedirect, HubStorage
+    from .huggingface import HubHost, HubMirror, HubRedirect, HubStorage
+    from .prefix import PrefixMirror
 
     hub = HubHost(world)
+    git, conda, wheels = GitHost(world.root / "git"), FilesHost(world.root / "conda"), WheelsHost(world.root / "wheels")
     return {
-        GIT: GitHost(world.root / "git"),
+        GIT: git,
+        GIT_MIRROR: git,
+        GIT_PREFIX: PrefixMirror({GIT: git}),
         HUB: hub,
         HUB_SHORT: HubRedirect(world, 307),
         HUB_MIRROR: HubRedirect(world, 308),
         HUB_PROXY: hub,
+        HUB_MIRROR_CN: HubMirror(world),
         HUB_STORAGE: HubStorage(world),
         CIVITAI: CivitaiHost(world, world.root / "civitai"),
         CIVITAI_STORAGE: CivitaiStorage(world, world.root / "civitai"),
         CIVITAI_B2: BackblazeStorage(world, world.root / "civitai"),
         BIG: BigHost(),
         RELEASES: FilesHost(world.root / "releases"),
-        CONDA: FilesHost(world.root / "conda"),
-        WHEELS: WheelsHost(world.root / "wheels"),
+        CONDA: conda,
+        CONDA_OFFICIAL: conda,
+        WHEELS: wheels,
+        WHEELS_OFFICIAL: wheels,
         WWW: WelcomeHost(),
         DOMAIN: WelcomeHost(),
     }

@@ -1,7 +1,8 @@
 """huggingface.lab.test and cdn.huggingface.lab.test: stand-ins that answer as the HuggingFace Hub and its storage do.
 
 hf.lab.test redirects to the Hub, and so does the mirror hf-mirror.lab.test (as mirrors do since 2026); the mirror
-hf-proxy.lab.test answers itself what the Hub would, but the data still comes from the Hub's storage.
+hf-proxy.lab.test answers itself what the Hub would, but the data still comes from the Hub's storage. The domestic mirror hf-mirror-cn.lab.test
+serves the data as well.
 
 Content: ``root``/index.json and ``root``/files/OWNER/REPO/PATH, made by ``lab.world build``::
 
@@ -270,6 +271,10 @@ class HubHost:
                 "X-Linked-Etag": f'"{entry["oid"]}"',
             }
             return _redirect(307, headers)
+        return self._large(request, name, commit, path, entry)
+
+    def _large(self, request: Request, name: str, commit: str, path: str, entry: dict[str, Any]) -> Response:
+        """A redirect to the storage, with the metadata on it."""
         etag = f'"{entry["sha256"]}"'
         if request.headers.get("If-None-Match") == etag:
             return Response(304, {"ETag": etag, "X-Repo-Commit": commit})
@@ -390,6 +395,18 @@ class HubHost:
             query = urlencode({**request.query, "cursor": start + page})
             response.headers["Link"] = f'<{request.origin}{request.raw_path}?{query}>; rel="next"'
         return response
+
+
+class HubMirror(HubHost):
+    """A mirror that keeps the files: no redirect leads away from it."""
+
+    def _large(self, request: Request, name: str, commit: str, path: str, entry: dict[str, Any]) -> Response:
+        content = self._hub.content(name, path, entry)
+        if content is None:
+            raise _Refused(404, "EntryNotFound", "Entry not found")
+        etag = f'"{entry["sha256"]}"'
+        headers = {"ETag": etag, "X-Linked-Etag": etag, "X-Linked-Size": str(entry["size"]), "X-Repo-Commit": commit}
+        return content_response(request, content, headers)
 
 
 class HubStorage:

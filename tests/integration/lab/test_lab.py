@@ -10,13 +10,13 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lab_command import NAME, ROOT, LabCommand, eventually, traces
 
-ROOT = Path(__file__).resolve().parents[3]
 BLOCKED = (
     "git.lab.test",
     "huggingface.lab.test",
@@ -28,148 +28,7 @@ BLOCKED = (
 pytestmark = pytest.mark.lab
 
 
-class LabCommand:
-    """``python -m lab`` for one lab by name, as a user calls it."""
-
-    def __init__(self, name: str, mode: str) -> None:
-        self.name, self.mode = name, mode
-        self.dir = ROOT / ".work" / f"lab-{name}"
-
-    def __call__(self, command: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "lab", command, "--name", self.name, *arguments]
-        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=600)
-        assert not check or done.returncode == 0, f"{argv[2:]}: {done.stdout}{done.stderr}"
-        return done
-
-    def on(self, target: str, script: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self("exec", target, "--", "bash", "-c", script, check=check)
-
-    @property
-    def state(self) -> dict[str, Any]:
-        return json.loads((self.dir / "state.json").read_text())
-
-    @property
-    def variables(self) -> dict[str, Any]:
-        return json.loads((self.dir / "vars.json").read_text())
-
-    def inventory(self) -> dict[str, Any]:
-        """What Ansible gets to see of this lab."""
-        argv = [sys.executable, str(ROOT / "inventories" / "container" / "lab.py"), "--list"]
-        done = subprocess.run(argv, env={**os.environ, "SDOPS_LAB": self.name}, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    def docker(self, *arguments: str) -> str:
-        environment = {**os.environ, **({"DOCKER_HOST": self.state["host"]} if self.state["host"] else {})}
-        done = subprocess.run(["docker", *arguments], env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-
-def output(*argv: str) -> str:
-    return subprocess.run(argv, capture_output=True, text=True).stdout if shutil.which(argv[0]) else ""
-
-
-def traces() -> dict[str, Any]:
-    """All that a lab could leave on this machine outside .work's files: compared before `up` and after `down`."""
-    ours = str(ROOT / ".work")
-    processes = set()
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and ours.encode() in (entry / "cmdline").read_bytes():
-                processes.add(f"{entry.name} {(entry / 'cmdline').read_bytes().replace(bytes(1), b' ').decode()}")
-        except OSError:
-            continue
-    packets = []
-    for program in ("iptables-save", "ip6tables-save"):
-        # an empty table and its counters are what looking at it makes, not what a lab leaves
-        for line in output(program).splitlines():
-            if re.match(r"-|:DOCKER|:FORWARD DROP", line):
-                packets.append(f"{program}: {re.sub(r' .[0-9]+:[0-9]+.$', '', line)}")
-    return {
-        "links": sorted(re.findall(r"(?m)^\d+: ([^:@]+)", output("ip", "link"))),
-        "routes": output("ip", "-4", "route").splitlines(),
-        "packets": packets,
-        "forwarding": Path("/proc/sys/net/ipv4/ip_forward").read_text(),
-        "mounts": sorted({line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()}),
-        "containers": output("docker", "ps", "-a", "--format", "{{.Names}}").split(),
-        "networks": output("docker", "network", "ls", "--format", "{{.Name}}").split(),
-        "volumes": output("docker", "volume", "ls", "--format", "{{.Name}}").split(),
-        "processes": sorted(processes),
-        "short run directories": sorted(str(path) for path in Path("/tmp").glob("sdops-docker-*")),
-    }
-
-
-def eventually(what: Callable[[], bool], seconds: float = 15) -> bool:
-    deadline = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.3)
-    return True
-
-
-def engine_can_be_had() -> bool:
-    return os.geteuid() == 0 or (
-        bool(shutil.which("docker")) and not subprocess.run(["docker", "info"], capture_output=True).returncode
-    )
-
-
 # --- in containers ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def before() -> dict[str, Any]:
-    LabCommand("it", "containers")("down")  # what an interrupted run left is not the state to go back to
-    return traces()
-
-
-@pytest.fixture(scope="module")
-def lab(before: dict[str, Any]) -> Iterator[LabCommand]:
-    if not engine_can_be_had():
-        pytest.skip("neither root nor a container engine: the lab's containers cannot be had here")
-    command = LabCommand("it", "containers")
-    try:
-        command("up", "--mode", "containers", "--targets", "2")
-        yield command
-    finally:
-        command("down")
-
-
-@pytest.fixture(scope="module")
-def client(lab: LabCommand) -> str:
-    """An Xray client on target1, from the lab's release mirror; returns its proxy address."""
-    values = lab.variables
-    user = {"id": values["xray_proxy_uuid"], "encryption": "none", "flow": "xtls-rprx-vision"}
-    server = {"address": values["xray_proxy_server"], "port": values["xray_proxy_port"], "users": [user]}
-    reality = {
-        "serverName": values["xray_proxy_server_name"],
-        "publicKey": values["xray_proxy_public_key"],
-        "shortId": values["xray_proxy_short_id"],
-        "fingerprint": "chrome",
-    }
-    config = {
-        "inbounds": [{"listen": "127.0.0.1", "port": 18080, "protocol": "http"}],
-        "outbounds": [
-            {
-                "protocol": "vless",
-                "settings": {"vnext": [server]},
-                "streamSettings": {"network": "tcp", "security": "reality", "realitySettings": reality},
-            }
-        ],
-    }
-    archive = f"{values['xray_proxy_release_base']}/v{values['xray_proxy_version']}/Xray-linux-64.zip"
-    lab.on(
-        "target1",
-        f"set -e; mkdir -p /opt/client; cd /opt/client; curl -sSf -o xray.zip {archive}; python3 -m zipfile -e xray.zip .;"
-        f" chmod +x xray; echo '{json.dumps(config)}' > client.json;"
-        " setsid ./xray run -c client.json > client.log 2>&1 < /dev/null & sleep 0",
-    )
-    listens = "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 18080), 1)'"
-    assert eventually(lambda: lab.on("target1", listens, check=False).returncode == 0), lab.on(
-        "target1", "cat /opt/client/client.log"
-    ).stdout
-    return "http://127.0.0.1:18080"
 
 
 def test_a_target_is_a_rented_box(lab: LabCommand) -> None:
@@ -232,11 +91,11 @@ def test_a_blocked_name_does_not_resolve(lab: LabCommand, name: str) -> None:
 
 def test_a_blocked_address_cannot_be_reached(lab: LabCommand) -> None:
     address = lab.docker(
-        "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", "sdops-it-upstream"
+        "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", f"sdops-{NAME}-upstream"
     )
     connect = f"import socket; socket.create_connection(({address!r}, 443), 4).close()"
     # the same attempt succeeds from the gateway: it is the network that stands between, not a server that is down
-    lab.docker("exec", "sdops-it-gateway", "python3", "-c", connect)
+    lab.docker("exec", f"sdops-{NAME}-gateway", "python3", "-c", connect)
     refused = lab.on("target2", f'python3 -c "{connect}"', check=False)
     assert refused.returncode == 1 and re.search("TimeoutError|timed out|unreachable", refused.stderr), refused.stderr
 
@@ -298,23 +157,23 @@ def test_a_power_cut_keeps_the_disks_and_runs_the_hook_once(lab: LabCommand) -> 
 
 
 def test_the_command_for_a_target_keeps_its_dashes(lab: LabCommand) -> None:
-    argv = [sys.executable, "-m", "lab", "exec", "target1", "--name", "it", "--", "printf", "%s ", "a", "--", "-b"]
+    argv = [sys.executable, "-m", "lab", "exec", "target1", "--name", NAME, "--", "printf", "%s ", "a", "--", "-b"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "a -- -b ", done.stderr
 
 
 def test_an_interrupted_up_is_taken_away_too(lab: LabCommand) -> None:
-    other = LabCommand("itcut", "containers")
-    argv = [sys.executable, "-m", "lab", "up", "--name", "itcut", "--mode", "containers"]
+    other = LabCommand(f"{NAME}cut", "containers")
+    argv = [sys.executable, "-m", "lab", "up", "--name", f"{NAME}cut", "--mode", "containers"]
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
             if "starting target1" in line:
                 process.terminate()
     assert process.returncode, "it was up before it could be ended"
-    assert lab.docker("ps", "-aq", "--filter", "label=sdops.lab=itcut")
+    assert lab.docker("ps", "-aq", "--filter", f"label=sdops.lab={NAME}cut")
     other("down")
-    assert not lab.docker("ps", "-aq", "--filter", "label=sdops.lab=itcut")
-    assert "itcut" not in lab.docker("network", "ls") + lab.docker("volume", "ls")
+    assert not lab.docker("ps", "-aq", "--filter", f"label=sdops.lab={NAME}cut")
+    assert f"{NAME}cut" not in lab.docker("network", "ls") + lab.docker("volume", "ls")
     assert lab("status").returncode == 0, "the engine is the other lab's too"
 
 
@@ -346,17 +205,17 @@ def test_the_owners_packet_rules_stay() -> None:
 
 
 def test_up_again_keeps_what_runs(lab: LabCommand) -> None:
-    ids = lab.docker("ps", "-q", "--no-trunc", "--filter", "label=sdops.lab=it").split()
-    assert len(ids) == 5
+    ids = lab.docker("ps", "-q", "--no-trunc", "--filter", f"label=sdops.lab={NAME}").split()
+    assert len(ids) == 6
     started = time.monotonic()
     lab("up", "--mode", "containers", "--targets", "2")
     assert time.monotonic() - started < 30
-    assert lab.docker("ps", "-q", "--no-trunc", "--filter", "label=sdops.lab=it").split() == ids
+    assert lab.docker("ps", "-q", "--no-trunc", "--filter", f"label=sdops.lab={NAME}").split() == ids
 
 
 def test_down_leaves_nothing(lab: LabCommand, before: dict[str, Any]) -> None:
     """The last test of this lab: it takes it away."""
-    assert "sdops-it-target1" in lab("status").stdout
+    assert f"sdops-{NAME}-target1" in lab("status").stdout
     lab("down")
     assert not lab.dir.exists()
     after = traces()
@@ -372,7 +231,7 @@ def test_down_leaves_nothing(lab: LabCommand, before: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def local() -> Iterator[LabCommand]:
-    command = LabCommand("itp", "processes")
+    command = LabCommand(f"{NAME}p", "processes")
     command("down")
     try:
         command("up", "--mode", "processes")
