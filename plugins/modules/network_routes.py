@@ -31,7 +31,7 @@ options:
   network:
     description:
       - V(direct) and V(xray) take this way for everything. V(turbo) takes the acceleration for GitHub and Hugging Face and goes
-        directly elsewhere. V(mirrors) takes the fastest mirror, and goes directly where there is none. V(auto) takes the
+        directly elsewhere. V(mirrors) takes the fastest mirror, and goes directly where none works. V(auto) takes the
         fastest of all.
     type: str
     choices: [direct, xray, turbo, mirrors, auto]
@@ -108,7 +108,7 @@ table:
   type: list
   elements: str
   sample: ["github       turbo   github.com                   0.41 s  <- taken"]
-unreachable:
+unreached:
   description: Services that no way leads to, of those that were measured.
   returned: success
   type: list
@@ -197,9 +197,11 @@ def main() -> None:
         remembered,
         lambda service, route: probe(service, route, paths[service], p["timeout"], p["ca_path"]),
         p["again"],
+        # who asked for mirrors goes directly only where there is none
+        last=("direct",) if p["network"] == "mirrors" else (),
     )
     reached = {m.service for m in measured if m.seconds is not None}
-    unreachable = sorted({m.service for m in measured} - reached)
+    unreached = sorted({m.service for m in measured} - reached)
     # only what was found out by measuring is worth remembering
     memory = {s: {"way": r.way, "base": r.base} for s, r in chosen.items() if s in reached}
     kept = {s: v for s, v in remembered.items() if s in options and len(options[s]) > 1 and s not in memory}
@@ -216,7 +218,7 @@ def main() -> None:
             for m in measured
         ],
         table=table(chosen, measured),
-        unreachable=unreachable,
+        unreached=unreached,
         actions=["remember %s for %s" % (new[s]["way"], s) for s in new if new[s] != remembered.get(s)]
         if changed
         else [],

@@ -264,4 +264,4 @@ class Background:
         found = self._action._low_level_execute_command(prelude + script % values + "\ntrue", sudoable=sudoable)
         if found["rc"]:
             raise BackgroundError("The target answered with %s: %s" % (found["rc"], found["stderr"].strip()[-300:]))
-        return found["stdout"]
+        return str(found["stdout"]).replace("\r\n", "\n")  # over SSH without pipelining there is a terminal in between

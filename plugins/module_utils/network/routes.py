@@ -152,7 +152,7 @@ def candidates(
         elif network == "auto":
             result[service] = [route for way in WAYS for route in every[way]]
         elif network == "mirrors":
-            result[service] = every["mirror"] or every["direct"]
+            result[service] = [*every["mirror"], *every["direct"]]
         elif network == "xray":
             result[service] = every["xray"] or every["direct"]
         else:
@@ -214,11 +214,13 @@ def choose(
     remembered: Dict[str, Dict[str, str]],
     measure: Callable[[str, Route], Measurement],
     again: bool = False,
+    last: Tuple[str, ...] = (),
 ) -> Tuple[Dict[str, Route], List[Measurement]]:
     """A route for each service, and what was measured for it.
 
     One route alone is taken as it is. A remembered one stays while it works, unless ``again``. Else the fastest that works,
-    and the first of them when none does: its own error says more than we could.
+    and the first of them when none does: its own error says more than we could. The ways in ``last`` are taken only where no
+    other works.
     """
     chosen: Dict[str, Route] = {}
     measured: List[Measurement] = []
@@ -239,6 +241,7 @@ def choose(
             measured.extend(found)
             for service in wanted:
                 works = [m for m in found if m.service == service and m.seconds is not None]
+                works = [m for m in works if m.route.way not in last] or works
                 if works:
                     chosen[service] = min(works, key=lambda m: m.seconds or 0.0).route
 

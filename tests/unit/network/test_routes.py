@@ -56,7 +56,11 @@ def test_turbo_that_is_not_there_is_an_error_in_turbo_and_none_in_auto():
 def test_mirrors_where_there_are_some():
     found = ways("mirrors")
     assert found["github"] == found["civitai"] == ["direct"]
-    assert set(found["pypi"]) == set(found["huggingface"]) == {"mirror"}
+    assert (
+        (found["pypi"][0], found["pypi"][-1])
+        == (found["huggingface"][0], found["huggingface"][-1])
+        == ("mirror", "direct")
+    )
 
 
 def test_auto_has_all():
@@ -67,7 +71,7 @@ def test_auto_has_all():
 def test_a_base_of_the_users_own_gets_no_mirrors_but_his():
     bases = {"pypi": "https://pypi.corp.example/simple"}
     assert ways("mirrors", bases)["pypi"] == ["direct"]
-    assert ways("mirrors", bases, {"pypi": ["https://near.example/simple"]})["pypi"] == ["mirror"]
+    assert ways("mirrors", bases, {"pypi": ["https://near.example/simple"]})["pypi"] == ["mirror", "direct"]
     assert ways("mirrors", {"pypi": "https://pypi.org/simple/"})["pypi"][0] == "mirror"
 
 
@@ -101,6 +105,15 @@ def test_the_fastest_that_works_is_taken():
     measure, _ = measuring({"direct": None, "xray": 0.9, "turbo": 0.4})
     chosen, _ = choose(options("direct", "xray", "turbo"), {}, measure)
     assert chosen["github"].way == "turbo"
+
+
+def test_a_last_resort_is_taken_only_where_nothing_else_works():
+    measure, _ = measuring({"direct": 0.1, "mirror": 3.0})
+    chosen, _ = choose(options("mirror", "direct"), {}, measure, last=("direct",))
+    assert chosen["github"].way == "mirror"
+    measure, _ = measuring({"direct": 0.1})
+    chosen, _ = choose(options("mirror", "direct"), {}, measure, last=("direct",))
+    assert chosen["github"].way == "direct"
 
 
 def test_a_single_way_is_not_measured():
@@ -280,7 +293,7 @@ def test_module_says_why_a_way_does_not_work(serve, tmp_path, run_module, answer
     broken = serve(**answer)
     wish = arguments(tmp_path, bases={"github": broken}, mirrors={"github": ["http://127.0.0.1:9"]}, timeout=1)
     found = run_module("network_routes", **wish)
-    assert found["unreachable"] == ["github"]
+    assert found["unreached"] == ["github"]
     assert found["changed"] is False
     assert says in {m["base"]: m["error"] for m in found["measured"]}[broken]
 

@@ -51,6 +51,7 @@ def variables(**given: object) -> dict:
         **yaml.safe_load((ROLE / "vars/main.yml").read_text()),
     }
     known = {**shared, **given}
+    known["sdops_xray_wanted"] = known["sdops_network"] == "xray"
     waiting = {name: value for name, value in own.items() if name not in known}
     while waiting:
         for name, value in list(waiting.items()):
