@@ -182,8 +182,8 @@ def test_faults_by_command(lab: LabCommand) -> None:
         lab, "add", "--host", host_of(hub), "--path", "*.safetensors", "--kind", "slow", "--rate", "20000"
     )
     assert added["service"] == "domestic" and added["rate"] == 20000
-    slow, other = ask(lab, f"--max-time 3 {hub}{MODEL}", git)
-    assert slow.code == 28 and 20000 < slow.size < 150000 and other.status == 200, (slow, other)
+    slow, other = ask(lab, f"--max-time 2 {hub}{MODEL}", git)
+    assert slow.code == 28 and 10000 < slow.size < 100000 and other.status == 200, (slow, other)
 
     faults(lab, "add", "--host", host_of(git), "--kind", "status", "--status", "502", "--times", "1")
     faults(lab, "add", "--host", host_of(git), "--kind", "drop", "--skip", "1", "--times", "1")
@@ -235,7 +235,7 @@ def test_the_gateways_conditions(lab: LabCommand, client: str) -> None:
         assert stranger.status == 200, "strangers see the web server as ever"
         assert counted(lab) == {"uplink": 0, "downlink": 0}, condition
     lab("gateway", "slow", "--rate", "30000")
-    (slow,) = ask(lab, f"-L --max-time 6 -x {client} https://{hosts.HUB}{MODEL}")
+    (slow,) = ask(lab, f"-L --max-time 4 -x {client} https://{hosts.HUB}{MODEL}")
     assert slow.code == 28 and 1000 < slow.size < 250000, slow
     lab("gateway", "normal")
     started = time.monotonic()
