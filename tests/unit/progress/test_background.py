@@ -64,16 +64,10 @@ class Target:
         # the wrapper splits its arguments at spaces, as Ansible's own do not have any
         link = self.base / self.tmpdir.name
         link.symlink_to(self.tmpdir)
+        path = str(link / script.name)
+        module = ["false", path, sys.executable, path] if "<preserve_tmp> <module_path>" in WRAPPER else [path, "_"]
         done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "ansible.modules.async_wrapper",
-                "j1",
-                str(self._task.async_val),
-                str(link / script.name),
-                "_",
-            ],
+            [sys.executable, "-m", "ansible.modules.async_wrapper", "j1", str(self._task.async_val), *module],
             env={**self.environment, "ANSIBLE_ASYNC_DIR": str(self.jobs)},
             capture_output=True,
             text=True,
