@@ -159,7 +159,7 @@ class ActionModule(ActionBase):
                         "%s has not answered for %d seconds (%s). The download may go on there. "
                         "Run the playbook again when it can be reached: what is complete stays, the rest is resumed."
                         % (host, now - since, exc)
-                    ) from exc
+                    ) from None  # Ansible would append it once more
                 # not display.warning(): a task's warnings are shown when it is over
                 display.display(
                     "[%s] no answer, the download goes on; next try in %d s, for up to %d s more. %s"

@@ -286,6 +286,20 @@ def test_a_user_who_may_not_write_there_gets_a_private_directory(make):
     assert target.leftovers() == []
 
 
+def test_a_terminals_line_ends_are_understood(make):
+    target, job = make(TELL + "tell(done=1)\ntime.sleep(60)")
+    job.start()
+    shell = target._low_level_execute_command
+
+    def terminal(cmd, sudoable=True):
+        found = shell(cmd, sudoable)
+        return {**found, "stdout": found["stdout"].replace("\n", "\r\n")}
+
+    target._low_level_execute_command = terminal
+    assert until(job, lambda look: look.snapshot).pids
+    job.stop()
+
+
 def test_half_a_snapshot_is_none(make):
     _, job = make(TELL + "open(args['progress_file'], 'w').write('{\"files')\ntime.sleep(60)")
     job.start()
