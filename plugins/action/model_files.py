@@ -154,16 +154,17 @@ class ActionModule(ActionBase):
             except (AnsibleError, SdopsError, OSError) as exc:
                 now = time.monotonic()
                 since = now if since is None else since
+                why = " ".join(str(exc).split())[-200:]
                 if now - since + pause > PATIENCE:
                     raise _Unreachable(
                         "%s has not answered for %d seconds (%s). The download may go on there. "
                         "Run the playbook again when it can be reached: what is complete stays, the rest is resumed."
-                        % (host, now - since, exc)
-                    ) from exc
+                        % (host, now - since, why)
+                    ) from None  # Ansible would append it once more
                 # not display.warning(): a task's warnings are shown when it is over
                 display.display(
                     "[%s] no answer, the download goes on; next try in %d s, for up to %d s more. %s"
-                    % (host, pause, PATIENCE - (now - since), exc),
+                    % (host, pause, PATIENCE - (now - since), why),
                     color=C.COLOR_WARN,
                     stderr=True,
                 )

@@ -149,7 +149,7 @@ class Background:
         head, marker, tail = out.partition("sdops-snapshot\n")
         said = dict(line.partition(" ")[::2] for line in head.splitlines() if line.startswith("sdops-"))
         if not marker or said.get("sdops-state") not in ("running", "ended", "gone"):
-            raise BackgroundError("The target gave no answer.")
+            raise BackgroundError("The target answered with %r." % out[-200:])
         words = said.get("sdops-pids", "").split()
         self._known = [int(word) for word in words if word.isdigit()]
         self._ever.extend(pid for pid in self._known if pid not in self._ever)
@@ -264,4 +264,4 @@ class Background:
         found = self._action._low_level_execute_command(prelude + script % values + "\ntrue", sudoable=sudoable)
         if found["rc"]:
             raise BackgroundError("The target answered with %s: %s" % (found["rc"], found["stderr"].strip()[-300:]))
-        return str(found["stdout"]).replace("\r\n", "\n")  # over SSH without pipelining there is a terminal in between
+        return found["stdout"].replace("\r\n", "\n")  # ssh with a terminal, for sudo

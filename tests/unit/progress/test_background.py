@@ -64,16 +64,10 @@ class Target:
         # the wrapper splits its arguments at spaces, as Ansible's own do not have any
         link = self.base / self.tmpdir.name
         link.symlink_to(self.tmpdir)
+        path = str(link / script.name)
+        module = ["false", path, sys.executable, path] if "<preserve_tmp> <module_path>" in WRAPPER else [path, "_"]
         done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "ansible.modules.async_wrapper",
-                "j1",
-                str(self._task.async_val),
-                str(link / script.name),
-                "_",
-            ],
+            [sys.executable, "-m", "ansible.modules.async_wrapper", "j1", str(self._task.async_val), *module],
             env={**self.environment, "ANSIBLE_ASYNC_DIR": str(self.jobs)},
             capture_output=True,
             text=True,
@@ -290,6 +284,20 @@ def test_a_user_who_may_not_write_there_gets_a_private_directory(make):
     assert (own / "progress.json").exists()
     job.stop()
     assert target.leftovers() == []
+
+
+def test_a_terminals_line_ends_are_understood(make):
+    target, job = make(TELL + "tell(done=1)\ntime.sleep(60)")
+    job.start()
+    shell = target._low_level_execute_command
+
+    def terminal(cmd, sudoable=True):
+        found = shell(cmd, sudoable)
+        return {**found, "stdout": found["stdout"].replace("\n", "\r\n")}
+
+    target._low_level_execute_command = terminal
+    assert until(job, lambda look: look.snapshot).pids
+    job.stop()
 
 
 def test_half_a_snapshot_is_none(make):
