@@ -29,9 +29,10 @@ options:
     type: str
     required: true
   release_base:
-    description: Where releases lie, as C(BASE/vVERSION/ASSET.zip).
-    type: str
-    default: https://github.com/XTLS/Xray-core/releases/download
+    description: Where releases lie, as C(BASE/vVERSION/ASSET.zip). Several are tried in order.
+    type: list
+    elements: str
+    default: [https://github.com/XTLS/Xray-core/releases/download]
   sha256:
     description: SHA-256 of the zip. Without it the C(.dgst) file is used, which the same server serves.
     type: str
@@ -67,6 +68,16 @@ path:
   returned: always
   type: str
   sample: /opt/sdops/xray/current/xray
+via:
+  description: The base URL or the zip that it came from, C(installed) when the version was there already, empty when nothing was done.
+  returned: always
+  type: str
+  sample: https://github.com/XTLS/Xray-core/releases/download
+verified:
+  description: What the zip was held against. C(sha256) for the pin, C(dgst) for the file beside it, empty for a zip without a pin.
+  returned: always
+  type: str
+  sample: dgst
 actions:
   description: What was done, or would be done.
   returned: always
@@ -87,7 +98,11 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "version": {"type": "str", "required": True},
-            "release_base": {"type": "str", "default": "https://github.com/XTLS/Xray-core/releases/download"},
+            "release_base": {
+                "type": "list",
+                "elements": "str",
+                "default": ["https://github.com/XTLS/Xray-core/releases/download"],
+            },
             "sha256": {"type": "str"},
             "file": {"type": "path"},
             "dest": {"type": "path", "required": True},
@@ -100,17 +115,20 @@ def main() -> None:
     p = module.params
     installer = Installer(p["dest"], p["ca_path"], p["proxy"], p["timeout"])
     version = p["version"].lstrip("v")
+    via = verified = ""
     try:
         release = Release(version, p["release_base"], p["sha256"], p["file"])
         before = installer.current()
         changed = before != version or installed_version(installer.program(version)) != version
         if changed and not module.check_mode:
-            installer.install(release)
+            via, verified = installer.install(release)
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(
         changed=changed,
         path=os.path.join(p["dest"], "current", "xray"),
+        via=via,
+        verified=verified,
         actions=["install Xray-core %s into %s" % (version, p["dest"])] if changed else [],
         diff={"before": "current: %s\n" % before, "after": "current: %s\n" % version},
     )

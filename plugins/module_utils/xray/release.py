@@ -13,17 +13,11 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from typing import NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Tuple
 
 from ..errors import SdopsError
 from ..process import run
-
-try:
-    import requests
-
-    HAS_REQUESTS = True
-except ImportError:
-    HAS_REQUESTS = False
+from ..transfer.http import Http, TransferError, cause, said, scrub
 
 # uname -m to the name in the release's assets (source: the release workflow of XTLS/Xray-core)
 ASSETS = {
@@ -46,19 +40,19 @@ class XrayError(SdopsError):
 
 
 class Release(NamedTuple):
-    """What is wanted: version ("26.7.28"), where releases lie, optional pinned SHA-256, optional zip on the target."""
+    """What is wanted: version ("26.7.28"), where releases lie (in the order they are tried), optional pinned SHA-256, optional
+    zip on the target."""
 
     version: str
-    base: str
+    bases: List[str]
     sha256: Optional[str] = None
     file: Optional[str] = None
 
-    @property
-    def url(self) -> str:
+    def url(self, base: str) -> str:
         machine = platform.machine()
         if machine not in ASSETS:
             raise XrayError("There is no Xray-core release for the architecture %s." % machine)
-        return "%s/v%s/%s.zip" % (self.base.rstrip("/"), self.version, ASSETS[machine])
+        return "%s/v%s/%s.zip" % (base.rstrip("/"), self.version, ASSETS[machine])
 
 
 def installed_version(program: str) -> Optional[str]:
@@ -85,9 +79,7 @@ class Installer:
         self, dest: str, ca_path: Optional[str] = None, proxy: Optional[str] = None, timeout: float = 60
     ) -> None:
         self.dest = dest
-        self.verify = ca_path or True
-        self.proxies = {"http": proxy, "https": proxy} if proxy else {}
-        self.timeout = timeout
+        self.http_options = {"ca_path": ca_path, "proxy": proxy, "timeout": timeout, "retries": 1}
 
     def program(self, version: str) -> str:
         return os.path.join(self.dest, version, "xray")
@@ -98,52 +90,64 @@ class Installer:
         except OSError:
             return None
 
-    def _get(self, url: str, sink: str) -> str:
+    def _get(self, http: Http, url: str, sink: str) -> str:
         """Download ``url`` into the file ``sink``; returns the SHA-256 of the bytes."""
-        if not HAS_REQUESTS:
-            raise XrayError("The Python library requests is missing on the target. Run the role base first.")
         digest = hashlib.sha256()
-        try:
-            with requests.get(
-                url,
-                stream=True,
-                verify=self.verify,
-                proxies=self.proxies,
-                timeout=self.timeout,
-                headers={"Accept-Encoding": "identity"},
-            ) as answer, open(sink, "wb") as out:
-                if answer.status_code != 200:
-                    raise XrayError(
-                        "%s answered %d. Check xray_proxy_version and xray_proxy_release_base (a mirror has the same paths), "
-                        "or put the zip on the target and set xray_proxy_file." % (url, answer.status_code)
-                    )
+        answer = http.request("GET", url, stream=True)
+        with answer, open(sink, "wb") as out:
+            if answer.status_code != 200:
+                raise TransferError("%s answered %d: %s" % (scrub(url), answer.status_code, said(answer) or "nothing"))
+            try:
                 for chunk in answer.iter_content(1 << 20):
                     digest.update(chunk)
                     out.write(chunk)
-        except requests.RequestException as exc:
-            raise XrayError(
-                "%s could not be fetched: %s. When GitHub is out of reach, set xray_proxy_release_base to a mirror, or put the "
-                "zip on the target and set xray_proxy_file." % (url, exc)
-            ) from exc
+            except Exception as exc:  # urllib3 and http.client have many
+                raise TransferError("%s broke off: %s" % (scrub(url), cause(exc, http.timeout))) from None
         return digest.hexdigest()
 
-    def install(self, release: Release) -> None:
-        """Bring the release in and make it current. Raises XrayError; what was there before stays in use then."""
+    def _download(self, release: Release, archive: str) -> Tuple[str, str]:
+        """Fetch the zip from the first base that gives it; (its SHA-256, that base). Raises XrayError."""
+        http = Http(**self.http_options)
+        failures = []
+        for base in release.bases:
+            url = release.url(base)
+            try:
+                have = self._get(http, url, archive)
+                if not release.sha256:
+                    self._get(http, url + ".dgst", archive + ".dgst")
+                return have, base
+            except TransferError as exc:
+                failures.append(str(exc).rstrip("."))
+        raise XrayError(
+            "Xray-core %s could not be fetched: %s. Set xray_proxy_release_base to a mirror with the same paths, let the "
+            "controller fetch it (xray_proxy_via_controller), or give the zip (xray_proxy_controller_zip, xray_proxy_file)."
+            % (release.version, "; ".join(failures))
+        )
+
+    def install(self, release: Release) -> Tuple[str, str]:
+        """Bring the release in and make it current; (where it came from, what its hash was held against).
+
+        Raises XrayError; what was there before stays in use then.
+        """
+        via, verified = "installed", ""
         os.makedirs(self.dest, exist_ok=True)
         work = tempfile.mkdtemp(prefix=".incoming-", dir=self.dest)
         try:
             if installed_version(self.program(release.version)) != release.version:
                 archive = release.file or os.path.join(work, "xray.zip")
-                have = sha256_of(release.file) if release.file else self._get(release.url, archive)
                 want = release.sha256.lower() if release.sha256 else None
+                if release.file:
+                    have, via = sha256_of(release.file), release.file
+                else:
+                    have, via = self._download(release, archive)
+                verified = "sha256" if want else "" if release.file else "dgst"
                 if want is None and not release.file:
-                    self._get(release.url + ".dgst", archive + ".dgst")
                     with open(archive + ".dgst", encoding="utf-8", errors="replace") as handle:
                         want = dgst_sha256(handle.read())
                 if want is not None and have != want:
                     raise XrayError(
                         "The SHA-256 of %s is %s, but %s is wanted. It was not installed: it is damaged, or not what it claims "
-                        "to be." % (release.file or release.url, have, want)
+                        "to be." % (release.file or release.url(via), have, want)
                     )
                 unpacked = os.path.join(work, "unpacked")
                 unpack(archive, unpacked)
@@ -151,7 +155,7 @@ class Installer:
                 if says != release.version:
                     raise XrayError(
                         "The Xray-core in %s says it is %s, not %s."
-                        % (release.file or release.url, says or "not runnable", release.version)
+                        % (release.file or release.url(via), says or "not runnable", release.version)
                     )
                 final = os.path.join(self.dest, release.version)
                 shutil.rmtree(final, ignore_errors=True)
@@ -161,6 +165,7 @@ class Installer:
             os.replace(link, os.path.join(self.dest, "current"))
         finally:
             shutil.rmtree(work, ignore_errors=True)
+        return via, verified
 
 
 def sha256_of(path: str) -> str:

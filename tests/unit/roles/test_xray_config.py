@@ -44,6 +44,8 @@ def variables(**given: object) -> dict:
         "sdops_proxy_http_port": 10809,
         "sdops_proxy_socks_port": 10808,
         "sdops_github": "",
+        "sdops_artifacts_dir": "",
+        "ansible_facts": {},
         "sdops_network": "xray",
     }
     own = {
