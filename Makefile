@@ -72,6 +72,8 @@ integration: setup
 
 molecule: setup
 	$(BIN)/molecule test -s default
+	$(BIN)/molecule test -s xray_proxy
+	$(BIN)/molecule test -s network
 
 # side by side with others; measures, judges nothing
 bench: setup

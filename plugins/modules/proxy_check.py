@@ -53,6 +53,13 @@ options:
     description: Seconds between tries.
     type: int
     default: 2
+  version:
+    description: Version of the client, for the diagnosis.
+    type: str
+    default: ""
+  controller_time:
+    description: Seconds since the epoch by the controller's clock, for the diagnosis. REALITY needs clocks that agree.
+    type: float
 """
 
 EXAMPLES = r"""
@@ -72,6 +79,8 @@ seconds:
   sample: {"https://github.com/robots.txt": 0.41}
 """
 
+import time
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
@@ -89,11 +98,16 @@ def main() -> None:
             "timeout": {"type": "int", "default": 15},
             "retries": {"type": "int", "default": 4},
             "delay": {"type": "int", "default": 2},
+            "version": {"type": "str", "default": ""},
+            "controller_time": {"type": "float"},
         },
         supports_check_mode=True,
     )
     p = module.params
     checker = Checker(p["proxy"], p["server"], p["port"], p["ca_path"], p["timeout"])
+    checker.version = p["version"]
+    if p["controller_time"]:
+        checker.skew = time.time() - p["controller_time"]
     try:
         seconds = checker.check(p["urls"], p["retries"], p["delay"])
     except SdopsError as exc:

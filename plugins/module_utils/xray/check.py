@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from typing import Dict, List, Optional
 from urllib.parse import urlsplit
 
 from ..errors import SdopsError
+from ..transfer.http import cause
 
 try:
     import requests
@@ -18,6 +20,14 @@ try:
     HAS_REQUESTS = True
 except ImportError:
     HAS_REQUESTS = False
+
+
+ALLOWED_SKEW = 60  # seconds
+OLDEST_CLIENT = "26.3.27"  # what servers from 26.7.11 on accept when they are not told otherwise
+
+
+def _numbers(version: str) -> List[int]:
+    return [int(part) for part in re.findall(r"\d+", version)]
 
 
 class ProxyError(SdopsError):
@@ -51,6 +61,8 @@ class Checker:
         self.port = port
         self.verify = ca_path or True
         self.timeout = timeout
+        self.skew = 0.0  # seconds that this host's clock is ahead of the controller's
+        self.version = ""
 
     def request(self, url: str) -> float:
         """Seconds until ``url`` answered through the proxy; any answer of the site will do. Raises ProxyError."""
@@ -68,12 +80,12 @@ class Checker:
             )
             answer.close()
         except requests.RequestException as exc:
-            raise ProxyError(self.explain(url, str(exc))) from exc
+            raise ProxyError(self.explain(url, cause(exc, self.timeout))) from None
         if answer.status_code in (502, 503, 504) and url.startswith("http:"):
             raise ProxyError(self.explain(url, "the proxy answered %d" % answer.status_code))
         return round(time.monotonic() - started, 3)
 
-    def explain(self, url: str, cause: str) -> str:
+    def explain(self, url: str, why: str) -> str:
         """A sentence that names the server and what to check, found out by trying each leg of the way."""
         inbound = urlsplit(self.proxy)
         obstacle = connects(inbound.hostname or "127.0.0.1", inbound.port or 80, 3)
@@ -85,7 +97,7 @@ class Checker:
         if not self.server:
             return (
                 "Xray listens at %s, but %s does not come through it: %s. Look at its log, xray.log, and check the servers and "
-                "keys in xray_proxy_config." % (self.proxy, url, cause)
+                "keys in xray_proxy_config." % (self.proxy, url, why)
             )
         where = "the Xray server %s:%d" % (self.server, self.port)
         obstacle = connects(self.server, self.port, min(self.timeout, 10))
@@ -94,16 +106,34 @@ class Checker:
                 "No request gets through the proxy, because %s cannot be reached: %s. Check xray_proxy_server and "
                 "xray_proxy_port, that the server runs, and that its firewall lets this host in." % (where, obstacle)
             )
-        if "CERTIFICATE_VERIFY_FAILED" in cause or "certificate verify failed" in cause:
+        if "certificate is not trusted" in why:
             return (
                 "%s was reached through %s, but its certificate is not trusted here. In a network with its own CA set "
                 "sdops_ca_bundle." % (url, where)
             )
+        return "%s takes connections, but %s does not come through it: %s. %s" % (
+            where[0].upper() + where[1:],
+            url,
+            why,
+            self.advice(),
+        )
+
+    def advice(self) -> str:
+        """What to check when the server is there and lets nothing through: what is known to be wrong comes first."""
+        if abs(self.skew) > ALLOWED_SKEW:
+            return (
+                "The clock of this host is %d seconds %s the controller's, and REALITY allows little difference: set it (or the "
+                "controller's) right, then try again." % (abs(self.skew), "ahead of" if self.skew > 0 else "behind")
+            )
+        if self.version and _numbers(self.version) < _numbers(OLDEST_CLIENT):
+            return (
+                "Xray %s is older than %s, and servers from 26.7.11 on take such clients for strangers: raise xray_proxy_version, or "
+                "set minClientVer on the server." % (self.version, OLDEST_CLIENT)
+            )
         return (
-            "%s takes connections, but %s does not come through it: %s. Check xray_proxy_uuid, xray_proxy_public_key, "
-            "xray_proxy_short_id and xray_proxy_server_name against the server's config, that the clocks agree (REALITY allows "
-            "little difference), that the server accepts this version of Xray (minClientVer), and that the server itself "
-            "reaches the site." % (where[0].upper() + where[1:], url, cause)
+            "Check xray_proxy_uuid, xray_proxy_public_key, xray_proxy_short_id and xray_proxy_server_name against the server's "
+            "config, that the clocks agree (REALITY allows little difference), that the server accepts this version of Xray "
+            "(minClientVer), and that the server itself reaches the site and resolves its name."
         )
 
     def check(self, urls: List[str], retries: int, delay: float) -> Dict[str, float]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import re
 import socket
 import stat
 import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -166,6 +168,30 @@ def test_each_broken_leg_has_its_own_sentence(proxy, door, run_module):
     rejected = run_module("proxy_check", **check(proxy(503), door))["msg"]
     for word in ("xray_proxy_uuid", "xray_proxy_public_key", "clocks", f"127.0.0.1:{door}"):
         assert word in rejected
+
+
+def test_a_wrong_clock_and_an_old_client_are_named_first(proxy, door, run_module):
+    wish = check(proxy(503), door)
+    late = run_module("proxy_check", **wish, controller_time=time.time() + 600)["msg"]
+    assert re.search(r"(599|600) seconds behind", late)
+    assert "xray_proxy_uuid" not in late
+    old = run_module("proxy_check", **wish, version="1.8.24", controller_time=time.time())["msg"]
+    assert "1.8.24 is older than 26.3.27" in old
+    new = run_module("proxy_check", **wish, version="26.7.28", controller_time=time.time() - 20)["msg"]
+    assert "xray_proxy_uuid" in new
+
+
+def test_mirrors_are_tried_in_order_and_each_failure_is_named(base, tmp_path, run_module):
+    release(base[0], "26.7.28")
+    first = "http://127.0.0.1:9/mirror"
+    found = run_module("xray_core", **{**wish(base, tmp_path, "26.7.28"), "release_base": [first, base[1]]})
+    assert not found["failed"], found.get("msg")
+    assert (found["via"], found["verified"]) == (base[1], "dgst")
+    again = {**wish(base, tmp_path, "26.7.28"), "release_base": [first, base[1] + "/nothing"]}
+    failed = run_module("xray_core", **{**again, "dest": str(tmp_path / "other")})
+    assert failed["failed"]
+    for word in ("connection refused", "404", "xray_proxy_controller_zip"):
+        assert word in failed["msg"]
 
 
 def test_without_a_known_server_it_points_to_the_whole_config(proxy, run_module):
