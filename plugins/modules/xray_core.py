@@ -37,7 +37,7 @@ options:
     description: SHA-256 of the zip. Without it the C(.dgst) file is used, which the same server serves.
     type: str
   file:
-    description: A zip on the target, instead of a download.
+    description: A zip on the target, instead of a download. A C(.dgst) file beside it is held against it.
     type: path
   dest:
     description: Directory for the releases.

@@ -140,9 +140,11 @@ class Installer:
                     have, via = sha256_of(release.file), release.file
                 else:
                     have, via = self._download(release, archive)
-                verified = "sha256" if want else "" if release.file else "dgst"
-                if want is None and not release.file:
-                    with open(archive + ".dgst", encoding="utf-8", errors="replace") as handle:
+                verified = "sha256" if want else ""
+                digest = (release.file or archive) + ".dgst"
+                if want is None and os.path.exists(digest):
+                    verified = "dgst"
+                    with open(digest, encoding="utf-8", errors="replace") as handle:
                         want = dgst_sha256(handle.read())
                 if want is not None and have != want:
                     raise XrayError(
