@@ -90,12 +90,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 routes:
-  description: The chosen way of each service, with base URL and proxy (empty for none).
+  description: The chosen way of each service, with base URL, proxy (empty for none) and the hosts that belong to it.
   returned: success
   type: dict
   sample:
-    github: {way: turbo, base: https://github.com, proxy: "http://172.31.1.128:12798"}
-    huggingface: {way: mirror, base: https://hf-mirror.com, proxy: ""}
+    huggingface: {way: mirror, base: https://hf-mirror.com, proxy: "", hosts: [hf-mirror.com, huggingface.co, hf.co]}
 measured:
   description: What was measured. C(seconds) is null where a way does not work, and C(error) says why.
   returned: success
@@ -136,6 +135,7 @@ from ..module_utils.network.routes import (
     RouteError,
     candidates,
     choose,
+    hosts_of,
     probe,
     table,
     turbo_proxy,
@@ -212,7 +212,7 @@ def main() -> None:
         write_atomic(p["memory"], (json.dumps(new, indent=1, sort_keys=True) + "\n").encode(), 0o644)
     module.exit_json(
         changed=changed,
-        routes={service: dict(route._asdict()) for service, route in chosen.items()},
+        routes={s: {**route._asdict(), "hosts": hosts_of(s, route.base)} for s, route in chosen.items()},
         measured=[
             {"service": m.service, "way": m.route.way, "base": m.route.base, "seconds": m.seconds, "error": m.error}
             for m in measured

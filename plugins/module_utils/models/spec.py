@@ -89,30 +89,6 @@ def sidecar_source(source: Any) -> Any:
     entry = known(source)
     return entry.source if entry else source
 
-    @property
-    def wish(self) -> str:
-        """Names the source in the record, without telling it: URLs may hold keys."""
-        return hashlib.sha256(self.source.encode()).hexdigest()[:16]
-
-    @property
-    def label(self) -> str:
-        """The source for results and messages, without what may be secret in a URL."""
-        if self.origin == "url":
-            return scrub(self.source) + ("?..." if urlsplit(self.source).query else "")
-        if self.origin == "magnet":
-            return self.source.split("&")[0]
-        return self.source
-
-    @property
-    def secrets(self) -> List[str]:
-        """Parts of the source that must not be shown."""
-        if self.origin not in ("url", "magnet"):
-            return []
-        parts = urlsplit(self.source)
-        user = parts.netloc.rpartition("@")[0]
-        trackers = self.source.partition("&")[2] if self.origin == "magnet" else ""
-        return [part for part in (parts.query if self.origin == "url" else trackers, user) if part]
-
 
 def parse_source(source: str) -> ModelSpec:
     """A ModelSpec with origin and fields only. Raises SpecError with the forms there are."""

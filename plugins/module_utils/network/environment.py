@@ -6,18 +6,8 @@
 from __future__ import annotations
 
 from typing import Any, Dict, Iterable, List
-from urllib.parse import urlsplit
 
-from .routes import PUBLIC
-
-# what belongs to a service besides the host of its base
-HOSTS = {
-    "github": ["github.com", "githubusercontent.com", "githubassets.com"],
-    "huggingface": ["huggingface.co", "hf.co"],
-    "civitai": ["civitai.com"],
-    "pypi": ["pypi.org", "pythonhosted.org", "pytorch.org"],
-    "conda": ["anaconda.org"],
-}
+from .routes import PUBLIC, hosts_of
 
 
 def environment(routes: Dict[str, Dict[str, Any]], services: Iterable[str], no_proxy: Iterable[str]) -> Dict[str, str]:
@@ -35,8 +25,7 @@ def environment(routes: Dict[str, Dict[str, Any]], services: Iterable[str], no_p
         around: List[str] = list(no_proxy)
         for service, route in taken.items():
             if not route.get("proxy"):
-                host = urlsplit(route.get("base") or "").hostname
-                around += [*([host] if host else []), *HOSTS.get(service, [])]
+                around += route.get("hosts") or hosts_of(service, route.get("base") or "")
         hosts = ",".join(dict.fromkeys(around))
         for name, value in (("http_proxy", proxies[0][1]), ("https_proxy", proxies[0][1]), ("no_proxy", hosts)):
             result[name] = result[name.upper()] = value

@@ -29,7 +29,7 @@ PUBLIC = {
     "github": "https://github.com",
     "huggingface": "https://huggingface.co",
     "civitai": "https://civitai.com",
-    "pypi": "https://pypi.org/simple",
+    "pypi": "",  # whatever pip on this box takes for the default: see default_index
     "conda": "https://conda.anaconda.org/conda-forge",
 }
 MIRRORS = {
@@ -54,6 +54,14 @@ PROBES = {
     "conda": "/noarch/repodata.json",
 }
 ENOUGH = 128 << 10  # bytes that a probe reads at most
+# what belongs to a service besides the host of its base
+HOSTS = {
+    "github": ["github.com", "githubusercontent.com", "githubassets.com"],
+    "huggingface": ["huggingface.co", "hf.co"],
+    "civitai": ["civitai.com"],
+    "pypi": ["pytorch.org"],
+    "conda": ["anaconda.org"],
+}
 
 
 class RouteError(SdopsError):
@@ -75,6 +83,23 @@ class Measurement(NamedTuple):
     route: Route
     seconds: Optional[float]
     error: str = ""
+
+
+def default_index() -> Tuple[str, List[str]]:
+    """URL and hosts of the index that pip takes when it is told nothing; ("", []) where there is no pip to ask."""
+    try:
+        from pip._internal.models.index import PyPI
+
+        return PyPI.simple_url, [PyPI.netloc, PyPI.file_storage_domain]
+    except Exception:  # pip's inside may change
+        return "", []
+
+
+def hosts_of(service: str, base: str) -> List[str]:
+    """The hosts that a client of the service talks to."""
+    own = urlsplit(base or PUBLIC[service]).hostname
+    more = default_index()[1] if service == "pypi" and not base else []
+    return list(dict.fromkeys([*([own] if own else []), *more, *HOSTS[service]]))
 
 
 def turbo_proxy(path: str) -> str:
@@ -118,7 +143,7 @@ def candidates(
     result: Dict[str, List[Route]] = {}
     for service in SERVICES:
         base = bases.get(service) or ""
-        public = base.rstrip("/") in ("", PUBLIC[service])
+        public = base.rstrip("/") in ("", PUBLIC[service] or default_index()[0].rstrip("/"))
         near = mirrors.get(service) or (MIRRORS.get(service, []) if public else [])
         every: Dict[str, List[Route]] = {
             "direct": [Route("direct", base, "")],
@@ -179,7 +204,10 @@ def _verdict(service: str, status: int, headers: Any, body: bytes) -> str:
 
 def probe(service: str, route: Route, path: str, timeout: float, ca_path: Optional[str] = None) -> Measurement:
     """Read up to 128 KiB from the service through ``route``; ``timeout`` in seconds for all of it."""
-    url = (route.base or PUBLIC[service]).rstrip("/") + path
+    base = route.base or PUBLIC[service] or default_index()[0]
+    if not base:
+        return Measurement(service, route, None, "pip is not here to tell which index it would take")
+    url = base.rstrip("/") + path
     context = ssl.create_default_context(cafile=ca_path)
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({"http": route.proxy, "https": route.proxy} if route.proxy else {}),
