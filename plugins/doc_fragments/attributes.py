@@ -16,8 +16,4 @@ attributes:
     description: Returns what has changed, or would change, when in diff mode.
   idempotent:
     description: Run a second time with the same arguments, it changes nothing.
-  action:
-    description: An action plugin of the same name runs a part of it on the controller.
-  async:
-    description: Can be run with the C(async) keyword.
 """

@@ -34,10 +34,12 @@ attributes:
   idempotent:
     support: full
   action:
+    description: An action plugin of the same name runs a part of it on the controller.
     support: full
     details: Shows the progress. For that the module runs detached on the target, and its arguments lie in Ansible's
       temporary directory there (mode 0700) until it has begun, even where pipelining would keep them off the disk.
   async:
+    description: Can be run with the C(async) keyword.
     support: full
     details: With C(async) there is no progress to see.
 notes:
