@@ -4,7 +4,8 @@
 
 Every contender ends with a verified SHA-256: ours and get_url verify themselves, aria2c and curl are followed by sha256sum.
 Wall and CPU seconds and peak memory are those of the contender's processes, modules included whole (a Python process with
-JSON arguments, as Ansible runs it on a target). nginx serves; ``throttled`` allows 20 MB/s for each connection. ``rerun`` is
+JSON arguments, as Ansible runs it on a target). nginx serves; ``throttled`` allows 20 MB/s for each connection (nginx counts
+whole seconds, so each request begins with up to a second's worth at once: who sends many may beat the limit). ``rerun`` is
 a second run over 20 recorded models of 1 GB (sparse): ours trusts its record, the others must hash to know. Medians of the
 rounds; the last lines are one JSON object for each case. Nothing here is a test: no number fails it.
 """
