@@ -199,7 +199,7 @@ def test_the_module_alone_killed_has_no_result(make):
 
 
 def test_a_crash_tells_what_it_said(make):
-    _, job = make("import sys, os\nsys.stderr.write('out of luck')\nos._exit(3)")
+    _, job = make("import sys, os\nsys.stderr.write('out of luck')\nsys.stderr.flush()\nos._exit(3)")
     job.start()
     until(job, lambda look: look.state == "ended")
     result = job.result()
