@@ -65,7 +65,7 @@ def start(directory: Path, *arguments: str, secret: bool = True) -> Running:
     log = directory / "webui.log"
     environment = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "roles/webui_service/files/launch_webui.py"), str(directory / "launch.json")],
+        [sys.executable, "-u", str(ROOT / "roles/webui_service/files/launch_webui.py"), str(directory / "launch.json")],
         stdout=log.open("wb"),
         stderr=subprocess.STDOUT,
         env={
