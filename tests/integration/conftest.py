@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # importlib mode puts no test directory on the path
+# importlib mode puts no directory on the path: the tests' own, and the checkout for the lab
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
 
 from ansible_site import Site
 
