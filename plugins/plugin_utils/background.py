@@ -40,11 +40,15 @@ a=$(pids); if running; then s=running; elif [ -n "$l" ]; then s=ended; else s=go
 if %(begun)s; then rm -f "$d"/AnsiballZ_*; fi 2>/dev/null
 echo "sdops-state $s"; echo "sdops-pids" $a; echo "sdops-snapshot"; cat "$p" 2>/dev/null; echo
 """
-# The module leads the group of what it started, the wrapper leads its own.
+# Whole groups, for what the module started. They are read from the kernel: the wrapper puts the module into a group of its
+# own only after the fork, so on a busy machine the module may have begun in the wrapper's.
 STOP = """
-for q in $(pids); do kill -s TERM -- "-$q" "$q"; done 2>/dev/null
+group() { l=; { read -r l <"/proc/$1/stat"; } 2>/dev/null; l=${l##*) }; set -- $l; echo "$3"; }
+o=$(group $$); g=$(for q in $(pids); do group "$q"; done)
+send() { for q in $g; do [ "$q" = "$o" ] || kill -s "$1" -- "-$q"; done 2>/dev/null; }
+send TERM
 i=0; while [ $i -lt %(pauses)d ] && [ -n "$(pids)" ]; do pause; i=$((i+1)); done
-for q in $(pids); do kill -s KILL -- "-$q" "$q"; done 2>/dev/null
+send KILL; i=0; while [ $i -lt 5 ] && [ -n "$(pids)" ]; do pause; i=$((i+1)); done
 """
 CLEAN = """
 [ -z "$j" ] || rm -f "$j" "$j.tmp"; %(tidy)s && rm -rf "$d" %(own)s

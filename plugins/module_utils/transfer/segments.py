@@ -13,8 +13,6 @@ import json
 import os
 from typing import Any, Dict, Iterable, List, Optional, Tuple
 
-from ..files import write_atomic
-
 Span = Tuple[int, int]
 LARGEST = 32 << 20
 SMALLEST = 1 << 20
@@ -141,6 +139,7 @@ class Journal:
 
     def __init__(self, path: str, identity: Dict[str, Any]) -> None:
         self.path = path
+        self._fresh = path + ".new"
         self.identity = identity
         self.count = 0  # spans written so far
         self._handle: Optional[Any] = None
@@ -171,7 +170,14 @@ class Journal:
         lines = [json.dumps({"of": self.identity, "boot": boot_id()}, sort_keys=True)]
         lines += ["%d %d" % span for span in spans]
         self.count = len(lines) - 1
-        write_atomic(self.path, ("\n".join([*lines, "sync %d" % self.count]) + "\n").encode())
+        # a fixed name, which only the holder of the lock uses: a kill here leaves nothing that the next run does not remove
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._fresh)
+        with open(self._fresh, "xb") as handle:
+            handle.write(("\n".join([*lines, "sync %d" % self.count]) + "\n").encode())
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(self._fresh, self.path)
         self._handle = open(self.path, "ab", buffering=0)
 
     def add(self, span: Span) -> None:
@@ -192,5 +198,6 @@ class Journal:
 
     def discard(self) -> None:
         self.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
+        for path in (self._fresh, self.path):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)

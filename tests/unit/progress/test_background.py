@@ -232,8 +232,13 @@ def gone(pid: int) -> bool:
         return True
 
 
-def test_stop_ends_the_module_and_what_it_started(make):
-    target, job = make(CHILD)
+# as if the wrapper had been slow to give the module a group of its own
+IN_THE_WRAPPERS_GROUP = "import os\nos.setpgid(0, os.getsid(0))\n"
+
+
+@pytest.mark.parametrize("before", ["", IN_THE_WRAPPERS_GROUP])
+def test_stop_ends_the_module_and_what_it_started(make, before):
+    target, job = make(before + CHILD)
     job.start()
     look = until(job, lambda look: look.snapshot)
     job.stop()

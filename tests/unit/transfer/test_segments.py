@@ -118,3 +118,18 @@ def test_another_file_or_an_unknown_one_is_not_resumed(journal):
     nobody = Journal(journal.path, {"size": 100, "sha256": None, "etag": None})
     nobody.begin([(0, 10)])
     assert nobody.load() is None
+
+
+def test_killed_while_it_begins_it_leaves_nothing_in_the_end(journal, tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            journal.begin([])
+    assert list(tmp_path.iterdir()) != []
+    journal.begin([(0, 5)])
+    assert journal.load() == [(0, 5)]
+    journal.discard()
+    assert list(tmp_path.iterdir()) == []
