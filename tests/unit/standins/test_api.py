@@ -231,7 +231,7 @@ def test_vae_beside_the_checkpoint_is_taken_under_automatic(box):
     box.model("models/Stable-diffusion", "a.safetensors", "a")
     beside = box.model("models/Stable-diffusion", "a.vae.safetensors", "v")
     box.start()
-    assert f"Loading VAE weights found near the checkpoint: {beside}" in box.log.read_text()
+    box.wait(f"Loading VAE weights found near the checkpoint: {beside}")
     assert "VAE: a.vae.safetensors" in decode(box.image(prompt="x"))[3]["parameters"]
     box.call("/sdapi/v1/options", {"sd_vae": "None"})
     assert "VAE" not in decode(box.image(prompt="x"))[3]["parameters"]
@@ -275,7 +275,7 @@ def test_options_follow_the_rules_of_the_original(box):
     box.call("/sdapi/v1/refresh-vae", {})
     assert box.call("/sdapi/v1/options", {"sd_vae": "cut.safetensors"}).status == 200
     assert box.options()["sd_vae"] is None
-    assert "changing setting sd_vae to cut.safetensors: SafetensorError" in box.log.read_text()
+    box.wait("changing setting sd_vae to cut.safetensors: SafetensorError")
 
 
 def test_settings_survive_a_restart_and_wrong_types_are_told(box):
@@ -289,14 +289,14 @@ def test_settings_survive_a_restart_and_wrong_types_are_told(box):
     config.write_text(json.dumps({**json.loads(config.read_text()), "jpeg_quality": "high"}))
     box.log.unlink()
     box.start()
-    assert "Warning: bad setting value: jpeg_quality: high (str; expected int)" in box.log.read_text()
+    box.wait("Warning: bad setting value: jpeg_quality: high (str; expected int)")
     config.write_text(json.dumps({**json.loads(config.read_text()), "jpeg_quality": 80}))
     box.stop()
     box.log.unlink()
     box.start()
     options = box.options()
     assert options["sd_model_checkpoint"] == title and options["CLIP_stop_at_last_layers"] == 2
-    assert "from " + str(box.data / "models/Stable-diffusion/b.safetensors") in box.log.read_text()
+    box.wait("from " + str(box.data / "models/Stable-diffusion/b.safetensors"))
 
 
 def test_overrides_are_put_back_if_the_setting_had_been_set(box):
