@@ -23,7 +23,7 @@ README = f"""# lab stand-in of an Xray-core release
 
 `xray` is a small launcher of the sdops.webui lab, not the program that XTLS releases. The core that it runs (core/xray) is
 real: the extension module of the PyPI package {REQUIREMENT}, built from Xray-core {VERSION} (Mozilla Public License 2.0).
-No geoip.dat and no geosite.dat are in here.
+No geoip.dat and no geosite.dat are in here; small ones lie in geo/ of the release mirror.
 """
 
 
@@ -37,6 +37,7 @@ def build(builder: Builder, shebang: str, python: str) -> dict[str, Any]:
     folder = builder.world / "releases" / "XTLS" / "Xray-core" / "releases" / "download" / f"v{VERSION}"
     archive = folder / "Xray-linux-64.zip"
     program = builder.work / "xray" / "xray"
+    geo = builder.world / "releases" / "geo"
 
     def make() -> dict[str, Any]:
         members = {"xray": launcher_text(shebang), "README.md": README.encode()}
@@ -45,6 +46,8 @@ def build(builder: Builder, shebang: str, python: str) -> dict[str, Any]:
         data = zip_bytes(members, frozenset({"xray"}))
         write_atomic(archive, data)
         write_atomic(archive.with_name(archive.name + ".dgst"), dgst(data).encode())
+        write_atomic(geo / "geosite.dat", geosite("lab-domestic", "conda.lab.test"))
+        write_atomic(geo / "geoip.dat", geoip("lab-domestic", bytes([10, 0, 0, 0]), 8))
         shutil.rmtree(program.parent, ignore_errors=True)  # the core of another Python may lie there
         for name, content in members.items():
             write_atomic(program.parent / name, content, 0o755 if name == "xray" else 0o644)
@@ -57,7 +60,28 @@ def build(builder: Builder, shebang: str, python: str) -> dict[str, Any]:
         }
 
     stamp = fingerprint(shebang, python, LAUNCHER, Path(__file__), str(builder.work))
-    return builder.part("xray", stamp, [archive, archive.with_name(archive.name + ".dgst"), program], make)
+    return builder.part(
+        "xray", stamp, [archive, archive.with_name(archive.name + ".dgst"), program, geo / "geoip.dat"], make
+    )
+
+
+def _field(number: int, value: bytes | int) -> bytes:
+    """One field of a protobuf message; numbers and lengths below 128 only."""
+    if isinstance(value, int):
+        return bytes([number << 3, value])
+    return bytes([number << 3 | 2, len(value)]) + value
+
+
+def geosite(name: str, domain: str) -> bytes:
+    """A geosite.dat of one list with one domain and all below it (Xray's GeoSiteList)."""
+    entry = _field(1, 2) + _field(2, domain.encode())
+    return _field(1, _field(1, name.upper().encode()) + _field(2, entry))
+
+
+def geoip(name: str, network: bytes, prefix: int) -> bytes:
+    """A geoip.dat of one list with one network (Xray's GeoIPList)."""
+    entry = _field(1, network) + _field(2, prefix)
+    return _field(1, _field(1, name.upper().encode()) + _field(2, entry))
 
 
 def launcher_text(shebang: str) -> bytes:

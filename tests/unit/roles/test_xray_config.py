@@ -33,6 +33,7 @@ def environment() -> jinja2.Environment:
     made = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)
     made.filters["to_json"] = json.dumps
     made.filters["to_nice_json"] = lambda value: json.dumps(value, indent=4, sort_keys=True)
+    made.filters["split"] = str.split
     for room in (VlessLink, XrayConfig):
         made.filters.update({f"sdops.webui.{name}": function for name, function in room().filters().items()})
     return made
@@ -96,6 +97,15 @@ def test_same_as_the_tutorial_but_for_the_server():
     for part in set(expected) - {"inbounds", "outbounds"}:
         assert config[part] == expected[part], part
     assert set(config) == set(expected)
+
+
+def test_lists_of_networks_make_it_look_names_up():
+    assert render()["routing"]["domainStrategy"] == TUTORIAL["routing"]["domainStrategy"]
+    assert render(xray_proxy_direct_domains=["geosite:cn"])["routing"]["domainStrategy"] == "AsIs"
+    assert render(xray_proxy_direct_cidrs=["geoip:cn"])["routing"]["domainStrategy"] == "IPIfNonMatch"
+    both = variables(xray_proxy_direct_cidrs=["geoip:cn"], xray_proxy_direct_domains=["geosite:cn", "domain:geoip.cn"])
+    assert both["__xray_proxy_lists"] == ["geosite", "geoip"]
+    assert variables(xray_proxy_direct_domains=["domain:x.cn"])["__xray_proxy_lists"] == []
 
 
 @pytest.mark.parametrize("cidrs", [[], ["10.0.0.0/8"]])
