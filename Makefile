@@ -60,9 +60,11 @@ lint: setup
 	tools/sanity
 
 # programs that a test talks to; the test says so when one is missing
+PROGRAMS := aria2 chromium chromium-driver
 programs:
-	@command -v aria2c >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-	  { echo 'Installing aria2 ...'; apt-get update -qq; apt-get install -y -qq --no-install-recommends aria2 >/dev/null; }; } || true
+	@missing=$$(for p in $(PROGRAMS); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	  if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "Installing" $$missing "..."; \
+	  apt-get update -qq; apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi || true
 
 unit: setup programs
 	$(BIN)/pytest tests/unit
@@ -70,7 +72,7 @@ unit: setup programs
 integration: setup
 	$(BIN)/pytest tests/integration
 
-molecule: setup
+molecule: setup programs
 	$(BIN)/molecule test -s default
 	$(BIN)/molecule test -s xray_proxy
 	$(BIN)/molecule test -s network
