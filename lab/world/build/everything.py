@@ -33,6 +33,7 @@ def build(
     certificates = ca.build(builder)
     git = repositories.build(builder, trees, standins)
     packages = wheels.build(builder, manifest.get("wheels", []), standins)
+    packages.update(wheels.build_sdists(builder, manifest.get("sdists", []), standins))
     hub = models.build_hub(builder)
     civitai = models.build_civitai(builder)
     core = xray.build(builder, shebang, launcher_python)

@@ -1,16 +1,18 @@
-"""Wheels out of the trees of lab/standins/wheels: pure Python, written here, the same bytes every time."""
+"""Wheels and source distributions out of the trees of lab/standins, written here, the same bytes every time."""
 
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import io
 import re
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from . import Builder, BuildError, fingerprint, source_files, write_atomic
+from . import EPOCH, Builder, BuildError, fingerprint, source_files, write_atomic
 
 # files of a tree that describe the wheel and are not installed as modules
 DESCRIPTIVE = ("requires.txt", "entry_points.txt")
@@ -89,6 +91,45 @@ def _make(entry: dict[str, Any], source: Path, target: Path) -> dict[str, Any]:
     record = [f"{name},sha256={_digest(data)},{len(data)}" for name, data in members.items()]
     members[f"{info}/RECORD"] = ("\n".join([*record, f"{info}/RECORD,,"]) + "\n").encode()
     data = zip_bytes(members)
+    write_atomic(target, data)
+    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+
+def build_sdists(builder: Builder, entries: list[dict[str, Any]], standins: Path) -> dict[str, Any]:
+    """world/wheels/*.tar.gz for every entry {"sources", "name", "version"}; the trees of ``sources`` are laid over each other."""
+    folder = builder.world / "wheels"
+    made = {}
+    for entry in entries:
+        trees = [standins / source for source in entry["sources"]]
+        for tree in trees:
+            if not tree.is_dir():
+                raise BuildError(f"The stand-in tree {tree} for the sources of {entry['name']} is missing.")
+        target = folder / f"{entry['name']}-{entry['version']}.tar.gz"
+        made[target.name] = builder.part(
+            f"sdist {target.name}",
+            fingerprint(entry, *trees, Path(__file__)),
+            [target],
+            lambda entry=entry, trees=trees, target=target: _make_sdist(entry, trees, target),  # type: ignore[misc]
+        )
+    return made
+
+
+def _make_sdist(entry: dict[str, Any], trees: list[Path], target: Path) -> dict[str, Any]:
+    top = f"{entry['name']}-{entry['version']}"
+    about = f"Metadata-Version: 2.1\nName: {entry['name']}\nVersion: {entry['version']}\n"
+    members = {"PKG-INFO": about.encode()}
+    for tree in trees:
+        for path in source_files(tree):
+            name = path.relative_to(tree).as_posix()
+            if name not in DESCRIPTIVE:
+                members[name] = path.read_bytes()
+    out = io.BytesIO()
+    with gzip.GzipFile(fileobj=out, mode="wb", mtime=EPOCH) as packed, tarfile.open(fileobj=packed, mode="w") as bundle:
+        for name, data in members.items():
+            info = tarfile.TarInfo(f"{top}/{name}")
+            info.size, info.mtime, info.mode = len(data), EPOCH, 0o644
+            bundle.addfile(info, io.BytesIO(data))
+    data = out.getvalue()
     write_atomic(target, data)
     return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
 

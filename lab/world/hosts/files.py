@@ -38,7 +38,7 @@ class FilesHost:
 
 
 class WheelsHost:
-    """wheels.lab.test: a PEP 503 index over ``root``/*.whl."""
+    """wheels.lab.test: a PEP 503 index over the wheels and source distributions in ``root``."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -49,7 +49,7 @@ class WheelsHost:
         if request.method not in ("GET", "HEAD"):
             return text(405, "Method Not Allowed", Allow="GET, HEAD")
         if parts == ["simple"]:
-            names = sorted({normalized(path.name.split("-")[0]) for path in self.root.glob("*.whl")})
+            names = sorted({normalized(path.name.split("-")[0]) for path in self._files()})
             return self._page("".join(f'<a href="/simple/{name}/">{name}</a><br>\n' for name in names))
         if len(parts) == 2 and parts[0] == "simple":
             return self._project(normalized(parts[1]))
@@ -59,8 +59,11 @@ class WheelsHost:
                 return file_response(request, path)
         return text(404, "wheels.lab.test (lab stand-in): 404 Not Found\n")
 
+    def _files(self) -> list[Path]:
+        return [*self.root.glob("*.whl"), *self.root.glob("*.tar.gz")]
+
     def _project(self, name: str) -> Response:
-        wheels = [path for path in sorted(self.root.glob("*.whl")) if normalized(path.name.split("-")[0]) == name]
+        wheels = [path for path in sorted(self._files()) if normalized(path.name.split("-")[0]) == name]
         if not wheels:
             return text(404, "wheels.lab.test (lab stand-in): 404 Not Found\n")
         links = (

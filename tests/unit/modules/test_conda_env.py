@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "conda"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "python_env"))
 
 from conda_world import OTHER, VERSION, calls, channel, standin
 from module_process import four_times, run_module, start_module

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "python_env"))
-
 from module_process import COLLECTIONS, four_times, run_module
 from wheels import FileServer, certificates, install, sdist, simple_index, venv, wheel
 

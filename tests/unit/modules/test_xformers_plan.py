@@ -6,10 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "python_env"))
-
 from module_process import run_module
 from wheels import install, venv, wheel
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.sdops.webui.plugins.action import model_files
+from ansible_collections.sdops.webui.plugins.plugin_utils import watched
 from ansible_collections.sdops.webui.plugins.plugin_utils.background import BackgroundError
 
 
@@ -26,14 +27,14 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(model_files, "time", clock)
+    monkeypatch.setattr(watched, "time", clock)
     return clock
 
 
 @pytest.fixture
 def warnings(monkeypatch):
     told: list[str] = []
-    monkeypatch.setattr(model_files, "display", SimpleNamespace(display=lambda line, **_: told.append(line)))
+    monkeypatch.setattr(watched, "display", SimpleNamespace(display=lambda line, **_: told.append(line)))
     return told
 
 

@@ -1,0 +1,268 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build a wheel from sources in a tree that stays until it is done: what was compiled before a cut is not compiled again."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tarfile
+import time
+from typing import Callable, Dict, List, NamedTuple, Optional
+
+from ..files import tail
+from ..process import run
+from ..transfer.disk import sha256_of
+from .machine import BuildError
+
+MARK = "SDOPS_BUILD"  # in the environment of everything that a build starts
+STEP = re.compile(r"\[(\d+)/(\d+)\]")
+Tell = Callable[[int, Optional[int]], None]
+# the old way of building ends a failure with "setup.py clean", which throws away what hours have compiled
+BUILD = ("--use-pep517", "--no-build-isolation", "--no-deps", "--verbose")
+LOOK = 0.5  # seconds between two looks at the log
+
+
+class Recipe(NamedTuple):
+    """What to build, with what.
+
+    ``source`` is a directory with the sources, or a requirement ("xformers==0.0.23.post1") whose sdist the package index
+    has; ``sha256`` pins that. ``environment`` holds the switches (see switches()); ``work`` is kept when a build is cut.
+    """
+
+    python: str
+    source: str
+    sha256: Optional[str]
+    environment: Dict[str, str]
+    work: str
+
+
+def switches(archs: List[str], max_jobs: int, gpu_visible: bool, cuda: bool) -> Dict[str, str]:
+    """The variables that torch's builds of extensions know."""
+    found = {"MAX_JOBS": str(max_jobs), "XFORMERS_BUILD_TYPE": "Release", "CMAKE_BUILD_PARALLEL_LEVEL": str(max_jobs)}
+    if cuda:
+        found["TORCH_CUDA_ARCH_LIST"] = ";".join(sorted(archs))
+        if not gpu_visible:
+            found["FORCE_CUDA"] = "1"
+    return found
+
+
+class Build:
+    """One build. ``log`` is where everything is said."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.work = os.path.abspath(recipe.work)
+        self.log = os.path.join(self.work, "build.log")
+        self._process: Optional[subprocess.Popen] = None
+        self._environment = {
+            **os.environ,
+            **recipe.environment,
+            MARK: self.work,
+            "PYTHONUNBUFFERED": "1",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        }
+
+    def run(self, tell: Tell = lambda done, total: None) -> str:
+        """Build; path of the wheel. ``tell`` hears of ninja's steps. Raises BuildError; the tree stays for the next try."""
+        os.makedirs(self.work, exist_ok=True)
+        end_all(self.work)
+        out = os.path.join(self.work, "wheel")
+        shutil.rmtree(out, ignore_errors=True)
+        tree = self._tree()
+        # in the tree itself (pip does that since 21.3): its build directory is what a second try goes on with
+        self._pip(tell, "wheel", *BUILD, "--wheel-dir", out, tree)
+        wheels = glob.glob(os.path.join(glob.escape(out), "*.whl"))
+        if len(wheels) != 1:
+            raise BuildError("The build made %d wheels and not one; see %s." % (len(wheels), self.log))
+        return wheels[0]
+
+    def stop(self) -> None:
+        """End all that the build has started. May be called from a signal handler."""
+        if self._process:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        end_all(self.work)
+
+    def clean(self) -> None:
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def _pip(self, tell: Tell, *arguments: str) -> None:
+        command = [self.recipe.python, "-m", "pip", *arguments]
+        with open(self.log, "ab") as log:
+            begin = log.tell()
+            log.write(("\n--- pip %s\n" % " ".join(arguments)).encode())
+            log.flush()
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    env=self._environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            except OSError as exc:
+                raise BuildError("%s could not be started: %s." % (self.recipe.python, exc.strerror)) from exc
+        try:
+            steps = Steps(self.log, begin)
+            while self._process.poll() is None:
+                time.sleep(LOOK)
+                if steps.look():
+                    tell(steps.done, steps.total)
+        except BaseException:
+            self.stop()
+            raise
+        if self._process.returncode:
+            raise BuildError(
+                "The build failed (%s). The last lines of %s:\n%s"
+                % (ended(self._process.returncode), self.log, self._why())
+            )
+
+    def _why(self) -> str:
+        """What a person needs of the log: from the first error of its end on."""
+        lines = tail(self.log, 400, 1 << 20).splitlines()
+        first = [i for i, line in enumerate(lines) if re.search(r"\b(fatal )?error\b|^FAILED|Killed|Error:", line)]
+        lines = lines[first[0] :] if first else lines
+        return "\n".join(line[:400] for line in (lines if len(lines) <= 15 else [*lines[:8], "...", *lines[-7:]]))
+
+    # --- the sources ----------------------------------------------------------------------------------------------------
+    def _tree(self) -> str:
+        if os.path.isdir(self.recipe.source):
+            return self.recipe.source
+        there = os.path.join(self.work, "source")
+        name = hashlib.sha256((self.recipe.source + (self.recipe.sha256 or "")).encode()).hexdigest()
+        done = os.path.join(self.work, "unpacked")
+        if self._said(done) == name:
+            return there
+        for each in (there, os.path.join(self.work, "sdist")):
+            shutil.rmtree(each, ignore_errors=True)
+        archive = self._download()
+        unpack(archive, there)
+        with open(done, "w", encoding="ascii") as handle:
+            handle.write(name)
+        return there
+
+    @staticmethod
+    def _said(path: str) -> str:
+        try:
+            with open(path, encoding="ascii") as handle:
+                return handle.read()
+        except OSError:
+            return ""
+
+    def _download(self) -> str:
+        """The sdist from the package index of the environment, verified."""
+        folder = os.path.join(self.work, "sdist")
+        arguments = ["--no-deps", "--no-build-isolation", "--no-binary", ":all:", "--dest", folder, self.recipe.source]
+        self._pip(lambda done, total: None, "download", *arguments)
+        archives = glob.glob(os.path.join(glob.escape(folder), "*"))
+        if len(archives) != 1:
+            raise BuildError(
+                "The package index gave %d files for %s and not one." % (len(archives), self.recipe.source)
+            )
+        have = sha256_of(archives[0])
+        if self.recipe.sha256 and have != self.recipe.sha256.lower():
+            raise BuildError(
+                "The SHA-256 of %s is %s, but %s is wanted. It was not built."
+                % (os.path.basename(archives[0]), have, self.recipe.sha256)
+            )
+        return archives[0]
+
+
+class Steps:
+    """ninja's counter ("[12/345] ...") in a growing log."""
+
+    def __init__(self, path: str, begin: int) -> None:
+        self.path, self._at = path, begin
+        self.done: int = 0
+        self.total: Optional[int] = None
+
+    def look(self) -> bool:
+        """Read on; whether there was something new."""
+        try:
+            with open(self.path, "rb") as handle:
+                handle.seek(self._at)
+                text = handle.read(4 << 20)
+                self._at += len(text)
+        except OSError:
+            return False
+        found = STEP.findall(text.decode("utf-8", "replace"))
+        if not found:
+            return False
+        # several ninjas may come one after the other: the last one counts
+        self.done, self.total = int(found[-1][0]), int(found[-1][1])
+        return True
+
+
+def ended(code: int) -> str:
+    if code in (-9, 137):
+        return "it was killed, perhaps for want of memory: try a smaller xformers_build_max_jobs"
+    return "killed by signal %d" % -code if code < 0 else "exit status %d" % code
+
+
+def unpack(archive: str, target: str) -> None:
+    """Unpack an sdist whose every member stays inside ``target``; its one top directory becomes ``target``."""
+    try:
+        with tarfile.open(archive) as bundle:
+            members = bundle.getmembers()
+            for member in members:
+                parts = member.name.split("/")
+                link = member.linkname.split("/") if member.issym() or member.islnk() else []
+                if member.name.startswith("/") or ".." in parts or ".." in link or member.linkname.startswith("/"):
+                    raise BuildError("%s holds the unsafe path %r and was not unpacked." % (archive, member.name))
+                if not (member.isfile() or member.isdir() or link):
+                    raise BuildError("%s holds %r, which is no file, and was not unpacked." % (archive, member.name))
+            tops = {member.name.split("/")[0] for member in members}
+            if len(tops) != 1:
+                raise BuildError("%s is no source distribution: it has %d top directories." % (archive, len(tops)))
+            part = target + ".part"
+            shutil.rmtree(part, ignore_errors=True)
+            bundle.extractall(part, members=members)
+        os.rename(os.path.join(part, tops.pop()), target)
+        os.rmdir(part)
+    except (tarfile.TarError, OSError, EOFError) as exc:
+        raise BuildError("%s cannot be unpacked: %s." % (archive, exc)) from exc
+
+
+def end_all(work: str) -> None:
+    """Kill what an earlier build in ``work`` left running: a killed module takes its compilers with it only here."""
+    wanted = ("%s=%s" % (MARK, os.path.abspath(work))).encode()
+    for _ in range(50):
+        left = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _marked(pid, wanted)]
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        if not left:
+            return
+        time.sleep(0.1)
+
+
+def _marked(pid: int, wanted: bytes) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        with open("/proc/%d/environ" % pid, "rb") as handle:
+            return wanted in handle.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def tags(python: str) -> List[str]:
+    """["cp310", "linux_x86_64"] of an interpreter."""
+    script = (
+        "import sys, sysconfig; print('cp%d%d' % sys.version_info[:2]); "
+        "print(sysconfig.get_platform().replace('-', '_').replace('.', '_'))"
+    )
+    done = run([python, "-I", "-c", script], timeout=60)
+    words = done.out.split()
+    if done.rc or len(words) != 2:
+        raise BuildError("The interpreter %s could not be asked for its platform: %s" % (python, done.tail()))
+    return words

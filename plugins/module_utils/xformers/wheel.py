@@ -1,0 +1,130 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Get a wheel: from a cache, or built and put there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Callable, ContextManager, List, NamedTuple, Optional
+
+from ..python_env.inspect import inspect
+from .build import Build, Recipe, Tell, switches, tags
+from .cache import Cache, Entry, Fit
+from .environment import Facts
+from .machine import BuildError, check_tools, jobs, machine
+from .resolver import torch_base
+
+PROTECTED = ("torch", "torchvision", "numpy")  # what a build has no business with
+
+
+class Wanted(NamedTuple):
+    """``version`` of ``name`` for the environment of ``python``; how it is built if it has to be (see build.Recipe)."""
+
+    name: str
+    version: str
+    python: str
+    archs: List[str]
+    source: str
+    sha256: Optional[str]
+    max_jobs: int
+    cuda_home: Optional[str]
+    gpu_visible: bool
+    work_dir: str
+
+
+class Got(NamedTuple):
+    """``entry`` None: nowhere cached, and not to be built."""
+
+    entry: Optional[Entry]
+    built: bool
+    trouble: List[str]
+
+
+def fit_of(wanted: Wanted, facts: Facts) -> Fit:
+    """What a wheel must be built for. Raises BuildError when that is not known."""
+    if not facts.torch:
+        raise BuildError(
+            "torch is not installed in the environment of %s yet: run the role sd_webui first." % wanted.python
+        )
+    if facts.cuda and not wanted.archs:
+        raise BuildError(
+            "No GPU is visible, so nobody knows which one xformers is to be built for. Say it in sdops_gpu_capabilities, for "
+            'example ["8.6"] for an RTX 3090 or A5000, ["8.9"] for a 4090, ["8.0"] for an A100.'
+        )
+    python, platform = tags(wanted.python)
+    archs = tuple(sorted(set(wanted.archs))) if facts.cuda else ()
+    return Fit(wanted.name, wanted.version, torch_base(facts.torch), facts.cuda, python, platform, archs)
+
+
+def look_up(fit: Fit, caches: List[Cache]) -> Optional[Entry]:
+    for cache in caches:
+        found = cache.find(fit)
+        if found:
+            return found
+    return None
+
+
+class Builder:
+    """Builds what no cache has. ``stop`` ends it from a signal handler."""
+
+    def __init__(self, wanted: Wanted, facts: Facts, caches: List[Cache]) -> None:
+        self.wanted, self.facts, self.caches = wanted, facts, caches
+        self.fit = fit_of(wanted, facts)
+        self._build: Optional[Build] = None
+
+    @property
+    def log(self) -> str:
+        return os.path.join(self._work(), "build.log")
+
+    def _work(self) -> str:
+        return os.path.join(os.path.abspath(self.wanted.work_dir), self.fit.words())
+
+    def get(
+        self, build: bool, tell: Tell = lambda done, total: None, waiting: Callable[[], None] = lambda: None
+    ) -> Got:
+        """Raises BuildError and SdopsError. ``waiting`` is called before another builder may be waited for."""
+        entry = look_up(self.fit, self.caches)
+        if entry or not build:
+            return Got(entry, False, self._trouble())
+        waiting()
+        with self._locks():
+            entry = look_up(self.fit, self.caches)  # another one may have built it meanwhile
+            if entry:
+                return Got(entry, False, self._trouble())
+            return Got(self._make(tell), True, self._trouble())
+
+    def stop(self) -> None:
+        if self._build:
+            self._build.stop()
+
+    def _trouble(self) -> List[str]:
+        return sorted({line for cache in self.caches for line in cache.trouble})
+
+    def _locks(self) -> ContextManager[None]:
+        """The cache's against other hosts; the tree is this host's, and has the cache's lock around it."""
+        return self.caches[0].lock(self.fit) if self.caches else contextlib.nullcontext()
+
+    def _make(self, tell: Tell) -> Entry:
+        wanted, here = self.wanted, machine()
+        environment = check_tools(wanted.python, self.facts.cuda, wanted.cuda_home, self._work(), here)
+        environment.update(
+            switches(wanted.archs, wanted.max_jobs or jobs(here), wanted.gpu_visible, bool(self.facts.cuda))
+        )
+        before = self._versions()
+        self._build = Build(Recipe(wanted.python, wanted.source, wanted.sha256, environment, self._work()))
+        wheel = self._build.run(tell)
+        after = self._versions()
+        if after != before:
+            raise BuildError(
+                "While xformers was built, the environment changed: %s. The wheel was thrown away; run the role sd_webui again."
+                % ", ".join("%s from %s to %s" % (n, before[n], after[n]) for n in PROTECTED if before[n] != after[n])
+            )
+        entry = self.caches[0].publish(wheel, self.fit)
+        self._build.clean()
+        return entry
+
+    def _versions(self) -> "dict[str, Optional[str]]":
+        found = inspect(self.wanted.python)["distributions"]
+        return {name: found.get(name, {}).get("version") for name in PROTECTED}

@@ -1,0 +1,227 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xformers_wheel
+short_description: An xformers wheel for this torch, CUDA, Python and GPU, from a cache or built
+version_added: 0.2.0
+description:
+  - Looks for a wheel in cache directories, which hosts may share, and builds one from sources when there is none.
+  - A cached wheel is used only when its hash and its metadata are right. Of several hosts that share a cache, one builds and
+    the others wait for it.
+  - Only for the GPUs that are named, with as many compilers at once as cores and memory allow. A build that was cut goes on
+    where it was. While it runs, Ansible shows how many of its steps are done.
+  - Installs nothing. A build that changes torch, torchvision or numpy in the environment fails.
+author: The sdops.webui authors (!UNKNOWN)
+extends_documentation_fragment:
+  - sdops.webui.attributes
+attributes:
+  check_mode:
+    support: full
+    details: Tells whether a build would be needed.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  python:
+    description: Interpreter of the environment that has torch.
+    type: path
+    required: true
+  version:
+    description: Version of xformers, such as V(0.0.23.post1).
+    type: str
+    required: true
+  cache_dirs:
+    description: Directories to look in; what is built is kept in the first.
+    type: list
+    elements: path
+    required: true
+  build:
+    description: Whether to build what no cache has.
+    type: bool
+    default: true
+  archs:
+    description:
+      - Compute capabilities to build for, such as V(8.6). Required for a build of CUDA code.
+      - A cached wheel for more of them than these is good, too.
+    type: list
+    elements: str
+    default: []
+  gpu_visible:
+    description: Whether the box sees a GPU now. Without one, C(FORCE_CUDA) is set.
+    type: bool
+    default: true
+  source:
+    description: Directory with the sources, submodules included. By default the sdist of that version on the package index.
+    type: path
+  sha256:
+    description: SHA-256 of the sdist.
+    type: str
+  max_jobs:
+    description: Compilers at once; V(0) takes one for each core and 10 GiB of memory.
+    type: int
+    default: 0
+  cuda_home:
+    description: Directory of the CUDA toolkit. By default as the environment and the usual places have it.
+    type: path
+  work_dir:
+    description: Where builds lie until they are done.
+    type: path
+    required: true
+  progress_file:
+    description: JSON file that is updated about every second during a build, for programs that watch. It stays.
+    type: path
+notes:
+  - The variables of pip (C(PIP_INDEX_URL) and others) and proxies of the task's environment count.
+requirements:
+  - pip, setuptools, wheel and ninja in the environment
+  - a C++ compiler, and nvcc of the CUDA version that torch was built for
+"""
+
+EXAMPLES = r"""
+- name: Build xformers once for all hosts of this region
+  sdops.webui.xformers_wheel:
+    python: /root/autodl-tmp/envs/StableDiffusion/bin/python
+    version: 0.0.23.post1
+    archs: ["8.6"]
+    cache_dirs: [/root/autodl-fs/wheels]
+    work_dir: /root/autodl-tmp/builds
+"""
+
+RETURN = r"""
+path:
+  description: The wheel; null when there is none yet.
+  returned: success
+  type: str
+  sample: /root/autodl-fs/wheels/xformers-0.0.23.post1-torch2.1.2-cu121-cp310-linux_x86_64-sm86/xformers-0.0.23.post1-cp310-cp310-linux_x86_64.whl
+sha256:
+  description: Its hash.
+  returned: success
+  type: str
+  sample: 5fa9b1f1c7a8dd4ba7d43d4f0b1a7dc1dd3e0f4c1a8b1a7a0e9e8c0e3e6f9b77
+origin:
+  description: V(cache), V(built), or V(none).
+  returned: success
+  type: str
+  sample: built
+seconds:
+  description: How long it took.
+  returned: success
+  type: float
+  sample: 1834.2
+actions:
+  description: What was done, or would be done.
+  returned: success
+  type: list
+  elements: str
+  sample: [build xformers 0.0.23.post1 for 8.6]
+"""
+
+import os
+import signal
+import sys
+import time
+from typing import Any, Dict
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.errors import SdopsError
+from ..module_utils.models.progress import Progress
+from ..module_utils.xformers.cache import Cache
+from ..module_utils.xformers.environment import look
+from ..module_utils.xformers.wheel import Builder, Wanted
+
+NAME = "xformers"
+
+
+def answer(builder: Builder, begun: float, got: Any, would: bool) -> Dict[str, Any]:
+    what = "%s %s for %s" % (builder.fit.name, builder.fit.version, ", ".join(builder.fit.archs) or "CPU")
+    return {
+        "changed": got.built or would,
+        "path": got.entry.path if got.entry else None,
+        "sha256": got.entry.sha256 if got.entry else None,
+        "origin": "built" if got.built else "cache" if got.entry else "none",
+        "seconds": round(time.monotonic() - begun, 1),
+        "actions": ["build " + what] if got.built or would else [],
+    }
+
+
+def work(module: AnsibleModule) -> Dict[str, Any]:
+    p, begun = module.params, time.monotonic()
+    if module.check_mode and not os.path.exists(p["python"]):
+        # a bare host: the environment comes with the run itself
+        actions = ["build %s %s if no cache has it" % (NAME, p["version"])] if p["build"] else []
+        return {
+            "changed": bool(actions),
+            "path": None,
+            "sha256": None,
+            "origin": "none",
+            "seconds": 0.0,
+            "actions": actions,
+        }
+    if not p["cache_dirs"]:
+        raise SdopsError("cache_dirs is empty; a wheel that was built has to be kept somewhere.")
+    wanted = Wanted(
+        NAME,
+        p["version"],
+        p["python"],
+        p["archs"],
+        p["source"] or "%s==%s" % (NAME, p["version"]),
+        p["sha256"],
+        p["max_jobs"],
+        p["cuda_home"],
+        p["gpu_visible"],
+        p["work_dir"],
+    )
+    builder = Builder(wanted, look(p["python"]), [Cache(directory) for directory in p["cache_dirs"]])
+
+    def end(signum: int, _frame: Any) -> None:
+        builder.stop()
+        sys.exit(128 + signum)
+
+    for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(each, end)
+    with Progress(p["progress_file"]) as progress:
+        line = progress.line("%s %s" % (NAME, p["version"]))
+        got = builder.get(
+            p["build"] and not module.check_mode,
+            lambda done, total: line.tell("building", done, total),
+            lambda: line.tell("building"),
+        )
+        line.tell("done")
+    for trouble in got.trouble:
+        module.warn(trouble)
+    return answer(builder, begun, got, p["build"] and not got.entry)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "python": {"type": "path", "required": True},
+            "version": {"type": "str", "required": True},
+            "cache_dirs": {"type": "list", "elements": "path", "required": True},
+            "build": {"type": "bool", "default": True},
+            "archs": {"type": "list", "elements": "str", "default": []},
+            "gpu_visible": {"type": "bool", "default": True},
+            "source": {"type": "path"},
+            "sha256": {"type": "str"},
+            "max_jobs": {"type": "int", "default": 0},
+            "cuda_home": {"type": "path"},
+            "work_dir": {"type": "path", "required": True},
+            "progress_file": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**work(module))
+    except SdopsError as exc:
+        module.fail_json(msg=str(exc))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An action plugin with live progress: its module runs detached, and lines tell how far it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from typing import Any, Dict, Iterator, Optional
+
+from ansible import constants as C
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.plugins.connection import ConnectionBase
+from ansible.utils.display import Display
+
+from ..module_utils.errors import SdopsError
+from ..module_utils.progress_view import View
+from .background import Background, Look, NotStarted, possible
+
+DEFAULT_INTERVAL = 5.0  # seconds between two prints
+LONGEST_LOOK = 10.0  # seconds that one command stays on the target
+PATIENCE = 300.0  # seconds without an answer from the target until the task gives up
+LONGEST_PAUSE = 30.0  # seconds between two tries to reach it
+
+display = Display()
+
+
+class _Interrupted(BaseException):
+    """Ctrl-C, the end of the play, or the end of ansible-playbook itself."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+class _Unreachable(AnsibleConnectionFailure):
+    """No answer for too long; nothing on the target can be stopped or removed."""
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Signals that end a worker raise _Interrupted first, once; afterwards they do what they did before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def later(_signum: int, _frame: Any) -> None:
+        """The stop is under way."""
+
+    def interrupt(signum: int, _frame: Any) -> None:
+        for each in before:
+            signal.signal(each, later)  # not SIG_IGN, which the commands that stop the module would inherit
+        raise _Interrupted(signum)
+
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        for each in before:
+            signal.signal(each, interrupt)
+        yield
+    except _Interrupted as exc:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        os.kill(os.getpid(), exc.signum)
+        raise
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+class Watched(ActionBase):
+    """Base of the action plugins of modules with a ``progress_file``. They say when there is something to watch."""
+
+    _supports_check_mode = True
+    _supports_async = True
+    what = "work"  # what goes on there while the target does not answer
+    killed = ""  # what to do when the module was killed
+
+    def worth(self) -> bool:
+        """Whether the arguments promise work that takes long."""
+        raise NotImplementedError
+
+    def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
+        super().run(tmp, task_vars)
+        task_vars = task_vars or {}
+        interval = self._interval(task_vars)
+        # a user who set async watches in another way
+        if not interval or self._task.async_val or self._task.check_mode or not self.worth() or not possible(self):
+            return self._plainly(task_vars)
+        with interruptible():
+            return self._watched(task_vars, interval)
+
+    def _plainly(self, task_vars: Dict[str, Any]) -> Dict[str, Any]:
+        """As Ansible runs a module that has no action plugin."""
+        wrap_async = bool(self._task.async_val) and not getattr(self._connection, "has_native_async", False)
+        result = self._execute_module(task_vars=task_vars, wrap_async=wrap_async)
+        if not wrap_async:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+        return result
+
+    def _watched(self, task_vars: Dict[str, Any], interval: float) -> Dict[str, Any]:
+        job = Background(self, task_vars)
+        try:
+            job.start()
+            result = self._watch(job, task_vars, interval)
+        except NotStarted as exc:
+            display.warning("[%s] There will be no progress to see. %s" % (self._name(task_vars), exc))
+            job.clean()
+            return self._plainly(task_vars)
+        except _Unreachable:
+            raise
+        except BaseException:  # also the task's own time limit
+            with contextlib.suppress(Exception):
+                job.stop()
+            raise
+        try:
+            job.clean()
+        except Exception as exc:  # the work itself is done
+            display.warning("[%s] The traces of the run could not be removed: %s" % (self._name(task_vars), exc))
+        return result
+
+    def _watch(self, job: Background, task_vars: Dict[str, Any], interval: float) -> Dict[str, Any]:
+        """Look and tell until the module has ended; its result."""
+        host = self._name(task_vars)
+        view = View(host, hidden=bool(self._task.no_log))
+        parent = os.getppid()
+        told = 0.0
+        wait = min(1.0, interval)  # a batch with nothing to do ends at once
+        while True:
+            look = self._patiently(host, lambda seconds=wait: job.look(seconds))
+            now = time.monotonic()
+            if look.state != "running" or now - told >= interval - 0.5:
+                told = now
+                self._tell(view, look, now)
+            if look.state == "ended":
+                result = self._patiently(host, job.result)
+                return self._lost(host) if result is None else result
+            if look.state == "lost":
+                return self._lost(host)
+            if os.getppid() != parent:
+                raise _Interrupted(signal.SIGTERM)  # ansible-playbook is gone: nobody waits for this
+            wait = min(interval, LONGEST_LOOK)
+
+    def _patiently(self, host: str, ask: Any) -> Any:
+        """``ask()``; while the target does not answer, the work goes on there and we try again."""
+        since: Optional[float] = None
+        pause = 1.0
+        while True:
+            try:
+                return ask()
+            except (AnsibleError, SdopsError, OSError) as exc:
+                now = time.monotonic()
+                since = now if since is None else since
+                why = " ".join(str(exc).split())[-200:]
+                if now - since + pause > PATIENCE:
+                    raise _Unreachable(
+                        "%s has not answered for %d seconds (%s). The %s may go on there. "
+                        "Run the playbook again when it can be reached: what is complete stays, the rest is resumed."
+                        % (host, now - since, why, self.what)
+                    ) from None  # Ansible would append it once more
+                # not display.warning(): a task's warnings are shown when it is over
+                display.display(
+                    "[%s] no answer, the %s goes on; next try in %d s, for up to %d s more. %s"
+                    % (host, self.what, pause, PATIENCE - (now - since), why),
+                    color=C.COLOR_WARN,
+                    stderr=True,
+                )
+                time.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+                if (
+                    isinstance(exc, AnsibleConnectionFailure)
+                    and type(self._connection).reset is not ConnectionBase.reset
+                ):
+                    with contextlib.suppress(Exception):
+                        self._connection.reset()
+
+    def _tell(self, view: View, look: Look, now: float) -> None:
+        """Whatever goes wrong here is no reason to fail."""
+        try:
+            lines = view.lines(look.snapshot, now) if look.snapshot else []
+            if lines:
+                # One call: other hosts' lines do not come in between. On stderr: stdout may be a callback's JSON, and through
+                # a pipe it would come minutes late.
+                display.display("\n".join(lines), stderr=True)
+        except Exception as exc:
+            display.vvv("The progress could not be shown: %r" % exc)
+
+    def _lost(self, host: str) -> Dict[str, Any]:
+        return {
+            "failed": True,
+            "msg": "The module on %s ended without a result: it was killed, perhaps for want of memory, or the machine was "
+            "restarted. %s" % (host, self.killed),
+        }
+
+    def _name(self, task_vars: Dict[str, Any]) -> str:
+        host = str(task_vars.get("inventory_hostname", "?"))
+        return "%s -> %s" % (host, self._task.delegate_to) if self._task.delegate_to else host
+
+    def _interval(self, task_vars: Dict[str, Any]) -> float:
+        """Seconds; 0 for no progress at all."""
+        wanted = self._templar.template(task_vars.get("sdops_progress_interval", DEFAULT_INTERVAL))
+        try:
+            interval = float(wanted)
+        except (TypeError, ValueError):
+            display.warning(
+                "sdops_progress_interval is %r and not a number of seconds; %d is used." % (wanted, DEFAULT_INTERVAL)
+            )
+            return DEFAULT_INTERVAL
+        return interval if interval > 0 else 0.0
