@@ -32,6 +32,8 @@ def load_core():
     """The module with the real core. Under a Python it was not built for, the right one takes over, if it is there."""
     if os.path.isdir(CORE):
         sys.path.insert(0, CORE)
+    # the original looks for geosite.dat and geoip.dat beside itself; here that would be beside Python
+    os.environ.setdefault("XRAY_LOCATION_ASSET", HERE)
     try:
         import xray
     except ImportError as exc:
