@@ -124,7 +124,6 @@ actions:
 
 import os
 import signal
-import sys
 import time
 from typing import Any, Dict
 
@@ -182,7 +181,7 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
 
     def end(signum: int, _frame: Any) -> None:
         builder.stop()
-        sys.exit(128 + signum)
+        raise SystemExit(128 + signum)
 
     for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(each, end)

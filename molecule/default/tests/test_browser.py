@@ -14,7 +14,6 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-from test_default import api, ready  # noqa: F401
 
 KEPT = Path(__file__).resolve().parents[3] / ".work" / "screenshots"
 PROMPT = "a lighthouse on a cliff above the sea at dawn"
@@ -68,9 +67,9 @@ def browser(tmp_path):
     driver.quit()
 
 
-def test_a_user_logs_in_and_sees_the_image(host, ready, browser):  # noqa: F811
+def test_a_user_logs_in_and_sees_the_image(host, api, ready, browser):
     image = {"prompt": PROMPT, "steps": 4, "width": 512, "height": 320, "seed": 20230701}
-    status, body = api(host, "/sdapi/v1/txt2img", data=image)
+    status, body = api("/sdapi/v1/txt2img", data=image)
     assert status == 200, body[:300]
     user, _, password = host.file("/opt/sdops/secrets/webui-credentials").content_string.strip().partition(":")
     with tunnel(host) as address:

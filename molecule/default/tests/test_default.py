@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 
 import pytest
 
@@ -17,36 +16,10 @@ MODELS = {
     f"{WEBUI}/embeddings/bad_pictures.pt",
     f"{WEBUI}/models/VAE/vae-ft-mse-840000-ema-pruned.safetensors",
 }
-URL = "http://127.0.0.1:6006"
 
 
-def api(host, path, credentials=True, data=None):
-    """(status, body) of a request made on the target itself; the password goes through a file, not argv."""
-    auth = "-K <(sed 's/.*/user = \"&\"/' %s/secrets/webui-credentials)" % HOME if credentials else ""
-    body = "-H 'Content-Type: application/json' -d '%s'" % json.dumps(data) if data is not None else ""
-    out = host.run("bash -c %s", f"curl -s --noproxy '*' -w '\\n%{{http_code}}' {auth} {body} {URL}{path}")
-    text, _, status = out.stdout.rpartition("\n")
-    return int(status), text
-
-
-def programs(host):
-    return host.check_output(f"{HOME}/toolbox/bin/supervisorctl -c {HOME}/supervisor/supervisord.conf status")
-
-
-@pytest.fixture(scope="module")
-def ready(host):
-    """The WebUI after the power cycle: supervised programs take a moment."""
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        status, body = api(host, "/sdapi/v1/options")
-        if status == 200 and json.loads(body).get("sd_checkpoint_hash") and "STARTING" not in programs(host):
-            return
-        time.sleep(1)
-    pytest.fail(f"the WebUI did not come back within 90 s after the power cycle; last answer: {status} {body[:300]}")
-
-
-def test_both_programs_came_back(host, ready):
-    states = dict(line.split()[:2] for line in programs(host).splitlines())
+def test_both_programs_came_back(programs, ready):
+    states = dict(line.split()[:2] for line in programs().splitlines())
     assert states == {"xray": "RUNNING", "webui": "RUNNING"}
 
 
@@ -55,48 +28,46 @@ def test_models_are_in_place(host, path):
     assert host.file(path).size > 1000
 
 
-def test_webui_lists_the_models(host, ready):
-    names = {m["model_name"] for m in json.loads(api(host, "/sdapi/v1/sd-models")[1])}
+def test_webui_lists_the_models(api, ready):
+    names = {m["model_name"] for m in json.loads(api("/sdapi/v1/sd-models")[1])}
     assert names == {"v1-5-pruned-emaonly", "chilloutmix_NiPrunedFp32Fix"}
-    assert [m["name"] for m in json.loads(api(host, "/sdapi/v1/loras")[1])] == ["FilmVelvia3"]
-    assert "bad_pictures" in json.loads(api(host, "/sdapi/v1/embeddings")[1])["loaded"]
-    assert [m["model_name"] for m in json.loads(api(host, "/sdapi/v1/sd-vae")[1])] == [
+    assert [m["name"] for m in json.loads(api("/sdapi/v1/loras")[1])] == ["FilmVelvia3"]
+    assert "bad_pictures" in json.loads(api("/sdapi/v1/embeddings")[1])["loaded"]
+    assert [m["model_name"] for m in json.loads(api("/sdapi/v1/sd-vae")[1])] == [
         "vae-ft-mse-840000-ema-pruned.safetensors"
     ]
 
 
-def test_webui_lists_the_extensions(host, ready):
-    extensions = {e["name"]: e["enabled"] for e in json.loads(api(host, "/sdapi/v1/extensions")[1])}
+def test_webui_lists_the_extensions(api, ready):
+    extensions = {e["name"]: e["enabled"] for e in json.loads(api("/sdapi/v1/extensions")[1])}
     assert extensions.get("lobe-theme") is True
     assert extensions.get("adetailer") is True
 
 
-def test_settings_were_applied_with_their_types(host, ready):
-    assert json.loads(api(host, "/sdapi/v1/options")[1])["CLIP_stop_at_last_layers"] == 2
+def test_settings_were_applied_with_their_types(api, ready):
+    assert json.loads(api("/sdapi/v1/options")[1])["CLIP_stop_at_last_layers"] == 2
 
 
-def test_api_renders_again_after_the_power_cycle(host, ready):
-    status, body = api(
-        host, "/sdapi/v1/txt2img", data={"prompt": "x", "steps": 1, "width": 64, "height": 64, "seed": 1}
-    )
+def test_api_renders_again_after_the_power_cycle(api, ready):
+    status, body = api("/sdapi/v1/txt2img", data={"prompt": "x", "steps": 1, "width": 64, "height": 64, "seed": 1})
     assert status == 200
     assert json.loads(body)["images"][0].startswith("iVBORw0KGgo")
 
 
-def test_nothing_answers_without_credentials(host, ready):
+def test_nothing_answers_without_credentials(api, ready):
     for path in ("/sdapi/v1/options", "/sdapi/v1/sd-models", "/sdapi/v1/cmd-flags"):
-        assert api(host, path, credentials=False)[0] == 401, path
-    assert api(host, "/config", credentials=False)[0] == 401
+        assert api(path, credentials=False)[0] == 401, path
+    assert api("/config", credentials=False)[0] == 401
 
 
-def test_no_secret_is_readable_by_others_or_in_argv(host, ready):
+def test_no_secret_is_readable_by_others_or_in_argv(host, api, ready):
     password = host.check_output(f"cut -d: -f2 {HOME}/secrets/webui-credentials").strip()
     assert len(password) >= 24
     assert host.file(f"{HOME}/secrets/webui-credentials").mode == 0o600
     assert host.file(f"{HOME}/xray/config.json").mode == 0o600
     uuid = re.search(r'"id": "([0-9a-f-]{36})"', host.file(f"{HOME}/xray/config.json").content_string).group(1)
     everything = host.check_output("cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' || true")
-    sysinfo = api(host, "/internal/sysinfo", credentials=False)[1]
+    sysinfo = api("/internal/sysinfo", credentials=False)[1]
     logs = host.check_output(f"cat {HOME}/log/*")
     for secret in (password, uuid):
         assert secret not in everything
