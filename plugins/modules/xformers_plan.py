@@ -38,6 +38,11 @@ options:
         no-GPU mode.
     type: dict
     default: {}
+  capabilities:
+    description: Compute capabilities to decide for, such as V(8.6), instead of those of O(gpu).
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -101,7 +106,7 @@ xformers_installed:
 """
 
 import os
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -110,14 +115,13 @@ from ..module_utils.xformers.environment import Facts, look
 from ..module_utils.xformers.resolver import Plan, as_dict, resolve
 
 
-def decide(facts: Facts, gpu: Dict[str, Any], version: str) -> Plan:
+def decide(facts: Facts, capabilities: List[str], version: str) -> Plan:
     if facts.trouble:
         return Plan("unknown", facts.trouble)
     if facts.hip:
         return Plan(
             "skip", "torch %s is built for AMD (ROCm), for which none of the published xformers is." % facts.torch
         )
-    capabilities = [g["capability"] for g in gpu.get("gpus") or [] if g.get("capability")]
     return resolve(facts.torch, facts.cuda, facts.python, capabilities, facts.xformers, facts.xformers_torch, version)
 
 
@@ -128,7 +132,8 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
         plan = Plan("unknown", "the environment of %s does not exist yet." % p["python"])
     else:
         facts = look(p["python"])
-        plan = decide(facts, p["gpu"], p["version"])
+        seen = [g["capability"] for g in p["gpu"].get("gpus") or [] if g.get("capability")]
+        plan = decide(facts, p["capabilities"] or seen, p["version"])
     return {
         **as_dict(plan),
         "torch": facts.torch,
@@ -144,6 +149,7 @@ def main() -> None:
             "python": {"type": "path", "required": True},
             "version": {"type": "str", "default": "auto"},
             "gpu": {"type": "dict", "default": {}},
+            "capabilities": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
