@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -28,12 +29,13 @@ class Site:
             "ansible_python_interpreter": sys.executable,
         }
 
-    def play(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def play(self, *arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
         """Run site.yml (or what ``arguments`` names first, when it ends in .yml) with ``variables`` on top."""
         playbook = ROOT / "playbooks" / "site.yml"
         if arguments and arguments[0].endswith(".yml"):
             playbook, arguments = Path(arguments[0]), arguments[1:]
-        extra = [f"-e{name}={value}" for name, value in {**self.variables, **variables}.items()]
+        given = {**self.variables, **variables}
+        extra = [f"-e{k}={v}" if isinstance(v, str) else f"-e{json.dumps({k: v})}" for k, v in given.items()]
         inventory = self.base / "hosts.yml"
         inventory.write_text("webui:\n  hosts:\n    box:\n      ansible_connection: local\n")
         return subprocess.run(

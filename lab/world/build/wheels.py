@@ -33,7 +33,10 @@ def zip_bytes(members: dict[str, bytes], executable: frozenset[str] = frozenset(
 
 
 def build(builder: Builder, entries: list[dict[str, Any]], standins: Path) -> dict[str, Any]:
-    """world/wheels/*.whl for every entry {"source", "name", "version", "tag"?, "summary"?, "requires_python"?}."""
+    """world/wheels/*.whl for every entry {"source", "name", "version", "tag"?, "summary"?, "requires_python"?, "replace"?}.
+
+    ``replace`` maps texts of the tree to what another version says instead.
+    """
     folder = builder.world / "wheels"
     folder.mkdir(parents=True, exist_ok=True)
     made = {}
@@ -63,15 +66,21 @@ def _escaped(name: str) -> str:
     return re.sub(r"[-_.]+", "_", name)
 
 
+def _other(entry: dict[str, Any], data: bytes) -> bytes:
+    for old, new in entry.get("replace", {}).items():
+        data = data.replace(old.encode(), new.encode())
+    return data
+
+
 def _make(entry: dict[str, Any], source: Path, target: Path) -> dict[str, Any]:
     members: dict[str, bytes] = {}
     for path in source_files(source):
         name = path.relative_to(source).as_posix()
         if name not in DESCRIPTIVE:
-            members[name] = path.read_bytes()
+            members[name] = _other(entry, path.read_bytes())
     info = f"{_escaped(entry['name'])}-{entry['version']}.dist-info"
     requires = source / "requires.txt"
-    lines = requires.read_text(encoding="utf-8").splitlines() if requires.is_file() else []
+    lines = _other(entry, requires.read_bytes()).decode().splitlines() if requires.is_file() else []
     tag = entry.get("tag", "py3-none-any")
     metadata = [
         "Metadata-Version: 2.1",

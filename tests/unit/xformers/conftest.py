@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from module_process import clean_environment
-from wheels import UV, install, venv, wheel
+from wheels import install, venv, wheel
 
 from lab.world.build import STANDINS, Builder
 from lab.world.build.wheels import build_sdists
@@ -35,8 +35,9 @@ def tools(tmp_path_factory) -> Path:
     """Interpreter of an environment with torch 2.1.2+cu121 (not the real one), pip, setuptools, wheel and ninja."""
     base = tmp_path_factory.mktemp("tools")
     python = venv(base / "env")
-    command = [UV, "pip", "install", "--quiet", "--python", python, *TOOLS]
-    subprocess.run(command, check=True, env={k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"})
+    # by pip, which knows this machine's package index
+    command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--upgrade", *TOOLS]
+    subprocess.run(command, check=True)
     files = {"torch/__init__.py": TORCH, "torch/version.py": TORCH + "cuda = '12.1'\nhip = None\n"}
     install(python, wheel(base / "links", "torch", "2.1.2+cu121", files=files.items()))
     return python

@@ -1,0 +1,124 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tree_snapshot
+short_description: Keep directories and files as they are, to put them back when a change fails
+version_added: 0.1.0
+description:
+  - Keeps directories by hard links, which takes seconds and next to no space, and files by copies.
+  - Putting back is a rename. A run that was cut goes on where it was.
+  - Meant for trees whose files are replaced and not written into, such as Python environments.
+author: The sdops.webui authors (!UNKNOWN)
+extends_documentation_fragment:
+  - sdops.webui.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  store:
+    description: Directory of the snapshot. It has to be on the disk of the O(trees).
+    type: path
+    required: true
+  trees:
+    description: Directories to keep. Required with O(state=kept).
+    type: list
+    elements: path
+    default: []
+  files:
+    description: Files to keep. One that is not there is removed again when things are put back.
+    type: list
+    elements: path
+    default: []
+  state:
+    description:
+      - V(kept) makes the snapshot, unless there is one already.
+      - V(restored) puts everything back and removes the snapshot. Without one nothing is done.
+      - V(absent) removes the snapshot.
+    type: str
+    choices: [kept, restored, absent]
+    default: kept
+"""
+
+EXAMPLES = r"""
+- name: Keep the environment before an upgrade
+  sdops.webui.tree_snapshot:
+    store: /root/autodl-tmp/envs/StableDiffusion.before
+    trees: [/root/autodl-tmp/envs/StableDiffusion]
+
+- name: Put it back
+  sdops.webui.tree_snapshot:
+    store: /root/autodl-tmp/envs/StableDiffusion.before
+    state: restored
+"""
+
+RETURN = r"""
+trees:
+  description: Directories of the snapshot that is there, was put back, or was removed.
+  returned: success
+  type: list
+  elements: str
+  sample: [/root/autodl-tmp/envs/StableDiffusion]
+actions:
+  description: What was done, or would be done.
+  returned: success
+  type: list
+  elements: str
+  sample: [keep /root/autodl-tmp/envs/StableDiffusion]
+"""
+
+from typing import Any, Dict
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.errors import SdopsError
+from ..module_utils.snapshot import Snapshot
+
+VERBS = {"kept": "keep", "restored": "put back", "absent": "forget"}
+
+
+def work(module: AnsibleModule) -> Dict[str, Any]:
+    p = module.params
+    snapshot = Snapshot(p["store"])
+    found = snapshot.kept()
+    changed = (found is None) == (p["state"] == "kept")
+    trees = found["trees"] if found else p["trees"] if p["state"] == "kept" else []
+    if changed and not module.check_mode:
+        if p["state"] == "kept":
+            snapshot.keep(p["trees"], p["files"])
+        elif p["state"] == "restored":
+            snapshot.restore()
+        else:
+            snapshot.forget()
+    actions = ["%s %s" % (VERBS[p["state"]], tree) for tree in trees] if changed else []
+    return {"changed": changed, "trees": trees, "actions": actions}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "store": {"type": "path", "required": True},
+            "trees": {"type": "list", "elements": "path", "default": []},
+            "files": {"type": "list", "elements": "path", "default": []},
+            "state": {"type": "str", "choices": ["kept", "restored", "absent"], "default": "kept"},
+        },
+        supports_check_mode=True,
+    )
+    if module.params["state"] == "kept" and not module.params["trees"]:
+        module.fail_json(msg="trees is empty: name the directories to keep.")
+    try:
+        module.exit_json(**work(module))
+    except SdopsError as exc:
+        module.fail_json(msg=str(exc))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Trees that are kept, changed as pip changes them, and put back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.snapshot import Snapshot, SnapshotError
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    top = tmp_path / "env"
+    (top / "lib").mkdir(parents=True)
+    (top / "lib" / "torch.py").write_text("2.1.2\n")
+    (top / "bin").mkdir()
+    (top / "bin" / "python").symlink_to("/usr/bin/python3")
+    (top / "lib" / "torch.py").chmod(0o640)
+    return top
+
+
+def replace(path: Path, text: str) -> None:
+    """As package installers do it: a new file under the old name."""
+    path.unlink(missing_ok=True)
+    path.write_text(text)
+
+
+def upgrade(tree: Path) -> None:
+    replace(tree / "lib" / "torch.py", "2.7.0\n")
+    (tree / "lib" / "new.py").write_text("new\n")
+    (tree / "bin" / "python").unlink()
+
+
+def as_it_was(tree: Path) -> None:
+    assert sorted(p.name for p in (tree / "lib").iterdir()) == ["torch.py"]
+    assert (tree / "lib" / "torch.py").read_text() == "2.1.2\n"
+    assert (tree / "lib" / "torch.py").stat().st_mode & 0o777 == 0o640
+    assert os.readlink(tree / "bin" / "python") == "/usr/bin/python3"
+
+
+def test_keep_and_put_back(run_module, four_times, tmp_path, tree):
+    record, unborn = tmp_path / "installed.json", tmp_path / "extensions.json"
+    record.write_text("1.10.1")
+    record.chmod(0o600)
+    store = tmp_path / "env.before"
+    arguments = {"store": str(store), "trees": [str(tree)], "files": [str(record), str(unborn)]}
+    planned, done = four_times("tree_snapshot", **arguments)
+    assert done["actions"] == planned["actions"] == [f"keep {tree}"]
+    kept = store / "tree-0" / "lib" / "torch.py"
+    assert kept.stat().st_ino == (tree / "lib" / "torch.py").stat().st_ino  # no space taken
+    upgrade(tree)
+    record.write_text("dev")
+    unborn.write_text("{}")
+    planned, done = four_times("tree_snapshot", store=str(store), state="restored")
+    assert done["actions"] == [f"put back {tree}"]
+    as_it_was(tree)
+    assert record.read_text() == "1.10.1" and record.stat().st_mode & 0o777 == 0o600
+    assert not unborn.exists()
+    assert not store.exists()
+
+
+def test_forget(four_times, tmp_path, tree):
+    four_times("tree_snapshot", store=str(tmp_path / "s"), trees=[str(tree)])
+    upgrade(tree)
+    four_times("tree_snapshot", store=str(tmp_path / "s"), state="absent")
+    assert (tree / "lib" / "torch.py").read_text() == "2.7.0\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["env"]
+
+
+@pytest.mark.parametrize("cut", ["move", "write_atomic", "rmtree"])
+def test_cut_while_putting_back(monkeypatch, tmp_path, tree, cut):
+    from ansible_collections.sdops.webui.plugins.module_utils import snapshot as room
+
+    record = tmp_path / "installed.json"
+    record.write_text("old")
+    store = Snapshot(str(tmp_path / "s"))
+    store.keep([str(tree)], [str(record)])
+    upgrade(tree)
+    record.write_text("new")
+
+    class Killed(BaseException):
+        pass
+
+    calls = []
+    owner = room if cut == "write_atomic" else room.shutil
+    original = getattr(owner, cut)
+
+    def dies(*arguments, **more):
+        calls.append(arguments)
+        if len(calls) == (2 if cut == "move" else 1):
+            raise Killed
+        return original(*arguments, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, cut, dies)
+        with pytest.raises(Killed):
+            store.restore()
+    if store.kept():  # else only the clearing up was cut
+        store.restore()
+    as_it_was(tree)
+    assert record.read_text() == "old"
+
+
+def test_a_cut_snapshot_counts_as_none(monkeypatch, tmp_path, tree):
+    from ansible_collections.sdops.webui.plugins.module_utils import snapshot as room
+
+    store = Snapshot(str(tmp_path / "s"))
+
+    class Killed(BaseException):
+        pass
+
+    def dies(*arguments):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(room, "write_atomic", dies)
+        with pytest.raises(Killed):
+            store.keep([str(tree)], [])
+    assert store.kept() is None
+    with pytest.raises(SnapshotError, match="no snapshot"):
+        store.restore()
+    store.keep([str(tree)], [])
+    upgrade(tree)
+    store.restore()
+    as_it_was(tree)
+
+
+def test_what_is_not_there_is_named(run_module, tmp_path):
+    result = run_module("tree_snapshot", store=str(tmp_path / "s"), trees=[str(tmp_path / "nowhere")])
+    assert result["failed"] and "nowhere" in result["msg"]
+    assert run_module("tree_snapshot", store=str(tmp_path / "s"))["failed"]
