@@ -76,6 +76,7 @@ molecule: setup programs
 	$(BIN)/molecule test -s default
 	$(BIN)/molecule test -s xray_proxy
 	$(BIN)/molecule test -s network
+	$(BIN)/molecule test -s environment
 
 # side by side with others; measures, judges nothing
 bench: setup

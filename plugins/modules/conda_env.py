@@ -12,8 +12,9 @@ version_added: 0.1.0
 description:
   - Makes a conda environment with the conda, mamba or micromamba that is on the box, or with the py-rattler library where
     there is none.
-  - An environment that exists is never made anew. One with another Python is refused with the choices there are. One that
-    an earlier run of this module left unfinished, because it was killed, is started over. Nothing else is ever deleted.
+  - An environment that exists is never made anew unless O(recreate) says so. One with another Python is refused with the
+    choices there are. One that an earlier run of this module left unfinished, because it was killed, is started over.
+    Nothing else is ever deleted.
   - Only the channels that are given are asked (C(--override-channels)), and terms of service are never accepted on
     anybody's behalf.
 author: The sdops.webui authors (!UNKNOWN)
@@ -62,6 +63,12 @@ options:
   channel_alias:
     description: Base URL of channels given by name, for instance that of a mirror.
     type: str
+  recreate:
+    description:
+      - Make an environment with another Python anew instead of refusing it. Everything that was installed into it is lost.
+      - One with the wanted Python is never touched.
+    type: bool
+    default: false
   engine:
     description:
       - V(auto), V(conda), V(mamba), V(micromamba), V(rattler) or the absolute path of a program.
@@ -170,12 +177,14 @@ def absent(module: AnsibleModule, environment: Environment, result: Dict[str, An
 
 def present(module: AnsibleModule, environment: Environment, engine: Any, result: Dict[str, Any]) -> Dict[str, Any]:
     wanted, prefix = environment.wanted, environment.wanted.prefix
-    found = environment.look()
-    before = installed(prefix) if found.python else {}
+    found = environment.look(module.params["recreate"])
+    before = {} if environment.unfinished() else installed(prefix)
     actions = []
     if found.python is None:
         if environment.unfinished():
             actions.append("clear what an unfinished run left in " + prefix)
+        elif before:
+            actions.append("remove what is in " + prefix)
         also = " and " + ", ".join(wanted.packages) if wanted.packages else ""
         actions.append("make %s with Python %s%s by %s" % (prefix, wanted.python, also, result["engine"]))
     elif found.missing:
@@ -195,7 +204,9 @@ def present(module: AnsibleModule, environment: Environment, engine: Any, result
         python_version=wanted.python,
         packages=installed(prefix),
         diff={
-            "before": listing(prefix, found.python, before) if found.python else "",
+            "before": listing(prefix, found.python or before.get("python", ""), before)
+            if before or found.python
+            else "",
             "after": listing(prefix, wanted.python, after),
         },
     )
@@ -228,6 +239,7 @@ def main() -> None:
             "prefix": {"type": "path"},
             "envs_dir": {"type": "path"},
             "python": {"type": "str"},
+            "recreate": {"type": "bool", "default": False},
             "packages": {"type": "list", "elements": "str", "default": []},
             "channels": {"type": "list", "elements": "str", "default": ["conda-forge"]},
             "channel_alias": {"type": "str"},

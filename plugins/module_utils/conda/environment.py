@@ -120,8 +120,11 @@ class Environment:
         """Whether a run of ours was cut while it made or removed this environment."""
         return os.path.exists(self.marker)
 
-    def look(self) -> Found:
-        """What is there. Raises CondaError when something that is not what is wanted is in the way."""
+    def look(self, recreate: bool = False) -> Found:
+        """What is there. Raises CondaError when something that is not what is wanted is in the way.
+
+        With ``recreate`` an environment with another Python counts as nothing to keep.
+        """
         prefix = self.wanted.prefix
         if self._is_empty() or self.unfinished():
             return Found(None, list(self.wanted.packages))
@@ -132,9 +135,11 @@ class Environment:
                 "it stays untouched. Move it away, or choose another prefix." % prefix
             )
         if have != self.wanted.python:
+            if recreate and self.may_remove():
+                return Found(None, list(self.wanted.packages))
             raise CondaError(
                 "%s exists with Python %s, but %s is wanted. It is never made anew over your head: either ask for Python %s, "
-                "or choose another prefix or name, or remove it first (state: absent)."
+                "or choose another prefix or name, or have it made anew (recreate: true; conda_env_recreate in the role)."
                 % (prefix, have, self.wanted.python, have)
             )
         present = installed(prefix)

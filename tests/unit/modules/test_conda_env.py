@@ -111,12 +111,27 @@ def test_another_python_is_refused(tmp_path: Path, prefix: Path) -> None:
     for check in (True, False):
         result = run_module("conda_env", check=check, prefix=str(prefix), python="3.10.6", engine=str(conda))
         assert result["failed"]
-        for word in (str(prefix), "3.9.1", "3.10.6", "another prefix", "state: absent"):
+        for word in (str(prefix), "3.9.1", "3.10.6", "another prefix", "recreate"):
             assert word in result["msg"]
     assert sorted(prefix.rglob("*")) == before
     # and one that the engine makes with another Python than asked for does not pass
     lying = run_module("conda_env", prefix=str(prefix) + "2", python="3.10.6", engine=str(conda))
     assert lying["failed"] and "3.9.1" in lying["msg"]
+
+
+def test_another_python_is_made_anew_when_told(tmp_path: Path, conda: Path, prefix: Path) -> None:
+    other = standin(tmp_path / "other", script=OTHER % "3.9.1")
+    run_module("conda_env", prefix=str(prefix), python="3.9.1", engine=str(other))
+    (prefix / "lib").mkdir()
+    wish = {"prefix": str(prefix), "python": VERSION, "engine": str(conda), "recreate": True}
+    first, applied, *_ = four_times("conda_env", **wish)
+    assert [action.split()[0] for action in first["actions"]] == ["remove", "make"]
+    assert applied["python_version"] == VERSION and not (prefix / "lib").exists()
+    assert "Python 3.9.1" not in applied["diff"]["after"] and "python 3.9.1" in applied["diff"]["before"]
+    # what is no environment of conda's stays, whatever is told
+    (prefix / "conda-meta" / "history").unlink()
+    refused = run_module("conda_env", **{**wish, "python": "3.9.1", "engine": str(other)})
+    assert refused["failed"] and "no conda environment" in refused["msg"]
 
 
 def test_what_is_not_ours_is_never_deleted(conda: Path, prefix: Path) -> None:
