@@ -138,7 +138,7 @@ class Environment:
             if recreate and self.may_remove():
                 return Found(None, list(self.wanted.packages))
             raise CondaError(
-                "%s exists with Python %s, but %s is wanted. It is never made anew over your head: either ask for Python %s, "
+                "%s exists with Python %s, but %s is wanted. It is not made anew unasked: either ask for Python %s, "
                 "or choose another prefix or name, or have it made anew (recreate: true; conda_env_recreate in the role)."
                 % (prefix, have, self.wanted.python, have)
             )
