@@ -90,8 +90,14 @@ class Run:
         return found
 
     def leftovers(self) -> list[str]:
+        """Files that stay. Ansible's own watcher removes what the user's async task had, a few seconds after its end."""
         folders = (self.base / "async", self.base / "rtmp", self.base / "tmp")
-        return [str(path) for folder in folders for path in folder.rglob("*")]
+        deadline = time.monotonic() + 20
+        while True:
+            found = [str(path) for folder in folders for path in folder.rglob("*")]
+            if not found or time.monotonic() > deadline:
+                return found
+            time.sleep(0.2)
 
 
 @pytest.fixture
