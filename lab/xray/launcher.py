@@ -32,8 +32,11 @@ def load_core():
     """The module with the real core. Under a Python it was not built for, the right one takes over, if it is there."""
     if os.path.isdir(CORE):
         sys.path.insert(0, CORE)
-    # the original looks for geosite.dat and geoip.dat beside itself; here that would be beside Python
-    os.environ.setdefault("XRAY_LOCATION_ASSET", HERE)
+    # the original looks for geosite.dat and geoip.dat beside itself; here that would be beside Python. The core sees only the
+    # environment that the process was started with.
+    if "XRAY_LOCATION_ASSET" not in os.environ:
+        os.environ["XRAY_LOCATION_ASSET"] = HERE
+        os.execv(sys.executable, [sys.executable, os.path.realpath(__file__), *sys.argv[1:]])
     try:
         import xray
     except ImportError as exc:
