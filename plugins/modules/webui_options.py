@@ -26,7 +26,13 @@ options:
   options:
     description: The options by their names in C(config.json). Types are kept; the WebUI does not check them.
     type: dict
-    required: true
+    default: {}
+  lists:
+    description:
+      - Options that are lists, of which only some members are of concern. Each one is a mapping with C(present) and
+        C(absent), lists of members; the others stay as they are.
+    type: dict
+    default: {}
   webui_dir:
     description: Edit C(config.json) in this directory. Only while the WebUI is not running, since it writes the file too.
     type: path
@@ -45,6 +51,14 @@ EXAMPLES = r"""
     credentials_file: /opt/sdops/secrets/webui-credentials
     options:
       CLIP_stop_at_last_layers: 2
+
+- name: Disable one extension and enable another one, whatever the others are
+  sdops.webui.webui_options:
+    webui_dir: /root/autodl-tmp/stable-diffusion-webui
+    lists:
+      disabled_extensions:
+        present: [sd-webui-lobe-theme]
+        absent: [adetailer]
 """
 
 RETURN = r"""
@@ -58,6 +72,7 @@ actions:
 
 import json
 import os
+from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -79,19 +94,36 @@ def read_config(path: str) -> dict:
             ) from exc
 
 
+def members(name: str, have: Any, wish: Dict[str, List[str]]) -> List[str]:
+    """The list with the members that shall be there, without those that shall not, in the order it has."""
+    unknown = sorted(set(wish) - {"present", "absent"})
+    if unknown or not isinstance(have, list):
+        raise WebuiError(
+            "lists: %s takes present and absent, and not %s." % (name, ", ".join(unknown))
+            if unknown
+            else "lists: the option %s is %r and no list." % (name, have)
+        )
+    kept = [member for member in have if member not in (wish.get("absent") or [])]
+    return kept + [member for member in wish.get("present") or [] if member not in kept]
+
+
 def work(module: AnsibleModule) -> dict:
     p = module.params
-    wanted = p["options"]
+    wanted = dict(p["options"])
     webui = None
     if p["url"]:
         webui = Webui(p["url"], read_credentials(p["credentials_file"]) if p["credentials_file"] else None)
         have = webui.options()
-        unknown = sorted(set(wanted) - set(have))
+        unknown = sorted({*wanted, *p["lists"]} - set(have))
         if unknown:
             raise WebuiError("The WebUI at %s has no option %s." % (p["url"], ", ".join(unknown)))
     else:
         path = os.path.join(p["webui_dir"], "config.json")
         have = read_config(path)
+    for name, wish in p["lists"].items():
+        now = members(name, have.get(name, []), wish)
+        if now or name in have:
+            wanted[name] = now
     new = {k: v for k, v in wanted.items() if k not in have or not same_option(k, v, have[k])}
     if new and not module.check_mode:
         if webui:
@@ -109,7 +141,8 @@ def work(module: AnsibleModule) -> dict:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "options": {"type": "dict", "required": True},
+            "options": {"type": "dict", "default": {}},
+            "lists": {"type": "dict", "default": {}},
             "webui_dir": {"type": "path"},
             "url": {"type": "str"},
             "credentials_file": {"type": "path"},

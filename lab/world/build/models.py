@@ -231,6 +231,15 @@ def _hub_content() -> dict[str, tuple[dict[str, Any], dict[str, bytes]]]:
                 "vae-ft-mse-840000-ema-pruned.safetensors": safetensors_bytes("tiny-vae", vae_tensors(3)),
             },
         ),
+        "s0md3v/nudity-checker": (
+            {},
+            {
+                "README.md": readme("nudity-checker"),
+                "classes": b"LAB_STANDIN\n",
+                # a model of no layers: version, producer, a graph that has a name only
+                "detector.onnx": b"\x08\x07\x12\x09sdops lab\x3a\x0a\x12\x08stand-in",
+            },
+        ),
         "lab-standins/gated": (
             {"gated": "manual"},
             {

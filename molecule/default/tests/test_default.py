@@ -40,8 +40,17 @@ def test_webui_lists_the_models(api, ready):
 
 def test_webui_lists_the_extensions(api, ready):
     extensions = {e["name"]: e["enabled"] for e in json.loads(api("/sdapi/v1/extensions")[1])}
-    assert extensions.get("lobe-theme") is True
+    assert extensions.get("sd-webui-lobe-theme") is True
     assert extensions.get("adetailer") is True
+    assert extensions.get("sd-webui-roop") is True
+    assert not extensions.get("sd-webui-additional-networks")
+
+
+def test_roop_was_repaired(host):
+    """The stand-in comes with a check that a fork made too weak."""
+    check = host.file(f"{WEBUI}/extensions/sd-webui-roop/scripts/cimage.py").content_string
+    assert check.startswith("# sdops.webui: hardened safety check")
+    assert host.file("/root/.ifnude/detector.onnx").exists
 
 
 def test_settings_were_applied_with_their_types(api, ready):
@@ -55,9 +64,19 @@ def test_api_renders_again_after_the_power_cycle(api, ready):
 
 
 def test_nothing_answers_without_credentials(api, ready):
-    for path in ("/sdapi/v1/options", "/sdapi/v1/sd-models", "/sdapi/v1/cmd-flags"):
-        assert api(path, credentials=False)[0] == 401, path
-    assert api("/config", credentials=False)[0] == 401
+    """Every route there is, as the WebUI itself lists them, and some that it does not list."""
+    routes = json.loads(api("/openapi.json")[1])["paths"]
+    assert len(routes) > 40
+    more = {
+        path: {"get": {}} for path in ("/file=extensions/x/javascript/y.js", "/no-such-page", "/webui-assets/x", "//")
+    }
+    answering = {
+        (method, path)
+        for path, methods in {**routes, **more}.items()
+        for method in methods
+        if api(path, credentials=False, data=None if method == "get" else {})[0] != 401
+    }
+    assert answering == {("get", "/"), ("get", "/login"), ("post", "/login"), ("get", "/internal/ping")}
 
 
 def test_no_secret_is_readable_by_others_or_in_argv(host, api, ready):
@@ -67,7 +86,7 @@ def test_no_secret_is_readable_by_others_or_in_argv(host, api, ready):
     assert host.file(f"{HOME}/xray/config.json").mode == 0o600
     uuid = re.search(r'"id": "([0-9a-f-]{36})"', host.file(f"{HOME}/xray/config.json").content_string).group(1)
     everything = host.check_output("cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' || true")
-    sysinfo = api("/internal/sysinfo", credentials=False)[1]
+    sysinfo = api("/internal/sysinfo")[1]
     logs = host.check_output(f"cat {HOME}/log/*")
     for secret in (password, uuid):
         assert secret not in everything
@@ -103,7 +122,7 @@ def test_other_places_were_left_alone(host):
         r"^/etc$",
         r"^/etc/profile\.d(/sdops-proxy\.sh)?$",
         r"^/root$",
-        r"^/root/\.(gitconfig|cache|ansible|local|config)(/|$)",
+        r"^/root/\.(gitconfig|cache|ansible|local|config|ifnude)(/|$)",
         r"^/root/autodl-(tmp|fs)(/|$)",
     )
     now = "find /etc /usr /root /opt /init -xdev -not -path '/root/.ansible*' -printf '%p %m %u %s\\n' | sort"

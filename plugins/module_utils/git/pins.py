@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..errors import SdopsError
 from .command import Git, GitError, explain, redact
@@ -85,6 +85,7 @@ class Checkout:
         self.git = git
         self.blob_filter = blob_filter
         self.refresh = refresh
+        self.disregard: Tuple[str, ...] = ()  # tracked files whose changes are nobody's work
         self.partial = partial_of(pin.dest)
 
     # --- what is there ---------------------------------------------------------------------------------------------
@@ -120,7 +121,7 @@ class Checkout:
         )
         if done.rc != 0:
             raise GitError("%s: git status of %s failed: %s" % (self.pin.name, self.pin.dest, done.tail(3)))
-        return [entry[3:] for entry in done.out.split("\0") if entry]
+        return [entry[3:] for entry in done.out.split("\0") if entry and entry[3:] not in self.disregard]
 
     def local_commits(self, head: str) -> bool:
         """Whether somebody committed on our branch: moving it would lose that. Other branches stay where they are."""

@@ -24,7 +24,8 @@ class Entry(NamedTuple):
 
     ``source`` is in the string form of a model entry (see spec.py), ``kind`` one of layout.KINDS, ``filename`` the name on
     disk, ``size`` in bytes, ``sha256`` lower-case hex, ``config`` the source of a ``.yaml`` or None, ``verified`` where
-    size and hash were read ("" when they are not known).
+    size and hash were read ("" when they are not known), ``trusted`` for a file that holds more than weights and no scan
+    would pass: it is taken for its hash alone.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Entry(NamedTuple):
     note: str
     config: Optional[str] = None
     verified: str = ""
+    trusted: bool = False
 
 
 OPENRAIL = "CreativeML Open RAIL-M"
@@ -226,6 +228,47 @@ _ENTRIES = (
         gated=False,
         note="The VAE of SDXL 1.0, changed so that it works in half precision (no --no-half-vae).",
         verified=DOWNLOADERS + "; hash also in SwarmUI's CommonModels.cs",
+    ),
+    Entry(
+        name="adetailer-face",
+        source="hf://Bingsu/adetailer/face_yolov8m.pt",
+        kind="adetailer",
+        filename="face_yolov8m.pt",
+        size=None,
+        sha256="e3893a92c5c1907136b6cc75404094db767c1e0cfefe1b43e87dad72af2e4c9f",
+        base="YOLOv8",
+        licence="Apache-2.0 (model), AGPL-3.0 (ultralytics)",
+        gated=False,
+        note="Finds faces, for the extension adetailer. A pickle of classes that is taken for its hash.",
+        verified="hash in checksum tables of independent installers, and of another copy of the file",
+        trusted=True,
+    ),
+    Entry(
+        name="adetailer-hand",
+        source="hf://Bingsu/adetailer/hand_yolov8s.pt",
+        kind="adetailer",
+        filename="hand_yolov8s.pt",
+        size=None,
+        sha256="30878cea9870964d4a238339e9dcff002078bbbaa1a058b07e11c167f67eca1c",
+        base="YOLOv8",
+        licence="Apache-2.0 (model), AGPL-3.0 (ultralytics)",
+        gated=False,
+        note="Finds hands, for the extension adetailer. A pickle of classes that is taken for its hash.",
+        verified="hash in the Hub's own LFS download URL and in checksum tables of independent projects",
+        trusted=True,
+    ),
+    Entry(
+        name="inswapper-128",
+        source="https://github.com/dream80/roop_colab/releases/download/v0.0.1/inswapper_128.onnx",
+        kind="roop",
+        filename="inswapper_128.onnx",
+        size=554253681,
+        sha256="e4a3f08c753cb72d04e10aa0f7dbe3deebbf39567d4ead6dce08e98aa49e16af",
+        base="InsightFace",
+        licence="InsightFace: non-commercial research",
+        gated=False,
+        note="For the extension roop, from where the extension itself takes it; with kind insightface for ReActor.",
+        verified="size and hash in ten independent repositories",
     ),
 )
 

@@ -32,6 +32,8 @@ KINDS: Dict[str, Kind] = {
     "gfpgan": Kind("models/GFPGAN", (".pth",)),
     "controlnet": Kind("models/ControlNet", (".safetensors", ".pth", ".pt", ".ckpt", ".bin")),
     "adetailer": Kind("models/adetailer", (".pt",)),
+    "roop": Kind("models/roop", (".onnx",)),
+    "insightface": Kind("models/insightface", (".onnx",)),
     "additional_networks_lora": Kind(
         "extensions/sd-webui-additional-networks/models/lora", (".safetensors", ".pt", ".ckpt")
     ),

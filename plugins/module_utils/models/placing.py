@@ -258,7 +258,7 @@ class Placer:
             return
         spec = item.spec
         if spec.name:
-            refuse_pickle(spec.name, self.wants.allow_pickle)
+            self._refuse_pickle(spec, spec.name)
         remote = self._resolve(item)
         item.kind = spec.kind or remote.kind
         if item.kind is None:
@@ -280,7 +280,7 @@ class Placer:
     def _decide(self, item: Item, ours: bool = False) -> None:
         """What has to be done, now that source and path are known. ``ours``: whatever lies there may be replaced."""
         item.line.name = os.path.basename(item.path)
-        refuse_pickle(item.path, self.wants.allow_pickle)
+        self._refuse_pickle(item.spec, item.path)
         remote = item.remote
         item.size = remote.size if remote.size is not None else remote.about
         item.line.tell("waiting", None, item.size)
@@ -330,6 +330,15 @@ class Placer:
             return None
         return os.path.join(self.wants.cache_dir, "sha256", remote.sha256[:2], remote.sha256)
 
+    def _refuse_pickle(self, spec: ModelSpec, name: str) -> None:
+        refuse_pickle(name, self.wants.allow_pickle or spec.trusted)
+
+    def _check(self, item: Item, path: str, sha256: str) -> None:
+        """Judge a file by its content, under the name that it will have; a trusted one by nothing but its hash."""
+        if item.spec.trusted and sha256 == item.spec.sha256:
+            return
+        check(path, os.path.basename(item.path), self.wants.allow_pickle)
+
     # --- bringing one file ---------------------------------------------------------------------------------------------
 
     def _bring(self, item: Item) -> None:
@@ -351,10 +360,10 @@ class Placer:
     def _act(self, item: Item) -> str:
         """Do what was planned; the file's SHA-256."""
         os.makedirs(os.path.dirname(item.path), exist_ok=True)
-        name = os.path.basename(item.path)
         if item.status == "adopt":
-            check(item.path, name, self.wants.allow_pickle)
-            return item.sha256 or self._sha256(item, item.path)
+            sha256 = item.sha256 or self._sha256(item, item.path)
+            self._check(item, item.path, sha256)
+            return sha256
         if item.status == "copy":
             return self._copy(item, item.remote.url[7:], item.path)
         cached = self._cached(item.remote)
@@ -383,7 +392,7 @@ class Placer:
             got = fetcher.fetch(self._resolve(item), dest, item.line.tell)  # once: what is there now
         item.received += got.received
         try:
-            check(got.partial.path, os.path.basename(item.path), self.wants.allow_pickle)
+            self._check(item, got.partial.path, got.sha256)
         except SdopsError:
             got.partial.discard()
             raise
@@ -401,14 +410,14 @@ class Placer:
 
     def _take(self, item: Item, cached: str, verified: bool = False) -> str:
         """From the cache: a second name for the same bytes where the disk is the same, else a copy."""
-        name, sha256 = os.path.basename(item.path), item.remote.sha256 or ""
+        sha256 = item.remote.sha256 or ""
         link = link_beside(cached, os.path.dirname(item.path))
         if link is None:
             return self._copy(item, cached, item.path)
         try:
             if not verified and self._sha256(item, link) != sha256:
                 raise TransferError("%s in the cache is damaged." % cached)
-            check(link, name, self.wants.allow_pickle)
+            self._check(item, link, sha256)
             publish(link, item.path)
         finally:
             # renaming one name of a file onto another name of it does nothing
@@ -423,7 +432,7 @@ class Placer:
             wanted = item.remote.sha256 or item.spec.sha256
             if wanted and have != wanted:
                 raise TransferError("%s has SHA-256 %s and not %s; it was not used." % (source, have, wanted))
-            check(temporary, os.path.basename(item.path), self.wants.allow_pickle)
+            self._check(item, temporary, have)
             publish(temporary, path)
         except BaseException:
             unlink_all([temporary])
@@ -437,7 +446,7 @@ class Placer:
         item = Item(spec)
         with item.clock():
             if spec.name or not os.path.isdir(dest):
-                refuse_pickle(dest, self.wants.allow_pickle)
+                self._refuse_pickle(spec, dest)
             remote = self._resolve(item)
             item.path = (
                 os.path.join(dest, spec.name or remote.filename) if os.path.isdir(dest) else os.path.abspath(dest)

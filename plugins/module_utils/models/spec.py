@@ -36,7 +36,8 @@ class ModelSpec(NamedTuple):
 
     ``source`` is what the user wrote, or the catalog's source for a name; ``origin`` one of huggingface, civitai, url,
     file; ``where`` its fields (strings); ``kind`` and ``name`` may be None until the source tells; ``sha256`` lower-case
-    hex; ``config`` and ``vae`` are the sidecars' own sources; ``size`` in bytes, when it is known before the source is asked.
+    hex; ``config`` and ``vae`` are the sidecars' own sources; ``size`` in bytes, when it is known before the source is asked;
+    ``trusted``: taken for its ``sha256`` alone, without a scan.
     """
 
     source: str
@@ -48,6 +49,7 @@ class ModelSpec(NamedTuple):
     config: Optional[str] = None
     vae: Optional[str] = None
     size: Optional[int] = None
+    trusted: bool = False
 
     @property
     def wish(self) -> str:
@@ -163,7 +165,7 @@ def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
     source = entry.get("source")
     if not isinstance(source, str) or not source:
         raise SpecError("The model entry %r has no source. It is one of %s." % (entry, FORMS))
-    unknown = sorted(set(entry) - {"source", "kind", "name", "sha256", "config", "vae", "file"})
+    unknown = sorted(set(entry) - {"source", "kind", "name", "sha256", "config", "vae", "file", "trusted"})
     if unknown:
         raise SpecError("The model %s has the unknown field %s." % (source, ", ".join(unknown)))
     kind, name, sha256 = entry.get("kind"), entry.get("name"), entry.get("sha256")
@@ -191,5 +193,10 @@ def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
     if listed:
         spec = spec._replace(kind=listed.kind, name=listed.filename, sha256=listed.sha256, config=listed.config)
         if wanted["sha256"] in (None, listed.sha256):  # another file has another size
-            spec = spec._replace(size=listed.size)
-    return spec._replace(**{field: value for field, value in wanted.items() if value is not None})
+            spec = spec._replace(size=listed.size, trusted=listed.trusted)
+    spec = spec._replace(**{field: value for field, value in wanted.items() if value is not None})
+    if entry.get("trusted"):
+        if not spec.sha256:
+            raise SpecError("The model %s: trusted needs a sha256, which is all that it is judged by." % spec.label)
+        spec = spec._replace(trusted=True)
+    return spec

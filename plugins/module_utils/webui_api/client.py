@@ -18,6 +18,27 @@ from typing import Any, Callable, Dict, List, Optional
 from ..errors import SdopsError
 from ..files import tail
 
+# what the log says -> what it means and what to do
+CAUSES = (
+    ("CUDA out of memory", "The GPU has too little memory: add --medvram or --lowvram, or take smaller images."),
+    ("Torch is not able to use GPU", "torch sees no GPU: look at nvidia-smi, or set sdops_device to cpu."),
+    (
+        "no kernel image is available",
+        "This torch has no kernels for this GPU: set sd_webui_version to dev, or another torch.",
+    ),
+    ("Cannot find empty port", "The port is taken by another process: stop it, or set webui_service_port."),
+    ("unrecognized arguments", "An argument is not known to this WebUI: correct webui_service_extra_args."),
+    ("ModuleNotFoundError", "A package is missing: run the playbook again with the tags sd_webui and extensions."),
+    ("SafetensorError", "A model file is damaged: run model_fetch with model_fetch_verify set to always."),
+    ("INVALID_PROTOBUF", "An .onnx file is damaged: remove it, and run the playbook again with the tag extensions."),
+    (
+        "Can't load tokenizer",
+        "CLIP's tokenizer is not there yet and the Hub cannot be reached: look at the way out (sdops_network).",
+    ),
+    ("No space left on device", "The disk is full: df -h, and remove models or outputs that are not needed."),
+    ("Address already in use", "The port is taken by another process: stop it, or set webui_service_port."),
+)
+
 
 class WebuiError(SdopsError):
     """The WebUI does not answer, or not with what was asked for."""
@@ -111,12 +132,13 @@ class Webui:
             gone = alive()
             if gone or time.monotonic() - started > timeout:
                 raise WebuiError(
-                    "The WebUI at %s is not ready: %s while waiting for %s; last seen: %s%s"
+                    "The WebUI at %s is not ready: %s while waiting for %s; last seen: %s%s%s"
                     % (
                         self.url,
                         gone or "%d seconds passed" % timeout,
                         waiting_for,
                         seen,
+                        likely_cause(log_file),
                         "\nThe end of %s:\n%s" % (log_file, useful_tail(log_file)) if log_file else "",
                     )
                 )
@@ -157,6 +179,13 @@ def checkpoint_name(title: str) -> str:
     """ "x.safetensors [0123456789]" -> "x"."""
     name = re.sub(r" \[[0-9a-f]{10}\]$", "", title)
     return os.path.splitext(os.path.basename(name))[0] if name.endswith((".safetensors", ".ckpt")) else name
+
+
+def likely_cause(log_file: Optional[str]) -> str:
+    """What the end of the log is known to mean, as a sentence with a space before it; "" when nothing known is there."""
+    said = tail(log_file, 200) if log_file else ""
+    last = {said.rfind(word): meaning for word, meaning in CAUSES if word in said}
+    return " " + last[max(last)] if last else ""
 
 
 def useful_tail(log_file: str, lines: int = 15) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import datetime
@@ -17,6 +18,8 @@ import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+from fastapi.applications import FastAPI
 
 from modules import errors, standin
 from modules.schema import RequestError
@@ -81,8 +84,8 @@ class Route(NamedTuple):
     login: bool  # behind the login
 
 
-class App:
-    """Routes and credentials; ``handle`` turns a request into an answer."""
+class App(FastAPI):
+    """Routes and credentials; ``handle`` turns a request into an answer, and the server asks for it by ASGI."""
 
     def __init__(self, api_auth: Optional[str], logins: List[Tuple[str, str]], api_log: bool = False) -> None:
         self.api_users: Dict[str, str] = {}
@@ -90,7 +93,7 @@ class App:
             user, password = pair.split(":")  # ValueError ends the start, as in the original
             self.api_users[user] = password
         self.logins, self.api_log = dict(logins), api_log
-        self.sessions: Dict[str, str] = {}
+        self.tokens: Dict[str, str] = {}  # who is logged in, by the value of the cookie
         self.routes: Dict[str, Dict[str, Route]] = {}
         self.prefixes: Dict[str, Route] = {}
 
@@ -104,7 +107,7 @@ class App:
 
     def user(self, request: Request) -> Optional[str]:
         """Who is logged in on the page ('' when no login is wanted)."""
-        return self.sessions.get(request.cookie("access-token-unsecure") or "") if self.logins else ""
+        return self.tokens.get(request.cookie("access-token-unsecure") or "") if self.logins else ""
 
     def login(self, request: Request) -> Response:
         form = request.form()
@@ -112,7 +115,7 @@ class App:
         if not _same(self.logins.get(user), password):
             return _json({"detail": "Incorrect credentials."}, 400)
         token = secrets.token_urlsafe(16)
-        self.sessions[token] = user
+        self.tokens[token] = user
         cookies = tuple(("Set-Cookie", f"{name}={token}; HttpOnly; Path=/; SameSite=Lax") for name in TOKENS)
         if "text/html" in (request.headers.get("Accept") or ""):  # a browser's form, not a program
             return Response(b"", status=303, headers=(("Location", "/"), *cookies))
@@ -130,6 +133,32 @@ class App:
             raise HTTPException(401, "Invalid authentication credentials")
         if not _same(self.api_users.get(user), password):
             raise HTTPException(401, "Incorrect username or password")
+
+    async def answer(self, scope: Dict[str, Any], receive: Any, send: Any) -> None:
+        answer = self.handle(scope["standin.request"])
+        headers = [("content-type", answer.kind), *answer.headers]
+        raw = [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in headers]
+        await send({"type": "http.response.start", "status": answer.status, "headers": raw})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    def call(self, request: Request) -> Response:
+        """One request through the ASGI interface."""
+        headers = [(n.lower().encode("latin1"), v.encode("latin1")) for n, v in request.headers.items()]
+        scope = {"type": "http", "method": request.method, "path": request.path, "headers": headers}
+        scope["standin.request"] = request
+        sent: List[Dict[str, Any]] = []
+
+        async def receive() -> Dict[str, Any]:
+            return {"type": "http.request", "body": request.body, "more_body": False}
+
+        async def send(message: Dict[str, Any]) -> None:
+            sent.append(message)
+
+        asyncio.run(self(scope, receive, send))
+        told = [(n.decode("latin1"), v.decode("latin1")) for n, v in sent[0].get("headers", [])]
+        kind = dict(told).get("content-type", "application/octet-stream")
+        rest = tuple((n.title(), v) for n, v in told if n not in ("content-type", "content-length"))
+        return Response(b"".join(m.get("body", b"") for m in sent[1:]), kind, sent[0]["status"], rest)
 
     def handle(self, request: Request) -> Response:
         methods = self.routes.get(request.path)
@@ -210,7 +239,7 @@ class Handler(BaseHTTPRequestHandler):
             self.headers,
             self.rfile.read(length),
         )
-        answer = self.app.handle(request)
+        answer = self.app.call(request)
         spent = time.monotonic() - started
         self._send(answer, spent)
         if self.app.api_log and request.path.startswith("/sdapi"):

@@ -1,0 +1,105 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Extensions by name: where they live, the commit that was tried, and what their own installers get wrong. Data only.
+
+Where ``packages`` says what an extension needs, that replaces its requirements.txt and its install.py, which run pip at every
+start, unpinned, and fight over the same packages. Sources: the extensions' code at these commits, and installs on WebUI 1.10.1.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, NamedTuple, Optional, Tuple
+
+
+class Entry(NamedTuple):
+    """One extension of the catalog.
+
+    ``directory`` below extensions/; ``repository`` OWNER/NAME on GitHub; ``commit`` 40 hex digits; ``packages`` requirement
+    strings, or None for the extension's own way; ``keep`` distributions whose version stays whatever is asked for;
+    ``models`` entries as in model_files; ``home_files`` what it wants below ~ (path, repository and file on the Hub); ``arguments`` for launch.py;
+    ``oldest`` the first version of the WebUI that it works with, or "".
+    """
+
+    directory: str
+    repository: str
+    commit: str
+    licence: str
+    note: str
+    packages: Optional[Tuple[str, ...]] = ()
+    keep: Tuple[str, ...] = ()
+    models: Tuple[str, ...] = ()
+    home_files: Tuple[Tuple[str, str, str], ...] = ()
+    arguments: Tuple[str, ...] = ()
+    oldest: str = ""
+
+
+# mediapipe after 0.10.15 has no mp.solutions any more. It and onnx ask for a newer protobuf than the WebUI's 3.20.0 and work
+# with that one; OpenCV 4.11 is the last one before numpy 2.
+MEDIAPIPE = "mediapipe==0.10.15"
+
+CATALOG: Dict[str, Entry] = {
+    "lobe-theme": Entry(
+        directory="sd-webui-lobe-theme",
+        repository="lobehub/sd-webui-lobe-theme",
+        commit="32b032c2a92f12f332e101cd70d5102cf60e73d3",
+        licence="AGPL-3.0",
+        note="Another look of the page.",
+        oldest="1.6",
+    ),
+    "additional-networks": Entry(
+        directory="sd-webui-additional-networks",
+        repository="kohya-ss/sd-webui-additional-networks",
+        commit="e9f3d622b5a98650008a685ea23b27eb810da35a",
+        licence="AGPL-3.0",
+        note="LoRA from before the WebUI had its own; not maintained since May 2023.",
+    ),
+    "controlnet": Entry(
+        directory="sd-webui-controlnet",
+        repository="Mikubill/sd-webui-controlnet",
+        commit="56cec5b2958edf3b1807b7e7b2b1b5186dbd2f81",
+        licence="GPL-3.0",
+        note="Poses, edges and depths as a guide. Its models are chosen by the user (kind controlnet).",
+        packages=(
+            "fvcore==0.1.5.post20221221",
+            MEDIAPIPE,
+            "opencv-python==4.11.0.86",
+            "svglib==1.5.1",
+            "addict==2.4.0",
+            "yapf==0.43.0",
+            "albumentations==1.4.3",
+            "matplotlib==3.10.9",
+            "facexlib==0.3.0",
+            "timm==0.9.5",
+            "controlnet-aux==0.0.9",
+            "onnxruntime==1.15.0",
+        ),
+        keep=("protobuf",),
+    ),
+    "roop": Entry(
+        directory="sd-webui-roop",
+        repository="s0md3v/sd-webui-roop",
+        commit="868f7d1bdd0e1dd6656b06d650fd16a7d414892b",
+        licence="AGPL-3.0",
+        note="Face swaps, with its safety check hardened by roop_nsfw_patch.",
+        packages=("insightface==0.7.3", "onnx==1.14.0", "onnxruntime==1.15.0", "ifnude==0.0.3"),
+        keep=("protobuf",),
+        models=("inswapper-128",),
+        home_files=(
+            (".ifnude/detector.onnx", "s0md3v/nudity-checker", "detector.onnx"),
+            (".ifnude/classes", "s0md3v/nudity-checker", "classes"),
+        ),
+    ),
+    "adetailer": Entry(
+        directory="adetailer",
+        repository="Bing-su/adetailer",
+        commit="36189cbea735b85fd01e98ac42002b8ce6f0e41d",
+        licence="AGPL-3.0",
+        note="Finds faces and hands and paints them again.",
+        packages=("ultralytics==8.3.75", MEDIAPIPE, "rich==13.9.4"),
+        keep=("protobuf",),
+        models=("adetailer-face", "adetailer-hand"),
+        arguments=("--ad-no-huggingface",),
+        oldest="1.6",
+    ),
+}

@@ -1,0 +1,306 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring the WebUI's extensions without letting one of them break the WebUI."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from ..errors import SdopsError
+from ..files import write_atomic
+from ..git.command import Git, redact
+from ..git.pins import Checkout, Pin, partial_of
+from ..process import run
+from ..python_env.inspect import difference, inspect, labels, normalise
+from ..python_env.packages import Installer, Wish
+from ..python_env.requirements import read_file
+from ..roop.patch import MOST, Patch, RoopError
+from ..snapshot import Snapshot
+from .plan import ExtensionError
+
+NOTHING = Wish([], [], [], [], "", [], [], False, False, False, False, None)
+# what the WebUI stands on, besides its own requirements
+GUARDED = ("torch", "torchvision", "torchaudio", "xformers", "numpy", "protobuf")
+
+
+class Wants(NamedTuple):
+    """What holds for all extensions. Paths on the target; ``environment`` for install.py; ``timeout`` of it in seconds."""
+
+    python: str
+    webui_dir: str
+    data_dir: str
+    constraints: List[str]
+    requirements: str  # the WebUI's own, whose packages stay as they are
+    environment: Dict[str, str]
+    timeout: float
+    check: bool
+
+
+class Result:
+    """What became of one extension: ``status`` is ok, changed or failed."""
+
+    def __init__(self, name: str, state: str) -> None:
+        self.name, self.state, self.status, self.reason = name, state, "ok", ""
+        self.actions: List[str] = []
+        self.commit: Optional[str] = None
+
+    def act(self, what: str) -> None:
+        self.actions.append(what)
+        self.status = "changed"
+
+    def as_dict(self) -> Dict[str, Any]:
+        found = {"name": self.name, "state": self.state, "status": self.status, "commit": self.commit}
+        return {**found, "reason": self.reason} if self.reason else found
+
+
+class Extensions:
+    """The directory extensions/ of a WebUI and the environment that its extensions share."""
+
+    def __init__(self, wants: Wants, git: Git) -> None:
+        self.wants = wants
+        self.git = git
+        self.prefix = os.path.dirname(os.path.dirname(wants.python))
+        self.directory = os.path.join(wants.data_dir, "extensions")
+        self.snapshot = Snapshot(self.prefix + ".extension")
+        # in the environment itself: made anew, it has nothing installed
+        self.record = os.path.join(self.prefix, ".sdops-extensions.json")
+
+    # --- all of them ---------------------------------------------------------------------------------------------------
+    def finish_cut_run(self) -> List[str]:
+        """Put the environment back as it was before an installation that was cut off."""
+        if self.snapshot.kept() is None:
+            return []
+        if not self.wants.check:
+            self.snapshot.restore()
+        return ["put the environment back, in which an installation was cut off"]
+
+    def foreign(self, ours: List[str]) -> List[str]:
+        """Directories of extensions that are not in the list: the user's own."""
+        try:
+            found = [e.name for e in os.scandir(self.directory) if e.is_dir() and not e.name.startswith(".")]
+        except FileNotFoundError:
+            return []
+        return sorted(set(found) - set(ours))
+
+    def bring(self, spec: Dict[str, Any]) -> Result:
+        """Bring one extension to its state. A failure is in the result, and everything else is as it was before."""
+        result = Result(spec["name"], spec["state"])
+        try:
+            if spec["state"] == "absent":
+                self._remove(spec, result)
+            else:
+                self._check_out(spec, result)
+                if spec["state"] == "present":
+                    self._install(spec, result)
+        except SdopsError as exc:
+            result.status, result.reason = "failed", str(exc)
+        return result
+
+    # --- its files -----------------------------------------------------------------------------------------------------
+    def _path(self, name: str) -> str:
+        return os.path.join(self.directory, name)
+
+    def _checkout(self, spec: Dict[str, Any]) -> Checkout:
+        path = os.path.realpath(self._path(spec["name"]))
+        return Checkout(Pin(spec["name"], spec["repo"], path, spec["commit"]), self.git)
+
+    def _check_out(self, spec: Dict[str, Any], result: Result) -> None:
+        checkout = self._checkout(spec)
+        if not self.git.program:
+            if not self.wants.check:
+                raise ExtensionError("git is not installed on this host. Run the role base.")
+            result.act("clone %s into %s" % (redact(spec["repo"]), self._path(spec["name"])))
+            return
+        self._set_patch_aside(spec, checkout)
+        outcome = checkout.apply(self.wants.check)
+        for action in outcome.actions:
+            result.act(action)
+        result.commit = outcome.after
+
+    def _set_patch_aside(self, spec: Dict[str, Any], checkout: Checkout) -> None:
+        """Our own change to roop's check is no local change that a move could lose. roop_nsfw_patch makes it again."""
+        patch = Patch(self._path(spec["name"]))
+        try:
+            ours = patch.look().status in ("hardened", "bypassed")
+        except RoopError:
+            return
+        if ours and checkout.head() != spec["commit"]:
+            checkout.disregard = (os.path.join("scripts", "cimage.py"),)
+            if not self.wants.check:
+                patch.write(patch.wanted("upstream", MOST))
+
+    def _remove(self, spec: Dict[str, Any], result: Result) -> None:
+        path = self._path(spec["name"])
+        if not os.path.lexists(path):
+            return
+        if os.path.islink(path) or not os.path.isdir(os.path.join(path, ".git")):
+            raise ExtensionError(
+                "%s: %s is no checkout, so it is not ours to remove. Remove it by hand." % (spec["name"], path)
+            )
+        checkout = self._checkout(spec)
+        self._set_patch_aside(spec, checkout)
+        changes = checkout.local_changes() if self.git.program else []
+        if changes:
+            raise ExtensionError("%s: %s has local changes in %s; nothing was removed. Keep them elsewhere, or drop them with 'git -C %s "
+                                 "checkout -- .'." % (spec["name"], path, ", ".join(changes[:5]), path))  # fmt: skip
+        result.act("remove %s" % path)
+        if not self.wants.check:
+            gone = partial_of(path) + ".removed"
+            shutil.rmtree(gone, ignore_errors=True)
+            os.rename(path, gone)  # the WebUI never sees half of one
+            shutil.rmtree(gone)
+
+    # --- its packages --------------------------------------------------------------------------------------------------
+    def _install(self, spec: Dict[str, Any], result: Result) -> None:
+        if not os.path.exists(self.wants.python):
+            if not self.wants.check:
+                raise ExtensionError(
+                    "%s: there is no Python at %s. Run the role conda_env." % (spec["name"], self.wants.python)
+                )
+            result.act("install what %s needs" % spec["name"])
+            return
+        wish = self._wish(spec)
+        installer = Installer(self.wants.python)
+        script, mark = self._script(spec)
+        unmet = installer.unmet(wish) if wish.packages or wish.requirements else []
+        if not unmet and not script:
+            return
+        if self.wants.check:
+            for requirement in unmet:
+                result.act("install %s" % redact(requirement))
+            if script:
+                result.act("run %s" % script)
+            return
+        before = labels(installer.before)
+        self.snapshot.keep([self.prefix], [])
+        try:
+            with _Constraints(wish, self._pins(spec, installer)) as held:
+                if unmet:
+                    installer.install(held, self._guarded())
+                if script:
+                    self._run(spec, script, held)
+            changes = difference(before, labels(inspect(self.wants.python)))
+            self._judge(spec, changes)
+        except BaseException:
+            self.snapshot.restore()
+            raise
+        if script:
+            self._note(spec["name"], mark)
+        self.snapshot.forget()
+        for change in changes:
+            result.act(
+                "install %(name)s %(after)s" % change if change["after"] else "remove %(name)s %(before)s" % change
+            )
+        if script:
+            result.act("run %s" % script)
+
+    def _wish(self, spec: Dict[str, Any]) -> Wish:
+        path = os.path.join(self._path(spec["name"]), "requirements.txt")
+        files = [path] if spec["requirements"] and os.path.isfile(path) else []
+        return NOTHING._replace(
+            packages=list(spec["packages"]), requirements=files, constraints=list(self.wants.constraints)
+        )
+
+    def _guarded(self) -> List[str]:
+        """What no extension may change."""
+        own = read_file(self.wants.requirements).requirements if os.path.isfile(self.wants.requirements) else []
+        names = [normalise(_name_of(line)) for line in own]
+        return sorted({*GUARDED, *(name for name in names if name)})
+
+    def _pins(self, spec: Dict[str, Any], installer: Installer) -> Tuple[List[str], List[str]]:
+        """(constraints, overrides): what is guarded stays; for what is kept, requirements do not count."""
+        found = installer.before["distributions"]
+        stays = {
+            n: "%s==%s" % (n, found[n]["version"]) for n in self._guarded() if n in found and not found[n]["direct_url"]
+        }
+        kept = [stays[n] for n in map(normalise, spec["keep"]) if n in stays]
+        return list(stays.values()), kept
+
+    def _judge(self, spec: Dict[str, Any], changes: List[Dict[str, Any]]) -> None:
+        guarded = self._guarded()
+        broken = [c for c in changes if c["name"] in guarded and c["before"]]
+        if broken:
+            raise ExtensionError(
+                "%s changed %s, which the WebUI stands on. The environment was put back as it was."
+                % (
+                    spec["name"],
+                    ", ".join("%s from %s to %s" % (c["name"], c["before"], c["after"] or "nothing") for c in broken),
+                )
+            )
+
+    # --- its install.py ------------------------------------------------------------------------------------------------
+    def _script(self, spec: Dict[str, Any]) -> Tuple[str, str]:
+        """(path, mark) of an install.py that has not run in this environment in this form; else ("", "")."""
+        path = os.path.join(self._path(spec["name"]), "install.py")
+        if not spec["install_script"] or not os.path.isfile(path):
+            return "", ""
+        with open(path, "rb") as handle:
+            mark = hashlib.sha256(spec["commit"].encode() + handle.read()).hexdigest()
+        return ("", "") if self._noted().get(spec["name"]) == mark else (path, mark)
+
+    def _noted(self) -> Dict[str, str]:
+        try:
+            with open(self.record, encoding="utf-8") as handle:
+                found: Dict[str, str] = json.load(handle)
+                return found
+        except (OSError, ValueError):
+            return {}
+
+    def _note(self, name: str, mark: str) -> None:
+        write_atomic(self.record, (json.dumps({**self._noted(), name: mark}, indent=1, sort_keys=True) + "\n").encode())
+
+    def _run(self, spec: Dict[str, Any], script: str, held: Wish) -> None:
+        path = os.pathsep.join([os.path.dirname(self.wants.python), os.environ.get("PATH", "/usr/bin:/bin")])
+        environment = {
+            **self.wants.environment,
+            "PYTHONPATH": self.wants.webui_dir,  # as the WebUI itself runs it
+            "PATH": path,
+            "PIP_CONSTRAINT": " ".join(held.constraints),
+            "UV_CONSTRAINT": " ".join(held.constraints),
+        }
+        done = run([self.wants.python, script], env=environment, cwd=self.wants.webui_dir, timeout=self.wants.timeout)
+        if done.rc != 0:
+            raise ExtensionError("%s: its install.py ended with %d. The environment was put back as it was. It says: %s"
+                                 % (spec["name"], done.rc, redact(done.tail(15))))  # fmt: skip
+
+
+def _name_of(line: str) -> str:
+    """The distribution that a requirement line names."""
+    return (
+        line.split(";")[0]
+        .split("[")[0]
+        .split("@")[0]
+        .split("=")[0]
+        .split("<")[0]
+        .split(">")[0]
+        .split("~")[0]
+        .split("!")[0]
+        .strip()
+    )
+
+
+class _Constraints:
+    """Files with our constraints and overrides, as long as an installation takes."""
+
+    def __init__(self, wish: Wish, pins: Tuple[List[str], List[str]]) -> None:
+        self.wish, self.pins = wish, pins
+        self.directory = ""
+
+    def __enter__(self) -> Wish:
+        self.directory = tempfile.mkdtemp(prefix="sdops-extension-")
+        paths = []
+        for name, lines in zip(("constraints.txt", "overrides.txt"), self.pins):
+            paths.append(os.path.join(self.directory, name))
+            with open(paths[-1], "w", encoding="utf-8") as handle:
+                handle.write("".join(line + "\n" for line in lines))
+        overrides = [paths[1]] if self.pins[1] else []
+        return self.wish._replace(constraints=[*self.wish.constraints, paths[0]], overrides=overrides)
+
+    def __exit__(self, *_: Any) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)

@@ -1,0 +1,60 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: port_owner
+short_description: Who listens on a TCP port
+version_added: 0.1.0
+description:
+  - Tells which processes of the host listen on a port. Reads C(/proc), since rented boxes often have neither ss nor netstat.
+author: The sdops.webui authors (!UNKNOWN)
+extends_documentation_fragment:
+  - sdops.webui.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  port:
+    description: The port.
+    type: int
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Look who has the port of the WebUI
+  sdops.webui.port_owner:
+    port: 6006
+"""
+
+RETURN = r"""
+owners:
+  description: The processes, with C(pid) and C(command), the program and its first argument.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{pid: 412, command: /root/miniconda3/bin/python /root/miniconda3/bin/tensorboard}]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.network.ports import owners
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"port": {"type": "int", "required": True}},
+        supports_check_mode=True,
+    )
+    module.exit_json(changed=False, owners=owners(module.params["port"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""End a rented box that nobody uses: ``idle_shutdown.py CONFIG.json``. It is billed until it is shut down.
+
+In use is a box whose WebUI generates or has generated since the last look, and one that a playbook works on. Somebody who
+only has the page open does not use it.
+"""
+
+import base64
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+import urllib.request
+
+
+def say(text):
+    print("%s %s" % (time.strftime("%Y-%m-%d %H:%M:%S"), text), flush=True)
+
+
+def generation(config):
+    """(running, name of the last job) as the WebUI tells it; (False, None) where it does not answer."""
+    try:
+        with open(config["credentials_file"], encoding="utf-8") as handle:
+            basic = base64.b64encode(handle.readline().strip().encode()).decode()
+        request = urllib.request.Request(
+            config["url"] + "/sdapi/v1/progress?skip_current_image=true", headers={"Authorization": "Basic " + basic}
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=10) as answer:
+            told = json.load(answer)
+        state = told.get("state") or {}
+        return bool(told.get("progress") or state.get("job_count")), state.get("job_timestamp")
+    except (OSError, ValueError):
+        return False, None
+
+
+def read(path):
+    try:
+        with open(path, "rb") as handle:
+            return handle.read().replace(b"\0", b" ").decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def played_upon(proc="/proc"):
+    """Whether a playbook works here: one of its modules runs, or a command of an SSH session without a terminal."""
+    commands, parents = {}, {}
+    for name in os.listdir(proc):
+        if name.isdigit():
+            commands[name] = read(os.path.join(proc, name, "cmdline"))
+            rest = read(os.path.join(proc, name, "stat")).rpartition(")")[2].split()
+            parents[name] = rest[1] if len(rest) > 1 else ""
+    sessions = {pid for pid, command in commands.items() if command.startswith("sshd") and "@notty" in command}
+    return any("AnsiballZ_" in command for command in commands.values()) or any(
+        parent in sessions and pid not in sessions for pid, parent in parents.items()
+    )
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as handle:
+        config = json.load(handle)
+    limit, interval = config["minutes"] * 60, config.get("interval", 20)
+    say(
+        "the box ends after %g minutes without a generation%s"
+        % (config["minutes"], " (dry run)" if config["dry_run"] else "")
+    )
+    used, last = time.monotonic(), generation(config)[1]
+    while True:
+        time.sleep(interval)
+        running, job = generation(config)
+        if running or (job is not None and job != last) or played_upon():
+            used = time.monotonic()
+        last = job if job is not None else last
+        if time.monotonic() - used < limit:
+            continue
+        say(
+            "idle for %g minutes: %s %s"
+            % (config["minutes"], "would run" if config["dry_run"] else "running", config["command"])
+        )
+        used = time.monotonic()
+        if config["dry_run"]:
+            continue
+        try:
+            done = subprocess.run(shlex.split(config["command"]), stdin=subprocess.DEVNULL, check=False)
+            say("it ended with %d" % done.returncode)
+        except OSError as exc:
+            say("it cannot be run: %s" % exc)
+
+
+main()

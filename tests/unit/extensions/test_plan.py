@@ -1,0 +1,85 @@
+"""What is written for an extension, and what it comes to."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.extensions.catalog import CATALOG
+from ansible_collections.sdops.webui.plugins.module_utils.extensions.plan import ExtensionError, plan
+from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse
+
+HUB = "https://github.com"
+COMMIT = "ab" * 20
+
+
+@pytest.mark.parametrize("name", sorted(CATALOG))
+def test_every_name_of_the_catalog(name):
+    entry = CATALOG[name]
+    assert re.fullmatch(r"[0-9a-f]{40}", entry.commit)
+    assert entry.note and entry.licence
+    for model in entry.models:
+        assert parse(model).sha256, "a model of the catalog is pinned by its hash"
+    (found,) = plan([name], HUB, "1.10.1")
+    assert found["repo"] == f"{HUB}/{entry.repository}.git"
+    assert found["commit"] == entry.commit
+    # its own installer would run pip without pins
+    assert not found["install_script"] and not found["requirements"]
+    assert all("==" in package for package in found["packages"])
+
+
+def test_a_mapping_wins_over_the_catalog():
+    (found,) = plan([{"name": "roop", "commit": COMMIT, "models": [], "state": "disabled"}], HUB, "1.10.1")
+    assert (found["name"], found["commit"], found["models"], found["state"]) == (
+        "sd-webui-roop",
+        COMMIT,
+        [],
+        "disabled",
+    )
+
+
+def test_the_directory_is_a_name_too():
+    assert plan(["sd-webui-controlnet"], HUB, "1.10.1") == plan(["controlnet"], HUB, "1.10.1")
+
+
+def test_any_other_one_goes_its_own_way():
+    (found,) = plan([{"name": "tagcomplete", "repo": "https://git.test/x.git", "commit": COMMIT}], HUB, "1.10.1")
+    assert found["requirements"] and found["install_script"]
+    (found,) = plan([{"name": "x", "repo": "u", "commit": COMMIT, "packages": ["lark==1.1.2"]}], HUB, "1.10.1")
+    assert found["packages"] == ["lark==1.1.2"] and not found["install_script"]
+
+
+def test_absent_needs_only_the_name():
+    assert plan([{"name": "whatever", "state": "absent"}], HUB, "1.10.1")[0]["state"] == "absent"
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("control-net", ["control-net", "Did you mean controlnet"]),
+        ({"name": "x", "repo": "u"}, ["x", "repo and commit"]),
+        ({"name": "x", "repo": "u", "commit": "main"}, ["x", "main", "40 hex digits"]),
+        ({"name": "../x", "repo": "u", "commit": COMMIT}, ["../x", "plain"]),
+        ({"name": "roop", "states": "present"}, ["roop", "states"]),
+        ({"name": "roop", "state": "on"}, ["roop", "on", "disabled"]),
+        ({"repo": "u"}, ["no extension", "catalog"]),
+        (7, ["7", "no extension"]),
+    ],
+)
+def test_what_cannot_be_understood_is_named(entry, words):
+    with pytest.raises(ExtensionError) as told:
+        plan([entry], HUB, "1.10.1")
+    for word in words:
+        assert word in str(told.value)
+
+
+def test_twins_are_refused():
+    with pytest.raises(ExtensionError, match="sd-webui-roop"):
+        plan(["roop", {"name": "sd-webui-roop"}], HUB, "1.10.1")
+
+
+def test_too_old_a_webui_is_told():
+    with pytest.raises(ExtensionError, match=r"adetailer works with WebUI 1.6 and newer, not with 1.5.2"):
+        plan(["adetailer"], HUB, "1.5.2")
+    assert plan(["adetailer"], HUB, "dev")
+    assert plan([{"name": "adetailer", "state": "disabled"}], HUB, "1.5.2")
