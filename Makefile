@@ -77,6 +77,7 @@ molecule: setup programs
 	$(BIN)/molecule test -s xray_proxy
 	$(BIN)/molecule test -s network
 	$(BIN)/molecule test -s environment
+	$(BIN)/molecule test -s service
 
 # side by side with others; measures, judges nothing
 bench: setup

@@ -46,7 +46,7 @@ def read(path):
         return ""
 
 
-def played_upon(proc="/proc"):
+def played_upon(proc):
     """Whether a playbook works here: one of its modules runs, or a command of an SSH session without a terminal."""
     commands, parents = {}, {}
     for name in os.listdir(proc):
@@ -72,7 +72,7 @@ def main():
     while True:
         time.sleep(interval)
         running, job = generation(config)
-        if running or (job is not None and job != last) or played_upon():
+        if running or (job is not None and job != last) or played_upon(config.get("proc", "/proc")):
             used = time.monotonic()
         last = job if job is not None else last
         if time.monotonic() - used < limit:

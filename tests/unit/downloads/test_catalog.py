@@ -14,7 +14,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.models.spec import Spe
 ROOT = Path(__file__).resolve().parents[3]
 ENTRIES = [pytest.param(entry, id=entry.name) for entry in catalog.CATALOG.values()]
 # whoever adds another publisher has looked at what they publish
-PUBLISHERS = {"stabilityai", "sd2-community", "stable-diffusion-v1-5", "madebyollin"}
+PUBLISHERS = {"stabilityai", "sd2-community", "stable-diffusion-v1-5", "madebyollin", "Bingsu"}
 LEAKED = re.compile(r"novel.?ai|\bnai\b|anime.?(full|sfw)|final.?pruned|0\.9", re.IGNORECASE)
 
 
@@ -22,11 +22,17 @@ LEAKED = re.compile(r"novel.?ai|\bnai\b|anime.?(full|sfw)|final.?pruned|0\.9", r
 def test_an_entry_is_whole(entry):
     spec = parse(entry.name)
     assert spec == parse_source(entry.source)._replace(
-        kind=entry.kind, name=entry.filename, sha256=entry.sha256, config=entry.config, size=entry.size
+        kind=entry.kind,
+        name=entry.filename,
+        sha256=entry.sha256,
+        config=entry.config,
+        size=entry.size,
+        trusted=entry.trusted,
     )
     assert path_of("/webui", entry.kind, entry.filename).endswith("/" + entry.filename)
     assert entry.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
     assert entry.size is None or entry.size > 100_000_000
+    assert entry.sha256 or not entry.trusted
     assert bool(entry.verified) == bool(entry.sha256 or entry.size)
     assert entry.base and entry.licence and entry.note.endswith(".")
     if entry.config:
@@ -37,8 +43,11 @@ def test_an_entry_is_whole(entry):
 def test_an_entry_cannot_move(entry):
     spec = parse(entry.name)
     if spec.origin == "huggingface":
-        assert re.fullmatch(r"[0-9a-f]{40}", spec.where["revision"])
+        # a branch may move, but not the file: another one has another hash and is refused
+        assert re.fullmatch(r"[0-9a-f]{40}", spec.where["revision"]) or entry.sha256
         assert spec.where["repo"].split("/")[0] in PUBLISHERS
+    elif spec.origin == "url":
+        assert entry.sha256
     else:
         assert spec.origin == "civitai"
         assert spec.where["version_id"]

@@ -249,3 +249,19 @@ def test_bad_entries_are_named(box, run_module, entry, says):
     found = run_module("model_files", **box.arguments, models=[entry])
     assert found["failed"]
     assert says in found["msg"]
+
+
+def test_a_trusted_pickle_is_taken_for_its_hash_and_nothing_else_is(box, tmp_path, four_times, run_module):
+    """Detectors of YOLO are pickles of classes: no scan passes them, and the maker's hash is all there is to go by."""
+    bad = tmp_path / "face_yolov8m.pt"
+    bad.write_bytes(models.malicious_bytes("posix"))
+    wish = {"source": f"file://{bad}", "kind": "adetailer", "sha256": sha256(bad), "trusted": True}
+    four_times("model_files", **box.arguments, models=[wish])
+    assert sha256(box.path("models/adetailer/face_yolov8m.pt")) == sha256(bad)
+
+    other = {**wish, "sha256": "0" * 64, "name": "other.pt"}
+    assert "0000" in run_module("model_files", **box.arguments, models=[other])["msg"]
+    unpinned = {k: v for k, v in wish.items() if k != "sha256"}
+    assert "trusted needs a sha256" in run_module("model_files", **box.arguments, models=[unpinned])["msg"]
+    pinned = {**wish, "trusted": False, "name": "third.pt"}
+    assert "pickle" in run_module("model_files", **box.arguments, models=[pinned], allow_pickle=True)["msg"].lower()

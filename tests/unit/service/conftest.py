@@ -51,9 +51,10 @@ def start(directory: Path, *arguments: str, secret: bool = True) -> Running:
     credentials = directory / "credentials"
     credentials.write_text(f"sdops:{PASSWORD}\n")
     credentials.chmod(0o600)
+    login = ["--gradio-auth-path", str(credentials)] if secret else []
     config = {
         "webui_dir": str(webui),
-        "args": ["--skip-prepare-environment", "--port", str(port), "--api", "--use-cpu", "all", *arguments],
+        "args": [*login, "--skip-prepare-environment", "--port", str(port), "--api", "--use-cpu", "all", *arguments],
         "environment": {
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": str(ROOT / "lab/standins/wheels/torch"),
