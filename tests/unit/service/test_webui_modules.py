@@ -121,7 +121,7 @@ def test_the_page_is_for_those_who_logged_in(webui, ready):
     assert "Login" in get(webui.url + "/")[1]
     form = urllib.parse.urlencode({"username": "sdops", "password": PASSWORD}).encode()
     with urllib.request.urlopen(webui.url + "/login", data=form, timeout=10) as answer:
-        cookie = answer.headers.get_all("Set-Cookie")[0].split(";")[0]
+        cookie = "; ".join(line.split(";")[0] for line in answer.headers.get_all("Set-Cookie"))
     assert get(webui.url + "/sdapi/v1/loras", cookie=cookie)[0] == 200
     assert get(webui.url + "/config", cookie=cookie)[0] == 200
 
