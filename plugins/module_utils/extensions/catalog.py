@@ -70,7 +70,7 @@ CATALOG: Dict[str, Entry] = {
             "albumentations==1.4.3",
             "matplotlib==3.10.9",
             "facexlib==0.3.0",
-            "timm==0.9.5",
+            "timm==0.6.7",
             "controlnet-aux==0.0.9",
             "onnxruntime==1.15.0",
         ),
