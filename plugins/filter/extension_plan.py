@@ -50,7 +50,7 @@ _value:
       requirements: false
       install_script: false
       models: []
-      home_files: []
+      files: []
       arguments: []
 """
 

@@ -73,7 +73,7 @@ options:
         type: list
         elements: raw
         default: []
-      home_files:
+      files:
         description: Not used by this module.
         type: list
         elements: dict
@@ -228,7 +228,7 @@ def main() -> None:
                     "requirements": {"type": "bool", "default": True},
                     "install_script": {"type": "bool", "default": True},
                     "models": {"type": "list", "elements": "raw", "default": []},
-                    "home_files": {"type": "list", "elements": "dict", "default": []},
+                    "files": {"type": "list", "elements": "dict", "default": []},
                     "arguments": strings,
                 },
             },

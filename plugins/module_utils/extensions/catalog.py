@@ -17,7 +17,8 @@ class Entry(NamedTuple):
 
     ``directory`` below extensions/; ``repository`` OWNER/NAME on GitHub; ``commit`` 40 hex digits; ``packages`` requirement
     strings, or None for the extension's own way; ``keep`` distributions whose version stays whatever is asked for;
-    ``models`` entries as in model_files; ``home_files`` what it wants below ~ (path, repository and file on the Hub); ``arguments`` for launch.py;
+    ``models`` entries as in model_files; ``files`` what it wants elsewhere (path below ~ or
+    the data directory, repository and file on the Hub); ``arguments`` for launch.py;
     ``oldest`` the first version of the WebUI that it works with, or "".
     """
 
@@ -29,7 +30,7 @@ class Entry(NamedTuple):
     packages: Optional[Tuple[str, ...]] = ()
     keep: Tuple[str, ...] = ()
     models: Tuple[str, ...] = ()
-    home_files: Tuple[Tuple[str, str, str], ...] = ()
+    files: Tuple[Tuple[str, str, str], ...] = ()
     arguments: Tuple[str, ...] = ()
     oldest: str = ""
 
@@ -85,9 +86,9 @@ CATALOG: Dict[str, Entry] = {
         packages=("insightface==0.7.3", "onnx==1.14.0", "onnxruntime==1.15.0", "ifnude==0.0.3"),
         keep=("protobuf",),
         models=("inswapper-128",),
-        home_files=(
-            (".ifnude/detector.onnx", "s0md3v/nudity-checker", "detector.onnx"),
-            (".ifnude/classes", "s0md3v/nudity-checker", "classes"),
+        files=(
+            ("~/.ifnude/detector.onnx", "s0md3v/nudity-checker", "detector.onnx"),
+            ("~/.ifnude/classes", "s0md3v/nudity-checker", "classes"),
         ),
     ),
     "adetailer": Entry(

@@ -24,9 +24,9 @@ FIELDS = {
     "install_script",
     "models",
     "arguments",
-    "home_files",
+    "files",
 }
-HOME_FILE = ("path", "repo", "file")  # below ~, and on the Hub
+PLACED = ("path", "repo", "file")  # below ~ or the data directory, and on the Hub
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
 DIRECTORY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
@@ -97,8 +97,6 @@ def one(entry: Union[str, Dict[str, Any]], github: str, webui: str) -> Dict[str,
         "requirements": bool(entry.get("requirements", packages is None)),
         "install_script": bool(entry.get("install_script", packages is None)),
         "models": list(entry.get("models", known.models if known else ())),
-        "home_files": list(
-            entry.get("home_files", [dict(zip(HOME_FILE, f)) for f in (known.home_files if known else ())])
-        ),
+        "files": list(entry.get("files", [dict(zip(PLACED, f)) for f in (known.files if known else ())])),
         "arguments": list(entry.get("arguments") or (known.arguments if known else ())),
     }
