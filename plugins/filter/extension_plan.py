@@ -51,6 +51,7 @@ _value:
       install_script: false
       models: []
       files: []
+      debian: []
       arguments: []
 """
 

@@ -78,6 +78,11 @@ options:
         type: list
         elements: dict
         default: []
+      debian:
+        description: Not used by this module.
+        type: list
+        elements: str
+        default: []
       arguments:
         description: Not used by this module.
         type: list
@@ -229,6 +234,7 @@ def main() -> None:
                     "install_script": {"type": "bool", "default": True},
                     "models": {"type": "list", "elements": "raw", "default": []},
                     "files": {"type": "list", "elements": "dict", "default": []},
+                    "debian": strings,
                     "arguments": strings,
                 },
             },

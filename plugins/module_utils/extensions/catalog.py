@@ -18,7 +18,7 @@ class Entry(NamedTuple):
     ``directory`` below extensions/; ``repository`` OWNER/NAME on GitHub; ``commit`` 40 hex digits; ``packages`` requirement
     strings, or None for the extension's own way; ``keep`` distributions whose version stays whatever is asked for;
     ``models`` entries as in model_files; ``files`` what it wants elsewhere (path below ~ or
-    the data directory, repository and file on the Hub); ``arguments`` for launch.py;
+    the data directory, repository and file on the Hub); ``debian`` packages that building needs; ``arguments`` for launch.py;
     ``oldest`` the first version of the WebUI that it works with, or "".
     """
 
@@ -31,6 +31,7 @@ class Entry(NamedTuple):
     keep: Tuple[str, ...] = ()
     models: Tuple[str, ...] = ()
     files: Tuple[Tuple[str, str, str], ...] = ()
+    debian: Tuple[str, ...] = ()
     arguments: Tuple[str, ...] = ()
     oldest: str = ""
 
@@ -85,6 +86,7 @@ CATALOG: Dict[str, Entry] = {
         note="Face swaps, with its safety check hardened by roop_nsfw_patch.",
         packages=("insightface==0.7.3", "onnx==1.14.0", "onnxruntime==1.15.0", "ifnude==0.0.3"),
         keep=("protobuf",),
+        debian=("g++",),  # insightface has no wheels
         models=("inswapper-128",),
         files=(
             ("~/.ifnude/detector.onnx", "s0md3v/nudity-checker", "detector.onnx"),

@@ -25,6 +25,7 @@ FIELDS = {
     "models",
     "arguments",
     "files",
+    "debian",
 }
 PLACED = ("path", "repo", "file")  # below ~ or the data directory, and on the Hub
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
@@ -98,5 +99,6 @@ def one(entry: Union[str, Dict[str, Any]], github: str, webui: str) -> Dict[str,
         "install_script": bool(entry.get("install_script", packages is None)),
         "models": list(entry.get("models", known.models if known else ())),
         "files": list(entry.get("files", [dict(zip(PLACED, f)) for f in (known.files if known else ())])),
+        "debian": list(entry.get("debian", known.debian if known and packages else ())),
         "arguments": list(entry.get("arguments") or (known.arguments if known else ())),
     }
