@@ -151,7 +151,7 @@ def main():
     allocator = find_tcmalloc() if config.get("tcmalloc") and not checking else None
     if allocator and not os.environ.get("LD_PRELOAD"):
         os.environ["LD_PRELOAD"] = allocator  # read by the loader: only a new image of the process has it
-        os.execv(sys.executable, [sys.executable, *sys.argv])
+        os.execv(sys.executable, [sys.executable, "-u", *sys.argv])
     os.chdir(config["webui_dir"])
     sys.path[0] = config["webui_dir"]
     arguments = list(config["args"])
