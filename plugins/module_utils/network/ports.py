@@ -41,11 +41,16 @@ def owners(port: int, proc: str = "/proc") -> List[Dict[str, Any]]:
             if held:
                 with open(os.path.join(proc, str(pid), "cmdline"), "rb") as handle:
                     words = handle.read().rstrip(b"\0").split(b"\0")
-                # without the arguments, which may hold secrets: the program, and the script that it runs
-                found.append({"pid": pid, "command": " ".join(os.fsdecode(word) for word in words[:2])})
+                found.append({"pid": pid, "command": _name([os.fsdecode(word) for word in words])})
         except OSError:
             continue
     return found or [{"pid": 0, "command": "a process of another container or user"}]
+
+
+def _name(words: List[str]) -> str:
+    """The program and the script that it runs, without the other arguments, which may hold secrets."""
+    rest = [word for word in words[1:] if not word.startswith("-")]
+    return " ".join([words[0], *rest[:1]]) if "-c" not in words[1:2] else words[0]
 
 
 def _target(link: str) -> str:
