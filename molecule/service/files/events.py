@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Crashes and restarts of the service, one after the other; each time it must be back. Runs on the target.
 
+Crashes come four times as often as restarts on demand, for each of which supervisorctl waits five seconds.
+
 events.py COUNT SEED: prints one line per event and fails at the first after which the WebUI does not come back.
 """
 
@@ -41,7 +43,7 @@ def send(program, number):
         os.kill(pid, number)
 
 
-EVENTS = {
+CRASHES = {
     "webui killed": lambda: send("webui", signal.SIGKILL),
     "webui crashed": lambda: send("webui", signal.SIGSEGV),
     "webui ended": lambda: send("webui", signal.SIGTERM),
@@ -52,6 +54,8 @@ EVENTS = {
         time.sleep(1.5),
         send("webui", signal.SIGKILL),
     ),
+}
+ORDERS = {
     "webui restarted": lambda: ctl("restart", "webui"),
     "webui stopped and started": lambda: (ctl("stop", "webui"), ctl("start", "webui")),
     "everything restarted": lambda: ctl("restart", "all"),
@@ -63,9 +67,9 @@ def main():
     count, seed = int(sys.argv[1]), int(sys.argv[2])
     chance = random.Random(seed)
     for number in range(count):
-        name = chance.choice(sorted(EVENTS))
+        name = chance.choice(sorted(CRASHES) * 4 + sorted(ORDERS))
         before = pid_of("webui")
-        EVENTS[name]()
+        {**CRASHES, **ORDERS}[name]()
         started = time.monotonic()
         # a process that has been told to end may still answer
         while not (answers() and pid_of("xray") and (name == "xray killed" or pid_of("webui") not in (0, before))):
