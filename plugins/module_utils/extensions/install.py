@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
@@ -272,17 +273,7 @@ class Extensions:
 
 def _name_of(line: str) -> str:
     """The distribution that a requirement line names."""
-    return (
-        line.split(";")[0]
-        .split("[")[0]
-        .split("@")[0]
-        .split("=")[0]
-        .split("<")[0]
-        .split(">")[0]
-        .split("~")[0]
-        .split("!")[0]
-        .strip()
-    )
+    return re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]
 
 
 class _Constraints:

@@ -92,6 +92,8 @@ def by_hand(base: Path, ours: Box) -> tuple[float, list[str]]:
     repo = sh(["git", "-C", str(ours.webui), "remote", "get-url", "origin"]).strip()
     commit = sh(["git", "-C", str(ours.webui), "rev-parse", "HEAD"]).strip()
     pip = [str(hand.python), "-m", "pip", "install", "--disable-pip-version-check"]
+    # conda brings pip with Python; a channel without it leaves that to Python itself
+    sh([str(hand.python), "-m", "ensurepip"], env=environment)
     started = time.monotonic()
     sh(["git", "clone", "--quiet", repo, str(hand.webui)], env=environment)
     sh(
