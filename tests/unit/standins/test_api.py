@@ -170,6 +170,7 @@ def test_bodies_and_paths_that_do_not_fit(shared_box):
     assert shared_box.call("/sdapi/v1/txt2img", "not json").status == 422
     assert shared_box.call("/sdapi/v1/options", [1]).status == 422
     assert shared_box.call("/sdapi/v1/nope").json == {"detail": "Not Found"}
+    assert shared_box.call("//").status == 404  # as for uvicorn, two slashes are not one
     answer = shared_box.call("/sdapi/v1/txt2img")
     assert answer.status == 405 and answer.json == {"detail": "Method Not Allowed"}
 

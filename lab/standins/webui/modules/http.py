@@ -223,7 +223,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         started = time.monotonic()
-        parts = urllib.parse.urlsplit(self.path)
+        # not self.path: http.server makes one slash of several, uvicorn leaves them
+        path, _, query = self.requestline.split(" ")[1].partition("?")
         try:
             length = int(self.headers.get("Content-Length") or 0)
         except ValueError:
@@ -234,8 +235,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         request = Request(
             self.command,
-            urllib.parse.unquote(parts.path),
-            dict(urllib.parse.parse_qsl(parts.query)),
+            urllib.parse.unquote(path),
+            dict(urllib.parse.parse_qsl(query)),
             self.headers,
             self.rfile.read(length),
         )
