@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import SdopsError
 from ..safety.names import safe_name
-from ..transfer.fetch import RemoteFile
+from ..transfer.fetch import RemoteFile, version_of
 from ..transfer.http import Http, said, scrub
 
 
@@ -47,9 +47,5 @@ def resolve(where: Dict[str, str], http: Http) -> RemoteFile:
         raise UrlError("%s is a web page and not a file. Copy the link of the download itself." % scrub(url))
     total = re.search(r"/(\d+)$", headers.get("Content-Range", ""))
     size = total.group(1) if total else headers.get("Content-Length") if status == 200 else None
-    etag = headers.get("ETag", "")
-    if etag.startswith("W/"):
-        etag = ""  # weak: says nothing about bytes
-    if not etag and headers.get("Last-Modified"):
-        etag = "modified " + headers["Last-Modified"]
-    return RemoteFile(url=url, filename=name, size=int(size) if size else None, etag=etag or None)
+    version = version_of(headers)
+    return RemoteFile(url=url, filename=name, size=int(size) if size else None, etag=version, version=version)

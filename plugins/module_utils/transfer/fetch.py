@@ -24,6 +24,7 @@ from .segments import LARGEST, SMALLEST, Journal, Plan, Segment
 
 SMALLEST_READ = 16 << 10
 SYNC_EVERY = 5.0  # seconds
+PATIENCE = 10.0  # seconds before a connection more is tried with a server that turned one away
 EXPIRED = (400, 401, 403, 404, 410)  # what storages answer to a link that is no longer good
 
 
@@ -31,7 +32,8 @@ class RemoteFile(NamedTuple):
     """What a source resolved to.
 
     ``sha256`` (or only its first digits) or ``git_sha1`` in lower-case hex, ``size`` in bytes, ``about`` a size that is only
-    nearly right; each None when unknown. ``etag`` tells one version of the file from another where there is no hash.
+    nearly right; each None when unknown. ``etag`` tells one version of the file from another where there is no hash;
+    ``version`` is what the server's own answers say of it (see version_of), where that was seen.
     """
 
     url: str
@@ -44,6 +46,16 @@ class RemoteFile(NamedTuple):
     kind: Optional[str] = None
     about: Optional[int] = None
     sha256_prefix: Optional[str] = None
+    version: Optional[str] = None
+
+
+def version_of(headers: Any) -> Optional[str]:
+    """What an answer's headers say about the version of the file: a strong ETag, else the date. None when they do not."""
+    etag = headers.get("ETag", "")
+    if etag and not etag.startswith("W/"):  # a weak one says nothing about bytes
+        return etag
+    date = headers.get("Last-Modified")
+    return "modified " + date if date else None
 
 
 # what it is doing, bytes that are there, bytes in all
@@ -58,8 +70,8 @@ class Final(TransferError):
     """Asking again will not help."""
 
 
-class SourceChanged(Final):
-    """The file at the source is another one than when we began."""
+class SourceChanged(TransferError):
+    """The answer belongs to another file than the one that was begun: it changed at its source, or the server is confused."""
 
 
 class Refused(TransferError):
@@ -132,19 +144,26 @@ class Job:
         self.partial = partial
         self.connections = max(1, connections)
         self.tell = tell
-        self.received = 0
+        self.received = 0  # bytes of bodies, also of those that were not new
+        self.gained = 0
         self.sha256: Optional[str] = None
         self._lock = threading.Condition()
         self._stop = threading.Event()
         self._plan = Plan(remote.size, partial.resume(), self.connections)
         self._error: Optional[BaseException] = None
         self._url = remote.url  # later the signed link that it redirects to
-        self._etag: Optional[str] = None
+        # with a hash, wrong answers cannot do harm: what is there is kept, whatever one of them says
+        self._hashed = bool(remote.sha256 or remote.git_sha1)
+        self._version = remote.version
         self._alone = False  # one stream without ranges
         self._all_there = remote.size is not None and self._plan.finished
         self._alive = 0
         self._most = self.connections  # fewer when the server turns connections away
+        self._patience = PATIENCE / 2
+        self._more_at = 0.0
+        self._pieces = CHUNK // 4  # bytes of a connection's first read
         self._ignored = 0
+        self._drops = self._before = 0  # connections given up since ``gained`` was that
 
     # --- the calling thread --------------------------------------------------------------------------------------------
 
@@ -160,6 +179,7 @@ class Job:
                     threads += self._spawn()
                     self._lock.wait(0.2)
                     now = time.monotonic()
+                    self._drop_stalled(now)
                     if now - told >= 0.2:
                         told = now
                         there = self._plan.there
@@ -169,9 +189,9 @@ class Job:
                         self._lock.release()
                         try:
                             os.fdatasync(handle)
+                            self.partial.journal.synced(count)
                         finally:
                             self._lock.acquire()
-                        self.partial.journal.synced(count)
                         synced = time.monotonic()
         finally:
             self._stop.set()
@@ -190,6 +210,9 @@ class Job:
         """Start connections: one to learn what the server can, then as many as there is work for."""
         if self._all_there:
             return []
+        if self._most < self.connections and time.monotonic() >= self._more_at:
+            self._most += 1
+            self._more_at = time.monotonic() + self._patience
         missing = sum(end - start for start, end in self._plan.missing)
         wanted = min(self._most, len(self._plan.active) + max(1, missing // SMALLEST))
         if self._plan.size is None or self._alone or not self.received:
@@ -203,6 +226,22 @@ class Job:
             self._alive += 1
             thread.start()
         return new
+
+    def _drop_stalled(self, now: float) -> None:
+        """Take their segments from connections that trickle: a few bytes now and then keep a socket's timeout away."""
+        for segment in list(self._plan.active):
+            if not segment.opened or segment.upto > segment.at or now - segment.moved <= self.http.timeout:
+                continue
+            segment.dropped = True  # its thread ends by itself when its read returns
+            self._pieces = SMALLEST_READ
+            self.partial.journal.add(self._plan.give_back(segment))
+            self._alive -= 1
+            self._drops, self._before = (self._drops if self.gained == self._before else 0) + 1, self.gained
+        if self._drops > self.http.retries * self.connections and self.gained == self._before:
+            self._error = Broken(
+                "%s sends next to nothing: fewer than %d bytes in %g seconds on each connection. What was fetched is kept."
+                % (scrub(self._url), SMALLEST_READ, self.http.timeout)
+            )
 
     def _guarded(self, target: Callable[[], None]) -> None:
         try:
@@ -253,6 +292,7 @@ class Job:
     def _work(self) -> None:
         handle = os.open(self.partial.path, os.O_WRONLY)  # its own: the job may end while this thread still waits
         attempt = links = before = 0
+        segment: Optional[Segment] = None
         try:
             while True:
                 segment = self._next()
@@ -264,7 +304,7 @@ class Job:
                 except TransferError as exc:
                     error = exc
                 with self._lock:
-                    if self._stop.is_set():
+                    if self._stop.is_set() or segment.dropped:
                         return
                     start, end = self._plan.give_back(segment)
                     self.partial.journal.add((start, end))
@@ -276,18 +316,19 @@ class Job:
                     continue
                 if end > start:
                     attempt = links = 0  # it moves: the line is bad, not dead
-                if attempt == 0:
-                    before = self.received
+                if self.gained != before:  # while anything moves on any connection, the line is bad, not dead
+                    attempt, before = 0, self.gained
                 if isinstance(error, Refused) and error.expired:
                     links += 1
-                wait = self._judge(error, attempt, links, before)
+                wait = self._judge(error, attempt, links)
                 if wait is None or self._stop.wait(wait):
                     return
                 attempt += 1
         finally:
             os.close(handle)
             with self._lock:
-                self._alive -= 1
+                if segment is None or not segment.dropped:
+                    self._alive -= 1
                 self._lock.notify_all()
 
     def _next(self) -> Optional[Segment]:
@@ -299,10 +340,11 @@ class Job:
                         return None
                     if self._alone:
                         return self._plan.alone()
-                    first = Segment(0, LARGEST)
+                    start = self._plan.contiguous(0)
+                    first = Segment(start, start + LARGEST)
                     self._plan.active.append(first)
                     return first
-                segment = self._plan.take()
+                segment = self._plan.take() or self._plan.split()
                 if segment is not None:
                     return segment
                 if self._alive > 1 and len(self._plan.active) < 2:
@@ -310,10 +352,10 @@ class Job:
                 self._lock.wait(0.2)  # something may come back from a connection that breaks
         return None
 
-    def _judge(self, error: TransferError, attempt: int, links: int, before: int) -> Optional[float]:
+    def _judge(self, error: TransferError, attempt: int, links: int) -> Optional[float]:
         """Seconds until this connection tries again; None when it ends, with or without the whole job.
 
-        ``attempt`` and ``links``: its failures in a row, and those of fresh links; ``before``: what had arrived at the first.
+        ``attempt`` and ``links``: its failures since anything arrived on any connection, and those of fresh links.
         """
         with self._lock:
             if isinstance(error, RangesIgnored):
@@ -326,13 +368,18 @@ class Job:
                 if error.expired and links <= 2:
                     return 0.0 if links == 1 else backoff(links)
                 if self._alive > 1 and self.received:
-                    self._most = self._alive - 1  # it wants fewer connections
+                    self._most = self._alive - 1  # it wants fewer connections, for some time
+                    now = time.monotonic()
+                    if now >= self._more_at:  # several are turned away at once
+                        self._patience *= 2
+                    self._more_at = max(self._more_at, now + max(self._patience, error.wait or 0.0))
                     return None
                 passes = not error.expired and (error.status in RETRY or (error.status == 404 and attempt < 2))
+            elif isinstance(error, SourceChanged):
+                passes = self._hashed and attempt < 2  # one odd answer is no proof
             else:
                 passes = not isinstance(error, Final)
-            # while anything moves on any connection, the line is bad, not dead
-            if not passes or (attempt >= self.http.retries and self.received == before):
+            if not passes or attempt >= self.http.retries:
                 self._fail(error)
                 return None
             return backoff(attempt, getattr(error, "wait", None))
@@ -356,15 +403,18 @@ class Job:
         status = answer.status_code
         if status == 416 and ranged:
             total = re.match(r"bytes \*/(\d+)$", answer.headers.get("Content-Range", ""))
-            if total and int(total.group(1)) == 0 and not self.remote.size:
-                self._know(0)
-                segment.end = 0
+            told = int(total.group(1)) if total else None
+            if told == segment.at and self._plan.size in (None, told):  # an empty file, or nothing left of one
+                self._know(told, segment)
+                segment.end = segment.at
                 return
+            if told is None or told == self._plan.size:
+                raise Broken("%s answered 416 for a part that it has." % scrub(final))
             raise SourceChanged(
                 "%s is shorter at its source than when the download began. Run again to get the new file." % scrub(url)
             )
         if status not in (200, 206):
-            signed = url != self.remote.url
+            signed = final != self.remote.url
             body = said(answer)
             if signed and status in EXPIRED:
                 with self._lock:
@@ -383,19 +433,22 @@ class Job:
         with self._lock:
             if self._url == self.remote.url:
                 self._url = final
-            etag = answer.headers.get("ETag")
-            if not (self.remote.sha256 or self.remote.git_sha1):
-                if self._etag and etag and etag != self._etag:
+            version = version_of(answer.headers)
+            if not self._hashed:
+                if self._version and version and version != self._version:
                     raise SourceChanged(
                         "%s changed at its source while it was fetched. Run again to get the new file." % scrub(url)
                     )
-                self._etag = self._etag or etag
+                self._version = self._version or version
         if status == 206:
             span = re.match(r"bytes (\d+)-(\d+)/(\d+)$", answer.headers.get("Content-Range", ""))
             if not ranged or not span or int(span.group(1)) != segment.at:
                 raise RangesIgnored("%s answers ranges wrongly." % scrub(final))
             self._know(int(span.group(3)), segment)
             return
+        length = answer.headers.get("Content-Length", "")
+        if length.isdigit() and self._plan.size is not None:
+            self._know(int(length))  # before it is believed that this server knows no ranges
         if ranged:
             with self._lock:
                 whole = segment.at == 0 and segment.end == self._plan.size
@@ -405,7 +458,6 @@ class Job:
                     self._alone = True
                     self._plan.missing = []
                     segment.end = self._plan.size
-        length = answer.headers.get("Content-Length", "")
         if length.isdigit():
             self._know(int(length), segment)
 
@@ -413,6 +465,11 @@ class Job:
         """The server told the size. Raises SourceChanged when it is another than promised."""
         with self._lock:
             if self._plan.size is None and self.remote.size is None:
+                if self._plan.done and self._plan.done[-1][1] > size:
+                    raise SourceChanged(
+                        "%s has %d bytes at its source, and more had come before. Run again to get the new file."
+                        % (scrub(self.remote.url), size)
+                    )
                 active, done = self._plan.active, self._plan.done
                 self._plan = Plan(size, done, self.connections)
                 self._plan.active = active
@@ -432,10 +489,9 @@ class Job:
         """Fetch a segment and write it. Raises TransferError; ``segment.at`` tells how far it got."""
         answer = self._open(segment)
         with contextlib.closing(answer):
-            if segment.end == 0:
-                return
-            skip = segment.at if self._alone else 0
-            reading = CHUNK // 4
+            skip = segment.at if answer.status_code == 200 else 0  # here comes everything, whatever we had asked for
+            reading = self._pieces
+            segment.moved, segment.opened = time.monotonic(), True
             while segment.end is None or segment.at < segment.end:
                 begun = time.monotonic()
                 wanted = reading if segment.end is None else min(reading, segment.end - segment.at + skip)
@@ -445,8 +501,6 @@ class Job:
                     raise Broken(
                         "The connection to %s broke off: %s." % (scrub(answer.url), cause(exc, self.http.timeout))
                     ) from None
-                if self._stop.is_set():
-                    return
                 if not data:
                     break
                 took = time.monotonic() - begun
@@ -459,6 +513,14 @@ class Job:
                     dropped = min(skip, len(piece))
                     skip -= dropped
                     piece = piece[dropped:]
+                with self._lock:  # from here on these bytes are ours to write, and nobody else's
+                    if self._stop.is_set() or segment.dropped:
+                        return
+                    if segment.end is not None:
+                        piece = piece[: max(segment.end - segment.at, 0)]
+                    segment.moved = time.monotonic()
+                    segment.upto = segment.at + len(piece)
+                    self.gained += len(piece)
                 while piece:
                     count = os.pwrite(handle, piece, segment.at)
                     piece = piece[count:]
@@ -492,8 +554,12 @@ class Fetcher:
         try:
             job.run()
         except SourceChanged:
-            partial.discard()
+            if not (remote.sha256 or remote.git_sha1):
+                partial.discard()
             raise
+        finally:
+            if job.sha256 is None and not partial.have():
+                partial.discard()  # nothing that another run could use
         sha256 = job.sha256 or ""
         wrong = self._wrong(remote, partial, sha256)
         if wrong:

@@ -43,13 +43,19 @@ def gaps(spans: Iterable[Span], size: int) -> List[Span]:
 
 
 class Segment:
-    """A span that one connection is fetching; ``at`` is how far it got. ``end`` None: until the server ends."""
+    """A span that one connection is fetching; ``at`` is how far it got. ``end`` None: until the server ends.
 
-    __slots__ = ("start", "at", "end")
+    ``upto``: where the piece ends that is being written. ``moved``: when the last one came, by the monotonic clock, once the
+    answer is ``opened``. ``dropped``: taken from its connection.
+    """
+
+    __slots__ = ("start", "at", "end", "upto", "moved", "opened", "dropped")
 
     def __init__(self, start: int, end: Optional[int]) -> None:
-        self.start = self.at = start
+        self.start = self.at = self.upto = start
         self.end = end
+        self.moved = 0.0
+        self.opened = self.dropped = False
 
 
 class Plan:
@@ -80,6 +86,17 @@ class Plan:
         else:
             self.missing[0] = (stop, end)
         segment = Segment(start, stop)
+        self.active.append(segment)
+        return segment
+
+    def split(self) -> Optional[Segment]:
+        """The second half of the largest rest that another connection still has to fetch; None where that is small."""
+        rests = [(s.end - max(s.at, s.upto), s) for s in self.active if s.end is not None]
+        rest, slow = max(rests, key=lambda pair: pair[0], default=(0, None))
+        if slow is None or slow.end is None or rest < 2 * SMALLEST:
+            return None
+        segment = Segment(slow.end - rest // 2, slow.end)
+        slow.end = segment.start
         self.active.append(segment)
         return segment
 

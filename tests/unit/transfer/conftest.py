@@ -11,7 +11,10 @@ import pytest
 
 @contextlib.contextmanager
 def server(answer):
-    """``answer(path, headers)`` -> (status, headers, body). Yields (base URL, requests seen as (path, authorization))."""
+    """``answer(path, headers)`` -> (status, headers, body as bytes, or as pieces with a Content-Length of one's own).
+
+    Yields (base URL, requests seen as (path, authorization)).
+    """
     seen = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -21,12 +24,15 @@ def server(answer):
             seen.append((self.path, self.headers.get("Authorization")))
             status, headers, body = answer(self.path, self.headers)
             self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            length = {"Content-Length": str(len(body))} if isinstance(body, bytes) else {}
+            for name, value in {**length, **headers}.items():
                 if value is None:
                     continue
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(ConnectionError):  # the other side may have had enough
+                for piece in [body] if isinstance(body, bytes) else body:
+                    self.wfile.write(piece)
 
         do_HEAD = do_GET
 

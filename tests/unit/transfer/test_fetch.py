@@ -11,6 +11,7 @@ import time
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.transfer import fetch as room
+from ansible_collections.sdops.webui.plugins.module_utils.transfer import segments as segments_room
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.fetch import Fetcher, Partial, RemoteFile
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import Http, TransferError
 
@@ -268,3 +269,222 @@ def test_a_defect_of_ours_is_no_success(serve, bring, monkeypatch):
     monkeypatch.setattr(os, "preadv", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         bring(here + "/m.bin")
+
+
+# --- servers of which each is another one, and answers that are out of place ------------------------------------------
+
+
+def test_a_part_among_servers_that_ignore_ranges_lands_where_it_belongs(serve, bring):
+    """The answer with a part comes late, when the job has long decided to take one stream."""
+    count = iter(range(1000))
+
+    def answer(path, headers):
+        status, more, body = ranged(headers)
+        if next(count) == 0:
+            return status, {**more, "Content-Length": str(len(body)), "Connection": "close"}, body[:300_000]
+        if headers.get("Range", "").startswith("bytes=300000-"):
+            time.sleep(0.5)
+            return status, more, body
+        return 200, {}, CONTENT
+
+    here, _ = serve(answer)
+    bring(here + "/m.bin", sha256=None)
+
+
+def test_changed_between_planning_and_the_first_byte(serve, bring, tmp_path):
+    here, _ = serve(lambda path, headers: ranged(headers, etag='"two"'))
+    with pytest.raises(TransferError, match="changed at its source"):
+        bring(here + "/m.bin", sha256=None, etag='"one"', version='"one"')
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_segment_that_never_comes_ends_the_job(serve, bring):
+    """Also where the other connections bring theirs meanwhile."""
+    last = len(CONTENT) - 1
+
+    def answer(path, headers):
+        status, more, body = ranged(headers)
+        if f"-{last}/" in more.get("Content-Range", ""):
+            return status, {**more, "Content-Length": str(len(body)), "Connection": "close"}, b""
+        return status, more, body
+
+    here, seen = serve(answer)
+    with pytest.raises(TransferError, match="broke off"):
+        bring(here + "/m.bin")
+    assert len(seen) < 40
+
+
+def test_a_short_answer_after_a_stream_of_unknown_length(serve, bring):
+    count = iter(range(100000))
+
+    def answer(path, headers):
+        if next(count) == 0:
+            half = b"%x\r\n%b\r\n" % (3_000_000, CONTENT[:3_000_000])
+            return 200, {"Transfer-Encoding": "chunked", "Connection": "close"}, [half]
+        return 200, {}, b'{"error": "busy"}'
+
+    here, seen = serve(answer)
+    with pytest.raises(TransferError, match="17 bytes at its source, and more had come before"):
+        bring(here + "/m.bin", size=None, sha256=None)
+    assert len(seen) < 10
+
+
+def partly(tmp_path, here, spans, **fields):
+    """What an earlier run left: ``spans`` of CONTENT."""
+    remote = RemoteFile(here + "/m.bin", "m.bin", **fields)
+    partial = Partial(str(tmp_path / "m.bin"), remote)
+    partial.resume()
+    with open(partial.path, "r+b") as handle:
+        for start, end in spans:
+            handle.seek(start)
+            handle.write(CONTENT[start:end])
+            partial.journal.add((start, end))
+    partial.journal.close()
+
+
+def test_a_resume_without_a_size_goes_on_where_it_was(serve, bring, tmp_path):
+    here, _ = serve(lambda path, headers: ranged(headers))
+    fields = {"size": None, "sha256": None, "etag": "one"}
+    partly(tmp_path, here, [(0, 5_000_000)], **fields)
+    assert bring(here + "/m.bin", **fields).received == len(CONTENT) - 5_000_000
+
+
+def test_a_resume_without_a_size_and_with_nothing_left(serve, bring, tmp_path):
+    here, seen = serve(lambda path, headers: ranged(headers))
+    fields = {"size": None, "sha256": None, "etag": "one"}
+    partly(tmp_path, here, [(0, len(CONTENT))], **fields)
+    assert bring(here + "/m.bin", **fields).received == 0
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("spans", [[(0, 5_000_000)], [(0, 1_000_000), (2_000_000, 5_000_000)]])
+def test_a_resume_of_a_file_that_is_shorter_now(serve, bring, tmp_path, spans):
+    here, seen = serve(lambda path, headers: ranged(headers, CONTENT[:3_000_000]))
+    fields = {"size": None, "sha256": None, "etag": "one"}
+    partly(tmp_path, here, spans, **fields)
+    with pytest.raises(TransferError, match="Run again to get the new file"):
+        bring(here + "/m.bin", **fields)
+    assert len(seen) == 1
+    assert os.listdir(tmp_path) == []
+
+
+ODD = [
+    (200, {}, b'{"error": "busy"}'),
+    (416, {"Content-Range": f"bytes */{len(CONTENT)}"}, b""),
+    (416, {"Content-Range": "bytes */17"}, b""),
+    (416, {}, b""),
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_one_odd_answer_costs_nothing(serve, bring, tmp_path, odd):
+    count = iter(range(1000))
+    here, _ = serve(lambda path, headers: odd if next(count) in (0, 3) else ranged(headers))
+    partly(tmp_path, here, [(0, 4_000_000)], size=len(CONTENT), sha256=SHA256)
+    assert bring(here + "/m.bin").received == len(CONTENT) - 4_000_000
+
+
+@pytest.mark.parametrize("odd", ODD[1:])
+def test_only_odd_answers_leave_what_was_there(serve, bring, tmp_path, odd):
+    here, seen = serve(lambda path, headers: odd)
+    partly(tmp_path, here, [(0, 4_000_000)], size=len(CONTENT), sha256=SHA256)
+    with pytest.raises(TransferError):
+        bring(here + "/m.bin")
+    assert len(seen) < 10
+    here, _ = serve(lambda path, headers: ranged(headers))
+    assert bring(here + "/m.bin").received == len(CONTENT) - 4_000_000
+
+
+def test_a_fresh_link_may_be_refused_once(serve, bring):
+    answer, given = links(good_for=100)
+    bad = iter([True])
+
+    def once(path, headers):
+        status, more, body = answer(path, headers)
+        if path != "/m.bin" and next(bad, False):
+            return 403, {}, b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+        return status, more, body
+
+    here, _ = serve(once)
+    bring(here + "/m.bin")
+    assert len(given) == 2
+
+
+# --- slow ones --------------------------------------------------------------------------------------------------------
+
+
+def drip(body, size, seconds):
+    """``body`` in pieces of ``size`` bytes, each ``seconds`` after the one before."""
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
+        time.sleep(seconds)
+
+
+def test_connections_come_back_after_a_busy_moment(serve, bring, monkeypatch):
+    monkeypatch.setattr(room, "PATIENCE", 0.1)
+    until = time.monotonic() + 0.3
+    busy, most, lock = [0], [0], threading.Lock()
+
+    def answer(path, headers):
+        with lock:
+            early = time.monotonic() < until
+            if early and busy[0]:
+                return 503, {}, b"busy"
+            busy[0] += 1
+            most[0] = max(most[0], busy[0])
+        try:
+            time.sleep(0.2)
+            return ranged(headers)
+        finally:
+            with lock:
+                busy[0] -= 1
+
+    monkeypatch.setattr(room, "SMALLEST", 1 << 18)
+    monkeypatch.setattr(segments_room, "SMALLEST", 1 << 18)
+    here, _ = serve(answer)
+    bring(here + "/m.bin", connections=4, retries=20)
+    assert most[0] >= 3
+
+
+def test_a_trickle_is_given_up_like_a_silence(serve, bring):
+    """A byte now and then keeps the socket's timeout away."""
+    count = iter(range(1000))
+
+    def answer(path, headers):
+        status, more, body = ranged(headers)
+        if next(count) == 2:
+            return status, {**more, "Content-Length": str(len(body))}, drip(body, 1, 0.4)
+        return status, more, body
+
+    here, _ = serve(answer)
+    started = time.monotonic()
+    bring(here + "/m.bin")
+    assert time.monotonic() - started < 8
+
+
+def test_only_trickles_end_in_an_error(serve, bring):
+    def answer(path, headers):
+        status, more, body = ranged(headers)
+        return status, {**more, "Content-Length": str(len(body))}, drip(body[:100], 1, 0.2)
+
+    here, _ = serve(answer)
+    with pytest.raises(TransferError, match="next to nothing"):
+        bring(here + "/m.bin", connections=1, retries=1)
+
+
+def test_idle_connections_help_a_slow_one(serve, bring, monkeypatch):
+    """Its segment would take eleven seconds; the others take over halves of what is left of it."""
+    monkeypatch.setattr(segments_room, "SMALLEST", 1 << 16)
+    count = iter(range(1000))
+
+    def answer(path, headers):
+        status, more, body = ranged(headers)
+        if next(count) == 1:
+            return status, {**more, "Content-Length": str(len(body))}, drip(body, 10_000, 0.1)
+        return status, more, body
+
+    here, _ = serve(answer)
+    started = time.monotonic()
+    got = bring(here + "/m.bin")
+    assert time.monotonic() - started < 6
+    assert got.received < len(CONTENT) + (1 << 19)
