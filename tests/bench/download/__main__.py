@@ -243,13 +243,17 @@ class Bench:
     @staticmethod
     def summary(case: str, found: dict[str, list[Used]], verified: bool, extra: dict) -> dict:
         wall = {name: statistics.median(used.wall for used in seen) for name, seen in found.items()}
-        ratios = ", ".join(f"{wall[name] / wall['ours']:.2f}x {name}" for name in wall if name != "ours")
-        print(f"  {case:9} faster than: {ratios}" + (f"; limit {extra['limit_s']} s" if extra else ""), flush=True)
+        cpu = {name: statistics.median(used.cpu for used in seen) for name, seen in found.items()}
+        peak = {name: max(used.peak for used in seen) for name, seen in found.items()}
+        for what, of in (("wall", wall), ("cpu", cpu), ("peak memory", peak)):
+            ratios = ", ".join(f"{of[name] / of['ours']:.2f}x {name}" for name in of if name != "ours")
+            limit = f"; limit {extra['limit_s']} s" if extra and what == "wall" else ""
+            print(f"  {case:9} {what}, the others' by ours: {ratios}{limit}", flush=True)
         return {
             "case": case,
             **{f"{name}_s": round(seconds, 2) for name, seconds in wall.items()},
-            "ours_cpu_s": round(statistics.median(used.cpu for used in found["ours"]), 2),
-            "ours_peak_mb": round(max(used.peak for used in found["ours"])),
+            "ours_cpu_s": round(cpu["ours"], 2),
+            "ours_peak_mb": round(peak["ours"]),
             "verified": verified,
             **extra,
         }
