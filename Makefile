@@ -67,7 +67,7 @@ programs:
 	  apt-get update -qq; apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi || true
 
 unit: setup programs
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/unit -n auto --dist loadscope
 
 integration: setup
 	$(BIN)/pytest tests/integration
