@@ -98,7 +98,7 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.models.arguments import TRANSFER, fetch_one
+from ..module_utils.models.arguments import TRANSFER, fetch_one, kept_back
 from ..module_utils.models.spec import ModelSpec, parse_source
 
 
@@ -144,6 +144,8 @@ def main() -> None:
         result = fetch_one(ModelSpec(source, "civitai", where, sha256=p["sha256"]), p, p["dest"], module.check_mode)
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
+    for sentence in kept_back(p):
+        module.warn(sentence)
     module.exit_json(**result)
 
 

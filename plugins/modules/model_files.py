@@ -147,9 +147,9 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.models.arguments import TRANSFER, make_placer
-from ..module_utils.models.placing import Item
-from ..module_utils.models.spec import parse
+from ..module_utils.models.arguments import TRANSFER, kept_back, make_placer
+from ..module_utils.models.placing import NoRoom
+from ..module_utils.models.spec import parse, secrets_in
 from ..module_utils.safety.secrets import hide
 from ..module_utils.transfer.disk import free_bytes
 
@@ -164,11 +164,6 @@ VERBS = {
     "removed": "remove",
     "unresolved": "fetch",
 }
-
-
-def planned_bytes(item: Item) -> int:
-    """What will come over the network, as far as the source tells."""
-    return (item.remote.size or item.remote.about or item.spec.size or 0) if item.status == "fetch" else 0
 
 
 def main() -> None:
@@ -186,6 +181,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     p = module.params
+    no_room = ""
+    for entry in p["models"]:
+        hide(module, secrets_in(entry))
     try:
         specs = [parse(entry) for entry in p["models"]]
         for spec in specs:
@@ -195,9 +193,12 @@ def main() -> None:
             items = placer.place_all(specs, p["parallel"])
         else:
             items = [item for spec in specs for item in placer.remove(spec)]
+    except NoRoom as exc:
+        items, no_room = exc.items, str(exc)
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
-    touched = [item for item in items if item.status in VERBS]
+    plan = module.check_mode or bool(no_room)
+    touched = [item for item in items if item.status in VERBS and (module.check_mode or not no_room)]
     result = {
         "changed": bool(touched),
         "models": [item.result() for item in items],
@@ -208,20 +209,24 @@ def main() -> None:
             "after": "".join("%s\n" % (i.path or i.spec.label) for i in touched if i.status != "removed"),
         },
     }
-    if module.check_mode:
-        result["bytes_planned"] = sum(planned_bytes(item) for item in items)
+    if plan:
+        result["bytes_planned"] = sum(item.planned for item in items)
+        result["space_needed"] = placer.space_needed
     else:
         result["bytes_fetched"] = sum(item.received for item in items)
     for item in items:
         if item.status == "unresolved":
             module.warn("%s cannot be asked for yet: %s" % (item.spec.label, item.reason))
+    for sentence in kept_back(p):
+        module.warn(sentence)
     failed = [item for item in items if item.status == "failed"]
+    causes = ["%s: %s" % (item.spec.label, item.reason) for item in failed]
     if failed:
-        module.fail_json(
-            msg="%d of %d files failed. %s"
-            % (len(failed), len(items), " ".join("%s: %s" % (i.spec.label, i.reason) for i in failed)),
-            **result,
-        )
+        causes.insert(0, "%d of %d files failed." % (len(failed), len(items)))
+    if no_room:
+        causes.insert(0, no_room)
+    if causes:
+        module.fail_json(msg=" ".join(causes), **result)
     module.exit_json(**result)
 
 

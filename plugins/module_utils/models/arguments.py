@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict
+from typing import Any, Dict, List
+from urllib.parse import urlsplit
 
+from ..errors import SdopsError
+from ..transfer.http import may_carry_token
 from .placing import Placer, Wants
 from .progress import Progress
-from .spec import ModelSpec
+from .spec import ModelSpec, shown, wanted_sha256
 
 TRANSFER: Dict[str, Dict[str, Any]] = {
     "huggingface_endpoint": {"type": "str", "default": "https://huggingface.co"},
@@ -28,14 +31,45 @@ TRANSFER: Dict[str, Dict[str, Any]] = {
 }
 
 
+class ArgumentError(SdopsError):
+    """An option that cannot be used."""
+
+
+def _endpoint(params: Dict[str, Any], service: str) -> str:
+    """The service's base URL. Raises ArgumentError."""
+    option = service + "_endpoint"
+    url: str = params[option]
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ArgumentError(
+            "%s must be a URL like %s, with its scheme, and not %r." % (option, TRANSFER[option]["default"], shown(url))
+        )
+    return url
+
+
+def kept_back(params: Dict[str, Any]) -> List[str]:
+    """Sentences on tokens that will not be sent, since nobody would be able to tell from the answers."""
+    return [
+        "The %s_token is not sent to %s, which would carry it in the clear. Give an https endpoint."
+        % (service, shown(params[service + "_endpoint"]))
+        for service in ("huggingface", "civitai")
+        if params[service + "_token"] and not may_carry_token(params[service + "_endpoint"])
+    ]
+
+
 def make_placer(params: Dict[str, Any], webui_dir: str, check_mode: bool) -> Placer:
+    """The rooms for these options. Raises ArgumentError."""
     wants = Wants(
         webui_dir=webui_dir,
         allow_pickle=params["allow_pickle"],
         verify=params.get("verify") or "recorded",
         cache_dir=params.get("cache_dir"),
-        huggingface_endpoint=params["huggingface_endpoint"],
-        civitai_endpoint=params["civitai_endpoint"],
+        huggingface_endpoint=_endpoint(params, "huggingface"),
+        civitai_endpoint=_endpoint(params, "civitai"),
         huggingface_token=params["huggingface_token"],
         civitai_token=params["civitai_token"],
         connections=params["connections"],
@@ -43,7 +77,7 @@ def make_placer(params: Dict[str, Any], webui_dir: str, check_mode: bool) -> Pla
         check_mode=check_mode,
     )
     options = {key: params[key] for key in ("proxy", "ca_path", "timeout", "retries")}
-    return Placer(wants, options, Progress(params.get("progress_file")))
+    return Placer(wants, options, Progress(None if check_mode else params.get("progress_file")))
 
 
 def fetch_one(spec: ModelSpec, params: Dict[str, Any], dest: str, check_mode: bool) -> Dict[str, Any]:
@@ -51,6 +85,10 @@ def fetch_one(spec: ModelSpec, params: Dict[str, Any], dest: str, check_mode: bo
 
     Returns the result of a module. Raises SdopsError.
     """
+    if spec.sha256 is not None:
+        spec = spec._replace(sha256=wanted_sha256(spec.sha256, spec.label))
+        if "sha256" in spec.where:
+            spec.where["sha256"] = spec.sha256
     placer = make_placer(params, os.path.dirname(os.path.abspath(dest)), check_mode)
     item = placer.place_at(spec, dest)
     changed = item.status != "ok"

@@ -9,22 +9,26 @@ import contextlib
 import hashlib
 import os
 import shutil
+import sys
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from ..errors import SdopsError
 from ..safety.content import ContentError, check, refuse_pickle
-from ..safety.names import safe_name
+from ..safety.names import hex_digits, safe_name
 from ..sources import civitai, direct, huggingface, magnet
 from ..transfer.disk import (
     check_space,
     copy_hashed,
     existing,
     git_sha1_of,
-    link_beside,
+    left_names,
+    link_to,
     locked,
+    own_name,
     publish,
     sha256_of,
     unlink_all,
@@ -39,6 +43,31 @@ from .spec import ModelSpec, parse_source
 ASKING = 8  # sources are asked by so many at once: that is waiting, not bandwidth
 # what will be done -> what was done
 DONE = {"fetch": "fetched", "adopt": "adopted", "copy": "copied", "from cache": "from cache"}
+ABOUT = 1024  # bytes that a size which is only nearly right may be wrong by
+
+
+class NoRoom(TransferError):
+    """The disks are too small for the batch. ``items`` is its plan; nothing was done."""
+
+    def __init__(self, message: str, items: List[Item]) -> None:
+        super().__init__(message)
+        self.items = items
+
+
+def explained(exc: Exception, what: str) -> str:
+    """A sentence for whatever went wrong. The text of an exception that nobody foresaw stays out: it may hold a URL."""
+    if isinstance(exc, SdopsError):
+        return str(exc)
+    if isinstance(exc, OSError):
+        return "%s: %s." % (exc.filename or what, exc.strerror or type(exc).__name__)
+    frames = traceback.extract_tb(sys.exc_info()[2])
+    where = [frame for frame in frames if "module_utils" in frame.filename][-1]
+    return "%s: something that nobody foresaw (%s in %s, line %s). Please report it." % (
+        what,
+        type(exc).__name__,
+        os.path.basename(where.filename),
+        where.lineno,
+    )
 
 
 class Wants(NamedTuple):
@@ -64,8 +93,11 @@ class Item:
     unresolved (in check mode, when the source cannot be asked yet).
     """
 
-    def __init__(self, spec: ModelSpec, line: Optional[Line] = None) -> None:
+    def __init__(self, spec: ModelSpec, line: Optional[Line] = None, beside: str = "") -> None:
         self.spec = spec
+        self.beside = beside  # of a sidecar: the model's path
+        self.twin: Optional[Item] = None  # an equal wish that came before
+        self.planned = 0  # bytes that will come over the network, as far as is known
         self.line = line or Line(spec.name or spec.label)
         self.path = ""  # until it is known
         self.kind = spec.kind
@@ -110,6 +142,13 @@ class Item:
         return entry
 
 
+Note = Callable[[Item, str, str], None]
+
+
+def _nothing(item: Item, sha256: str, stand_in: str) -> None:
+    """No record is kept."""
+
+
 class Placer:
     """Places models of one batch. The Http is made on first use: a batch with nothing to do needs no library."""
 
@@ -118,6 +157,7 @@ class Placer:
         self.record = Record(wants.webui_dir)
         self.progress = progress
         self._http_options = http_options
+        self.space_needed = 0  # bytes that the batch takes on all disks, as far as is known
         self._https: Dict[str, Http] = {}
         self._lock = threading.Lock()
 
@@ -137,17 +177,28 @@ class Placer:
     # --- the batch -----------------------------------------------------------------------------------------------------
 
     def place_all(self, specs: List[ModelSpec], parallel: int) -> List[Item]:
-        """Plan everything; outside check mode bring it. Failures are in the items. Raises TransferError without room."""
+        """Plan everything; outside check mode bring it. Failures are in the items. Raises NoRoom, with the plan."""
         with self.progress:
             wishes = [(spec, self.progress.line(spec.name or spec.label)) for spec in specs]
             with ThreadPoolExecutor(max_workers=ASKING) as pool:
                 items = [item for planned in pool.map(lambda wish: self._plan_model(*wish), wishes) for item in planned]
             self._refuse_twins(items)
-            open_ones = [item for item in items if item.status in DONE]
-            check_space(need for item in open_ones for need in self._needs(item))
+            needs: List[Tuple[str, int]] = []
+            for item in items:
+                if item.twin is None:
+                    self._try(item, lambda item=item: needs.extend(self._needs(item)))  # type: ignore[misc]
+            self.space_needed = sum(size for _, size in needs)
+            try:
+                check_space((directory, size) for directory, size in needs if directory)
+            except TransferError as exc:
+                raise NoRoom(str(exc), items) from None
             if not self.wants.check_mode:
+                open_ones = [item for item in items if item.status in DONE]
                 with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
                     list(pool.map(self._guarded, open_ones))
+                for item in items:
+                    if item.twin is not None:
+                        self._as_twin(item, item.twin)
             return items
 
     def _plan_model(self, spec: ModelSpec, line: Line) -> List[Item]:
@@ -158,22 +209,19 @@ class Placer:
         for what in ("config", "vae"):
             source = getattr(spec, what)
             if source and main.path and main.status not in ("failed", "unresolved"):
-                item = Item(
-                    ModelSpec(str(source), "", {}, kind=what), self.progress.line("%s of %s" % (what, line.name))
-                )
+                line_of_it = self.progress.line("%s of %s" % (what, line.name))
+                item = Item(ModelSpec(source, "", {}, kind=what), line_of_it, beside=main.path)
                 items.append(item)
-                self._try(item, lambda item=item: self._plan_sidecar(item, main.path))  # type: ignore[misc]
+                self._try(item, lambda item=item: self._plan_sidecar(item))  # type: ignore[misc]
         return items
 
     def _try(self, item: Item, step: Callable[[], None]) -> None:
         with item.clock():
             try:
                 step()
-            except SdopsError as exc:
+            except Exception as exc:  # whatever it is: the others go on
                 unresolved = self.wants.check_mode and isinstance(exc, TransferError)
-                item.fail(str(exc), "unresolved" if unresolved else "failed")
-            except OSError as exc:
-                item.fail("%s: %s." % (exc.filename or item.path or item.spec.label, exc.strerror or exc))
+                item.fail(explained(exc, item.path or item.spec.label), "unresolved" if unresolved else "failed")
 
     def _guarded(self, item: Item) -> None:
         self._try(item, lambda: self._bring(item))
@@ -186,27 +234,41 @@ class Placer:
             if not item.path or item.status in ("failed", "unresolved"):
                 continue
             twin = first.setdefault(item.path, item)
-            if twin is not item and twin.spec.source != item.spec.source:
+            if twin is item:
+                continue
+            if twin.spec.source != item.spec.source or len({item.sha256, twin.sha256} - {None}) > 1:
                 item.fail("%s would overwrite the file of %s. Set name." % (item.spec.label, twin.spec.label))
-            elif twin is not item:
+            else:
+                item.twin = twin
                 item.settle("ok", twin.sha256, twin.size)
 
+    @staticmethod
+    def _as_twin(item: Item, twin: Item) -> None:
+        if twin.status == "failed":
+            item.fail(twin.reason)
+        else:
+            item.settle("ok", twin.sha256, twin.size)
+
     def _needs(self, item: Item) -> List[Tuple[str, int]]:
-        """(directory, bytes) that an item will take."""
-        here = os.path.dirname(item.path)
-        if item.status == "adopt":
+        """(directory, bytes) that an item will take; notes what of it comes over the network."""
+        if item.status == "unresolved":
+            item.planned = item.spec.size or 0
+            return [("", item.planned)]  # nobody knows yet where
+        if item.status not in ("copy", "from cache", "fetch"):
             return []
+        here = os.path.dirname(item.path)
         if item.status == "copy":
             return [(here, item.size or 0)]
         size = item.remote.size or item.remote.about or item.spec.size or 0
         cached = self._cached(item.remote)
+        kept = [] if cached and _same_disk(cached, here) else [(here, size)]
         if item.status == "from cache":
-            return [(here, size)]
+            return kept
+        if cached and not os.access(existing(os.path.dirname(cached)), os.W_OK):
+            cached = None
         where = cached or item.path
-        needs = [(os.path.dirname(where), size - Partial(where, item.remote).have())]
-        if cached and not _same_disk(cached, here):
-            needs.append((here, size))
-        return needs
+        item.planned = max(size - Partial(where, item.remote).have(), 0)
+        return [(os.path.dirname(where), item.planned), *(kept if cached else [])]
 
     # --- planning one file ---------------------------------------------------------------------------------------------
 
@@ -237,14 +299,16 @@ class Placer:
         item.remote = remote._replace(sha256=(spec.sha256 or "").lower() or remote.sha256)
         return item.remote
 
-    def _recorded(self, item: Item, path: Optional[str] = None) -> bool:
+    def _recorded(self, item: Item) -> bool:
         """Settle an item that was placed before and is still there; costs a stat."""
         spec = item.spec
-        for there, entry in self.record.by_wish(spec.wish).items():
-            fits = (
-                path in (None, there) and spec.kind in (None, entry["kind"]) and spec.sha256 in (None, entry["sha256"])
-            )
-            if fits and (path or spec.name is None or os.path.basename(there) == spec.name) and self.record.get(there):
+        if item.beside:
+            beside = self.record.beside(item.beside).items()
+            found = {p: e for p, e in beside if (e["wish"], e["kind"]) == (spec.wish, spec.kind)}
+        else:
+            found = self.record.of(spec.wish, spec.kind, spec.name)
+        for there, entry in found.items():
+            if spec.sha256 in (None, entry["sha256"]) and self.record.get(there):
                 if self.wants.verify == "always" and self._sha256(item, there) != entry["sha256"]:
                     continue
                 item.path, item.kind = there, entry["kind"]
@@ -268,13 +332,13 @@ class Placer:
         item.path = path_of(self.wants.webui_dir, item.kind, spec.name or remote.filename)
         self._decide(item)
 
-    def _plan_sidecar(self, item: Item, beside: str) -> None:
+    def _plan_sidecar(self, item: Item) -> None:
         what = item.kind or ""
         item.spec = parse_source(item.spec.source)._replace(kind=what)
         if self._recorded(item):
             return
         remote = self._resolve(item)
-        item.path = sidecar(beside, what, remote.filename)
+        item.path = sidecar(item.beside, what, remote.filename)
         self._decide(item)
 
     def _decide(self, item: Item, ours: bool = False) -> None:
@@ -288,8 +352,8 @@ class Placer:
             if self._same(item):
                 item.status = "adopt"
                 return
-            if not ours and not self.record.knows(item.path):
-                self._refuse_to_overwrite(item.path)
+            if not ours and not self.record.placed(item.path):
+                self._refuse_to_overwrite(item)
         if remote.url.startswith("file://"):
             item.status = "copy"
         else:
@@ -297,23 +361,30 @@ class Placer:
             item.status = "from cache" if cached and os.path.exists(cached) else "fetch"
         item.sha256 = remote.sha256
 
-    def _refuse_to_overwrite(self, path: str) -> None:
+    def _refuse_to_overwrite(self, item: Item) -> None:
         """A whole file of somebody else stays; a damaged one (a web page, cut off) is nobody's loss."""
+        path, remote = item.path, item.remote
         try:
             check(path, os.path.basename(path), True)
         except (ContentError, OSError):
             return
-        raise SdopsError(
-            "%s exists, was not placed by us and is another file than the wanted one. Move it away, or set another name."
-            % path
-        )
+        hint = "Move it away, or set another name."
+        if not _can_tell(remote):
+            raise SdopsError(
+                "%s exists and was not placed by us, and its source tells neither size nor hash to know it by. %s With "
+                "sha256 it is adopted if it is the one." % (path, hint)
+            )
+        raise SdopsError("%s exists, was not placed by us and is another file than the wanted one. %s" % (path, hint))
 
     def _sha256(self, item: Item, path: str) -> str:
         size = os.path.getsize(path)
         return sha256_of(path, lambda count: item.line.tell("verifying", count, size))
 
     def _same(self, item: Item) -> bool:
-        """Whether the file that lies there is the wanted one."""
+        """Whether the file that lies there is the wanted one.
+
+        By its hash; where the source tells none, by the hash that we noted when we placed it, else by its size and structure.
+        """
         path, remote = item.path, item.remote
         if not os.path.isfile(path) or (remote.size is not None and os.path.getsize(path) != remote.size):
             return False
@@ -323,12 +394,27 @@ class Placer:
         if remote.sha256:
             item.sha256 = remote.sha256
             return self._sha256(item, path) == remote.sha256
-        return bool(remote.git_sha1) and git_sha1_of(path) == remote.git_sha1
+        if remote.git_sha1:
+            return git_sha1_of(path) == remote.git_sha1
+        placed = self.record.placed(path)
+        if placed is not None and placed["wish"] != item.spec.wish:
+            return False
+        if placed is None:
+            near = remote.size is not None or abs(os.path.getsize(path) - (remote.about or 0)) <= ABOUT
+            if not _can_tell(remote) or not (near or remote.sha256_prefix):
+                return False
+            try:
+                self._check(item, path, "")
+            except ContentError:
+                return False
+        item.sha256 = self._sha256(item, path)
+        return item.sha256.startswith(placed["sha256"] if placed else remote.sha256_prefix or "")
 
     def _cached(self, remote: RemoteFile) -> Optional[str]:
-        if not self.wants.cache_dir or not remote.sha256 or remote.url.startswith("file://"):
+        sha256 = hex_digits(remote.sha256, 64)
+        if not self.wants.cache_dir or sha256 is None or remote.url.startswith("file://"):
             return None
-        return os.path.join(self.wants.cache_dir, "sha256", remote.sha256[:2], remote.sha256)
+        return os.path.join(self.wants.cache_dir, "sha256", sha256[:2], sha256)
 
     def _refuse_pickle(self, spec: ModelSpec, name: str) -> None:
         refuse_pickle(name, self.wants.allow_pickle or spec.trusted)
@@ -343,97 +429,130 @@ class Placer:
 
     def _bring(self, item: Item) -> None:
         key = hashlib.sha256(os.path.relpath(item.path, self.wants.webui_dir).encode()).hexdigest()[:16]
-        with locked(os.path.join(self.wants.webui_dir, ".sdops", "locks", key)):
+        with locked(os.path.join(self.wants.webui_dir, ".sdops", "locks", key)) as held:
             if item.status != "adopt" and os.path.exists(item.path) and self._same(item):
                 item.status = "adopt"  # another run was faster
-            sha256 = self._act(item)
-            self.record.put(
-                item.path,
-                wish=item.spec.wish,
-                source=item.spec.label,
-                kind=item.kind,
-                sha256=sha256,
-                revision=item.remote.revision,
-            )
+            sha256 = self._act(item, held, self._note)
+            if self.record.get(item.path) is None:  # adopted, or a file system that changes times behind our back
+                self._note(item, sha256, item.path)
         item.settle(DONE[item.status], sha256, os.path.getsize(item.path))
 
-    def _act(self, item: Item) -> str:
-        """Do what was planned; the file's SHA-256."""
+    def _note(self, item: Item, sha256: str, stand_in: str) -> None:
+        """Record a file, before it gets its name: a kill in between must not leave one that we do not know as ours."""
+        self.record.put(
+            item.path,
+            stand_in,
+            beside=item.beside,
+            wish=item.spec.wish,
+            source=item.spec.label,
+            kind=item.kind,
+            sha256=sha256,
+            revision=item.remote.revision,
+            own_name=item.remote.filename,
+            own_kind=item.remote.kind,
+        )
+
+    def _act(self, item: Item, held: bool, note: Note) -> str:
+        """Do what was planned; the file's SHA-256. ``held``: under a lock; ``note`` is called before the file gets its name."""
         os.makedirs(os.path.dirname(item.path), exist_ok=True)
         if item.status == "adopt":
             sha256 = item.sha256 or self._sha256(item, item.path)
             self._check(item, item.path, sha256)
             return sha256
         if item.status == "copy":
-            return self._copy(item, item.remote.url[7:], item.path)
-        cached = self._cached(item.remote)
-        if cached is None or not _writable(os.path.dirname(cached)):
-            item.status = "fetch"
-            return self._fetch(item, item.path)
-        with locked(cached + ".lock"):  # one host downloads, the others wait and take it from here
-            item.status = "fetch"
-            if os.path.exists(cached):
-                with contextlib.suppress(TransferError):
-                    sha256 = self._take(item, cached)
-                    item.status = "from cache"
-                    return sha256
-                os.unlink(cached)  # damaged
-            self._fetch(item, cached)
-            return self._take(item, cached, verified=True)
+            return self._copy(item, item.remote.url[7:], item.path, held, note)
+        try:
+            return self._fetch(item, held, note)
+        except SourceChanged:
+            self._resolve(item)  # once: what is there now
+            return self._fetch(item, held, note)
 
-    def _fetch(self, item: Item, dest: str) -> str:
+    def _fetch(self, item: Item, held: bool, note: Note) -> str:
+        """Bring a file from the cache or over the network."""
+        item.status = "fetch"
+        cached = self._cached(item.remote)
+        if cached is None:
+            return self._download(item, item.path, held, note)
+        if not _writable(os.path.dirname(cached)):
+            sha256 = self._from_cache(item, cached, held, note)
+            return sha256 or self._download(item, item.path, held, note)
+        with locked(cached + ".lock") as alone:  # one host downloads, the others wait and take it from here
+            sha256 = self._from_cache(item, cached, held, note)
+            if sha256:
+                return sha256
+            unlink_all([cached])  # damaged
+            self._download(item, cached, alone)
+            return self._take(item, cached, held, note, verified=True)
+
+    def _from_cache(self, item: Item, cached: str, held: bool, note: Note) -> Optional[str]:
+        """The file's SHA-256 when the cache has it, whole."""
+        if os.path.exists(cached):
+            with contextlib.suppress(TransferError):
+                sha256 = self._take(item, cached, held, note)
+                item.status = "from cache"
+                return sha256
+        return None
+
+    def _download(self, item: Item, dest: str, held: bool, note: Note = _nothing) -> str:
         """Download to ``dest``, verified; its content is judged under the name it will have."""
         if item.remote.url.startswith("magnet:"):
-            return self._fetch_magnet(item, dest)
-        fetcher = Fetcher(self.http(item.spec), self.wants.connections)
-        try:
-            got = fetcher.fetch(item.remote, dest, item.line.tell)
-        except SourceChanged:
-            got = fetcher.fetch(self._resolve(item), dest, item.line.tell)  # once: what is there now
+            return self._download_torrent(item, dest, held, note)
+        name = own_name(dest, held)
+        if not held:
+            _inherit(dest, name)
+        got = Fetcher(self.http(item.spec), self.wants.connections).fetch(item.remote, name, item.line.tell)
         item.received += got.received
         try:
             self._check(item, got.partial.path, got.sha256)
         except SdopsError:
             got.partial.discard()
             raise
+        note(item, got.sha256, got.partial.path)
         got.partial.publish(dest)
         return got.sha256
 
-    def _fetch_magnet(self, item: Item, dest: str) -> str:
-        work = os.path.join(self.wants.webui_dir, ".sdops", "magnet", str(item.remote.etag))
+    def _download_torrent(self, item: Item, dest: str, held: bool, note: Note) -> str:
+        # a directory for each file: two of one torrent would be in each other's way
+        file = hashlib.sha256(item.path.encode()).hexdigest()[:16]
+        work = own_name(
+            os.path.join(self.wants.webui_dir, ".sdops", "magnet", "%s-%s" % (item.remote.etag, file)), held
+        )
         wanted = item.spec.where.get("file") or os.path.basename(item.path)
         found = magnet.fetch(item.remote, wanted, work, lambda count: item.line.tell("fetching", count))
-        sha256 = self._copy(item, found, dest)
+        sha256 = self._copy(item, found, dest, held, note)
         item.received += os.path.getsize(dest)
         shutil.rmtree(work, ignore_errors=True)
         return sha256
 
-    def _take(self, item: Item, cached: str, verified: bool = False) -> str:
+    def _take(self, item: Item, cached: str, held: bool, note: Note, verified: bool = False) -> str:
         """From the cache: a second name for the same bytes where the disk is the same, else a copy."""
         sha256 = item.remote.sha256 or ""
-        link = link_beside(cached, os.path.dirname(item.path))
-        if link is None:
-            return self._copy(item, cached, item.path)
+        link = _temporary(item.path, held)
+        if not link_to(cached, link):
+            return self._copy(item, cached, item.path, held, note)
         try:
             if not verified and self._sha256(item, link) != sha256:
                 raise TransferError("%s in the cache is damaged." % cached)
             self._check(item, link, sha256)
+            note(item, sha256, link)
             publish(link, item.path)
         finally:
             # renaming one name of a file onto another name of it does nothing
             unlink_all([link])
         return sha256
 
-    def _copy(self, item: Item, source: str, path: str) -> str:
+    def _copy(self, item: Item, source: str, dest: str, held: bool, note: Note) -> str:
         size = os.path.getsize(source)
         tell = item.line.tell
-        temporary, have = copy_hashed(source, os.path.dirname(path), lambda count: tell("verifying", count, size))
+        temporary = _temporary(dest, held)
+        have = copy_hashed(source, temporary, lambda count: tell("verifying", count, size))
         try:
             wanted = item.remote.sha256 or item.spec.sha256
             if wanted and have != wanted:
                 raise TransferError("%s has SHA-256 %s and not %s; it was not used." % (source, have, wanted))
             self._check(item, temporary, have)
-            publish(temporary, path)
+            note(item, have, temporary)
+            publish(temporary, dest)
         except BaseException:
             unlink_all([temporary])
             raise
@@ -442,48 +561,113 @@ class Placer:
     # --- one file, without a record ------------------------------------------------------------------------------------
 
     def place_at(self, spec: ModelSpec, dest: str) -> Item:
-        """Bring one file to ``dest``, a path or an existing directory; what lies there is judged by its hash."""
+        """Bring one file to ``dest``, a path or an existing directory; what lies there is judged by its hash.
+
+        Raises SdopsError.
+        """
         item = Item(spec)
         with item.clock():
-            if spec.name or not os.path.isdir(dest):
-                self._refuse_pickle(spec, dest)
-            remote = self._resolve(item)
-            item.path = (
-                os.path.join(dest, spec.name or remote.filename) if os.path.isdir(dest) else os.path.abspath(dest)
-            )
-            self._decide(item, ours=True)
-            if item.status == "adopt":
-                item.settle("ok", item.sha256, os.path.getsize(item.path))
-            elif self.wants.check_mode:
-                check_space(self._needs(item))
-            else:
-                check_space(self._needs(item))
-                directory = os.path.dirname(item.path)
-                os.makedirs(directory, exist_ok=True)
-                with locked(directory):  # itself: a lock file would be left lying about in somebody's directory
-                    sha256 = self._act(item)
-                item.settle("fetched", sha256, os.path.getsize(item.path))
+            try:
+                self._place_at(item, dest)
+            except SdopsError:
+                raise
+            except Exception as exc:
+                raise SdopsError(explained(exc, item.path or spec.label)) from exc
         return item
+
+    def _place_at(self, item: Item, dest: str) -> None:
+        spec = item.spec
+        if spec.name or not os.path.isdir(dest):
+            self._refuse_pickle(spec, dest)
+        remote = self._resolve(item)
+        item.path = os.path.join(dest, spec.name or remote.filename) if os.path.isdir(dest) else os.path.abspath(dest)
+        self._decide(item, ours=True)
+        if item.status == "adopt":
+            item.settle("ok", item.sha256, os.path.getsize(item.path))
+            return
+        check_space(self._needs(item))
+        if self.wants.check_mode:
+            return
+        directory = os.path.dirname(item.path)
+        os.makedirs(directory, exist_ok=True)
+        with locked(directory) as held:  # itself: a lock file would be left lying about in somebody's directory
+            sha256 = self._act(item, held, _nothing)
+        item.settle("fetched", sha256, os.path.getsize(item.path))
 
     # --- removal -------------------------------------------------------------------------------------------------------
 
     def remove(self, spec: ModelSpec) -> List[Item]:
-        """Remove what we placed for this wish, and nothing else: a file that was changed since is not ours any more."""
+        """Remove what we placed for this wish and beside it, and nothing else: what was changed since is not ours any more.
+
+        Failures are in the items.
+        """
         items = []
-        for source in [spec.source] + [s for s in (spec.config, spec.vae) if s]:
-            for path, entry in self.record.by_wish(parse_source(source).wish).items():
-                item = Item(spec)
-                item.path, item.kind = path, entry["kind"]
-                if os.path.exists(path) and self.record.get(path) is None:
-                    item.fail("%s was changed since it was placed; it stays. Remove it by hand if you mean it." % path)
-                else:
-                    if not self.wants.check_mode:
-                        with contextlib.suppress(FileNotFoundError):
-                            os.unlink(path)
-                        self.record.drop(path)
-                    item.settle("removed", entry["sha256"], entry["bytes"])
-                items.append(item)
+        placed = self.record.of(spec.wish, spec.kind, spec.name)
+        for path in [side for main in placed for side in (*self.record.beside(main), main)]:
+            item = Item(spec)
+            item.path = path
+            self._try(item, lambda item=item: self._remove(item))  # type: ignore[misc]
+            items.append(item)
+        if not placed:
+            item = Item(spec)
+            self._try(item, lambda: self._remove_part(item))
+            items += [item] if item.status != "planned" else []
         return items
+
+    def _remove_part(self, item: Item) -> None:
+        """What a run that was cut left of a model that was never placed, if its path can be told without its source."""
+        spec = item.spec
+        name = spec.name or (os.path.basename(spec.where["file"]) if spec.origin == "huggingface" else "")
+        if not spec.kind or not name:
+            return
+        path = path_of(self.wants.webui_dir, spec.kind, safe_name(name))
+        part = Partial(path, item.remote)
+        if self.record.placed(path) or not os.path.exists(part.path):
+            return
+        if not self.wants.check_mode:
+            part.discard()
+        item.path = part.path
+        item.settle("removed", None, None)
+
+    def _remove(self, item: Item) -> None:
+        path = item.path
+        entry = self.record.placed(path) or {}
+        item.kind = entry["kind"]
+        if os.path.exists(path) and self.record.get(path) is None:
+            raise SdopsError("%s was changed since it was placed; it stays. Remove it by hand if you mean it." % path)
+        if not self.wants.check_mode:
+            # a part that a killed run left goes too
+            Partial(path, item.remote).discard()
+            unlink_all([path])
+            self.record.drop(path)
+        item.settle("removed", entry["sha256"], entry["bytes"])
+
+
+def _can_tell(remote: RemoteFile) -> bool:
+    """Whether the source tells enough to know its file by."""
+    told = (remote.sha256, remote.sha256_prefix, remote.git_sha1, remote.size, remote.about)
+    return any(one is not None for one in told)
+
+
+def _temporary(dest: str, held: bool) -> str:
+    """Where a file lies until it is called ``dest``: always the same place, so that kills leave one at most."""
+    head, name = os.path.split(own_name(dest, held))
+    return os.path.join(head, ".%s.new" % name)
+
+
+def _inherit(dest: str, name: str) -> None:
+    """Without locks, what a process that is no more left of ``dest`` goes on as ``name``."""
+    mine = Partial(name, RemoteFile("", ""))
+    for left in left_names(dest):
+        theirs = Partial(left, RemoteFile("", ""))
+        whole = os.path.exists(theirs.path) and os.path.exists(theirs.journal.path)
+        if whole and not os.path.exists(mine.path):
+            unlink_all([mine.journal.path])
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(theirs.path, mine.path)
+                os.replace(theirs.journal.path, mine.journal.path)
+        theirs.discard()
+        unlink_all([_temporary(left, True)])
 
 
 def _writable(directory: str) -> bool:

@@ -98,7 +98,7 @@ class Progress:
     def _write(self, state: str) -> None:
         if self.path:
             with contextlib.suppress(OSError):  # nobody should lose a download over its display
-                write_atomic(self.path, json.dumps(self.snapshot(state)).encode(), 0o600)
+                write_atomic(self.path, json.dumps(self.snapshot(state)).encode(), 0o600, durable=False)
 
     def _run(self) -> None:
         while not self._over.wait(EVERY):

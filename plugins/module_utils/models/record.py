@@ -12,6 +12,14 @@ from typing import Any, Callable, Dict, Optional
 from ..files import write_atomic
 from ..transfer.disk import locked
 
+# an entry without these is none
+FIELDS = {"wish": str, "kind": str, "sha256": str, "bytes": int, "mtime_ns": int}
+
+
+def _whole(key: str, entry: Any) -> bool:
+    inside = not os.path.isabs(key) and os.pardir not in key.split(os.sep)
+    return inside and isinstance(entry, dict) and all(isinstance(entry.get(f), kind) for f, kind in FIELDS.items())
+
 
 class Record:
     """The JSON file ``.sdops/models.json`` below ``webui_dir``. Paths in it are relative to that; it holds no secrets.
@@ -28,9 +36,9 @@ class Record:
         try:
             with open(self.path, encoding="utf-8") as handle:
                 found = json.load(handle)
-            return {k: e for k, e in found.items() if {"wish", "bytes", "mtime_ns", "sha256"} <= set(e)}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return {}  # lost or damaged: files are verified again instead
+        except (OSError, ValueError):
+            found = {}  # lost or damaged: files are verified again instead
+        return {key: entry for key, entry in found.items() if _whole(key, entry)} if isinstance(found, dict) else {}
 
     def _key(self, path: str) -> str:
         return os.path.relpath(path, self.root)
@@ -46,24 +54,47 @@ class Record:
             return None
         return entry if (found.st_size, found.st_mtime_ns) == (entry["bytes"], entry["mtime_ns"]) else None
 
-    def knows(self, path: str) -> bool:
-        return self._key(path) in self.entries
+    def placed(self, path: str) -> Optional[Dict[str, Any]]:
+        """The entry of a path that we placed something at, whatever lies there now."""
+        return self.entries.get(self._key(path))
 
-    def by_wish(self, wish: str) -> Dict[str, Dict[str, Any]]:
-        """Absolute path to entry of everything that came from this wish (see ModelSpec.wish)."""
-        return {os.path.join(self.root, k): e for k, e in self.entries.items() if e["wish"] == wish}
+    def of(self, wish: str, kind: Optional[str], name: Optional[str]) -> Dict[str, Dict[str, Any]]:
+        """Absolute path to entry of what was placed for a wish (see ModelSpec.wish); sidecars are not among it.
 
-    def put(self, path: str, **fields: Any) -> None:
-        found = os.stat(path)
+        Where ``kind`` or ``name`` is None the wish means those that the source itself gives.
+        """
+        found = {}
+        for key, entry in self.entries.items():
+            last = os.path.basename(key)
+            if (
+                entry["wish"] == wish
+                and not entry.get("beside")
+                and (kind or entry.get("own_kind") or entry["kind"]) == entry["kind"]
+                and (name or entry.get("own_name") or last) == last
+            ):
+                found[os.path.join(self.root, key)] = entry
+        return found
+
+    def beside(self, path: str) -> Dict[str, Dict[str, Any]]:
+        """Absolute path to entry of the sidecars that were placed for the model at ``path``."""
+        key = self._key(path)
+        return {os.path.join(self.root, k): e for k, e in self.entries.items() if e.get("beside") == key}
+
+    def put(self, path: str, stand_in: Optional[str] = None, beside: str = "", **fields: Any) -> None:
+        """Note what lies at ``path``, or what ``stand_in`` will be when it is renamed to it; ``beside``: the model's path."""
+        found = os.stat(stand_in or path)
         entry = {**fields, "bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
+        if beside:
+            entry["beside"] = self._key(beside)
         self._change(lambda entries: entries.update({self._key(path): entry}))
 
     def drop(self, path: str) -> None:
-        if self.knows(path):
+        if self.placed(path):
             self._change(lambda entries: entries.pop(self._key(path), None))
 
     def _change(self, change: Callable[[Dict[str, Any]], Any]) -> None:
         with locked(os.path.join(os.path.dirname(self.path), "locks", "record")):
-            self.entries = self._read()
-            change(self.entries)
-            write_atomic(self.path, (json.dumps(self.entries, indent=1, sort_keys=True) + "\n").encode())
+            entries = self._read()
+            change(entries)
+            write_atomic(self.path, (json.dumps(entries, indent=1, sort_keys=True) + "\n").encode())
+            self.entries = entries

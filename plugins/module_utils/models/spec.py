@@ -12,19 +12,25 @@ from typing import Any, Dict, List, NamedTuple, Optional, Union
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import SdopsError
+from ..safety.names import hex_digits
 from ..transfer.http import scrub
 from .catalog import CatalogError, Entry, find
 from .layout import KINDS
 
-SHA256 = re.compile(r"^[0-9a-fA-F]{64}$")
 AIR = re.compile(r"^(?:urn:)?(?:air:)?(?:[a-z0-9_]+:){0,2}civitai:(\d+)(?:@(\d+))?(?:\+(\d+))?(?:\.\w+)?$")
 PLAIN = re.compile(r"^[^:/]+$")
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 FORMS = (
     "a name from the catalog, hf://OWNER/REPO/PATH@REVISION, civitai://VERSION_ID, "
     "an AIR (urn:air:sd1:lora:civitai:MODEL@VERSION), https://..., magnet:?xt=... or file:///..."
 )
 CIVITAI_HOSTS = ("civitai.com", "www.civitai.com", "civitai.red", "civitai.green")
 HUB_HOSTS = ("huggingface.co", "hf.co")
+TEXTS = ("source", "kind", "name", "config", "vae", "file")
+FIELDS = {*TEXTS, "sha256", "trusted"}
+FILTERS = ("fileId", "type", "format", "size", "fp")  # which file of a Civitai version is meant
+OPEN = ("hf", "file")  # nothing in sources of these forms is secret
+SHORT, LONG = 4, 16  # what is shorter is no secret; what is longer may be one without its name too
 
 
 class SpecError(SdopsError):
@@ -54,31 +60,66 @@ class ModelSpec(NamedTuple):
     @property
     def wish(self) -> str:
         """Names the source in the record, without telling it: URLs may hold keys."""
-        return hashlib.sha256(self.source.encode()).hexdigest()[:16]
+        return hashlib.sha256(self.source.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     @property
     def label(self) -> str:
         """The source for results and messages, without what may be secret in a URL."""
-        if self.origin == "url":
-            return scrub(self.source) + ("?..." if urlsplit(self.source).query else "")
-        if self.origin == "magnet":
-            return self.source.split("&")[0]
-        return self.source
+        return shown(self.source)
 
     @property
     def secrets(self) -> List[str]:
-        """Parts of the source that must not be shown."""
-        if self.origin not in ("url", "magnet"):
-            return []
-        parts = urlsplit(self.source)
-        user = parts.netloc.rpartition("@")[0]
-        trackers = self.source.partition("&")[2]
-        return [part for part in (trackers if self.origin == "magnet" else parts.query, user) if part]
+        """Parts of all sources of this model that must not be shown."""
+        return [part for source in (self.source, self.config, self.vae) if source for part in secrets_of(source)]
 
 
-def known(source: Any) -> Optional[Entry]:
+def shown(source: str) -> str:
+    """A source of any form, well-formed or not, for results and messages."""
+    scheme = source.partition(":")[0].lower()
+    if scheme == "magnet":
+        return source.split("&")[0]
+    if scheme in OPEN or (scheme == "civitai" and not _unknown(source)):
+        return source
+    return scrub(source) + ("?..." if "?" in source else "")
+
+
+def _unknown(source: str) -> List[str]:
+    """Keys in the query of a civitai:// source that it should not have."""
+    keys = [pair.partition("=")[0] for pair in source.partition("?")[2].split("&")]
+    return [key for key in keys if key and key not in FILTERS]
+
+
+def secrets_of(source: str) -> List[str]:
+    """What may be a key or a password in a source of any form, well-formed or not: query, user, and long parts of these."""
+    scheme = source.partition(":")[0].lower()
+    if scheme in OPEN or (scheme == "civitai" and not _unknown(source)):
+        return []
+    if scheme == "magnet":
+        return [part for part in (source.partition("&")[2],) if part]
+    address, *rest = re.split("[?#]", source, maxsplit=1)
+    query = "".join(rest)
+    user = address.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    parts = [query, user, *(value for value in re.split("[&=#:]", query + "&" + user) if len(value) >= LONG)]
+    return [part for written in parts if len(written) >= SHORT for part in {written, unquote(written)}]
+
+
+def secrets_in(entry: Any) -> List[str]:
+    """The same for an entry as it was written, before anything is known of it."""
+    texts = entry.values() if isinstance(entry, dict) else [entry]
+    return [part for text in texts if isinstance(text, str) for part in secrets_of(text)]
+
+
+def wanted_sha256(value: Any, what: str) -> str:
+    """A hash that a user wrote, in lower case. Raises SpecError."""
+    found = hex_digits(str(value).strip(), 64)
+    if found is None:
+        raise SpecError("%s: sha256 must be 64 hex digits, not %r." % (what, value))
+    return found
+
+
+def known(source: str) -> Optional[Entry]:
     """The catalog's entry, when ``source`` is a plain word. Raises SpecError for a word that the catalog does not have."""
-    if not isinstance(source, str) or not PLAIN.match(source):
+    if not PLAIN.match(source):
         return None
     try:
         return find(source)
@@ -86,14 +127,18 @@ def known(source: Any) -> Optional[Entry]:
         raise SpecError("%s A model is one of %s." % (exc, FORMS))
 
 
-def sidecar_source(source: Any) -> Any:
-    """A sidecar's source, which may be written as a name too."""
+def sidecar_source(source: Optional[str]) -> Optional[str]:
+    """A sidecar's source, which may be written as a name too. Raises SpecError when it cannot be understood."""
+    if source is None:
+        return None
     entry = known(source)
-    return entry.source if entry else source
+    return parse_source(entry.source if entry else source).source
 
 
 def parse_source(source: str) -> ModelSpec:
     """A ModelSpec with origin and fields only. Raises SpecError with the forms there are."""
+    if CONTROL.search(source):
+        raise SpecError("The model source %r has control characters in it; write it again." % shown(source))
     air = AIR.match(source)
     if air and "civitai:" in source and "://" not in source:
         model, version, file_id = air.groups()
@@ -105,10 +150,11 @@ def parse_source(source: str) -> ModelSpec:
         parts = urlsplit(source)
         parts.port  # noqa: B018 - asked for its error
     except ValueError:
-        raise SpecError("The model source %s... is no valid URL." % source.split("?")[0][:20])
+        raise SpecError("The model source %s is no valid URL." % shown(source))
     if parts.scheme == "hf":
-        path, _, revision = (parts.netloc + parts.path).partition("@")
-        pieces = path.split("/")
+        # not by urlsplit: # and ? may be in a file's name
+        path, _, revision = source.partition("://")[2].partition("@")
+        pieces = [unquote(piece) for piece in path.split("/")]
         if len(pieces) < 3 or not all(pieces):
             raise SpecError("The model source %r is not of the form hf://OWNER/REPO/PATH@REVISION." % source)
         return ModelSpec(
@@ -118,11 +164,10 @@ def parse_source(source: str) -> ModelSpec:
         )
     if parts.scheme == "civitai":
         query = dict(parse_qsl(parts.query))
-        unknown = set(query) - {"fileId", "type", "format", "size", "fp"}
-        if not parts.netloc.isdigit() or unknown:
+        if not parts.netloc.isdigit() or _unknown(source):
             raise SpecError(
                 "The model source %r is not of the form civitai://VERSION_ID[?fileId=ID | ?type=&format=&size=&fp=]."
-                % source
+                % shown(source)
             )
         return ModelSpec(source, "civitai", {"version_id": parts.netloc, **query})
     if parts.scheme in ("https", "http") and parts.hostname:
@@ -131,7 +176,7 @@ def parse_source(source: str) -> ModelSpec:
         return ModelSpec(source, "magnet", {"url": source})
     if parts.scheme == "file" and parts.path.startswith("/"):
         return ModelSpec(source, "file", {"path": unquote(parts.path)})
-    raise SpecError("The model source %r is none of %s." % (source, FORMS))
+    raise SpecError("The model source %r is none of %s." % (shown(source), FORMS))
 
 
 def _page(source: str) -> Optional[ModelSpec]:
@@ -146,7 +191,7 @@ def _page(source: str) -> Optional[ModelSpec]:
             repo, revision, path = (unquote(piece) for piece in hub.groups())
             return ModelSpec(source, "huggingface", {"repo": repo, "file": path, "revision": revision})
     if parts.hostname in CIVITAI_HOSTS:
-        wish = {k: v for k, v in query.items() if k in ("fileId", "type", "format", "size", "fp")}
+        wish = {k: v for k, v in query.items() if k in FILTERS}
         version = re.match(r"/api/download/models/(\d+)$", parts.path)
         if version:
             return ModelSpec(source, "civitai", {"version_id": version.group(1), **wish})
@@ -158,36 +203,50 @@ def _page(source: str) -> Optional[ModelSpec]:
     return None
 
 
+def _plain(name: str) -> bool:
+    """Whether it can be the name of a file in a directory."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return os.path.basename(name) == name and name not in ("", ".", "..") and not CONTROL.search(name)
+
+
 def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
     """A ModelSpec from an entry of the user's list. Raises SpecError naming the entry and the field."""
     if isinstance(entry, str):
         entry = {"source": entry}
+    if not isinstance(entry, dict):
+        raise SpecError(
+            "The model entry %r is neither a source nor a mapping with one. A source is %s." % (entry, FORMS)
+        )
     source = entry.get("source")
     if not isinstance(source, str) or not source:
-        raise SpecError("The model entry %r has no source. It is one of %s." % (entry, FORMS))
-    unknown = sorted(set(entry) - {"source", "kind", "name", "sha256", "config", "vae", "file", "trusted"})
+        fields = ", ".join(sorted(map(str, entry)))
+        raise SpecError("The model entry with the fields %s has no source. It is one of %s." % (fields or "{}", FORMS))
+    what = "The model %s" % shown(source)
+    unknown = sorted(str(field) for field in set(entry) - FIELDS)
     if unknown:
-        raise SpecError("The model %s has the unknown field %s." % (source, ", ".join(unknown)))
+        raise SpecError("%s has the unknown field %s." % (what, ", ".join(unknown)))
+    for field in TEXTS:
+        if entry.get(field) is not None and not isinstance(entry[field], str):
+            raise SpecError("%s: %s must be a text, not %r. Put it in quotes." % (what, field, entry[field]))
     kind, name, sha256 = entry.get("kind"), entry.get("name"), entry.get("sha256")
     if kind is not None and kind not in KINDS:
-        raise SpecError(
-            "The model %s has the unknown kind %r; there are %s." % (source, kind, ", ".join(sorted(KINDS)))
-        )
-    if sha256 is not None and not SHA256.match(str(sha256)):
-        raise SpecError("The model %s: sha256 must be 64 hex digits, not %r." % (source, sha256))
-    if name is not None and (os.path.basename(name) != name or name in ("", ".", "..")):
-        raise SpecError("The model %s: name must be a plain file name, not %r." % (source, name))
+        raise SpecError("%s has the unknown kind %r; there are %s." % (what, kind, ", ".join(sorted(KINDS))))
+    if name is not None and not _plain(name):
+        raise SpecError("%s: name must be a plain file name, not %r." % (what, name))
     wanted = {
         "kind": kind,
         "name": name,
-        "sha256": str(sha256).lower() if sha256 else None,
+        "sha256": wanted_sha256(sha256, what) if sha256 is not None else None,
         "config": sidecar_source(entry.get("config")),
         "vae": sidecar_source(entry.get("vae")),
     }
     listed = known(source)
     spec = parse_source(listed.source if listed else source)
     if entry.get("file") and spec.origin != "magnet":
-        raise SpecError("The model %s: file is for magnet links, to say which of several files is meant." % spec.label)
+        raise SpecError("%s: file is for magnet links, to say which of several files is meant." % what)
     if entry.get("file"):
         spec.where["file"] = str(entry["file"])
     if listed:
@@ -195,8 +254,10 @@ def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
         if wanted["sha256"] in (None, listed.sha256):  # another file has another size
             spec = spec._replace(size=listed.size, trusted=listed.trusted)
     spec = spec._replace(**{field: value for field, value in wanted.items() if value is not None})
+    if entry.get("trusted") not in (None, True, False):
+        raise SpecError("%s: trusted must be true or false, not %r." % (what, entry["trusted"]))
     if entry.get("trusted"):
         if not spec.sha256:
-            raise SpecError("The model %s: trusted needs a sha256, which is all that it is judged by." % spec.label)
+            raise SpecError("%s: trusted needs a sha256, which is all that it is judged by." % what)
         spec = spec._replace(trusted=True)
     return spec

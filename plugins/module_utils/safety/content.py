@@ -90,6 +90,12 @@ def check(path: str, name: str, allow_pickle: bool) -> None:
         _check(path, name, allow_pickle)
     except ContentError as exc:
         raise ContentError("%s was not put in place: %s." % (name, str(exc).rstrip("."))) from exc
+    except (OSError, MemoryError):
+        raise
+    except Exception as exc:  # made to make us stumble, perhaps: what cannot be judged is not let through
+        raise ContentError(
+            "%s was not put in place: its content cannot be judged (%s)." % (name, type(exc).__name__)
+        ) from exc
 
 
 def _refuse(name: str, allow_pickle: bool) -> None:

@@ -91,6 +91,8 @@ def _onnx(handle: BinaryIO, size: int) -> bool:
             return False
         seen.add(field)
         if form == 2:
+            if value > size - handle.tell():
+                return False
             handle.seek(handle.tell() + value)
     return False
 

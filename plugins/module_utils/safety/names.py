@@ -1,14 +1,21 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""File names that come from the network."""
+"""Names and hashes that come from the network and end up in paths."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Any, Optional
 
 from ..errors import SdopsError
+
+
+def hex_digits(value: Any, count: int) -> Optional[str]:
+    """``value`` in lower case if it is a hash of exactly ``count`` hex digits; None if it is anything else."""
+    whole = isinstance(value, str) and re.fullmatch("[0-9a-fA-F]{%d}" % count, value)
+    return str(value).lower() if whole else None
 
 
 def safe_name(name: str) -> str:
@@ -16,7 +23,7 @@ def safe_name(name: str) -> str:
 
     Raises SdopsError when nothing is left.
     """
-    last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
+    last = re.split(r"[/\\]", unicodedata.normalize("NFC", name.encode("utf-8", "replace").decode()))[-1]
     last = re.sub(r'[\x00-\x1f\x7f<>:"|?*]', "_", last).strip(" .")
     stem, dot, extension = last.rpartition(".")
     room = 200 - len((dot + extension).encode())

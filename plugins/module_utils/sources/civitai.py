@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+import json
+from typing import Any, Dict, List, Optional
 from urllib.parse import urlencode, urlsplit
 
 from ..errors import SdopsError
 from ..models.layout import CIVITAI_KINDS
-from ..safety.names import safe_name
+from ..safety.names import hex_digits, safe_name
 from ..transfer.fetch import RemoteFile
 from ..transfer.http import REDIRECTS, Http, backoff, said
 
@@ -25,6 +26,7 @@ REGION = (
     "Civitai does not serve this region (it tells by the IP address, so by the proxy's exit if there is one). Use a proxy "
     "whose exit lies elsewhere."
 )
+ODD = "Civitai's answer for %s is not what its API promises. Try again later; civitai_endpoint may be no Civitai."
 TOO_MANY = "Civitai turns us away for %s: too many downloads or requests (429). Wait, and lower parallel. It said: %s"
 
 
@@ -40,20 +42,56 @@ def _json(http: Http, url: str, what: str) -> Dict[str, Any]:
         raise CivitaiError(TOO_MANY % (what, said(answer)))
     if answer.status_code != 200 or "json" not in answer.headers.get("Content-Type", ""):
         raise CivitaiError("Civitai answered %d for %s: %s" % (answer.status_code, what, said(answer)))
-    result: Dict[str, Any] = answer.json()
-    return result
+    try:
+        # characters that no encoding has become question marks
+        body = json.loads(json.dumps(answer.json(), ensure_ascii=False).encode("utf-8", "replace"))
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise CivitaiError(ODD % what)
+    return body
+
+
+def _fields(value: Any) -> Dict[str, Any]:
+    """``value`` if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def _id(entry: Dict[str, Any], what: str) -> str:
+    found = str(entry.get("id"))
+    if not (found.isascii() and found.isdigit()):
+        raise CivitaiError(ODD % what)
+    return found
+
+
+def _files(version: Dict[str, Any], what: str) -> List[Dict[str, Any]]:
+    """The version's files, each with ``id`` (a string), ``name``, ``metadata`` and ``hashes`` (upper-case name to value)."""
+    files = []
+    listed = version.get("files") or []
+    for entry in map(_fields, listed if isinstance(listed, list) else [listed]):
+        if not isinstance(entry.get("name"), str):
+            raise CivitaiError(ODD % what)
+        hashes = {str(kind).upper(): value for kind, value in _fields(entry.get("hashes")).items()}
+        files.append({**entry, "id": _id(entry, what), "hashes": hashes, "metadata": _fields(entry.get("metadata"))})
+    return files
+
+
+def _size(kib: Any) -> Optional[int]:
+    """Bytes, nearly: the API rounds. None for what is no size."""
+    return int(kib * 1024) if isinstance(kib, (int, float)) and 0 < kib < 1 << 40 else None
 
 
 def choose(files: List[Dict[str, Any]], where: Dict[str, str], what: str) -> Dict[str, Any]:
-    """The file that ``where`` means: by fileId, else by type and metadata, else the primary one."""
+    """The file that ``where`` means: by fileId, else by hash, type and metadata, else the primary one."""
     if "fileId" in where:
-        found = [f for f in files if str(f["id"]) == where["fileId"]]
+        found = [f for f in files if f["id"] == where["fileId"]]
     else:
         found = [
             f
             for f in files
-            if ("type" not in where or f.get("type") == where["type"])
-            and all(k not in where or str((f.get("metadata") or {}).get(k)) == where[k] for k in MATCHED)
+            if ("sha256" not in where or hex_digits(f["hashes"].get("SHA256"), 64) == where["sha256"])
+            and ("type" not in where or f.get("type") == where["type"])
+            and all(k not in where or str(f["metadata"].get(k)) == where[k] for k in MATCHED)
         ]
     if not found:
         there = "; ".join(
@@ -62,11 +100,12 @@ def choose(files: List[Dict[str, Any]], where: Dict[str, str], what: str) -> Dic
                 f["name"],
                 f["id"],
                 f.get("type"),
-                ", ".join("%s=%s" % kv for kv in sorted((f.get("metadata") or {}).items())),
+                ", ".join("%s=%s" % kv for kv in sorted(f["metadata"].items())),
             )
             for f in files
         )
-        raise CivitaiError("%s has no file with %s. It has: %s." % (what, urlencode(where), there or "none"))
+        asked = ", ".join("%s=%s" % kv for kv in where.items())
+        raise CivitaiError("%s has no file with %s. It has: %s." % (what, asked, there or "none"))
     return next((f for f in found if f.get("primary")), found[0])
 
 
@@ -129,14 +168,14 @@ def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = 
         versions = model.get("modelVersions") or []
         if not versions:
             raise CivitaiError("Model %s on Civitai has no published version." % where["model_id"])
-        version = _json(
-            http, "%s/api/v1/model-versions/%s" % (endpoint, versions[0]["id"]), "version %s" % versions[0]["id"]
-        )
-    name = (version.get("model") or {}).get("name") or "version %s" % version["id"]
-    what = "%s (civitai version %s)" % (name, version["id"])
-    wish = {k: v for k, v in where.items() if k not in ("version_id", "model_id", "sha256")}
-    download = "%s/api/download/models/%s" % (endpoint, version["id"])
-    files = version.get("files") or []
+        newest = _id(_fields(versions[0]) if isinstance(versions, list) else {}, "model %s" % where["model_id"])
+        version = _json(http, "%s/api/v1/model-versions/%s" % (endpoint, newest), "version %s" % newest)
+    number = _id(version, " ".join(where.values()))
+    model = _fields(version.get("model"))
+    what = "%s (civitai version %s)" % (model.get("name") or "version %s" % number, number)
+    wish = {k: v for k, v in where.items() if k not in ("version_id", "model_id")}
+    download = "%s/api/download/models/%s" % (endpoint, number)
+    files = _files(version, what)
     if not files:  # archived, for one: only the download itself says why
         _explain_download(http, download, what, has_token)
     chosen = choose(files, wish, what)
@@ -148,18 +187,16 @@ def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = 
                 "%s of %s was found dangerous by Civitai's own scan (%s). It is not fetched."
                 % (chosen["name"], what, scan)
             )
-    hashes = {str(k).upper(): str(v).lower() for k, v in (chosen.get("hashes") or {}).items() if v}
-    sha256 = hashes.get("SHA256")
-    kind = "vae" if chosen.get("type") == "VAE" else CIVITAI_KINDS.get((version.get("model") or {}).get("type", ""))
+    sha256 = hex_digits(chosen["hashes"].get("SHA256"), 64)
+    kind = "vae" if chosen.get("type") == "VAE" else CIVITAI_KINDS.get(str(model.get("type")))
     return RemoteFile(
         url=url,
         filename=safe_name(chosen["name"]),
-        # sizeKB is rounded: only the download itself tells
-        about=int(float(chosen.get("sizeKB") or 0) * 1024) or None,
+        about=_size(chosen.get("sizeKB")),  # only the download itself tells exactly
         sha256=sha256,
         # the first ten digits of the same hash, listed before the whole one is
-        sha256_prefix=None if sha256 else hashes.get("AUTOV2"),
+        sha256_prefix=None if sha256 else hex_digits(chosen["hashes"].get("AUTOV2"), 10),
         etag="civitai-file-%s" % chosen["id"],
-        revision=str(version["id"]),
+        revision=number,
         kind=kind,
     )

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from ..errors import SdopsError
 from ..safety.names import safe_name
 from ..transfer.fetch import RemoteFile, version_of
-from ..transfer.http import Http, said, scrub
+from ..transfer.http import Http, number, said, scrub
 
 
 class UrlError(SdopsError):
@@ -45,7 +45,7 @@ def resolve(where: Dict[str, str], http: Http) -> RemoteFile:
     name = safe_name(_name(headers.get("Content-Disposition", ""), url))
     if headers.get("Content-Type", "").startswith("text/html") and not name.endswith((".html", ".htm")):
         raise UrlError("%s is a web page and not a file. Copy the link of the download itself." % scrub(url))
-    total = re.search(r"/(\d+)$", headers.get("Content-Range", ""))
-    size = total.group(1) if total else headers.get("Content-Length") if status == 200 else None
+    total = re.search(r"/([0-9]+)$", headers.get("Content-Range", ""))
+    size = number(total.group(1) if total else headers.get("Content-Length") if status == 200 else None)
     version = version_of(headers)
-    return RemoteFile(url=url, filename=name, size=int(size) if size else None, etag=version, version=version)
+    return RemoteFile(url=url, filename=name, size=size, etag=version, version=version)

@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 import re
 from typing import Any, Dict, Optional
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 from ..errors import SdopsError
-from ..safety.names import safe_name
+from ..safety.names import hex_digits, safe_name
 from ..transfer.fetch import RemoteFile
-from ..transfer.http import Http
+from ..transfer.http import Http, join, number, refuse_downgrade
 
 
 class HubError(SdopsError):
@@ -73,14 +73,14 @@ def _size_from_tree(where: Dict[str, str], commit: str, http: Http, endpoint: st
             entries = answer.json() if answer.status_code == 200 else []
         except ValueError:
             return None
-        for entry in entries:
-            if entry.get("path") == where["file"] and isinstance(entry.get("size"), int):
+        for entry in entries if isinstance(entries, list) else []:
+            if isinstance(entry, dict) and entry.get("path") == where["file"] and isinstance(entry.get("size"), int):
                 size: int = entry["size"]
                 return size
         following = answer.links.get("next", {}).get("url")
         if not following:
             return None
-        url = following
+        url = join(url, following)
     return None
 
 
@@ -95,9 +95,8 @@ def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = 
         location = answer.headers.get("Location")
         if answer.status_code < 300 or not location or answer.headers.get("X-Repo-Commit"):
             break
-        target = urljoin(url, location)
-        if url.startswith("https:") and not target.startswith("https:"):
-            raise HubError("%s redirects away from TLS. Check huggingface_endpoint." % endpoint)
+        target = join(url, location)
+        refuse_downgrade(url, target)
         url = target
     if answer.status_code >= 400:
         raise HubError(explain(where, answer, has_token, endpoint))
@@ -111,14 +110,16 @@ def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = 
     told = answer.headers.get("X-Linked-Size")
     if told is None and answer.status_code == 200:
         told = answer.headers.get("Content-Length")
-    size = int(told) if told and told.isdigit() else _size_from_tree(where, commit, http, endpoint)
+    size = number(told)
+    if size is None:
+        size = _size_from_tree(where, commit, http, endpoint)
     return RemoteFile(
         # by commit: the same file, even when the branch moves while it comes down
-        url=base + commit + path,
+        url=base + quote(commit, safe="") + path,
         filename=safe_name(os.path.basename(where["file"])),
         size=size,
-        sha256=etag if len(etag) == 64 else None,
-        git_sha1=etag if len(etag) == 40 else None,
+        sha256=hex_digits(etag, 64),
+        git_sha1=hex_digits(etag, 40),
         etag=etag,
         revision=commit,
     )

@@ -59,7 +59,11 @@ def fetch(remote: RemoteFile, wanted: str, directory: str, tell: Callable[[int],
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(30)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
     if process.returncode != 0:
         raise MagnetError(
             "aria2 could not bring the torrent (exit status %d): no peers, or nothing came for %d minutes. What it has is "

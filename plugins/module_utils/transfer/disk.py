@@ -10,15 +10,18 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
-import tempfile
-from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple
+import socket
+import threading
+from typing import Callable, Dict, Iterable, Iterator, List, Tuple
 
 from .http import TransferError
 
 CHUNK = 1 << 20
 RESERVE = 64 << 20  # what is left free for everybody else
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
+_HERE: Dict[str, threading.Lock] = {}  # threads of this process, where the file system has no locks
 
 
 def sha256_of(path: str, seen: Callable[[int], None] = lambda count: None) -> str:
@@ -43,10 +46,11 @@ def git_sha1_of(path: str) -> str:
 
 
 @contextlib.contextmanager
-def locked(path: str) -> Iterator[None]:
+def locked(path: str) -> Iterator[bool]:
     """Hold an exclusive lock on ``path`` (a directory, or a file, made if absent); two runs wait for each other.
 
-    Some network file systems have no locks: there we go on without, since every file is verified and renamed into place.
+    Some network file systems have no locks: there we go on without, and the value is False. Every file is verified and
+    renamed into place; what is temporary needs a name of its own then (see own_name).
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     handle = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT, 0o644)
@@ -56,9 +60,32 @@ def locked(path: str) -> Iterator[None]:
         except OSError as exc:
             if exc.errno not in NO_LOCKS:
                 raise
-        yield
+            with _HERE.setdefault(os.path.abspath(path), threading.Lock()):
+                yield False
+            return
+        yield True
     finally:
         os.close(handle)
+
+
+def own_name(dest: str, held: bool) -> str:
+    """``dest`` as a base for temporary names: itself under a lock, else with host and process in it."""
+    if held:
+        return dest
+    head, name = os.path.split(dest)
+    return os.path.join(head, "%s.%s-%d" % (name, _host(), os.getpid()))
+
+
+def left_names(dest: str) -> List[str]:
+    """The same of processes of this host that are no more."""
+    head, name = os.path.split(dest)
+    pattern = re.compile(r"\.(%s\.%s-([0-9]+))\." % (re.escape(name), re.escape(_host())))
+    found = [pattern.match(entry) for entry in (os.listdir(head) if os.path.isdir(head) else [])]
+    return sorted({os.path.join(head, m.group(1)) for m in found if m and not os.path.exists("/proc/" + m.group(2))})
+
+
+def _host() -> str:
+    return re.sub("[^A-Za-z0-9]", "_", socket.gethostname())[:24]
 
 
 def existing(path: str) -> str:
@@ -109,34 +136,32 @@ def publish(temporary: str, dest: str) -> None:
     sync_directory(os.path.dirname(dest))
 
 
-def copy_hashed(source: str, directory: str, seen: Callable[[int], None] = lambda count: None) -> Tuple[str, str]:
-    """Copy ``source`` to a temporary file in ``directory``; (its path, SHA-256). The caller publishes or unlinks it."""
-    handle, temporary = tempfile.mkstemp(prefix=".copy-", dir=directory)
+def copy_hashed(source: str, temporary: str, seen: Callable[[int], None] = lambda count: None) -> str:
+    """Copy ``source`` to ``temporary``, over what a killed run left there; its SHA-256. The caller publishes or unlinks it."""
+    unlink_all([temporary])
     digest = hashlib.sha256()
     done = 0
     try:
-        with open(source, "rb") as there, os.fdopen(handle, "wb") as here:
+        with open(source, "rb") as there, open(temporary, "xb") as here:
             for chunk in iter(lambda: there.read(CHUNK), b""):
                 here.write(chunk)
                 digest.update(chunk)
                 done += len(chunk)
                 seen(done)
     except BaseException:
-        os.unlink(temporary)
+        unlink_all([temporary])
         raise
-    return temporary, digest.hexdigest()
+    return digest.hexdigest()
 
 
-def link_beside(source: str, directory: str) -> Optional[str]:
-    """A second name in ``directory`` for ``source``, or None where the file system has none to give."""
-    name = os.path.join(directory, ".link-%d-%s" % (os.getpid(), os.path.basename(source)[:32]))
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(name)
+def link_to(source: str, temporary: str) -> bool:
+    """Make ``temporary`` a second name for ``source``; False where the file system has none to give."""
+    unlink_all([temporary])
     try:
-        os.link(source, name)
+        os.link(source, temporary)
     except OSError:
-        return None
-    return name
+        return False
+    return True
 
 
 def unlink_all(paths: List[str]) -> None:

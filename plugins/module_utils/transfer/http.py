@@ -50,15 +50,45 @@ class RequestsMissing(TransferError):
     """The HTTP library is not there (yet)."""
 
 
-def origin(url: str) -> Tuple[str, str, int]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-
-
 def scrub(url: str) -> str:
-    """A URL for messages: without user, query and fragment, where signatures and tokens are."""
-    parts = urlsplit(url)
-    return "%s://%s%s" % (parts.scheme, parts.netloc.rpartition("@")[2], parts.path)
+    """A URL for messages: without user, query and fragment, where signatures and tokens are. Takes malformed ones too."""
+    scheme, mark, rest = re.split("[?#]", url, maxsplit=1)[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return scheme + mark + host.rpartition("@")[2] + slash + path
+
+
+def origin(url: str) -> Tuple[str, str, int]:
+    """Scheme, host and port. Raises TransferError for a malformed URL: they come from servers too."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        raise TransferError("%s is no valid URL." % scrub(url)) from None
+
+
+def join(url: str, location: str) -> str:
+    """Where ``location``, as seen at ``url``, leads. Raises TransferError."""
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise TransferError("%s leads to %s, which is no valid URL." % (scrub(url), scrub(location))) from None
+
+
+def may_carry_token(url: str) -> bool:
+    """Over TLS, or to this machine itself."""
+    scheme, host, _port = origin(url)
+    return scheme == "https" or host in ("127.0.0.1", "localhost", "::1")
+
+
+def refuse_downgrade(url: str, target: str) -> None:
+    """Raise TransferError for a way from TLS into the clear."""
+    if origin(url)[0] == "https" and origin(target)[0] != "https":
+        raise TransferError("%s redirects away from TLS, to %s." % (scrub(url), scrub(target)))
+
+
+def number(text: Optional[str]) -> Optional[int]:
+    """A header's plain number; None for anything else."""
+    return int(text) if text and re.fullmatch("[0-9]{1,18}", text.strip()) else None
 
 
 def _chain(exc: Optional[BaseException]) -> Iterator[BaseException]:
@@ -122,20 +152,20 @@ def said(answer: Any) -> str:
             title = re.search(r"<title>([^<]*)</title>", text, re.I)
             text = "a web page" + (' "%s"' % title.group(1).strip() if title else "")
     text = re.sub(r"(\w+://[^\s?#]*)[?#]\S*", r"\1", " ".join(text.split()))
-    return text[:200]
+    return text[:200].encode("utf-8", "replace").decode()
 
 
 def asked_wait(answer: Any) -> Optional[float]:
     """Seconds that the server asks to wait (Retry-After, or an exhausted RateLimit), None when it does not say."""
     after = answer.headers.get("Retry-After", "").strip()
-    if after.isdigit():
+    if number(after) is not None:
         return min(float(after), LONGEST_WAIT)
     if after:
         try:
             return min(max(email.utils.parsedate_to_datetime(after).timestamp() - time.time(), 0.0), LONGEST_WAIT)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
-    limit = re.search(r"\br=(\d+);\s*t=(\d+)", answer.headers.get("RateLimit", ""))
+    limit = re.search(r"\br=([0-9]{1,9});\s*t=([0-9]{1,9})(?![0-9])", answer.headers.get("RateLimit", ""))
     if limit and int(limit.group(1)) == 0:
         return min(int(limit.group(2)) + 1.0, LONGEST_WAIT)
     return None
@@ -144,6 +174,18 @@ def asked_wait(answer: Any) -> Optional[float]:
 def backoff(attempt: int, wait: Optional[float] = None) -> float:
     """Seconds before try ``attempt`` + 2: what the server asked for, else exponential with jitter."""
     return wait if wait is not None else min(2**attempt, 30) * random.uniform(0.5, 1.0)
+
+
+def _refuse_coded(answer: Any, url: str) -> None:
+    """Raise TransferError for a compressed file, whose bytes would be stored as they are; pages have errors of their own."""
+    coding = answer.headers.get("Content-Encoding", "").strip().lower()
+    page = answer.headers.get("Content-Type", "").startswith("text/html")
+    if answer.status_code in (200, 206) and coding not in ("", "identity") and not page:
+        answer.close()
+        raise TransferError(
+            "%s sends the file compressed (%s), though it is asked for it as it is. Take it from another address."
+            % (scrub(url), coding)
+        )
 
 
 class Http:
@@ -196,17 +238,17 @@ class Http:
 
     def _headers(self, url: str, extra: Dict[str, str]) -> Dict[str, str]:
         token = self._tokens.get(origin(url))
-        scheme, host, _port = origin(url)
-        if token and (scheme == "https" or host in ("127.0.0.1", "localhost", "::1")):
+        if token and may_carry_token(url):
             return {**extra, "Authorization": "Bearer " + token}
         return dict(extra)
 
     def once(self, method: str, url: str, headers: Dict[str, str], stream: bool = False) -> Any:
         """One request, no redirect followed; connection faults become Broken."""
-        proxies = requests.utils.get_environ_proxies(url)
-        if self.proxy is not None and not requests.utils.should_bypass_proxies(url, no_proxy=None):
-            proxies = {"http": self.proxy, "https": self.proxy} if self.proxy else {}
+        origin(url)  # malformed: trying again would not help
         try:
+            proxies = requests.utils.get_environ_proxies(url)
+            if self.proxy is not None and not requests.utils.should_bypass_proxies(url, no_proxy=None):
+                proxies = {"http": self.proxy, "https": self.proxy} if self.proxy else {}
             return self._session.request(
                 method,
                 url,
@@ -216,8 +258,10 @@ class Http:
                 allow_redirects=False,
                 stream=stream,
             )
-        except (requests.RequestException, OSError, ValueError) as exc:
+        except (requests.RequestException, OSError) as exc:
             raise Broken("%s cannot be reached: %s." % (scrub(url), cause(exc, self.timeout))) from None
+        except ValueError:  # of requests too, which looks at Location even though it is not to follow it
+            raise TransferError("%s leads to what is no valid URL." % scrub(url)) from None
 
     def follow(
         self, method: str, url: str, headers: Dict[str, str], stream: bool = False, stop_at_foreign: bool = False
@@ -227,12 +271,13 @@ class Http:
             answer = self.once(method, url, headers, stream)
             location = answer.headers.get("Location")
             if answer.status_code not in REDIRECTS or not location:
+                if stream:
+                    _refuse_coded(answer, url)
                 return answer, url
-            target = urljoin(url, location)
+            target = join(url, location)
             if stop_at_foreign and (urlsplit(target).path == "/login" or origin(target) != origin(url)):
                 return answer, url
-            if url.startswith("https:") and not target.startswith("https:"):
-                raise TransferError("%s redirects away from TLS, to %s." % (scrub(url), scrub(target)))
+            refuse_downgrade(url, target)
             if not stream:
                 answer.content  # noqa: B018 - read to the end, so that the connection is kept
             answer.close()

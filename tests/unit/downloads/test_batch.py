@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
 from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER, make_placer
 from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import TransferError
@@ -251,3 +253,179 @@ def test_a_civitai_link_with_a_token_is_refused_without_showing_it(box, run_modu
 def test_links_from_the_browser_mean_the_file(link, origin, where):
     spec = parse(link)
     assert (spec.origin, spec.where) == (origin, where)
+
+
+# --- the plan
+
+
+def test_the_plan_counts_what_is_there_already(box, world, run_module, tmp_path):
+    """A half-fetched file, one in the cache, one that lies there: what is left to fetch, and what the disks must have."""
+    size = {name: Path(p).stat().st_size for name, p in sources(world).items()}
+    planned = run_module("model_files", check=True, **box.arguments, models=[CHECKPOINT, VAE])
+    assert planned["bytes_planned"] == planned["space_needed"] == size["checkpoint"] + size["vae"]
+    cut = world.faults.add(Fault("cut", host=STORAGE, after=3_000_000))
+    refuse = world.faults.add(Fault("status", host=STORAGE, status=403, body="not now", skip=1))
+    assert run_module("model_files", **box.arguments, connections=1, models=[CHECKPOINT])["failed"]
+    assert cut.hits and refuse.hits
+    world.faults.clear()
+    there = partial_bytes(box)
+    assert there
+    planned = run_module("model_files", check=True, **box.arguments, models=[CHECKPOINT])
+    assert planned["bytes_planned"] == planned["space_needed"] == size["checkpoint"] - there
+
+    cache = str(tmp_path / "cache")
+    run_module("model_files", **{**box.arguments, "webui_dir": str(tmp_path / "o")}, models=[VAE], cache_dir=cache)
+    planned = run_module("model_files", check=True, **box.arguments, models=[VAE], cache_dir=cache)
+    assert [m["status"] for m in planned["models"]] == ["from cache"]
+    assert (planned["bytes_planned"], planned["space_needed"]) == (0, 0)  # a second name for the same bytes
+
+
+def test_a_size_from_the_catalog_counts_before_the_source_can_be_asked(box, run_module):
+    arguments = {**box.arguments, "huggingface_endpoint": "http://127.0.0.1:9", "retries": 0}
+    planned = run_module("model_files", check=True, **arguments, models=["vae-ft-mse-840000"])
+    assert [m["status"] for m in planned["models"]] == ["unresolved"]
+    assert planned["bytes_planned"] == planned["space_needed"] == 334641190
+    assert "cannot be reached" in planned["models"][0]["reason"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_without_room_the_plan_is_told_all_the_same(box, world, run_module, check):
+    size = 1 << 50
+    wish = {"source": f"{world.url('big.lab.test')}/m-{size}-a.safetensors", "kind": "checkpoint"}
+    found = run_module("model_files", check=check, **box.arguments, models=[wish, VAE])
+    assert found["failed"] and not found.get("changed") or check
+    assert "Make room" in found["msg"]
+    assert [m["status"] for m in found["models"]] == ["fetch", "fetch"]
+    assert found["space_needed"] >= size and found["bytes_planned"] >= size
+    assert files(box) == []
+    assert bool(found["actions"]) is check
+
+
+def sources(world) -> dict:
+    root = world.root / "huggingface" / "files" / "lab-standins"
+    return {
+        "checkpoint": root / "tiny-sd15" / Path(PLACE).name,
+        "vae": root / "tiny-vae" / "vae-ft-mse-840000-ema-pruned.safetensors",
+    }
+
+
+def partial_bytes(box) -> int:
+    (journal,) = box.webui.rglob("*.part.journal")
+    spans = [line.split() for line in journal.read_text().splitlines()[1:] if line[0] != "s"]
+    return sum(int(end) - int(start) for start, end in spans)
+
+
+def test_check_mode_writes_no_file_at_all(box, run_module, tmp_path):
+    watched = tmp_path / "progress.json"
+    run_module("model_files", check=True, **box.arguments, models=[CHECKPOINT], progress_file=str(watched))
+    assert not watched.exists()
+    assert list(box.webui.rglob("*")) == []
+
+
+# --- a cache with its own mind
+
+
+def test_a_cache_that_can_only_be_read_is_read(box, run_module, tmp_path, monkeypatch):
+    from ansible_collections.sdops.webui.plugins.module_utils.models import placing
+
+    cache = tmp_path / "cache"
+    run_module("model_files", **{**box.arguments, "webui_dir": str(tmp_path / "o")}, models=[VAE], cache_dir=str(cache))
+    monkeypatch.setattr(placing, "_writable", lambda directory: False)
+    before = sorted(str(p) for p in cache.rglob("*"))
+    items = placer(box, cache_dir=str(cache)).place_all([parse(VAE), parse(CHECKPOINT)], 2)
+    assert [item.status for item in items] == ["from cache", "fetched"]
+    assert sorted(str(p) for p in cache.rglob("*")) == before
+    # a damaged one is not used, and stays: it is not ours to mend
+    (good,) = [p for p in cache.rglob("*") if p.is_file() and p.suffix != ".lock"]
+    Path(items[0].path).unlink()
+    data = bytearray(good.read_bytes())
+    data[-1] ^= 1
+    good.write_bytes(data)
+    (item,) = placer(box, cache_dir=str(cache)).place_all([parse(VAE)], 2)
+    assert (item.status, sha256(Path(item.path))) == ("fetched", item.sha256)
+    assert good.read_bytes() == data
+
+
+def test_a_file_that_changes_under_way_gets_its_own_place_in_the_cache(box, world, tmp_path, monkeypatch):
+    """The cache is by content: the new file must not lie under the old one's hash."""
+    from ansible_collections.sdops.webui.plugins.module_utils.models import placing
+
+    cache = tmp_path / "cache"
+    room = placer(box, cache_dir=str(cache))
+    real, made = room._resolve, []
+    real_fetch = placing.Fetcher.fetch
+
+    def changed(self, remote, dest, tell):
+        if not made:
+            repo, name = "lab-standins/tiny-vae", "vae-ft-mse-840000-ema-pruned.safetensors"
+            made.append(world.replace_hub_file(repo, name, models_big()))
+            raise placing.SourceChanged("changed")
+        return real_fetch(self, remote, dest, tell)
+
+    monkeypatch.setattr(placing.Fetcher, "fetch", changed)
+    (item,) = room.place_all([parse(VAE)], 1)
+    assert real and item.status == "fetched", item.reason
+    assert item.sha256 == made[0]["sha256"] == sha256(Path(item.path))
+    cached = [p for p in cache.rglob("*") if p.is_file() and p.suffix != ".lock"]
+    assert [p.name for p in cached] == [item.sha256]
+
+
+def models_big():
+    from lab.world.hosts.big import Big
+
+    return Big(1_000_000, "new")
+
+
+# --- keys and passwords in sources
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "https://user:very-secret-key@host.test/m.safetensors",
+        "https://host.test:port/m.safetensors?key=very-secret-key",
+        "https://user:very-secret-key@host.test:port/m.safetensors",
+        "https:/host.test/m.safetensors?key=very-secret-key",
+        "ftp://user:very-secret-key@host.test/m.safetensors",
+        "https://proxy.test/https://host.test/m.safetensors#very-secret-key",
+        "civitai://1?key=very-secret-key",
+        "https://civitai.com/models/1?modelVersionId=2&key=very-secret-key",
+        "https://user:very-secret-key@huggingface.co/a/b/resolve/main/x.safetensors",
+        {"source": VAE["source"], "kind": "vae", "name": "a/b", "config": "https://h.test/x?key=very-secret-key"},
+        {"source": CHECKPOINT["source"], "kind": "checkpoint", "vae": "https://u:very-secret-key@h.test:port/x.pt"},
+        {"sauce": "https://host.test/m.safetensors?key=very-secret-key"},
+    ],
+    ids=str,
+)
+def test_no_message_shows_a_key(box, run_module, entry):
+    arguments = {**box.arguments, "retries": 0, "timeout": 1, "proxy": "http://127.0.0.1:9"}
+    found = run_module("model_files", **arguments, models=[entry])
+    assert found["failed"]
+    assert "very-secret-key" not in json.dumps(found)
+    with contextlib.suppress(SdopsError):
+        spec = parse(entry)
+        assert "very-secret-key" not in spec.label
+        assert any("very-secret-key" in secret for secret in spec.secrets)
+    try:
+        parse(entry)
+    except SdopsError as exc:
+        assert "very-secret-key" not in str(exc)
+
+
+def test_keys_of_sidecars_and_of_pages_are_shown_nowhere(box, world, run_module, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    page = world.url("big.lab.test") + "/vae-1000000-a.safetensors"
+    wish = {**CHECKPOINT, "vae": page.replace("://", "://u:very-secret-key@") + "?key=very-secret-key"}
+    for check in (True, False, False):
+        found = run_module("model_files", check=check, **box.arguments, models=[wish])
+        assert not found["failed"], found.get("msg")
+        assert "very-secret-key" not in json.dumps(found)
+    assert found["changed"] is False
+    world.faults.add(Fault("status", status=500, body="no"))
+    wish["vae"] += "2"
+    found = run_module("model_files", **{**box.arguments, "retries": 0}, models=[wish])
+    assert found["failed"]
+    assert "very-secret-key" not in json.dumps(found)
+    for path in box.webui.rglob("*"):
+        if path.is_file():
+            assert b"very-secret-key" not in path.read_bytes()

@@ -1,0 +1,411 @@
+"""Servers and files that are not as anybody promised: a sentence for each, and the rest of the batch goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.models import placing
+from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse
+from ansible_collections.sdops.webui.plugins.module_utils.safety.content import ContentError, check
+from ansible_collections.sdops.webui.plugins.module_utils.safety.names import hex_digits, safe_name
+from ansible_collections.sdops.webui.plugins.module_utils.sources import civitai, direct, huggingface
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import Http, TransferError
+
+GOOD = "hf://lab-standins/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main"
+COMMIT = "c" * 40
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def safetensors(count: int = 1000) -> bytes:
+    header = json.dumps({"w": {"dtype": "U8", "shape": [count], "data_offsets": [0, count]}}).encode()
+    return len(header).to_bytes(8, "little") + header + b"x" * count
+
+
+# --- hashes that end up in paths
+
+
+def test_a_hash_from_the_network_is_no_path(box, serve, run_module, tmp_path):
+    precious = tmp_path / "precious" / "data.txt"
+    precious.parent.mkdir()
+    precious.write_text("mine")
+    etag = "../" + "./" * 22 + "precious/data.txt"
+    assert len(etag) == 64 and (tmp_path / "cache" / "sha256" / etag[:2] / etag).resolve() == precious
+    (tmp_path / "cache" / "sha256").mkdir(parents=True)
+    content = safetensors()
+
+    def answer(path, headers):
+        told = {"X-Repo-Commit": COMMIT, "X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(content))}
+        return 200, told, content
+
+    here, _ = serve(answer)
+    wish = {"source": "hf://a/b/m.safetensors@main", "kind": "checkpoint"}
+    arguments = {**box.arguments, "huggingface_endpoint": here, "cache_dir": str(tmp_path / "cache")}
+    found = run_module("model_files", **arguments, models=[wish])
+    assert precious.read_text() == "mine"
+    assert not found["failed"], found.get("msg")
+    assert found["models"][0]["sha256"] == hashlib.sha256(content).hexdigest()
+    assert [p for p in (tmp_path / "cache").rglob("*") if p.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "count", "expected"),
+    [
+        ("AB" * 32, 64, "ab" * 32),
+        ("ab" * 32 + "\n", 64, None),
+        ("../" + "a" * 61, 64, None),
+        ("ab" * 20, 64, None),
+        ("\u0661" * 64, 64, None),
+        ("ab" * 20, 40, "ab" * 20),
+        (5, 64, None),
+        (None, 64, None),
+        (["ab" * 32], 64, None),
+    ],
+)
+def test_what_is_a_hash(value, count, expected):
+    assert hex_digits(value, count) == expected
+
+
+def test_the_last_door_to_the_cache_is_shut_too(box, tmp_path):
+    from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER, make_placer
+
+    params = {name: option.get("default") for name, option in TRANSFER.items()}
+    placer = make_placer({**params, "cache_dir": str(tmp_path)}, str(box.webui), False)
+    remote = placing.RemoteFile("https://x/y", "y.safetensors", sha256="../" + "a" * 61)
+    assert placer._cached(remote) is None
+
+
+@pytest.mark.parametrize("module", ["huggingface_download", "civitai_download"])
+def test_a_users_hash_is_one(box, run_module, tmp_path, module):
+    what = {"repo": "a/b", "file": "c"} if module == "huggingface_download" else {}
+    arguments = {k: v for k, v in box.arguments.items() if k != "webui_dir"}
+    found = run_module(module, **what, sha256="../../x", dest=str(tmp_path / "x.safetensors"), **arguments)
+    assert found["failed"]
+    assert "64 hex digits" in found["msg"]
+
+
+# --- Civitai
+
+
+def civitai_answer(version, data=b"") -> object:
+    def answer(path, headers):
+        if path.startswith("/api/v1/"):
+            return (
+                200,
+                {"Content-Type": "application/json"},
+                version if isinstance(version, bytes) else json.dumps(version).encode(),
+            )
+        return 200, {"Content-Type": "application/octet-stream"}, data
+
+    return answer
+
+
+WHOLE = {"id": 1, "name": "v", "model": {"name": "M", "type": "LORA"}}
+FILE = {
+    "id": 11,
+    "name": "m.safetensors",
+    "type": "Model",
+    "sizeKB": 1.0,
+    "metadata": {},
+    "hashes": {},
+    "primary": True,
+}
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        [],
+        5,
+        None,
+        {},
+        {**WHOLE, "files": "none"},
+        {**WHOLE, "files": [5]},
+        {**WHOLE, "files": [{**FILE, "name": None}]},
+        {**WHOLE, "files": [{k: v for k, v in FILE.items() if k != "id"}]},
+        {**WHOLE, "id": {"a": 1}, "files": [FILE]},
+        b"{not json",
+    ],
+    ids=lambda version: str(version)[:60],
+)
+def test_an_odd_answer_of_civitai_gets_a_sentence_and_the_others_go_on(box, serve, run_module, version):
+    here, _ = serve(civitai_answer(version))
+    wishes = ["civitai://1", {"source": GOOD, "kind": "vae"}]
+    found = run_module("model_files", **{**box.arguments, "civitai_endpoint": here}, models=wishes)
+    assert found["failed"]
+    assert "not what its API promises" in found["msg"]
+    assert [m["status"] for m in found["models"]] == ["failed", "fetched"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"hashes": []},
+        {"hashes": {"SHA256": "../" + "a" * 61, "AutoV2": ["x"]}},
+        {"sizeKB": "big"},
+        {"sizeKB": -1},
+        {"metadata": "none"},
+        {"name": "\ud800m.safetensors"},
+    ],
+    ids=str,
+)
+def test_oddities_that_do_not_matter(box, serve, run_module, odd):
+    data = safetensors()
+    version = {**WHOLE, "files": [{**FILE, **odd}]}
+    here, _ = serve(civitai_answer(version, data))
+    found = run_module("model_files", **{**box.arguments, "civitai_endpoint": here}, models=["civitai://1"])
+    assert not found["failed"], found.get("msg")
+    assert found["models"][0]["sha256"] == hashlib.sha256(data).hexdigest()
+
+
+def test_a_type_that_is_no_text_leaves_the_kind_to_the_user(box, serve, run_module):
+    version = {**WHOLE, "model": {"name": "M", "type": ["LORA"]}, "files": [FILE]}
+    here, _ = serve(civitai_answer(version, safetensors()))
+    found = run_module("model_files", **{**box.arguments, "civitai_endpoint": here}, models=["civitai://1"])
+    assert found["failed"]
+    assert "set kind" in found["msg"]
+
+
+def test_the_file_of_the_hash_and_not_the_primary_one(box, world, run_module, tmp_path):
+    wanted = sha256(world.root / "civitai" / "files" / "11745001")
+    dest = tmp_path / "x.safetensors"
+    arguments = {k: v for k, v in box.arguments.items() if k != "webui_dir"}
+    found = run_module("civitai_download", sha256=wanted, dest=str(dest), **arguments)
+    assert not found["failed"], found.get("msg")
+    assert sha256(dest) == wanted
+
+
+def test_the_filters_of_a_file_are_told_as_they_were_written(box, run_module):
+    """The query of a link is masked as a secret; what was asked for can still be read."""
+    link = "https://civitai.com/api/download/models/11745?type=Model&format=ONNX"
+    found = run_module("model_files", **box.arguments, models=[link])
+    assert "type=Model, format=ONNX" in found["msg"]
+
+
+# --- the Hub and plain URLs
+
+
+def test_a_tree_that_is_none_costs_nothing_but_the_size(serve):
+    def answer(path, headers):
+        if path.startswith("/api/"):
+            return 200, {"Content-Type": "application/json"}, b'{"error": "x"}'
+        return 307, {"X-Repo-Commit": COMMIT, "X-Linked-Etag": '"' + "a" * 64 + '"'}, b""
+
+    here, _ = serve(answer)
+    where = {"repo": "a/b", "file": "m.safetensors", "revision": "main"}
+    assert huggingface.resolve(where, Http(retries=0, timeout=2), here).size is None
+
+
+@pytest.mark.parametrize("length", ["1e3", "\xb2", "-5", "5, 5"])
+def test_a_length_that_is_no_number(serve, length):
+    from ansible_collections.sdops.webui.plugins.module_utils.transfer import http as room
+
+    assert room.number(length) is None
+
+
+def test_a_plain_urls_length_that_is_no_number(monkeypatch):
+    class Answer:
+        status_code = 200
+        headers = {"Content-Length": "big"}
+
+        def close(self):
+            pass
+
+    http = Http(retries=0)
+    monkeypatch.setattr(http, "request", lambda *args, **more: Answer())
+    assert direct.resolve({"url": "https://x/m.bin"}, http).size is None
+
+
+@pytest.mark.parametrize("location", ["http://127.0.0.1:eighty/x", "http://[::1/x", "//[x/"])
+def test_a_redirect_to_no_url(box, serve, run_module, location):
+    here, seen = serve(lambda path, headers: (302, {"Location": location + "?sig=very-secret-key"}, b""))
+    wishes = [{"source": here + "/m.safetensors", "kind": "lora"}, {"source": GOOD, "kind": "vae"}]
+    found = run_module("model_files", **box.arguments, models=wishes)
+    assert found["failed"]
+    assert "no valid URL" in found["msg"]
+    assert "very-secret-key" not in json.dumps(found)
+    assert [m["status"] for m in found["models"]] == ["failed", "fetched"]
+    assert len(seen) == 1
+
+
+def test_tls_is_not_left_however_it_is_spelt(monkeypatch):
+    class Answer:
+        status_code = 302
+        headers = {"Location": "http://hub.example/x"}
+        content = b""
+
+        def close(self):
+            pass
+
+    http = Http(retries=0)
+    monkeypatch.setattr(http, "once", lambda *args, **more: Answer())
+    with pytest.raises(TransferError, match="away from TLS"):
+        http.follow("GET", "HTTPS://hub.example/x", {})
+    Answer.headers = {"Location": "HTTPS://hub.example/y"}
+    with pytest.raises(TransferError, match="circles"):
+        http.follow("GET", "https://hub.example/x", {})
+
+
+def test_a_compressed_file_is_not_stored_as_it_comes(box, serve, run_module):
+    here, _ = serve(lambda path, headers: (200, {"Content-Encoding": "gzip"}, b"\x1f\x8b" + b"x" * 99))
+    found = run_module(
+        "model_files",
+        **box.arguments,
+        models=[{"source": here + "/m.yaml", "kind": "lora", "name": "m.pt"}],
+        allow_pickle=True,
+    )
+    assert found["failed"]
+    assert "compressed (gzip)" in found["msg"]
+
+
+@pytest.mark.parametrize("endpoint", ["huggingface.co", "ftp://hub", "https://hub:port", "https://[hub", ""])
+def test_an_endpoint_that_is_no_url(box, run_module, endpoint):
+    arguments = {**box.arguments, "huggingface_endpoint": endpoint, "huggingface_token": "hf_lab_granted"}
+    found = run_module("model_files", **arguments, models=[{"source": GOOD, "kind": "vae"}])
+    assert found["failed"]
+    assert "huggingface_endpoint must be a URL like https://huggingface.co" in found["msg"]
+
+
+def test_a_token_that_is_not_sent_is_told(box, run_module):
+    arguments = {
+        **box.arguments,
+        "civitai_endpoint": "http://civitai.lab.invalid",
+        "civitai_token": "lab_civitai_member",
+    }
+    found = run_module("model_files", **arguments, models=[{"source": GOOD, "kind": "vae"}])
+    assert not found["failed"], found.get("msg")
+    assert any("civitai_token is not sent to http://civitai.lab.invalid" in str(w) for w in found["warnings"])
+    assert not run_module("model_files", **box.arguments, models=[{"source": GOOD, "kind": "vae"}]).get("warnings")
+
+
+# --- entries and records
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        (5, "neither a source nor a mapping"),
+        (["x"], "neither a source nor a mapping"),
+        (None, "neither a source nor a mapping"),
+        ({"source": 5}, "has no source"),
+        ({"source": GOOD, "name": 5}, "name must be a text"),
+        ({"source": GOOD, "kind": ["vae"]}, "kind must be a text"),
+        ({"source": GOOD, "config": 5}, "config must be a text"),
+        ({"source": GOOD, "vae": {"source": GOOD}}, "vae must be a text"),
+        ({"source": GOOD, "vae": "ftp://x/y"}, "none of"),
+        ({"source": GOOD, "name": "a\0b.safetensors"}, "plain file name"),
+        ({"source": GOOD, "trusted": "perhaps"}, "trusted must be true or false"),
+        ("magnet:?xt=urn:btih:" + "a" * 40 + "\n dir=/", "control characters"),
+        ("https://host:port/x", "no valid URL"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_entries_of_the_wrong_type_are_named(box, run_module, entry, says, state):
+    found = run_module("model_files", **box.arguments, models=[entry], state=state)
+    assert found["failed"]
+    assert says in found["msg"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "not json",
+        '{"models/VAE/x.safetensors": 5}',
+        '{"models/VAE/x.safetensors": {"wish": "%s", "bytes": 1, "mtime_ns": 1, "sha256": "a"}}',
+        '{"models/VAE/x.safetensors": {"wish": "%s", "bytes": "1", "mtime_ns": 1, "sha256": "a", "kind": "vae"}}',
+        '{"../x": {"wish": "%s", "bytes": 1, "mtime_ns": 1, "sha256": "a", "kind": "vae"}}',
+    ],
+)
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_damaged_record_is_as_good_as_none(box, run_module, tmp_path, content, state):
+    (box.webui / ".sdops").mkdir()
+    outside = tmp_path / "x"
+    outside.write_text("1")
+    (box.webui / ".sdops" / "models.json").write_text(content.replace("%s", parse(GOOD).wish))
+    found = run_module("model_files", **box.arguments, models=[{"source": GOOD, "kind": "vae"}], state=state)
+    assert not found["failed"], found.get("msg")
+    assert found["changed"] is (state == "present")
+    assert outside.exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "where"),
+    [
+        ("hf://a/b/x%20y.safetensors@main", {"file": "x y.safetensors", "revision": "main"}),
+        ("hf://a/b/c#1.safetensors", {"file": "c#1.safetensors", "revision": "main"}),
+        ("hf://a/b/d/c?.safetensors@refs%2Fpr%2F1", {"file": "d/c?.safetensors", "revision": "refs/pr/1"}),
+    ],
+)
+def test_a_path_on_the_hub_as_it_is_written(source, where):
+    assert parse(source).where == {"repo": "a/b", **where}
+
+
+# --- what nobody foresaw
+
+
+def test_a_defect_in_one_model_does_not_end_the_batch(box, monkeypatch):
+    from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER, make_placer
+
+    def resolve(where, *more):
+        raise KeyError("very-secret-key")
+
+    monkeypatch.setattr(civitai, "resolve", resolve)
+    params = {name: option.get("default") for name, option in TRANSFER.items()}
+    specs = [parse("civitai://1"), parse({"source": GOOD, "kind": "vae"})]
+    placer = make_placer({**params, **box.arguments}, str(box.webui), False)
+    first, second = placer.place_all(specs, 2)
+    assert (first.status, second.status) == ("failed", "fetched")
+    assert "KeyError" in first.reason and "nobody foresaw" in first.reason
+    assert "very-secret-key" not in first.reason
+    with pytest.raises(placing.SdopsError, match="nobody foresaw.*KeyError"):
+        placer.place_at(specs[0], str(box.webui / "x.safetensors"))
+
+
+def test_a_removal_that_fails_does_not_stop_the_others(box, run_module):
+    wishes = [
+        {"source": GOOD, "kind": "vae", "name": "a.safetensors"},
+        {"source": GOOD, "kind": "vae", "name": "b.safetensors"},
+    ]
+    assert not run_module("model_files", **box.arguments, models=wishes)["failed"]
+    first = box.path("models/VAE/a.safetensors")
+    first.unlink()
+    first.mkdir()  # whatever the reason: unlink fails
+    record = box.webui / ".sdops" / "models.json"
+    entries = json.loads(record.read_text())
+    entries["models/VAE/a.safetensors"].update(bytes=first.stat().st_size, mtime_ns=first.stat().st_mtime_ns)
+    record.write_text(json.dumps(entries))
+    found = run_module("model_files", **box.arguments, models=wishes, state="absent")
+    assert found["failed"] and found["changed"]
+    assert [m["status"] for m in found["models"]] == ["failed", "removed"]
+    assert not box.path("models/VAE/b.safetensors").exists()
+
+
+def test_a_varint_as_large_as_can_be(tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(bytes([7 << 3 | 2]) + b"\xff" * 9 + b"\x7f" + b"\0" * 50)
+    with pytest.raises(ContentError, match="no onnx file"):
+        check(str(path), "m.onnx", False)
+
+
+def test_a_file_that_makes_the_check_stumble_is_not_let_through(tmp_path, monkeypatch):
+    from ansible_collections.sdops.webui.plugins.module_utils.safety import content
+
+    def stumble(*_):
+        raise RecursionError
+
+    monkeypatch.setattr(content, "check_safetensors", stumble)
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(safetensors())
+    with pytest.raises(ContentError, match="cannot be judged .RecursionError"):
+        check(str(path), "m.safetensors", False)
+
+
+def test_a_name_that_no_encoding_has():
+    assert safe_name("\ud800x.safetensors").encode()

@@ -1,0 +1,320 @@
+"""Which file on the disk belongs to which wish: names, kinds, sidecars, files without a hash, kills at the last moment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.models import placing
+from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER, make_placer
+from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse
+
+from lab.world.hosts.big import big_path, big_sha256
+
+CHECKPOINT = "hf://lab-standins/tiny-sd15/v1-5-pruned-emaonly.safetensors@main"
+VAE = "hf://lab-standins/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main"
+LORA = "civitai://112969"
+NAMED = {"source": CHECKPOINT, "kind": "checkpoint"}
+
+
+def there(box) -> list[str]:
+    found = (p.relative_to(box.webui) for p in box.webui.rglob("*") if p.is_file())
+    return sorted(
+        str(p).replace("models/", "").replace("Stable-diffusion/", "") for p in found if p.parts[0] != ".sdops"
+    )
+
+
+def apply(box, run_module, *wishes, **more):
+    found = run_module("model_files", **box.arguments, models=list(wishes), **more)
+    assert not found["failed"], found.get("msg")
+    return found
+
+
+def placer(box, **more):
+    params = {name: option.get("default") for name, option in TRANSFER.items()}
+    return make_placer({**params, **box.arguments, **more}, str(box.webui), False)
+
+
+# --- sidecars and names
+
+
+def test_every_checkpoint_has_its_sidecars_and_a_vae_of_its_own_stays(box, run_module, tmp_path):
+    config = tmp_path / "any.yaml"
+    config.write_text("model: {}\n")
+    sides = {"vae": VAE, "config": f"file://{config}"}
+    one, two = {**NAMED, "name": "a.safetensors", **sides}, {**NAMED, "name": "b.safetensors", **sides}
+    alone = {"source": VAE, "kind": "vae"}
+    apply(box, run_module, alone, one)
+    apply(box, run_module, alone, one, two)
+    everything = [
+        "VAE/vae-ft-mse-840000-ema-pruned.safetensors",
+        "a.safetensors", "a.vae.safetensors", "a.yaml",
+        "b.safetensors", "b.vae.safetensors", "b.yaml",
+    ]  # fmt: skip
+    assert there(box) == everything
+    assert apply(box, run_module, two, one, alone)["changed"] is False
+    box.path("models/Stable-diffusion/b.vae.safetensors").unlink()
+    assert apply(box, run_module, alone, one, two)["changed"] is True
+    assert there(box) == everything
+
+    planned = apply(box, run_module, one, state="absent", check=True)
+    removed = apply(box, run_module, one, state="absent")
+    names = ["a.vae.safetensors", "a.yaml", "a.safetensors"]
+    for found in (planned, removed):
+        assert sorted(m["name"] for m in found["models"] if m["status"] == "removed") == sorted(names)
+    assert there(box) == [name for name in everything if not name.startswith("a.")]
+    assert apply(box, run_module, alone, state="absent")["changed"] is True
+    assert there(box) == ["b.safetensors", "b.vae.safetensors", "b.yaml"]
+
+
+def test_a_new_name_has_sidecars_of_its_own(box, run_module):
+    apply(box, run_module, {**NAMED, "name": "old.safetensors", "vae": VAE})
+    apply(box, run_module, {**NAMED, "name": "new.safetensors", "vae": VAE})
+    assert "new.vae.safetensors" in there(box)
+
+
+def test_a_source_under_two_names_are_two_models(box, run_module):
+    plain, named = NAMED, {**NAMED, "name": "b.safetensors"}
+    apply(box, run_module, plain, named)
+    box.path("models/Stable-diffusion/v1-5-pruned-emaonly.safetensors").unlink()
+    assert [m["status"] for m in apply(box, run_module, plain, named)["models"]] == ["fetched", "ok"]
+    apply(box, run_module, plain, state="absent")
+    assert there(box) == ["b.safetensors"]
+    apply(box, run_module, plain, named)
+    apply(box, run_module, named, state="absent")
+    assert there(box) == ["v1-5-pruned-emaonly.safetensors"]
+
+
+def test_the_directory_of_the_additional_networks(box, four_times, run_module):
+    place = "extensions/sd-webui-additional-networks/models/lora/FilmVelvia3.safetensors"
+    wishes = [{"source": LORA, "kind": "additional_networks_lora"}, LORA]
+    _, applied = four_times("model_files", **box.arguments, models=wishes)
+    assert [m["path"] for m in applied["models"]] == [
+        str(box.path(place)),
+        str(box.path("models/Lora/FilmVelvia3.safetensors")),
+    ]
+    apply(box, run_module, LORA, state="absent")
+    assert [p.name for p in box.path(place).parent.iterdir()] == ["FilmVelvia3.safetensors"]
+    assert not box.path("models/Lora/FilmVelvia3.safetensors").exists()
+
+
+def test_two_equal_wishes_fail_together(box, world, run_module):
+    from lab.world.faults import Fault
+
+    world.faults.add(Fault("wrong_bytes", host="cdn.*", after=1_000_000))
+    found = run_module("model_files", **box.arguments, models=[NAMED, NAMED])
+    assert found["failed"]
+    assert [m["status"] for m in found["models"]] == ["failed", "failed"]
+
+
+def test_two_hashes_for_one_path_are_an_error(box, world, run_module):
+    url = world.url("big.lab.test") + big_path(2_000_000, "t")
+    wishes = [{"source": url, "kind": "checkpoint", "sha256": c * 64} for c in "ab"]
+    found = run_module("model_files", check=True, **box.arguments, models=wishes)
+    assert "would overwrite" in found["msg"]
+
+
+def test_absent_takes_what_a_cut_run_left(box, four_times, run_module, world):
+    part = box.path("models/Stable-diffusion/.v1-5-pruned-emaonly.safetensors.part")
+    part.parent.mkdir(parents=True)
+    for path in (part, part.with_name(part.name + ".journal")):
+        path.write_text("x")
+    four_times("model_files", **box.arguments, models=[NAMED], state="absent")
+    assert list(part.parent.iterdir()) == []
+    apply(box, run_module, NAMED)
+    part.write_text("x")
+    apply(box, run_module, NAMED, state="absent")
+    assert list(part.parent.iterdir()) == []
+
+
+# --- files whose source tells no hash
+
+
+def plain(world, size: int = 3_000_000, seed: str = "p") -> dict:
+    return {"source": world.url("big.lab.test") + big_path(size, seed), "kind": "checkpoint"}
+
+
+def place_of(box, size: int = 3_000_000, seed: str = "p") -> Path:
+    return box.path("models/Stable-diffusion") / big_path(size, seed).lstrip("/")
+
+
+def test_a_plain_url_survives_the_loss_of_the_record(box, world, run_module):
+    apply(box, run_module, plain(world))
+    (box.webui / ".sdops" / "models.json").unlink()
+    world.log.entries.clear()
+    found = apply(box, run_module, plain(world))
+    assert [m["status"] for m in found["models"]] == ["adopted"]
+    assert found["models"][0]["sha256"] == big_sha256(3_000_000, "p")
+    assert apply(box, run_module, plain(world))["changed"] is False
+
+
+def test_a_file_of_another_size_stays_and_a_broken_one_of_the_same_goes(box, world, run_module):
+    place = place_of(box)
+    apply(box, run_module, plain(world))
+    good = place.read_bytes()
+    (box.webui / ".sdops" / "models.json").unlink()
+    place.write_bytes(b"\xff" * len(good))
+    assert [m["status"] for m in apply(box, run_module, plain(world))["models"]] == ["fetched"]
+    assert place.read_bytes() == good
+    (box.webui / ".sdops" / "models.json").unlink()
+    apply(box, run_module, {**plain(world, 2_000_000, "q"), "name": "other.safetensors"})
+    other = place.with_name("other.safetensors").read_bytes()
+    place.write_bytes(other)
+    found = run_module("model_files", **box.arguments, models=[plain(world)])
+    assert "another file than the wanted one" in found["msg"]
+    assert place.read_bytes() == other
+
+
+def test_what_was_changed_in_place_is_known_by_the_recorded_hash(box, world, run_module):
+    """The size is the same: only the hash that we noted tells."""
+    place = place_of(box)
+    apply(box, run_module, plain(world))
+    good = place.read_bytes()
+    os.utime(place, ns=(1, 1))
+    assert [m["status"] for m in apply(box, run_module, plain(world))["models"]] == ["adopted"]
+    stat = place.stat()
+    place.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    os.utime(place, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    found = apply(box, run_module, plain(world), verify="always")
+    assert [m["status"] for m in found["models"]] == ["fetched"]
+    assert place.read_bytes() == good
+
+
+def test_a_source_that_tells_nothing_overwrites_nothing(box, world, run_module):
+    from lab.world.faults import Fault
+
+    apply(box, run_module, plain(world))
+    (box.webui / ".sdops" / "models.json").unlink()
+    world.faults.add(Fault("until_close", host="big.lab.test"))
+    world.faults.add(Fault("ignore_range", host="big.lab.test"))
+    found = run_module("model_files", **box.arguments, models=[plain(world)])
+    assert "neither size nor hash" in found["msg"]
+    known = {**plain(world), "sha256": big_sha256(3_000_000, "p")}
+    assert [m["status"] for m in apply(box, run_module, known)["models"]] == ["adopted"]
+
+
+@pytest.mark.parametrize("version", [71011, 71013, 71014], ids=["none", "pending", "no-sha256"])
+def test_one_file_of_civitai_without_its_hash_is_fetched_once(box, tmp_path, four_times, version):
+    arguments = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
+    dest = tmp_path / "x.safetensors"
+    _, applied = four_times("civitai_download", version_id=version, dest=str(dest), **arguments)
+    assert applied["sha256"] == hashlib.sha256(dest.read_bytes()).hexdigest()
+
+
+def test_the_short_hash_of_civitai_decides(box, world, tmp_path, run_module):
+    """Another file of nearly the same size is no match for the first ten digits."""
+    arguments = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
+    dest = tmp_path / "x.safetensors"
+    dest.write_bytes((world.root / "civitai" / "files" / "71013001").read_bytes())
+    found = run_module("civitai_download", version_id=71014, dest=str(dest), **arguments)
+    assert (found["failed"], found["changed"]) == (False, True), found
+    assert dest.read_bytes() == (world.root / "civitai" / "files" / "71014001").read_bytes()
+
+
+# --- kills and leftovers
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_kill_at_the_rename(box, world, run_module, moment):
+    """The record has the file before it has its name: whichever of the two a kill prevents, the next run is content."""
+    wish = plain(world)
+    code = f"""
+import json, os, signal, sys
+sys.path[:0] = {[p for p in sys.path if p.endswith("collections")]!r}
+from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER, make_placer
+from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse
+params = {{name: option.get("default") for name, option in TRANSFER.items()}}
+params.update(json.loads(sys.argv[1]))
+real = os.replace
+def replace(source, dest):
+    if dest.endswith(".safetensors"):
+        if {moment == "after"}:
+            real(source, dest)
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(source, dest)
+os.replace = replace
+make_placer(params, params["webui_dir"], False).place_all([parse(json.loads(sys.argv[2]))], 1)
+"""
+    import subprocess
+
+    argv = [sys.executable, "-c", code, json.dumps(box.arguments), json.dumps(wish)]
+    assert subprocess.run(argv, check=False).returncode == -signal.SIGKILL
+    assert place_of(box).exists() is (moment == "after")
+    world.log.settle()
+    world.log.entries.clear()
+    found = apply(box, run_module, wish)
+    assert [m["status"] for m in found["models"]] == ["ok" if moment == "after" else "fetched"]
+    assert found["bytes_fetched"] == 0
+    assert place_of(box).read_bytes()
+    assert there(box)[-1] == place_of(box).name
+    assert apply(box, run_module, wish, state="absent")["changed"] is True
+
+
+def test_a_copy_that_was_killed_is_written_over(box, tmp_path, run_module, world):
+    apply(box, run_module, plain(world))
+    source = tmp_path / "mine.safetensors"
+    source.write_bytes(place_of(box).read_bytes())
+    left = box.path("models/Stable-diffusion/.mine.safetensors.new")
+    left.write_bytes(b"half of it")
+    apply(box, run_module, {"source": f"file://{source}", "kind": "checkpoint"})
+    assert sorted(p.name for p in left.parent.iterdir()) == sorted([place_of(box).name, "mine.safetensors"])
+
+
+def test_without_locks_each_process_has_names_of_its_own(box, world, monkeypatch):
+    from ansible_collections.sdops.webui.plugins.module_utils.transfer import disk
+
+    def no_locks(*_):
+        raise OSError(disk.errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(disk.fcntl, "flock", no_locks)
+    seen = []
+    real = placing.Fetcher.fetch
+    monkeypatch.setattr(placing.Fetcher, "fetch", lambda self, r, d, t: seen.append(d) or real(self, r, d, t))
+    # of a process of this host that is no more, and of one that lives
+    place = place_of(box)
+    place.parent.mkdir(parents=True)
+    dead = disk.own_name(str(place), False).replace(f"-{os.getpid()}", "-999999999")
+    alive = disk.own_name(str(place), False).replace(f"-{os.getpid()}", "-1")
+    for name in (dead, alive):
+        for end in (".part", ".part.journal"):
+            path = Path(name)
+            path.with_name("." + path.name + end).write_text("x")
+    (item,) = placer(box).place_all([parse(plain(world))], 1)
+    assert item.status == "fetched", item.reason
+    assert seen == [disk.own_name(str(place), False)]
+    assert f"-{os.getpid()}" in seen[0]
+    left = Path(alive).name
+    assert sorted(p.name for p in place.parent.iterdir()) == sorted(
+        [place.name, f".{left}.part", f".{left}.part.journal"]
+    )
+
+
+def test_without_locks_a_part_of_a_dead_process_is_gone_on_with(box, world, monkeypatch):
+    from ansible_collections.sdops.webui.plugins.module_utils.transfer import disk
+
+    from lab.world.faults import Fault
+
+    def no_locks(*_):
+        raise OSError(disk.errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(disk.fcntl, "flock", no_locks)
+    wish = {**plain(world, 40_000_000), "sha256": big_sha256(40_000_000, "p")}
+    cut = world.faults.add(Fault("cut", host="big.lab.test", after=10_000_000))
+    refuse = world.faults.add(Fault("status", host="big.lab.test", status=403, body="not now", skip=2))
+    assert placer(box, connections=1).place_all([parse(wish)], 1)[0].status == "failed"
+    assert cut.hits and refuse.hits
+    world.faults.clear()
+    place = place_of(box, 40_000_000)
+    own = Path(disk.own_name(str(place), False)).name
+    for end in (".part", ".part.journal"):
+        mine = place.with_name(f".{own}{end}")
+        mine.rename(place.with_name(mine.name.replace(f"-{os.getpid()}.", "-999999999.")))
+    (item,) = placer(box).place_all([parse(wish)], 1)
+    assert item.status == "fetched", item.reason
+    assert 0 < item.received < 40_000_000
+    assert [p.name for p in place.parent.iterdir()] == [place.name]
