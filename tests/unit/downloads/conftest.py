@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -52,49 +49,6 @@ class Box:
 
     def path(self, name: str) -> Path:
         return self.webui / name
-
-
-@contextlib.contextmanager
-def server(answer):
-    seen = []
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self):
-            seen.append((self.path, self.headers))
-            status, headers, body = answer(self.path, self.headers)
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                if value is not None:
-                    self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-            self.close_connection = True
-
-        do_HEAD = do_GET
-
-        def log_message(self, *_):
-            pass
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{httpd.server_port}", seen
-    finally:
-        httpd.shutdown()
-        httpd.server_close()
-
-
-@pytest.fixture
-def serve():
-    """Servers that answer as no double does: ``serve(answer)``, with ``answer(path, headers)`` -> (status, headers, body)
-
-    -> (base URL, requests seen as (path, headers)).
-    """
-    with contextlib.ExitStack() as stack:
-        yield lambda answer: stack.enter_context(server(answer))
 
 
 @pytest.fixture
