@@ -12,8 +12,9 @@ author: The sdops.webui authors (!UNKNOWN)
 description:
   - Variables for a task that talks to some services. C(http_proxy), C(https_proxy) and C(no_proxy) in both spellings where one
     of them goes through a proxy, and C(HF_ENDPOINT) where Hugging Face is reached at a mirror.
+  - With AutoDL's acceleration its own exceptions and certificates (C(SSL_CERT_FILE), C(REQUESTS_CA_BUNDLE)) count as well.
   - Never C(all_proxy), which breaks the WebUI, pip and requests.
-positional: _input, services, no_proxy
+positional: _input, services, no_proxy, indexes
 options:
   _input:
     description: The RV(sdops.webui.network_routes#module:routes) of M(sdops.webui.network_routes).
@@ -26,6 +27,11 @@ options:
     required: true
   no_proxy:
     description: Hosts that are reached without a proxy in any case.
+    type: list
+    elements: str
+    default: []
+  indexes:
+    description: URLs of package indexes besides the main one. Where that one is reached without the proxy they are, too.
     type: list
     elements: str
     default: []
@@ -50,9 +56,12 @@ from ..module_utils.network.environment import environment
 
 
 def route_environment(
-    routes: Dict[str, Any], services: List[str], no_proxy: Optional[List[str]] = None
+    routes: Dict[str, Any],
+    services: List[str],
+    no_proxy: Optional[List[str]] = None,
+    indexes: Optional[List[str]] = None,
 ) -> Dict[str, str]:
-    return environment(routes, services, no_proxy or [])
+    return environment(routes, services, no_proxy or [], indexes or [])
 
 
 class FilterModule:

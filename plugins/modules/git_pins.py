@@ -77,7 +77,8 @@ options:
 notes:
   - Checkouts stand on a branch of their own, C(sdops-pin), because the WebUI does not list extensions whose HEAD is detached.
     Commits that somebody made on it count as local changes.
-  - C(http_proxy), C(https_proxy), C(no_proxy) and C(GIT_SSL_CAINFO) of the task's environment count.
+  - C(http_proxy), C(https_proxy), C(no_proxy) and C(GIT_SSL_CAINFO) of the task's environment count. A proxy there wins over one in
+    git's own configuration, and without one there the proxy that the role P(sdops.webui.xray_proxy#role) has set for git is not used.
   - New checkouts have no history (C(--depth=1)). An existing full clone stays one.
 requirements:
   - git on the target

@@ -137,8 +137,9 @@ from ..module_utils.network.routes import (
     choose,
     hosts_of,
     probe,
+    read_turbo,
     table,
-    turbo_proxy,
+    trust,
 )
 
 
@@ -185,11 +186,16 @@ def main() -> None:
     p = module.params
     paths = {**PROBES, **p["probes"]}
     remembered = read(p["memory"]) if p["memory"] else {}
+    acceleration = []
+
+    def turbo() -> str:
+        acceleration[:] = acceleration or [read_turbo(p["turbo_file"])]
+        return acceleration[0].proxy
+
     try:
         check_names(p)
-        options = candidates(
-            p["network"], p["bases"], p["mirrors"], p["ways"], p["xray_proxy"], lambda: turbo_proxy(p["turbo_file"])
-        )
+        options = candidates(p["network"], p["bases"], p["mirrors"], p["ways"], p["xray_proxy"], turbo)
+        trust(p["ca_path"])
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
     chosen, measured = choose(
@@ -208,11 +214,24 @@ def main() -> None:
     new = {**kept, **memory}
     changed = bool(p["memory"]) and new != remembered
     if changed and not module.check_mode:
-        os.makedirs(os.path.dirname(p["memory"]), exist_ok=True)
-        write_atomic(p["memory"], (json.dumps(new, indent=1, sort_keys=True) + "\n").encode(), 0o644)
+        try:
+            os.makedirs(os.path.dirname(p["memory"]), exist_ok=True)
+            write_atomic(p["memory"], (json.dumps(new, indent=1, sort_keys=True) + "\n").encode(), 0o644)
+        except OSError as exc:
+            module.fail_json(
+                msg="The ways out cannot be remembered in %s: %s. Make room there, or set sdops_home to a directory that can be "
+                "written." % (p["memory"], exc.strerror)
+            )
     module.exit_json(
         changed=changed,
-        routes={s: {**route._asdict(), "hosts": hosts_of(s, route.base)} for s, route in chosen.items()},
+        routes={
+            s: {
+                **route._asdict(),
+                "hosts": hosts_of(s, route.base),
+                **({"around": acceleration[0].around, "ca": acceleration[0].ca} if route.way == "turbo" else {}),
+            }
+            for s, route in chosen.items()
+        },
         measured=[
             {"service": m.service, "way": m.route.way, "base": m.route.base, "seconds": m.seconds, "error": m.error}
             for m in measured

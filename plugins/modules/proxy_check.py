@@ -27,7 +27,7 @@ options:
     type: str
     required: true
   urls:
-    description: URLs that must answer through it. Any HTTP status counts.
+    description: URLs that must answer through it, one at least. Any HTTP status counts.
     type: list
     elements: str
     required: true
@@ -38,6 +38,12 @@ options:
     description: Port of the far end.
     type: int
     default: 443
+  server_name:
+    description: The site that a REALITY server hides behind, for the diagnosis. The server reaches it in any case.
+    type: str
+  log:
+    description: Log of the client on this host, for the diagnosis.
+    type: path
   ca_path:
     description: PEM bundle to trust instead of the default one.
     type: path
@@ -46,7 +52,7 @@ options:
     type: int
     default: 15
   retries:
-    description: How often a failed request is tried again.
+    description: How often a failed request is tried again; 0 or more.
     type: int
     default: 4
   delay:
@@ -94,6 +100,8 @@ def main() -> None:
             "urls": {"type": "list", "elements": "str", "required": True},
             "server": {"type": "str"},
             "port": {"type": "int", "default": 443},
+            "server_name": {"type": "str"},
+            "log": {"type": "path"},
             "ca_path": {"type": "path"},
             "timeout": {"type": "int", "default": 15},
             "retries": {"type": "int", "default": 4},
@@ -104,7 +112,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     p = module.params
-    checker = Checker(p["proxy"], p["server"], p["port"], p["ca_path"], p["timeout"])
+    checker = Checker(p["proxy"], p["server"], p["port"], p["ca_path"], p["timeout"], p["server_name"], p["log"])
     checker.version = p["version"]
     if p["controller_time"]:
         checker.skew = time.time() - p["controller_time"]

@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Installs one release of Xray-core below a directory, as C(VERSION/) with the link C(current).
   - The zip is verified by a pinned SHA-256 or by the C(.dgst) beside it, unpacked safely, and the program is asked for
-    its version before it becomes current.
+    its version before it becomes current. A damaged program is replaced.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -25,11 +25,13 @@ attributes:
     support: full
 options:
   version:
-    description: Version, such as V(26.7.28).
+    description: Version, such as V(26.7.28), with or without the V(v) of its tag.
     type: str
     required: true
   release_base:
-    description: Where releases lie, as C(BASE/vVERSION/ASSET.zip). Several are tried in order.
+    description:
+      - Where releases lie, as C(BASE/vVERSION/ASSET.zip).
+      - Several are tried in order, until one gives a zip that is what it should be.
     type: list
     elements: str
     default: [https://github.com/XTLS/Xray-core/releases/download]
@@ -37,12 +39,21 @@ options:
     description: SHA-256 of the zip. Without it the C(.dgst) file is used, which the same server serves.
     type: str
   file:
-    description: A zip on the target, instead of a download. A C(.dgst) file beside it is held against it.
+    description:
+      - A zip on the target, instead of a download. A C(.dgst) file beside it is held against it.
+      - With neither that nor O(sha256) nothing says that it is the right one, and there is a warning.
     type: path
+  state:
+    description:
+      - V(current) installs it and points C(current) at it.
+      - V(present) installs it beside the one in use, which stays in use.
+      - V(verified) installs nothing, but fails when the zip in O(file) is not what it should be.
+    type: str
+    choices: [current, present, verified]
+    default: current
   dest:
-    description: Directory for the releases.
+    description: Directory for the releases. Required unless O(state=verified).
     type: path
-    required: true
   ca_path:
     description: PEM bundle to trust instead of the default one.
     type: path
@@ -65,9 +76,9 @@ EXAMPLES = r"""
 RETURN = r"""
 path:
   description: The program.
-  returned: always
+  returned: unless O(state=verified)
   type: str
-  sample: /opt/sdops/xray/current/xray
+  sample: /opt/sdops/xray/26.7.28/xray
 via:
   description: The base URL or the zip that it came from, C(installed) when the version was there already, empty when nothing was done.
   returned: always
@@ -86,12 +97,11 @@ actions:
   sample: ["install Xray-core 26.7.28 into /opt/sdops/xray"]
 """
 
-import os
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.xray.release import Installer, Release, installed_version
+from ..module_utils.xray.release import Installer, Release, check_members, installed_version, plain_version, verify
 
 
 def main() -> None:
@@ -105,32 +115,59 @@ def main() -> None:
             },
             "sha256": {"type": "str"},
             "file": {"type": "path"},
-            "dest": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["current", "present", "verified"], "default": "current"},
+            "dest": {"type": "path"},
             "ca_path": {"type": "path"},
             "proxy": {"type": "str"},
             "timeout": {"type": "int", "default": 60},
         },
+        required_if=[
+            ["state", "current", ["dest"]],
+            ["state", "present", ["dest"]],
+            ["state", "verified", ["file"]],
+        ],
         supports_check_mode=True,
     )
     p = module.params
-    installer = Installer(p["dest"], p["ca_path"], p["proxy"], p["timeout"])
-    version = p["version"].lstrip("v")
-    via = verified = ""
+    version = plain_version(p["version"])
+    result = {"changed": False, "via": "", "verified": "", "actions": []}
     try:
-        release = Release(version, p["release_base"], p["sha256"], p["file"])
-        before = installer.current()
-        changed = before != version or installed_version(installer.program(version)) != version
-        if changed and not module.check_mode:
-            via, verified = installer.install(release)
+        if p["state"] == "verified":
+            result.update(via=p["file"], verified=verify(p["file"], p["sha256"], p["file"]))
+            check_members(p["file"], p["file"])
+        else:
+            install(module, version, result)
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
-    module.exit_json(
-        changed=changed,
-        path=os.path.join(p["dest"], "current", "xray"),
-        via=via,
-        verified=verified,
-        actions=["install Xray-core %s into %s" % (version, p["dest"])] if changed else [],
-        diff={"before": "current: %s\n" % before, "after": "current: %s\n" % version},
+    if result["via"] == p["file"] and p["file"] and not result["verified"]:
+        module.warn(
+            "Nothing says that %s is the Xray-core %s of its makers: there is neither a pin nor a .dgst file beside it. Set "
+            "xray_proxy_sha256, or put the release's .dgst beside the zip." % (p["file"], version)
+        )
+    module.exit_json(**result)
+
+
+def install(module: AnsibleModule, version: str, result: dict) -> None:
+    p = module.params
+    installer = Installer(p["dest"], p["ca_path"], p["proxy"], p["timeout"])
+    program = installer.program(version)
+    before = installer.current()
+    if installed_version(program) != version:
+        result["actions"].append("install Xray-core %s into %s" % (version, p["dest"]))
+        if not module.check_mode:
+            release = Release(version, p["release_base"], p["sha256"], p["file"])
+            result["via"], result["verified"] = installer.install(release)
+    elif not module.check_mode:
+        result["via"] = "installed"
+    after = version if p["state"] == "current" else before
+    if before != after:
+        result["actions"].append("make Xray-core %s the current one" % version)
+        if not module.check_mode:
+            installer.use(version)
+    result.update(
+        changed=bool(result["actions"]),
+        path=program,
+        diff={"before": "current: %s\n" % before, "after": "current: %s\n" % after},
     )
 
 

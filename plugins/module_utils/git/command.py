@@ -24,6 +24,10 @@ QUIET = {
 }
 # a transfer that has all but stopped is a fault that may pass, not one to wait for: bytes per second, for seconds
 SLOW = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
+PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY")
+# what the role xray_proxy marks its proxy in the user's file with: without a proxy in the environment it does not count,
+# while one that the user has put there does
+OUR_BLOCK = "# BEGIN sdops.webui proxy"
 # what git says when asking again, or asking otherwise, does not help
 FINAL = (
     "not found",
@@ -120,6 +124,10 @@ class Git:
         includes = [own] if own else [os.path.join(xdg, "git", "config"), os.path.join(home, ".gitconfig")]
         lines = ["[include]"] + ["\tpath = " + _quoted(path) for path in includes]
         lines += ["[safe]"] + ["\tdirectory = " + _quoted(path) for path in self.directories]
+        # git takes a proxy from its files before one from the environment, but it is there that the way out is chosen
+        proxy = next((os.environ[name] for name in PROXIES if os.environ.get(name)), "")
+        if proxy or any(OUR_BLOCK in _text(path) for path in includes):
+            lines += ["[http]", "\tproxy = " + _quoted(proxy)]
         # in memory: a run that is killed leaves nothing behind
         self._config = os.memfd_create("gitconfig")
         os.write(self._config, ("\n".join(lines) + "\n").encode("utf-8"))
@@ -168,6 +176,14 @@ class Git:
             time.sleep(min(2**attempt, 10))
             done = self.run(where, *arguments)
         return done
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            return handle.read()
+    except OSError:
+        return ""
 
 
 def _quoted(path: str) -> str:

@@ -8,6 +8,7 @@ Standard library only: the choice is made before anything is installed.
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 import subprocess
@@ -32,6 +33,8 @@ PUBLIC = {
     "pypi": "",  # whatever pip on this box takes for the default: see default_index
     "conda": "https://conda.anaconda.org/conda-forge",
 }
+# where conda finds a channel that is given by name
+CHANNELS = "https://conda.anaconda.org/"
 MIRRORS = {
     "huggingface": ["https://hf-mirror.com"],
     "pypi": [
@@ -62,6 +65,10 @@ HOSTS = {
     "pypi": ["pytorch.org"],
     "conda": ["anaconda.org"],
 }
+
+
+# what tells programs which certificates to trust
+CERTIFICATES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 class RouteError(SdopsError):
@@ -95,34 +102,68 @@ def default_index() -> Tuple[str, List[str]]:
         return "", []
 
 
+def address(service: str, base: str) -> str:
+    """The URL that ``base`` stands for: a conda channel may be given by name, and "" is what everybody uses.
+
+    "" where nobody knows. Raises RouteError for what is neither a URL nor such a name.
+    """
+    if "://" in base:
+        return base.rstrip("/")
+    if service == "conda" and re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._/-]+)?$", base):
+        return CHANNELS + base.rstrip("/")
+    if base:
+        raise RouteError(
+            "%r is no URL for %s. Write it with https:// (or file://) in front (sdops_mirrors, or the variable that names it)."
+            % (base, service)
+        )
+    return PUBLIC[service] or default_index()[0].rstrip("/")
+
+
 def hosts_of(service: str, base: str) -> List[str]:
     """The hosts that a client of the service talks to."""
-    own = urlsplit(base or PUBLIC[service]).hostname
-    more = default_index()[1] if service == "pypi" and not base else []
+    own = urlsplit(address(service, base)).hostname
+    # the public index keeps its files on another host
+    public = default_index()[1] if service == "pypi" else []
+    more = public if not base or own in public else []
     return list(dict.fromkeys([*([own] if own else []), *more, *HOSTS[service]]))
 
 
-def turbo_proxy(path: str) -> str:
-    """The proxy that /etc/network_turbo sets, read as it is meant to be: by sourcing it. Raises RouteError."""
-    script = 'source "$0" >/dev/null 2>&1 && printf %s "${https_proxy:-$http_proxy}"'
+class Turbo(NamedTuple):
+    """What /etc/network_turbo sets: a proxy, hosts that do not go through it, and the certificates to trust ("" for none)."""
+
+    proxy: str
+    around: List[str]
+    ca: str
+
+
+def read_turbo(path: str) -> Turbo:
+    """What the acceleration's script sets, read as it is meant to be: by sourcing it. Raises RouteError."""
+    script = (
+        'source "$0" >/dev/null 2>&1 && printf "%s\\n%s\\n%s" "${https_proxy:-$http_proxy}" "$no_proxy" '
+        '"${REQUESTS_CA_BUNDLE:-$SSL_CERT_FILE}"'
+    )
+    proxy = around = ca = ""
+    # only what the script itself says counts
+    clean = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k not in CERTIFICATES}
     try:
         done = subprocess.run(
             ["bash", "-c", script, path],
+            env=clean,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=10,
             universal_newlines=True,
         )
-        proxy = done.stdout.strip()
+        proxy, around, ca = ([line.strip() for line in done.stdout.split("\n")] + ["", "", ""])[:3]
     except (OSError, subprocess.TimeoutExpired):
-        proxy = ""
+        pass
     if not re.match(r"http://[^/\s]+/?$", proxy):
         raise RouteError(
             "There is no acceleration on this host: %s does not exist or sets no http proxy (not every region has it). Set "
             "sdops_network to xray, mirrors or auto." % path
         )
-    return proxy
+    return Turbo(proxy, [host.strip() for host in around.split(",") if host.strip()], ca if os.path.isfile(ca) else "")
 
 
 def candidates(
@@ -143,13 +184,13 @@ def candidates(
     result: Dict[str, List[Route]] = {}
     for service in SERVICES:
         base = bases.get(service) or ""
-        public = base.rstrip("/") in ("", PUBLIC[service] or default_index()[0].rstrip("/"))
+        public = address(service, base) == address(service, "")
         near = mirrors.get(service) or (MIRRORS.get(service, []) if public else [])
         every: Dict[str, List[Route]] = {
             "direct": [Route("direct", base, "")],
             "xray": [Route("xray", base, xray)] if xray else [],
             "turbo": [],
-            "mirror": [Route("mirror", mirror.rstrip("/"), "") for mirror in near],
+            "mirror": [Route("mirror", address(service, mirror), "") for mirror in near],
         }
         wish = ways.get(service)
         if (wish or network) == "turbo" and service in TURBO_SERVICES:
@@ -167,7 +208,8 @@ def candidates(
                         wish,
                         service,
                         {
-                            "xray": "no Xray server is configured (xray_proxy_server or xray_proxy_link)",
+                            "xray": "no Xray server is configured (xray_proxy_server or xray_proxy_link), or xray_proxy_state "
+                            "is absent",
                             "mirror": "no mirror of it is known; name one in sdops_mirrors",
                             "turbo": "the acceleration does not serve it",
                         }.get(wish, "the ways are " + ", ".join(WAYS)),
@@ -202,13 +244,24 @@ def _verdict(service: str, status: int, headers: Any, body: bytes) -> str:
     return "" if good else "answered with something else (a login page?)"
 
 
+def trust(ca_path: Optional[str]) -> ssl.SSLContext:
+    """TLS that trusts the PEM bundle ``ca_path``, or what this host trusts. Raises RouteError."""
+    try:
+        return ssl.create_default_context(cafile=ca_path)
+    except (OSError, ValueError) as exc:
+        raise RouteError(
+            "The CA bundle %s cannot be used (%s). Set sdops_ca_bundle to a PEM file on this host, or leave it empty."
+            % (ca_path, getattr(exc, "strerror", None) or exc)
+        ) from exc
+
+
 def probe(service: str, route: Route, path: str, timeout: float, ca_path: Optional[str] = None) -> Measurement:
     """Read up to 128 KiB from the service through ``route``; ``timeout`` in seconds for all of it."""
-    base = route.base or PUBLIC[service] or default_index()[0]
+    base = address(service, route.base)
     if not base:
         return Measurement(service, route, None, "pip is not here to tell which index it would take")
-    url = base.rstrip("/") + path
-    context = ssl.create_default_context(cafile=ca_path)
+    url = base + path
+    context = trust(ca_path)
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({"http": route.proxy, "https": route.proxy} if route.proxy else {}),
         urllib.request.HTTPSHandler(context=context),
@@ -226,7 +279,8 @@ def probe(service: str, route: Route, path: str, timeout: float, ca_path: Option
                 if time.monotonic() - started > timeout:
                     error = "only %d kB within %g seconds" % (len(body) // 1000, timeout)
                     return Measurement(service, route, None, error)
-                data = answer.read(min(ENOUGH - len(body), 16384))
+                # what has arrived: to wait for a whole block of a drip would take for ever
+                data = answer.read1(min(ENOUGH - len(body), 16384))
                 if not data:
                     break
                 body += data
@@ -248,7 +302,7 @@ def choose(
 
     One route alone is taken as it is. A remembered one stays while it works, unless ``again``. Else the fastest that works,
     and the first of them when none does: its own error says more than we could. The ways in ``last`` are taken only where no
-    other works.
+    other works; that one of them is remembered does not keep the others from being asked.
     """
     chosen: Dict[str, Route] = {}
     measured: List[Measurement] = []
@@ -259,7 +313,7 @@ def choose(
                 chosen[service] = routes[0]
                 continue
             old = remembered.get(service) or {}
-            known = [r for r in routes if (r.way, r.base) == (old.get("way"), old.get("base"))]
+            known = [r for r in routes if (r.way, r.base) == (old.get("way"), old.get("base")) and r.way not in last]
             asked[service] = known if known and not again else routes
 
         def ask(wanted: Dict[str, List[Route]]) -> None:

@@ -67,6 +67,7 @@ WORDS = {
 SCHEMES = ("vmess", "trojan", "ss", "ssr", "hysteria", "hysteria2", "hy2", "tuic", "socks", "socks5", "http", "https")
 
 UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+LONGEST_ID = 30  # bytes of a user id that is no UUID; Xray makes one of it
 LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 ENCRYPTION = re.compile(r"none|mlkem768x25519plus(\.[A-Za-z0-9_-]+)+")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -313,8 +314,11 @@ def parse(link: str) -> Dict[str, Any]:
     if not at:
         raise LinkError("The share link has no @ between the user id and the server address. %s" % COPY)
     uuid = decoded(user, "user id")
-    if not UUID.fullmatch(uuid):
-        raise LinkError("The share link's user id (before the @) must be a UUID (8-4-4-4-12 hex digits). %s" % COPY)
+    if not UUID.fullmatch(uuid) and not 0 < len(uuid.encode("utf-8")) <= LONGEST_ID:
+        raise LinkError(
+            "The share link's user id (before the @) must be a UUID (8-4-4-4-12 hex digits) or a text of %d bytes at most. %s"
+            % (LONGEST_ID, COPY)
+        )
     host, port = split_address(address)
     parameters, ignored = split_query(query)
     check_transport(parameters)

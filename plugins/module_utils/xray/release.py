@@ -16,7 +16,7 @@ import zipfile
 from typing import List, NamedTuple, Optional, Tuple
 
 from ..errors import SdopsError
-from ..process import run
+from ..process import ProcessError, run
 from ..transfer.http import Http, TransferError, cause, said, scrub
 
 # uname -m to the name in the release's assets (source: the release workflow of XTLS/Xray-core)
@@ -39,6 +39,21 @@ class XrayError(SdopsError):
     """Xray-core cannot be got, is not what it should be, or does not run."""
 
 
+def asset(machine: str) -> str:
+    """The name of the release's zip, without .zip, for what ``uname -m`` says. Raises XrayError."""
+    if machine not in ASSETS:
+        raise XrayError(
+            "There is no Xray-core release for the architecture %r; there are some for %s. Set sdops_network to a way without "
+            "Xray (direct, mirrors, turbo) on this host." % (machine, ", ".join(sorted(ASSETS)))
+        )
+    return ASSETS[machine]
+
+
+def plain_version(version: str) -> str:
+    """``26.7.28`` of ``v26.7.28``, as tags are written."""
+    return version[1:] if version.startswith("v") else version
+
+
 class Release(NamedTuple):
     """What is wanted: version ("26.7.28"), where releases lie (in the order they are tried), optional pinned SHA-256, optional
     zip on the target."""
@@ -49,26 +64,26 @@ class Release(NamedTuple):
     file: Optional[str] = None
 
     def url(self, base: str) -> str:
-        machine = platform.machine()
-        if machine not in ASSETS:
-            raise XrayError("There is no Xray-core release for the architecture %s." % machine)
-        return "%s/v%s/%s.zip" % (base.rstrip("/"), self.version, ASSETS[machine])
+        return "%s/v%s/%s.zip" % (base.rstrip("/"), self.version, asset(platform.machine()))
 
 
 def installed_version(program: str) -> Optional[str]:
-    """What ``program version`` says, None when it does not run."""
+    """What ``program version`` says, None when it does not run: it is missing, damaged or for another machine."""
     if not os.access(program, os.X_OK):
         return None
-    done = run([program, "version"], timeout=30)
+    try:
+        done = run([program, "version"], timeout=30)
+    except ProcessError:
+        return None
     match = re.match(r"Xray (\S+)", done.out)
     return match.group(1) if done.rc == 0 and match else None
 
 
-def dgst_sha256(text: str) -> str:
+def dgst_sha256(text: str, name: str) -> str:
     """The SHA-256 in a ``.dgst`` file (lines such as "SHA2-256= HEX"; OpenSSL 1.1 wrote "SHA256= HEX")."""
     match = re.search(r"(?m)^SHA2?-?256=\s*([0-9a-fA-F]{64})\s*$", text)
     if not match:
-        raise XrayError("The .dgst file beside the release has no SHA-256 line; give xray_proxy_sha256 instead.")
+        raise XrayError("%s.dgst has no SHA-256 line; give xray_proxy_sha256 instead." % name)
     return match.group(1).lower()
 
 
@@ -105,18 +120,26 @@ class Installer:
                 raise TransferError("%s broke off: %s" % (scrub(url), cause(exc, http.timeout))) from None
         return digest.hexdigest()
 
-    def _download(self, release: Release, archive: str) -> Tuple[str, str]:
-        """Fetch the zip from the first base that gives it; (its SHA-256, that base). Raises XrayError."""
+    def _download(self, release: Release, work: str) -> Tuple[str, str, str]:
+        """Fetch and unpack the first zip that is what it should be; (directory, base, what it was held against).
+
+        A mirror that answers with something else is as good as one that does not answer: the next one is asked.
+        """
         http = Http(**self.http_options)
         failures = []
-        for base in release.bases:
-            url = release.url(base)
+        for number, base in enumerate(release.bases):
+            url, archive = release.url(base), os.path.join(work, "%d.zip" % number)
             try:
-                have = self._get(http, url, archive)
+                self._get(http, url, archive)
                 if not release.sha256:
                     self._get(http, url + ".dgst", archive + ".dgst")
-                return have, base
-            except TransferError as exc:
+                verified = verify(archive, release.sha256, scrub(url))
+                return (
+                    self._unpacked(archive, release, scrub(url), os.path.join(work, "unpacked-%d" % number)),
+                    base,
+                    verified,
+                )
+            except (TransferError, XrayError) as exc:
                 failures.append(str(exc).rstrip("."))
         raise XrayError(
             "Xray-core %s could not be fetched: %s. Set xray_proxy_release_base to a mirror with the same paths, let the "
@@ -124,50 +147,81 @@ class Installer:
             % (release.version, "; ".join(failures))
         )
 
+    def _unpacked(self, archive: str, release: Release, name: str, directory: str) -> str:
+        """``directory`` with what is in the zip, sure to hold the program of the wanted version."""
+        unpack(archive, directory, name)
+        says = installed_version(os.path.join(directory, "xray"))
+        if says != release.version:
+            raise XrayError(
+                "The Xray-core in %s says it is %s, not %s." % (name, says or "not runnable", release.version)
+            )
+        return directory
+
     def install(self, release: Release) -> Tuple[str, str]:
-        """Bring the release in and make it current; (where it came from, what its hash was held against).
+        """Bring the release in as dest/VERSION/; (where it came from, what its hash was held against).
 
         Raises XrayError; what was there before stays in use then.
         """
-        via, verified = "installed", ""
+        if installed_version(self.program(release.version)) == release.version:
+            return "installed", ""
         os.makedirs(self.dest, exist_ok=True)
         work = tempfile.mkdtemp(prefix=".incoming-", dir=self.dest)
         try:
-            if installed_version(self.program(release.version)) != release.version:
-                archive = release.file or os.path.join(work, "xray.zip")
-                want = release.sha256.lower() if release.sha256 else None
-                if release.file:
-                    have, via = sha256_of(release.file), release.file
-                else:
-                    have, via = self._download(release, archive)
-                verified = "sha256" if want else ""
-                digest = (release.file or archive) + ".dgst"
-                if want is None and os.path.exists(digest):
-                    verified = "dgst"
-                    with open(digest, encoding="utf-8", errors="replace") as handle:
-                        want = dgst_sha256(handle.read())
-                if want is not None and have != want:
-                    raise XrayError(
-                        "The SHA-256 of %s is %s, but %s is wanted. It was not installed: it is damaged, or not what it claims "
-                        "to be." % (release.file or release.url(via), have, want)
-                    )
-                unpacked = os.path.join(work, "unpacked")
-                unpack(archive, unpacked)
-                says = installed_version(os.path.join(unpacked, "xray"))
-                if says != release.version:
-                    raise XrayError(
-                        "The Xray-core in %s says it is %s, not %s."
-                        % (release.file or release.url(via), says or "not runnable", release.version)
-                    )
-                final = os.path.join(self.dest, release.version)
-                shutil.rmtree(final, ignore_errors=True)
-                os.rename(unpacked, final)
-            link = os.path.join(work, "current")
-            os.symlink(release.version, link)
-            os.replace(link, os.path.join(self.dest, "current"))
+            if release.file:
+                via = release.file
+                verified = verify(via, release.sha256, via)
+                unpacked = self._unpacked(via, release, via, os.path.join(work, "unpacked"))
+            else:
+                unpacked, via, verified = self._download(release, work)
+            to_disk(unpacked)
+            final = os.path.join(self.dest, release.version)
+            if os.path.isdir(final):
+                os.rename(final, os.path.join(work, "before"))
+            os.rename(unpacked, final)
+            to_disk(self.dest, deep=False)
         finally:
             shutil.rmtree(work, ignore_errors=True)
         return via, verified
+
+    def use(self, version: str) -> None:
+        """Make dest/VERSION/ the current one."""
+        work = tempfile.mkdtemp(prefix=".incoming-", dir=self.dest)
+        try:
+            link = os.path.join(work, "current")
+            os.symlink(version, link)
+            os.replace(link, os.path.join(self.dest, "current"))
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def verify(archive: str, sha256: Optional[str], name: str) -> str:
+    """Hold a zip against the pin, else against the ``.dgst`` beside it; which it was, "" where there is neither."""
+    want, against = (sha256 or "").lower(), "sha256"
+    digest = archive + ".dgst"
+    if not want and os.path.exists(digest):
+        against = "dgst"
+        with open(digest, encoding="utf-8", errors="replace") as handle:
+            want = dgst_sha256(handle.read(), name)
+    have = sha256_of(archive)
+    if want and have != want:
+        raise XrayError(
+            "The SHA-256 of %s is %s, but %s is wanted. It was not installed: it is damaged, or not what it claims to be."
+            % (name, have, want)
+        )
+    return against if want else ""
+
+
+def to_disk(path: str, deep: bool = True) -> None:
+    """fsync a directory, and what is in it: a box that loses its power must not come up with empty programs."""
+    for directory, _, names in os.walk(path):
+        for name in [*(names if deep else []), "."]:
+            handle = os.open(os.path.join(directory, name), os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        if not deep:
+            break
 
 
 def sha256_of(path: str) -> str:
@@ -181,28 +235,31 @@ def sha256_of(path: str) -> str:
     return digest.hexdigest()
 
 
-def unpack(archive: str, target: str) -> None:
-    """Unpack a zip whose every member stays inside ``target``; no links, bounded size; ``xray`` becomes executable."""
+def check_members(archive: str, name: str) -> None:
+    """Refuse a zip that holds no xray, or whose members would not all stay inside a directory: no links, bounded size."""
     try:
         with zipfile.ZipFile(archive) as bundle:
             members = bundle.infolist()
-            if sum(m.file_size for m in members) > MAX_UNPACKED:
-                raise XrayError(
-                    "%s would unpack to more than %d MB; that is no Xray-core release." % (archive, MAX_UNPACKED >> 20)
-                )
-            for member in members:
-                name = member.filename
-                if (
-                    name.startswith("/")
-                    or ".." in name.split("/")
-                    or "\\" in name
-                    or stat.S_ISLNK(member.external_attr >> 16)
-                ):
-                    raise XrayError("%s holds the unsafe path %r and was not unpacked." % (archive, name))
+    except Exception as exc:  # zipfile has many for what is no zip
+        raise XrayError("%s cannot be unpacked: %s." % (name, exc)) from exc
+    if sum(m.file_size for m in members) > MAX_UNPACKED:
+        raise XrayError(
+            "%s would unpack to more than %d MB; that is no Xray-core release." % (name, MAX_UNPACKED >> 20)
+        )
+    for member in members:
+        path = member.filename
+        if path.startswith("/") or ".." in path.split("/") or "\\" in path or stat.S_ISLNK(member.external_attr >> 16):
+            raise XrayError("%s holds the unsafe path %r and was not unpacked." % (name, path))
+    if "xray" not in [member.filename for member in members]:
+        raise XrayError("%s holds no xray program." % name)
+
+
+def unpack(archive: str, target: str, name: str) -> None:
+    """Unpack a zip that check_members lets pass into ``target``; ``xray`` becomes executable. ``name`` is for messages."""
+    check_members(archive, name)
+    try:
+        with zipfile.ZipFile(archive) as bundle:
             bundle.extractall(target)
-    except (zipfile.BadZipFile, OSError) as exc:
-        raise XrayError("%s cannot be unpacked: %s." % (archive, exc)) from exc
-    program = os.path.join(target, "xray")
-    if not os.path.isfile(program):
-        raise XrayError("%s holds no xray program." % archive)
-    os.chmod(program, 0o755)  # releases do not promise the mode bits
+        os.chmod(os.path.join(target, "xray"), 0o755)  # releases do not promise the mode bits
+    except Exception as exc:  # zipfile, its codecs and the disk have many
+        raise XrayError("%s cannot be unpacked: %s." % (name, exc)) from exc

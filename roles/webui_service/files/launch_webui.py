@@ -24,6 +24,7 @@ import sys
 # what a browser needs for the login page, and the probe of a supervisor; the rest wants a login or the API's credentials
 OPEN = ("/", "/login", "/login/", "/theme.css", "/manifest.json", "/favicon.ico", "/robots.txt", "/internal/ping")
 OPEN_BELOW = ("/static/", "/assets/", "/webui-assets/css/")
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 TCMALLOC = ("libtcmalloc_minimal.so.4", "libtcmalloc.so.4")
 LIBRARIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib")
 
@@ -145,9 +146,10 @@ def main():
         with open(config["environment_file"], encoding="utf-8") as handle:
             environment.update(json.load(handle))
     environment.update(config.get("environment") or {})
-    os.environ.update({name: str(value) for name, value in environment.items()})
-    for name in ("all_proxy", "ALL_PROXY"):  # gradio's HTTP client dies on it at import
-        os.environ.pop(name, None)
+    # the ways out are those of the config, not what supervisord was started with; and gradio dies of all_proxy at import
+    for name in [name for name in os.environ if name.lower() in PROXIES]:
+        del os.environ[name]
+    os.environ.update({name: str(value) for name, value in environment.items() if name.lower() != "all_proxy"})
     allocator = find_tcmalloc() if config.get("tcmalloc") and not checking else None
     if allocator and not os.environ.get("LD_PRELOAD"):
         os.environ["LD_PRELOAD"] = allocator  # read by the loader: only a new image of the process has it

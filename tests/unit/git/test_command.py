@@ -49,6 +49,34 @@ def test_the_users_own_configuration_still_counts(tmp_path: Path, monkeypatch: p
     assert not os.path.exists(ours)
 
 
+OURS = "# BEGIN sdops.webui proxy\n[http]\n\tproxy = http://127.0.0.1:10809\n# END sdops.webui proxy\n"
+THEIRS = "[http]\n\tproxy = http://corp.example.com:3128\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "environment", "proxy"),
+    [
+        (OURS, {"https_proxy": "http://172.16.0.1:12798"}, "http://172.16.0.1:12798"),
+        (OURS, {}, ""),
+        (THEIRS, {"http_proxy": "http://172.16.0.1:12798"}, "http://172.16.0.1:12798"),
+        # what the user has put there himself is left alone where nothing was chosen
+        (THEIRS, {}, "http://corp.example.com:3128"),
+    ],
+)
+def test_the_chosen_way_wins_over_the_one_for_logins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, environment: dict, proxy: str
+) -> None:
+    (tmp_path / ".gitconfig").write_text(settings)
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name == "GIT_CONFIG_GLOBAL":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with Git([str(tmp_path)]) as git:
+        assert git.run(str(tmp_path), "config", "http.proxy").out == proxy + "\n"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving a directory to somebody else needs root")
 def test_a_checkout_of_another_owner(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"

@@ -19,8 +19,8 @@ from ansible_collections.sdops.webui.plugins.module_utils.network.routes import 
     RouteError,
     candidates,
     choose,
+    read_turbo,
     table,
-    turbo_proxy,
 )
 
 XRAY, TURBO = "http://127.0.0.1:10809", "http://172.16.0.1:12798"
@@ -169,7 +169,12 @@ def test_the_choice_is_the_minimum_whatever_comes():
 def test_the_acceleration_is_read_by_sourcing_it(tmp_path):
     script = tmp_path / "turbo"
     script.write_text("export http_proxy=http://172.31.1.128:12798 && export https_proxy=$http_proxy\necho done\n")
-    assert turbo_proxy(str(script)) == "http://172.31.1.128:12798"
+    assert read_turbo(str(script)) == ("http://172.31.1.128:12798", [], "")
+    script.write_text(
+        f"export no_proxy=localhost,modelscope.com\nexport http_proxy={TURBO} && export https_proxy={TURBO}\n"
+        f"export REQUESTS_CA_BUNDLE={script}\nexport SSL_CERT_FILE={script}\n"
+    )
+    assert read_turbo(str(script)) == (TURBO, ["localhost", "modelscope.com"], str(script))
 
 
 @pytest.mark.parametrize("text", [None, "", "export https_proxy=", "exit 1", "export https_proxy='socks5://x:1'"])
@@ -178,7 +183,7 @@ def test_no_acceleration_is_named(tmp_path, text):
     if text is not None:
         script.write_text(text)
     with pytest.raises(RouteError, match="no acceleration.*xray, mirrors or auto"):
-        turbo_proxy(str(script))
+        read_turbo(str(script))
 
 
 # --- environment ---------------------------------------------------------------------------------------------------------
@@ -315,3 +320,96 @@ def test_module_refuses_nonsense(tmp_path, run_module, wrong, says):
     found = run_module("network_routes", **arguments(tmp_path, **wrong))
     assert found["failed"]
     assert says in found["msg"]
+
+
+def test_a_drip_is_cut_off_in_time(tmp_path, run_module):
+    class Drip(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "100000")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(b"x")
+                    time.sleep(0.1)
+
+        def log_message(self, *_):
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Drip)
+    threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
+    started = time.monotonic()
+    drip = room.probe("github", Route("direct", f"http://127.0.0.1:{httpd.server_port}", ""), "/", 1.0)
+    assert time.monotonic() - started < 3
+    assert drip.seconds is None and "within 1 seconds" in drip.error
+    httpd.shutdown()
+    httpd.server_close()
+
+
+@pytest.mark.parametrize("text", [None, "no certificate"])
+def test_a_ca_bundle_that_is_none_is_named(tmp_path, run_module, text):
+    bundle = tmp_path / "ca.pem"
+    if text:
+        bundle.write_text(text)
+    found = run_module("network_routes", **arguments(tmp_path, ca_path=str(bundle)))
+    assert found["failed"]
+    assert str(bundle) in found["msg"] and "sdops_ca_bundle" in found["msg"]
+
+
+def test_a_last_resort_that_is_remembered_is_measured_against_the_others():
+    memory = {"github": {"way": "direct", "base": "https://github.com"}}
+    measure, asked = measuring({"direct": 0.1, "mirror": 0.5})
+    chosen, _ = choose(options("mirror", "direct"), memory, measure, last=("direct",))
+    assert chosen["github"].way == "mirror"
+    assert ("github", "mirror") in asked
+
+
+def test_memory_that_cannot_be_written_is_a_sentence(serve, tmp_path, run_module):
+    (tmp_path / "file").write_text("")
+    wish = arguments(tmp_path, bases={"github": serve()}, mirrors={"github": [serve()]})
+    found = run_module("network_routes", **{**wish, "memory": str(tmp_path / "file" / "network.json")})
+    assert found["failed"]
+    assert "file/network.json" in found["msg"] and "sdops_home" in found["msg"]
+
+
+def test_a_channel_by_name_is_found_where_conda_finds_it():
+    assert room.address("conda", "bioconda") == "https://conda.anaconda.org/bioconda"
+    assert room.address("conda", "conda-forge") == room.PUBLIC["conda"]
+    assert room.hosts_of("conda", "bioconda") == ["conda.anaconda.org", "anaconda.org"]
+    assert ways("mirrors", {"conda": "bioconda"})["conda"] == ["direct"]
+    assert ways("mirrors", {"conda": "conda-forge"})["conda"][0] == "mirror"
+
+
+@pytest.mark.parametrize(
+    "given", [{"mirrors": {"github": ["mirror.example.com"]}}, {"bases": {"pypi": "pypi.example.com/simple"}}]
+)
+def test_a_url_without_its_scheme_is_refused(tmp_path, run_module, given):
+    found = run_module("network_routes", **arguments(tmp_path, **given))
+    assert found["failed"]
+    assert "example.com" in found["msg"] and "https://" in found["msg"]
+
+
+def test_pip_never_goes_through_the_acceleration():
+    index, files = room.default_index()[1]
+    routes = routes_of(github=("turbo", "", TURBO), pypi=("direct", f"https://{index}/simple", ""))
+    more = ["https://torch.example.com/whl/cu121", "http://near.example.com:8080/simple"]
+    found = environment(routes, ["pypi", "github"], ["localhost"], more)
+    assert {index, files, "pytorch.org", "torch.example.com", "near.example.com"} <= set(found["no_proxy"].split(","))
+    # what goes through Xray goes there with all its indexes
+    routes = routes_of(github=("xray", "", XRAY), pypi=("xray", "", XRAY))
+    assert environment(routes, ["pypi", "github"], ["localhost"], more)["no_proxy"] == "localhost"
+
+
+def test_what_the_acceleration_says_of_hosts_and_certificates_counts(serve, tmp_path, run_module):
+    script = tmp_path / "turbo"
+    script.write_text(
+        f"export no_proxy=modelscope.com\nexport http_proxy={TURBO} https_proxy={TURBO} SSL_CERT_FILE={script}\n"
+    )
+    wish = arguments(tmp_path, network="turbo", turbo_file=str(script))
+    found = run_module("network_routes", **{**wish, "ways": {}})["routes"]
+    assert (found["github"]["around"], found["github"]["ca"]) == (["modelscope.com"], str(script))
+    assert "around" not in found["pypi"]
+    made = environment(found, ["github"], ["localhost"])
+    assert "modelscope.com" in made["no_proxy"].split(",")
+    assert made["SSL_CERT_FILE"] == made["REQUESTS_CA_BUNDLE"] == str(script)
+    assert "SSL_CERT_FILE" not in environment(found, ["pypi"], ["localhost"])

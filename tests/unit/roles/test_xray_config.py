@@ -10,6 +10,7 @@ import jinja2
 import pytest
 import yaml
 from ansible_collections.sdops.webui.plugins.filter.vless_link import FilterModule as VlessLink
+from ansible_collections.sdops.webui.plugins.filter.xray_asset import FilterModule as XrayAsset
 from ansible_collections.sdops.webui.plugins.filter.xray_config import FilterModule as XrayConfig
 from ansible_collections.sdops.webui.plugins.module_utils.xray.links import LinkError, build
 
@@ -34,7 +35,7 @@ def environment() -> jinja2.Environment:
     made.filters["to_json"] = json.dumps
     made.filters["to_nice_json"] = lambda value: json.dumps(value, indent=4, sort_keys=True)
     made.filters["split"] = str.split
-    for room in (VlessLink, XrayConfig):
+    for room in (VlessLink, XrayAsset, XrayConfig):
         made.filters.update({f"sdops.webui.{name}": function for name, function in room().filters().items()})
     return made
 
@@ -46,7 +47,8 @@ def variables(**given: object) -> dict:
         "sdops_proxy_socks_port": 10808,
         "sdops_github": "",
         "sdops_artifacts_dir": "",
-        "ansible_facts": {},
+        "sdops_home": "/opt/sdops",
+        "ansible_facts": {"machine": "x86_64"},
         "sdops_network": "xray",
     }
     own = {
@@ -54,7 +56,7 @@ def variables(**given: object) -> dict:
         **yaml.safe_load((ROLE / "vars/main.yml").read_text()),
     }
     known = {**shared, **given}
-    known["sdops_xray_wanted"] = known["sdops_network"] == "xray"
+    known["sdops_xray_configured"] = known["sdops_network"] == "xray"
     waiting = {name: value for name, value in own.items() if name not in known}
     while waiting:
         for name, value in list(waiting.items()):

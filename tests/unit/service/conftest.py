@@ -73,6 +73,9 @@ def start(directory: Path, *arguments: str, secret: bool = True) -> Running:
             **environment,
             "PYTHONPATH": str(ROOT / "lab/standins/wheels/torch"),
             "ALL_PROXY": "socks5h://127.0.0.1:9",
+            # what supervisord got of PID 1, say
+            "https_proxy": "http://127.0.0.1:9",
+            "HTTP_PROXY": "http://127.0.0.1:9",
         },
     )
     wait_for(lambda: "Running on local URL" in log.read_text() or process.poll() is not None)

@@ -96,6 +96,17 @@ def test_addresses(address, server, port):
     assert (fields["server"], fields["port"]) == (server, port)
 
 
+@pytest.mark.parametrize("user", ["a", "my phone", "x" * 30, "\u9999\u6e2f" * 5])
+def test_a_user_id_may_be_a_text_of_thirty_bytes(user):
+    assert parse(link(user=quote(user)))["uuid"] == user
+
+
+@pytest.mark.parametrize("user", ["", "x" * 31, "\u9999" * 11])
+def test_a_longer_one_is_neither(user):
+    with pytest.raises(LinkError, match="user id.*30 bytes"):
+        parse(link(user=quote(user)))
+
+
 def test_percent_encoding_in_every_part():
     every = "".join(f"%{byte:02X}" for byte in UUID.encode())
     fields = parse(

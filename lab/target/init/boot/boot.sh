@@ -1,7 +1,6 @@
 #!/bin/bash
 # sdops lab stand-in for AutoDL's PID 1: starts sshd, runs the customer's hook, reaps children, ends on SIGTERM.
 for snippet in /etc/profile.d/*.sh; do . "$snippet"; done
-unset http_proxy https_proxy no_proxy
 mkdir -p /run/sshd
 /usr/sbin/sshd -D -e 2>/var/log/sshd.log &
 bash /init/bin/customer.cmd.sh &

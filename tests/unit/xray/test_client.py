@@ -1,0 +1,115 @@
+"""The config and the core of a client, against a core that takes or refuses what the test wants."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+SECRET = "correct-horse-battery"
+# refuses what has BAD in it, in the words of the real one: with the value
+CORE = """#!/bin/sh
+[ "$1" = version ] && echo 'Xray {version} (test)' && exit 0
+if grep -q '{refuses}' "$4"; then echo "Failed to start: invalid shortId: $(sed -n 's/.*"shortId": "\\([^"]*\\)".*/\\1/p' "$4")"; exit 23; fi
+echo 'Configuration OK.'
+"""
+GOOD = {
+    "outbounds": [{"protocol": "vless", "settings": {"shortId": SECRET}}],
+    "routing": {"rules": [{"ip": ["10.0.0.0/99"]}]},
+}
+
+
+def core(dest: Path, version: str, refuses: str = "BAD") -> None:
+    (dest / version).mkdir(parents=True)
+    program = dest / version / "xray"
+    program.write_text(CORE.format(version=version, refuses=refuses))
+    program.chmod(0o755)
+
+
+@pytest.fixture
+def dest(tmp_path):
+    core(tmp_path / "xray", "26.7.28")
+    return tmp_path / "xray"
+
+
+def config(**more) -> str:
+    return json.dumps({**GOOD, **more})
+
+
+def state(dest: Path) -> tuple[str, str]:
+    return str((dest / "current").readlink()), (dest / "config.json").read_text()
+
+
+def test_taken_and_kept(dest, four_times):
+    planned, applied = four_times("xray_client", dest=str(dest), version="26.7.28", config=config())
+    assert state(dest) == ("26.7.28", config())
+    assert stat.S_IMODE((dest / "config.json").stat().st_mode) == 0o600
+    assert planned["inputs"] == applied["inputs"]
+    assert SECRET not in json.dumps([planned, applied])
+    assert sorted(path.name for path in dest.iterdir()) == ["26.7.28", "config.json", "current", "previous.json"]
+    assert stat.S_IMODE((dest / "previous.json").stat().st_mode) == 0o600
+
+
+def test_a_refusal_changes_nothing_and_tells_no_secret(dest, run_module):
+    run_module("xray_client", dest=str(dest), version="26.7.28", config=config())
+    before = state(dest)
+    bad = config(outbounds=[{"protocol": "vless", "settings": {"shortId": "BAD-" + SECRET}}])
+    for check in (True, False):
+        found = run_module("xray_client", check=check, dest=str(dest), version="26.7.28", config=bad)
+        assert found["failed"]
+        assert "refuses the config" in found["msg"] and "invalid shortId: ***" in found["msg"]
+        assert SECRET not in json.dumps(found)
+    assert state(dest) == before
+    assert not list(dest.glob(".try-*"))
+
+
+def test_a_new_core_tries_the_config_before_it_is_current(dest, run_module):
+    run_module("xray_client", dest=str(dest), version="26.7.28", config=config())
+    core(dest, "27.1.1", refuses="vless")
+    found = run_module("xray_client", dest=str(dest), version="27.1.1", config=config())
+    assert found["failed"] and "27.1.1 refuses" in found["msg"]
+    assert state(dest) == ("26.7.28", config())
+
+
+def test_what_was_in_use_is_put_back(dest, run_module):
+    assert run_module("xray_client", dest=str(dest), state="previous")["changed"] is False
+    first = run_module("xray_client", dest=str(dest), version="26.7.28", config=config())
+    core(dest, "27.1.1")
+    second = run_module("xray_client", dest=str(dest), version="27.1.1", config=config(stats={}))
+    assert second["inputs"] != first["inputs"]
+    planned = run_module("xray_client", check=True, dest=str(dest), state="previous")
+    assert state(dest) == ("27.1.1", config(stats={}))
+    back = run_module("xray_client", dest=str(dest), state="previous")
+    assert state(dest) == ("26.7.28", config())
+    assert back["changed"] is planned["changed"] is True
+    assert back["inputs"] == planned["inputs"] == first["inputs"]
+    assert run_module("xray_client", dest=str(dest), state="previous")["changed"] is False
+
+
+def test_another_list_is_another_input(dest, run_module):
+    wish = {"dest": str(dest), "version": "26.7.28", "config": config()}
+    first = run_module("xray_client", **wish)
+    (dest / "26.7.28" / "geosite.dat").write_text("list")
+    again = run_module("xray_client", **wish)
+    assert again["changed"] is False and again["inputs"] != first["inputs"]
+
+
+def test_check_mode_before_the_core_is_there(dest, run_module):
+    found = run_module("xray_client", check=True, dest=str(dest / "none"), version="26.7.28", config=config())
+    assert (found["failed"], found["changed"]) == (False, True)
+    missing = run_module("xray_client", dest=str(dest), version="27.1.1", config=config())
+    assert missing["failed"] and "not installed" in missing["msg"]
+
+
+def test_text_that_is_no_json_is_refused(dest, run_module):
+    found = run_module("xray_client", dest=str(dest), version="26.7.28", config="{'a': '%s'}" % SECRET)
+    assert found["failed"] and "no JSON" in found["msg"] and SECRET not in json.dumps(found)
+
+
+def test_what_it_says_of_rules_stays_readable(dest):
+    from ansible_collections.sdops.webui.plugins.module_utils.xray.client import redact
+
+    said = redact('invalid network 10.0.0.0/99 beside %s and "a\\"b"' % SECRET, config(log={"x": 'a"b'}))
+    assert said == 'invalid network 10.0.0.0/99 beside *** and "***"'
