@@ -203,7 +203,7 @@ def present(module: AnsibleModule, environment: Environment, engine: Any, result
         after = {**before, **{spec: "(to be installed)" for spec in found.missing}}
     else:
         after = installed(prefix)
-    half = ", cut while packages were added" if found.cut else ""
+    half = ", cut while packages were added" if found.cut else ", which is removed" if found.python is None else ""
     result.update(
         changed=bool(actions),
         actions=actions,
