@@ -19,10 +19,18 @@ from wheels import install, venv
 
 from lab.world.build import STANDINS, Builder, wheels
 
-SMI = """#!/bin/sh
+SMI = """#!/bin/bash
 # stand-in of nvidia-smi: the card in the file beside it
 [ -s "$0.card" ] || { echo "No devices were found"; exit 6; }
-echo "0, $(head -1 "$0.card"), 24564, 550.90.07, $(tail -1 "$0.card")"
+{ read -r name; read -r capability; } < "$0.card"
+fields=${1#*=}; line=
+for field in ${fields//,/ }; do
+  case $field in
+    index) value=0 ;; name) value=$name ;; compute_cap) value=$capability ;; driver_version) value=550.90.07 ;; *) value=24564 ;;
+  esac
+  line="$line${line:+, }$value"
+done
+echo "$line"
 """
 
 
