@@ -98,7 +98,7 @@ path:
   description: The wheel; null when there is none yet.
   returned: success
   type: str
-  sample: /root/autodl-fs/wheels/xformers-0.0.23.post1-torch2.1.2-cu121-cp310-linux_x86_64-sm86/xformers-0.0.23.post1-cp310-cp310-linux_x86_64.whl
+  sample: /root/autodl-fs/wheels/xformers-0.0.23.post1-torch2.1.2-cu121-cp310-linux_x86_64_glibc_2_35-sm86/xformers-0.0.23.post1-cp310-cp310-linux_x86_64.whl
 sha256:
   description: Its hash.
   returned: success

@@ -232,10 +232,10 @@ def unpack(archive: str, target: str) -> None:
 
 
 def tags(python: str) -> List[str]:
-    """["cp310", "linux_x86_64"] of an interpreter."""
+    """["cp310", "linux_x86_64_glibc_2_35"] of an interpreter. What was built with a newer C library does not load with an older one."""
     script = (
-        "import sys, sysconfig; print('cp%d%d' % sys.version_info[:2]); "
-        "print(sysconfig.get_platform().replace('-', '_').replace('.', '_'))"
+        "import platform, re, sys, sysconfig; print('cp%d%d' % sys.version_info[:2]); "
+        "print(re.sub('[-.]', '_', '_'.join([sysconfig.get_platform(), *filter(None, platform.libc_ver())])))"
     )
     done = run([python, "-I", "-c", script], timeout=60)
     words = done.out.split()
