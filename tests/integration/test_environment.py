@@ -56,13 +56,21 @@ def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
 
 
 # --- what counts as another version ----------------------------------------------------------------------------------
-SHOWN = "__sd_webui_now", "__sd_webui_torch", "__sd_webui_environment", "__webui_service_attention"
+SHOWN = (
+    "__sd_webui_now",
+    "__sd_webui_torch",
+    "__sd_webui_environment",
+    "__webui_service_attention",
+    "__webui_service_launch_config",
+    "__webui_service_launch_key",
+)
 # hosts that differ from the first in one thing each, or in what is no other version
 HOSTS = {
     "mirrors": {
         "sdops_github": "https://proxy.example.org/https://github.com",
         "sd_webui_torch_mirror": "https://mirror.example.org/pytorch/whl",
         "sdops_huggingface_endpoint": "https://hf.example.org",
+        "sdops_pip_index_url": "https://pypi.example.org/simple",
     },
     "cpu": {"sdops_device": "cpu"},
     "blackwell": {"sdops_gpu_capabilities": ["12.0"]},
@@ -95,6 +103,10 @@ def test_what_another_version_is(site: Site) -> None:
     assert [name for name in HOSTS if now[name] == now["box"]] == ["mirrors", "without"]
     assert "://" not in json.dumps(now)
     assert found["mirrors"]["__sd_webui_environment"] != found["box"]["__sd_webui_environment"]
+    # nor a reason to start again, although the process gets it when it starts next
+    keys = {name: values["__webui_service_launch_key"] for name, values in found.items()}
+    assert found["mirrors"]["__webui_service_launch_config"] != found["box"]["__webui_service_launch_config"]
+    assert [name for name in HOSTS if keys[name] != keys["box"]] == ["cpu", "without"]
     # the label makes 2.1.2+cpu another build than 2.1.2+cu121; the normal package index has none
     assert {name: values["__sd_webui_torch"][0] for name, values in found.items()} == {
         **dict.fromkeys(found, "torch==2.1.2+cu121"),
