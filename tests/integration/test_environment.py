@@ -192,7 +192,6 @@ def test_an_environment_by_name_and_another_python(site: Site) -> None:
     (site.base / "home" / "webui" / "installed.json").write_text("{}")
     (shared / "mine").touch()
     wanted.update(conda_env_engine=str(new), conda_env_python=VERSION)
-    refused(site.play(play, **wanted), "3.9.1", VERSION, "conda_env_recreate")
     said = passed(site.play(play, **wanted, conda_env_recreate=True))
     assert "changed=2" in said  # kept aside, made anew
     assert not (shared / "mine").exists()
@@ -218,7 +217,6 @@ def test_an_installer_that_was_cut_is_run_again(site: Site) -> None:
     play, there = playbook(site, role("conda_env")), site.base / "data" / "miniforge3"
     planned = passed(site.play(play, "--check", "--diff", **wanted))
     assert "changed=" in planned and not (site.base / "data").exists()
-    refused(site.play(play, **{**wanted, "conda_env_installer_sha256": "a" * 64}), "checksum")
     refused(site.play(play, **wanted), "Run it")
     assert (there / "bin" / "conda").exists() and not (there / "whole").exists()
     passed(site.play(play, **wanted))
