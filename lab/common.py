@@ -184,6 +184,7 @@ def variables(summary: dict[str, Any], gateway: dict[str, Any], domestic: dict[s
             "wheels": f"https://{WHEELS_OFFICIAL}/simple/",
         },
         "sdops_lab_wheel_index": domestic["wheels"] + "/simple/",
+        "sdops_lab_torch_mirror": domestic["wheels"] + "/whl",
         "sdops_lab_commits": summary["commits"],
         "xray_proxy_version": summary["xray"]["version"],
         "xray_proxy_release_base": domestic["releases"] + "/XTLS/Xray-core/releases/download",

@@ -43,7 +43,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The build, with C(packages), its requirement strings, and C(reason), why it was taken.
+  description: >-
+    The build, with C(packages), its requirement strings, C(exact), the same with the build's label, as PyTorch's own indexes
+    have it, and C(reason), why it was taken.
   type: dict
   sample:
     build: cu121
@@ -52,6 +54,7 @@ _value:
     oldest: "5.0"
     newest: "9.0"
     packages: [torch==2.1.2, torchvision==0.16.2]
+    exact: [torch==2.1.2+cu121, torchvision==0.16.2+cu121]
     reason: it has kernels for compute capability 8.6
 """
 

@@ -5,11 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
+import time
 from typing import Dict, List, NamedTuple, Optional
 
 from .errors import SdopsError
+
+MARK = "SDOPS_WORK"
 
 
 class ProcessError(SdopsError):
@@ -59,3 +64,34 @@ def run(
     except subprocess.TimeoutExpired as exc:
         raise ProcessError("%s did not end within %s seconds." % (argv[0], timeout)) from exc
     return Completed(done.returncode, done.stdout, done.stderr)
+
+
+def marked(work: str) -> Dict[str, str]:
+    """Environment for programs that work on the path ``work``, which all that they start inherit; see end_all."""
+    return {MARK: os.path.abspath(work)}
+
+
+def end_all(work: str) -> None:
+    """Kill what an earlier run left at work on ``work``: a module that is killed takes its programs with it only here.
+
+    The caller makes sure that the earlier run is over, by a lock for instance.
+    """
+    wanted = ("%s=%s" % (MARK, os.path.abspath(work))).encode()
+    for _ in range(50):
+        left = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _has_mark(pid, wanted)]
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        if not left:
+            return
+        time.sleep(0.1)
+
+
+def _has_mark(pid: int, wanted: bytes) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        with open("/proc/%d/environ" % pid, "rb") as handle:
+            return wanted in handle.read().split(b"\0")
+    except OSError:
+        return False

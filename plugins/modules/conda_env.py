@@ -13,8 +13,8 @@ description:
   - Makes a conda environment with the conda, mamba or micromamba that is on the box, or with the py-rattler library where
     there is none.
   - An environment that exists is never made anew unless O(recreate) says so. One with another Python is refused with the
-    choices there are. One that an earlier run of this module left unfinished, because it was killed, is started over.
-    Nothing else is ever deleted.
+    choices there are. One that an earlier run of this module left unfinished, because it was killed, is started over; where
+    packages were being added they are added again. Nothing else is ever deleted.
   - Only the channels that are given are asked (C(--override-channels)), and terms of service are never accepted on
     anybody's behalf.
 author: The sdops.webui authors (!UNKNOWN)
@@ -65,7 +65,8 @@ options:
     type: str
   recreate:
     description:
-      - Make an environment with another Python anew instead of refusing it. Everything that was installed into it is lost.
+      - Make an environment with another Python, or none that runs, anew instead of refusing it. Everything that was installed
+        into it is lost.
       - One with the wanted Python is never touched.
     type: bool
     default: false
@@ -187,6 +188,10 @@ def present(module: AnsibleModule, environment: Environment, engine: Any, result
             actions.append("remove what is in " + prefix)
         also = " and " + ", ".join(wanted.packages) if wanted.packages else ""
         actions.append("make %s with Python %s%s by %s" % (prefix, wanted.python, also, result["engine"]))
+    elif found.cut:
+        actions.append(
+            "finish adding %s to %s by %s" % (", ".join(found.missing) or "packages", prefix, result["engine"])
+        )
     elif found.missing:
         actions.append("add %s to %s by %s" % (", ".join(found.missing), prefix, result["engine"]))
     if actions and not module.check_mode:
@@ -198,13 +203,14 @@ def present(module: AnsibleModule, environment: Environment, engine: Any, result
         after = {**before, **{spec: "(to be installed)" for spec in found.missing}}
     else:
         after = installed(prefix)
+    half = ", cut while packages were added" if found.cut else ", which is removed" if found.python is None else ""
     result.update(
         changed=bool(actions),
         actions=actions,
         python_version=wanted.python,
         packages=installed(prefix),
         diff={
-            "before": listing(prefix, found.python or before.get("python", ""), before)
+            "before": listing(prefix, (found.python or before.get("python", "")) + half, before)
             if before or found.python
             else "",
             "after": listing(prefix, wanted.python, after),

@@ -13,6 +13,7 @@ description:
   - Installs requirements into the environment of an interpreter. When all of them are met already, uv is not called and
     no network is needed.
   - Reports what changed by comparing the installed distributions before and after, not by reading what uv prints.
+  - What a cut installation left half-way counts as missing and is installed anew.
   - What a requirement depends on only has to be there and to satisfy O(constraints); its own wishes for versions are not
     judged again. So what a later step bends on purpose (O(no_deps), O(overrides)) is not bent back by the next run.
 author: The sdops.webui authors (!UNKNOWN)
@@ -59,10 +60,17 @@ options:
     type: str
     default: ""
   extra_index_urls:
-    description: More indexes. uv takes a package from the first index that has it, these first.
+    description: More indexes. uv takes a package from the first index that has it, these first; see O(index_strategy).
     type: list
     elements: str
     default: []
+  index_strategy:
+    description:
+      - How uv chooses where several indexes have a package; its own default is V(first-index).
+      - PyTorch's indexes carry a few versions of numpy, certifi and others too, which would hide all versions that the normal
+        index has. V(unsafe-best-match) looks at all of them.
+    type: str
+    choices: [first-index, unsafe-first-match, unsafe-best-match]
   find_links:
     description: Directories or pages with wheels.
     type: list
@@ -114,6 +122,7 @@ EXAMPLES = r"""
     python: /root/autodl-tmp/envs/StableDiffusion/bin/python
     packages: [torch==2.1.2, torchvision==0.16.2]
     extra_index_urls: [https://download.pytorch.org/whl/cu121]
+    index_strategy: unsafe-best-match
 
 - name: Install an extension's requirements, but not another torch
   sdops.webui.python_packages:
@@ -222,6 +231,7 @@ def main() -> None:
             "overrides": paths,
             "index_url": {"type": "str", "default": ""},
             "extra_index_urls": strings,
+            "index_strategy": {"type": "str", "choices": ["first-index", "unsafe-first-match", "unsafe-best-match"]},
             "find_links": strings,
             "no_deps": {"type": "bool", "default": False},
             "no_build_isolation": {"type": "bool", "default": False},

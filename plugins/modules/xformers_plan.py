@@ -31,6 +31,16 @@ options:
     description: V(auto) or the version that is wanted.
     type: str
     default: auto
+  record:
+    description:
+      - JSON file that says what the installed xformers was installed for, C(version), C(torch), C(cuda) and C(archs) (the compute
+        capabilities that it was built for; empty for a published wheel). Its own metadata does not tell.
+      - Without the file, or when it is of another version, only the metadata count.
+    type: path
+  index_base:
+    description: Base URL of PyTorch's indexes, that of a mirror for instance.
+    type: str
+    default: https://download.pytorch.org/whl
   gpu:
     description:
       - What M(sdops.webui.gpu_facts) found, C(ansible_facts['sdops_gpu']).
@@ -105,24 +115,36 @@ xformers_installed:
   sample: 0.0.23.post1
 """
 
+import json
 import os
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
 from ..module_utils.xformers.environment import Facts, look
-from ..module_utils.xformers.resolver import Plan, as_dict, resolve
+from ..module_utils.xformers.resolver import PYTORCH_INDEX, Installed, Plan, as_dict, resolve
 
 
-def decide(facts: Facts, capabilities: List[str], version: str) -> Plan:
+def written_down(path: Optional[str]) -> Optional[Dict[str, Any]]:
+    """What the record says, None where there is none that can be read."""
+    try:
+        with open(path or "", encoding="utf-8") as handle:
+            found = json.load(handle)
+        return {"archs": [str(a) for a in found["archs"]], **{k: found[k] for k in ("version", "torch", "cuda")}}
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def decide(facts: Facts, capabilities: List[str], version: str, made: Optional[Dict[str, Any]], index: str) -> Plan:
     if facts.trouble:
         return Plan("unknown", facts.trouble)
     if facts.hip:
         return Plan(
             "skip", "torch %s is built for AMD (ROCm), for which none of the published xformers is." % facts.torch
         )
-    return resolve(facts.torch, facts.cuda, facts.python, capabilities, facts.xformers, facts.xformers_torch, version)
+    installed = Installed(facts.xformers, facts.xformers_torch, made) if facts.xformers else None
+    return resolve(facts.torch, facts.cuda, facts.python, capabilities, installed, version, index)
 
 
 def work(module: AnsibleModule) -> Dict[str, Any]:
@@ -133,7 +155,7 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
     else:
         facts = look(p["python"])
         seen = [g["capability"] for g in p["gpu"].get("gpus") or [] if g.get("capability")]
-        plan = decide(facts, p["capabilities"] or seen, p["version"])
+        plan = decide(facts, p["capabilities"] or seen, p["version"], written_down(p["record"]), p["index_base"])
     return {
         **as_dict(plan),
         "torch": facts.torch,
@@ -148,6 +170,8 @@ def main() -> None:
         argument_spec={
             "python": {"type": "path", "required": True},
             "version": {"type": "str", "default": "auto"},
+            "record": {"type": "path"},
+            "index_base": {"type": "str", "default": PYTORCH_INDEX},
             "gpu": {"type": "dict", "default": {}},
             "capabilities": {"type": "list", "elements": "str", "default": []},
         },

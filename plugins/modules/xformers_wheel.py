@@ -98,7 +98,7 @@ path:
   description: The wheel; null when there is none yet.
   returned: success
   type: str
-  sample: /root/autodl-fs/wheels/xformers-0.0.23.post1-torch2.1.2-cu121-cp310-linux_x86_64-sm86/xformers-0.0.23.post1-cp310-cp310-linux_x86_64.whl
+  sample: /root/autodl-fs/wheels/xformers-0.0.23.post1-torch2.1.2-cu121-cp310-linux_x86_64_glibc_2_35-sm86/xformers-0.0.23.post1-cp310-cp310-linux_x86_64.whl
 sha256:
   description: Its hash.
   returned: success
@@ -109,6 +109,12 @@ origin:
   returned: success
   type: str
   sample: built
+archs:
+  description: Compute capabilities that it has code for; empty where there is no wheel yet.
+  returned: success
+  type: list
+  elements: str
+  sample: ["8.6"]
 seconds:
   description: How long it took.
   returned: success
@@ -145,6 +151,7 @@ def answer(builder: Builder, begun: float, got: Any, would: bool) -> Dict[str, A
         "path": got.entry.path if got.entry else None,
         "sha256": got.entry.sha256 if got.entry else None,
         "origin": "built" if got.built else "cache" if got.entry else "none",
+        "archs": list(got.entry.fit.archs) if got.entry else [],
         "seconds": round(time.monotonic() - begun, 1),
         "actions": ["build " + what] if got.built or would else [],
     }
@@ -160,6 +167,7 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
             "path": None,
             "sha256": None,
             "origin": "none",
+            "archs": [],
             "seconds": 0.0,
             "actions": actions,
         }

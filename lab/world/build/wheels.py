@@ -33,9 +33,9 @@ def zip_bytes(members: dict[str, bytes], executable: frozenset[str] = frozenset(
 
 
 def build(builder: Builder, entries: list[dict[str, Any]], standins: Path) -> dict[str, Any]:
-    """world/wheels/*.whl for every entry {"source", "name", "version", "tag"?, "summary"?, "requires_python"?, "replace"?}.
+    """world/wheels/*.whl for every entry {"source", "name", "version", "tag"?, "summary"?, "requires_python"?, "replace"?, "folder"?}.
 
-    ``replace`` maps texts of the tree to what another version says instead.
+    ``replace`` maps texts of the tree to what another version says instead; ``folder`` is a directory below world/wheels.
     """
     folder = builder.world / "wheels"
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def build(builder: Builder, entries: list[dict[str, Any]], standins: Path) -> di
         source = standins / entry["source"]
         if not source.is_dir():
             raise BuildError(f"The stand-in tree {source} for the wheel {entry['name']} is missing.")
-        target = folder / file_name(entry)
+        target = folder / entry.get("folder", "") / file_name(entry)
         result = builder.part(
             f"wheel {target.name}",
             fingerprint(entry, source, Path(__file__)),
@@ -52,7 +52,7 @@ def build(builder: Builder, entries: list[dict[str, Any]], standins: Path) -> di
             lambda entry=entry, source=source, target=target: _make(entry, source, target),  # type: ignore[misc]
         )
         made[target.name] = result
-    for path in folder.glob("*.whl"):
+    for path in folder.rglob("*.whl"):
         if path.name not in made:
             path.unlink()
     return made

@@ -38,7 +38,11 @@ class FilesHost:
 
 
 class WheelsHost:
-    """wheels.lab.test: a PEP 503 index over the wheels and source distributions in ``root``."""
+    """wheels.lab.test: a PEP 503 index over the wheels and source distributions in ``root``.
+
+    Below /whl it is laid out as PyTorch's: an index for each build (/whl/cu121, /whl/cpu), which has the wheels with that label and,
+    in all of them, a few versions of other packages (those in ``root``/whl).
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -52,8 +56,10 @@ class WheelsHost:
             names = sorted({normalized(path.name.split("-")[0]) for path in self._files()})
             return self._page("".join(f'<a href="/simple/{name}/">{name}</a><br>\n' for name in names))
         if len(parts) == 2 and parts[0] == "simple":
-            return self._project(normalized(parts[1]))
-        if len(parts) == 2 and parts[0] == "packages":
+            return self._project(normalized(parts[1]), self._files())
+        if len(parts) == 3 and parts[0] == "whl":
+            return self._project(normalized(parts[2]), self._build(parts[1]))
+        if len(parts) in (2, 3) and parts[0] == "packages":
             path = below(self.root, parts[1:])
             if path:
                 return file_response(request, path)
@@ -62,12 +68,16 @@ class WheelsHost:
     def _files(self) -> list[Path]:
         return [*self.root.glob("*.whl"), *self.root.glob("*.tar.gz")]
 
-    def _project(self, name: str) -> Response:
-        wheels = [path for path in sorted(self._files()) if normalized(path.name.split("-")[0]) == name]
+    def _build(self, label: str) -> list[Path]:
+        labelled = [path for path in self.root.glob("*.whl") if path.name.split("-")[1].endswith(f"+{label}")]
+        return [*labelled, *(self.root / "whl").glob("*.whl")] if labelled else []
+
+    def _project(self, name: str, files: list[Path]) -> Response:
+        wheels = [path for path in sorted(files) if normalized(path.name.split("-")[0]) == name]
         if not wheels:
             return text(404, "wheels.lab.test (lab stand-in): 404 Not Found\n")
         links = (
-            f'<a href="/packages/{quote(path.name)}#sha256={self._sha256(path)}">{html.escape(path.name)}</a><br>\n'
+            f'<a href="/packages/{quote(path.relative_to(self.root).as_posix())}#sha256={self._sha256(path)}">{html.escape(path.name)}</a><br>\n'
             for path in wheels
         )
         return self._page("".join(links))

@@ -12,7 +12,7 @@ import sys
 from typing import Dict, List, NamedTuple, Optional
 
 from ..errors import SdopsError
-from ..process import Completed, run
+from ..process import Completed, marked, run
 
 NAMES = ("conda", "mamba", "micromamba")
 # a non-login SSH session does not have these on PATH
@@ -32,6 +32,7 @@ PLACES = (
     "~/.local/bin",
     "~/bin",
 )
+CACHE = ".sdops-cache"  # of the rattler library, in a prefix
 CHANNEL_ALIAS = "https://conda.anaconda.org"
 
 # Runs in an interpreter that has py-rattler (0.25 or newer). Packages that are there already stay: the solver is told
@@ -113,9 +114,9 @@ class CommandLine(Engine):
         self.channel_alias = channel_alias
         self.environment = trust(ca_path)
 
-    def _run(self, *arguments: str) -> Completed:
+    def _run(self, *arguments: str, **more: str) -> Completed:
         # with CI set, conda takes Anaconda's terms of service for accepted; that is not ours to do
-        return run(["env", "-u", "CI", self.name, *arguments], env=self.environment)
+        return run(["env", "-u", "CI", self.name, *arguments], env={**self.environment, **more})
 
     def _json(self, *arguments: str) -> Dict[str, object]:
         done = self._run(*arguments, "--json")
@@ -140,7 +141,7 @@ class CommandLine(Engine):
         for channel in job.channels:
             # a bare name is left to the engine's own configuration, which may map it to a mirror
             arguments += ["--channel", channel_url(channel, self.channel_alias) if self.channel_alias else channel]
-        done = self._run(*arguments, "python=%s" % job.python, *job.packages)
+        done = self._run(*arguments, "python=%s" % job.python, *job.packages, **marked(job.prefix))
         if done.rc == 0:
             return None
         if (
@@ -185,7 +186,7 @@ class Rattler(Engine):
             )
         # Its own cache, thrown away: with a warm one it stumbles over a server's 304. It lies in the prefix, so that files
         # can be linked from it and nothing else has to be cleared after a cut.
-        cache = os.path.join(job.prefix, ".sdops-cache")
+        cache = os.path.join(job.prefix, CACHE)
         shutil.rmtree(cache, ignore_errors=True)
         request = {
             "prefix": job.prefix,
@@ -197,7 +198,7 @@ class Rattler(Engine):
         try:
             done = run(
                 [self.python, "-c", RATTLER],
-                env={**self.environment, "RATTLER_CACHE_DIR": cache, "XDG_CACHE_HOME": cache},
+                env={**self.environment, **marked(job.prefix), "RATTLER_CACHE_DIR": cache, "XDG_CACHE_HOME": cache},
                 text_in=json.dumps(request),
             )
         finally:

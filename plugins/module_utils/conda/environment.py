@@ -15,11 +15,13 @@ import shutil
 from typing import Dict, List, NamedTuple, Optional
 
 from ..errors import SdopsError
-from ..process import run
-from .engines import CondaError, Engine, Job
+from ..process import end_all, run
+from .engines import CACHE, CondaError, Engine, Job
 
 # In a prefix while it is being made or removed: whoever finds it there may start over. Nothing without it is deleted.
 MARKER = ".sdops-incomplete"
+# In an environment while packages are added to it: whoever finds it there adds them again.
+ADDING = ".sdops-adding"
 EXACT = re.compile(r"^\d+\.\d+\.\d+((a|b|rc)\d+)?$")
 
 
@@ -33,10 +35,14 @@ class Wanted(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What is at a prefix: version of a Python that runs (None: nothing to keep), wanted specs that are missing."""
+    """What is at a prefix: version of a Python that runs (None: nothing to keep), wanted specs that are missing.
+
+    ``cut``: a run of ours was cut while it added packages, so that anything may be half.
+    """
 
     python: Optional[str]
     missing: List[str]
+    cut: bool = False
 
 
 def check_python(version: str) -> str:
@@ -128,15 +134,18 @@ class Environment:
         prefix = self.wanted.prefix
         if self._is_empty() or self.unfinished():
             return Found(None, list(self.wanted.packages))
-        have = python_version(prefix)
+        have, cut = python_version(prefix), os.path.exists(os.path.join(prefix, ADDING))
+        if have != self.wanted.python and recreate and self.may_remove():
+            return Found(None, list(self.wanted.packages))
+        if cut and have in (None, self.wanted.python):
+            return Found(self.wanted.python, list(self.wanted.packages), True)
         if have is None:
             raise CondaError(
                 "%s exists but has no Python that runs, and it was not left behind by an unfinished run of this module, so "
-                "it stays untouched. Move it away, or choose another prefix." % prefix
+                "it stays untouched. Move it away, choose another prefix, or, if it is a conda environment, have it made anew "
+                "(recreate: true; conda_env_recreate in the role)." % prefix
             )
         if have != self.wanted.python:
-            if recreate and self.may_remove():
-                return Found(None, list(self.wanted.packages))
             raise CondaError(
                 "%s exists with Python %s, but %s is wanted. It is not made anew unasked: either ask for Python %s, "
                 "or choose another prefix or name, or have it made anew (recreate: true; conda_env_recreate in the role)."
@@ -156,7 +165,7 @@ class Environment:
         prefix = self.wanted.prefix
         try:
             os.makedirs(prefix, exist_ok=True)
-            lock = self._mark()
+            lock = self._mark(MARKER)
         except OSError as exc:
             raise CondaError("%s cannot be made: %s." % (prefix, exc.strerror)) from exc
         try:
@@ -176,7 +185,18 @@ class Environment:
 
     def add(self, engine: Engine, missing: List[str]) -> None:
         """Install ``missing`` into the existing environment; its Python stays what it is."""
-        self._install(engine, missing)
+        lock = self._mark(ADDING)
+        try:
+            shutil.rmtree(os.path.join(self.wanted.prefix, CACHE), ignore_errors=True)
+            self._install(engine, missing)
+            os.unlink(os.path.join(self.wanted.prefix, ADDING))
+        except SdopsError:
+            # an engine that fails leaves the environment as it was
+            if python_version(self.wanted.prefix) == self.wanted.python:
+                os.unlink(os.path.join(self.wanted.prefix, ADDING))
+            raise
+        finally:
+            os.close(lock)
 
     def _install(self, engine: Engine, packages: List[str]) -> None:
         prefix = self.wanted.prefix
@@ -208,15 +228,18 @@ class Environment:
 
     def remove(self) -> None:
         """Remove the environment; cut in the middle, it counts as unfinished and is never mistaken for a whole one."""
-        lock = self._mark()
+        lock = self._mark(MARKER)
         try:
             self._clear()
         finally:
             os.close(lock)
 
-    def _mark(self) -> int:
-        """Put the marker there and lock it: of two runs at the same time one gives up. Returns the descriptor."""
-        handle = os.open(self.marker, os.O_RDWR | os.O_CREAT, 0o644)
+    def _mark(self, name: str) -> int:
+        """Put a marker there and lock it: of two runs at the same time one gives up. Returns the descriptor.
+
+        What a run that was killed has left behind is ended, or it would go on writing.
+        """
+        handle = os.open(os.path.join(self.wanted.prefix, name), os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
@@ -224,6 +247,7 @@ class Environment:
             raise CondaError(
                 "%s is being made by another run right now. Wait for it, then run again." % self.wanted.prefix
             ) from exc
+        end_all(self.wanted.prefix)
         os.write(handle, b"sdops.webui is at work here, or was cut. The next run starts over.\n")
         return handle
 

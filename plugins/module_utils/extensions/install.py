@@ -25,7 +25,7 @@ from ..roop.patch import MOST, Patch, RoopError
 from ..snapshot import Snapshot
 from .plan import ExtensionError
 
-NOTHING = Wish([], [], [], [], "", [], [], False, False, False, False, None)
+NOTHING = Wish([], [], [], [], "", [], None, [], False, False, False, False, None)
 # what the WebUI stands on, besides its own requirements
 GUARDED = ("torch", "torchvision", "torchaudio", "xformers", "numpy", "protobuf")
 

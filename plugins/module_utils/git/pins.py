@@ -123,10 +123,16 @@ class Checkout:
             raise GitError("%s: git status of %s failed: %s" % (self.pin.name, self.pin.dest, done.tail(3)))
         return [entry[3:] for entry in done.out.split("\0") if entry and entry[3:] not in self.disregard]
 
-    def local_commits(self, head: str) -> bool:
-        """Whether somebody committed on our branch: moving it would lose that. Other branches stay where they are."""
-        branch = self.git.run(self.pin.dest, "symbolic-ref", "--quiet", "--short", "HEAD").out.strip()
-        return branch == BRANCH and self._config("sdops.pin") != head
+    def local_commits(self, head: str) -> List[str]:
+        """Commits that moving would lose: those of HEAD and of our branch that are neither our pin nor on another ref."""
+        ours = self.git.run(self.pin.dest, "rev-parse", "--verify", "--quiet", "refs/heads/" + BRANCH).out.strip()
+        pinned = self._config("sdops.pin")
+        return [c for c in sorted({head, ours} - {"", pinned}) if not self._on_another_ref(c)]
+
+    def _on_another_ref(self, commit: str) -> bool:
+        names = "--format=%(refname)"
+        found = self.git.run(self.pin.dest, "for-each-ref", names, "--contains", commit, lazy=False).out.split()
+        return any(name != "refs/heads/" + BRANCH for name in found)
 
     def _has(self, where: str, commit: str) -> bool:
         # a partial clone would go and fetch what it lacks: this question is about the disk
@@ -293,7 +299,9 @@ class Checkout:
 
     def _checkout(self, where: str, commit: str, force: bool = False) -> None:
         # with a partial clone this is where the files themselves come down, so it may need the network
-        arguments = ["checkout", "--quiet", *(["--force"] if force else []), "--no-track", "-B", BRANCH, commit]
+        # and what somebody put where the commit has a file is in the way, whether git ignores it or not
+        how = "--force" if force else "--no-overwrite-ignore"
+        arguments = ["checkout", "--quiet", how, "--no-track", "-B", BRANCH, commit]
         done = self.git.network(where, *arguments)
         if done.rc == 0:
             self._must(where, "config", "--local", "sdops.pin", commit)
@@ -349,12 +357,14 @@ class Checkout:
 
     def _refuse_changes(self, before: str, wanted: str) -> None:
         """Raise GitError when moving would lose somebody's work."""
-        changes = self.local_changes() if before else []
+        changes = self.local_changes()
         target = self._interrupted()
-        if before and not target and self.local_commits(before):
+        commits = [] if target else self.local_commits(before)
+        if commits:
             raise GitError(
-                "%s: somebody committed in %s, on top of its pin. Nothing was touched. Give those commits a branch of their "
-                "own ('git -C %s switch -c NAME'), or pin %s." % (self.pin.name, self.pin.dest, self.pin.dest, before)
+                "%s: somebody committed in %s, and %s is on no branch but ours. Nothing was touched. Give it a branch of its own "
+                "('git -C %s branch NAME %s'), or pin it."
+                % (self.pin.name, self.pin.dest, commits[0], self.pin.dest, commits[0])
             )
         if target:
             changes = [path for path in changes if not self._of_ours(path, target)]
@@ -363,7 +373,15 @@ class Checkout:
             raise GitError(
                 "%s: %s has local changes in %s and would have to move from %s to %s. Nothing was touched. Keep them with "
                 "'git -C %s stash' or a commit, drop them with 'git -C %s checkout -- .', or pin the commit it stands at."
-                % (self.pin.name, self.pin.dest, shown, before[:12], wanted[:12], self.pin.dest, self.pin.dest)
+                % (
+                    self.pin.name,
+                    self.pin.dest,
+                    shown,
+                    (before or "nothing")[:12],
+                    wanted[:12],
+                    self.pin.dest,
+                    self.pin.dest,
+                )
             )
 
     def _move(self, before: str, wanted: str) -> None:
@@ -383,7 +401,7 @@ class Checkout:
             os.fsync(handle.fileno())
         try:
             # the tree was clean, or differs only by our own cut move (see _refuse_changes)
-            self._checkout(dest, wanted, force=bool(again) or not before)
+            self._checkout(dest, wanted, force=bool(again))
             if self.pin.submodules:
                 self._bring_submodules(dest)
         except GitError:

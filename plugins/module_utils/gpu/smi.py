@@ -22,13 +22,13 @@ PLACES = ("/usr/bin", "/usr/local/bin", "/usr/local/nvidia/bin", "/opt/bin", "/u
 # For drivers older than 510, whose nvidia-smi has no compute_cap: words of the card's name, first match wins.
 # Source: NVIDIA's table of CUDA GPUs.
 CAPABILITIES = (
-    (r"RTX PRO \d+.*Blackwell|RTX 50\d\d", "12.0"),
-    (r"B300", "10.3"),
+    (r"RTX PRO \d+.*Blackwell|RTX 50[5-9]0", "12.0"),
+    (r"G?B300", "10.3"),
     (r"G?B[12]00", "10.0"),
     (r"G?H[128]00|H20|H800", "9.0"),
-    (r"RTX 40\d\d|RTX \d+.*Ada|L40S?|L20|L4|L2", "8.9"),
+    (r"RTX 40[5-9]0 ?D?|RTX \d+.*Ada|L40S?|L20|L4|L2", "8.9"),
     (r"A100|A800|A30", "8.0"),
-    (r"RTX 30\d\d|RTX A\d{3,4}|A40|A10[GM]?|A16|A2|A[2456]\d00", "8.6"),
+    (r"RTX 30[5-9]0|RTX A\d{3,4}|A40|A10[GM]?|A16|A2|A[2456]\d00", "8.6"),
     (r"V100S?|TITAN V|GV100", "7.0"),
     (r"RTX 20\d\d|GTX 16\d\d|T4G?|T\d{3,4}|TITAN RTX|Quadro RTX \d+", "7.5"),
     (r"P100", "6.0"),
@@ -93,15 +93,16 @@ def parse(text: str) -> Dict[str, Any]:
         )
         if re.match(r"^\d", row[3]):
             driver = row[3]
+    trouble = "nvidia-smi has lost GPU %s; restart the machine" % ", ".join(lost) if lost else ""
     if not gpus:
-        return absent("nvidia-smi has lost GPU %s; restart the machine" % ", ".join(lost) if lost else text.strip())
-    return {"present": True, "reason": "", "driver": driver, "gpus": gpus}
+        return absent(trouble or text.strip())
+    return {"present": True, "reason": trouble, "driver": driver, "gpus": gpus}
 
 
 def read(nvidia_smi: str = "nvidia-smi") -> Dict[str, Any]:
     """``{present, reason, driver, gpus: [{index, name, memory_mb, capability}]}``; never raises for a missing GPU.
 
-    ``reason`` says why there is none; it is an empty string when there is one.
+    ``reason`` says why there is none, or which one of several is lost; else it is an empty string.
     """
     program = find(nvidia_smi)
     if not program:

@@ -30,7 +30,8 @@ def serves(build: Dict[str, Any], capability: str) -> bool:
 
 
 def choose(builds: Sequence[Dict[str, Any]], device: str, capabilities: Sequence[str]) -> Dict[str, Any]:
-    """The first of ``builds`` that serves all GPUs, with ``packages`` (requirement strings) and ``reason`` added.
+    """The first of ``builds`` that serves all GPUs, with ``packages`` (requirement strings), ``exact`` (the same with the
+    build's label, as PyTorch's own indexes have them) and ``reason`` added.
 
     A build is ``{"build": "cu121", "torch": "2.1.2", "torchvision": "0.16.2", "oldest": "5.0", "newest": "9.0"}``; the one
     for CPUs is called "cpu" and has no capabilities. ``device`` is auto, cuda or cpu. Without known GPUs the first build is
@@ -60,4 +61,4 @@ def choose(builds: Sequence[Dict[str, Any]], device: str, capabilities: Sequence
 
 def _answer(build: Dict[str, Any], reason: str) -> Dict[str, Any]:
     packages = ["%s==%s" % (name, build[name]) for name in ("torch", "torchvision")]
-    return {**build, "packages": packages, "reason": reason}
+    return {**build, "packages": packages, "exact": [p + "+" + build["build"] for p in packages], "reason": reason}

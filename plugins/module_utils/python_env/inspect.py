@@ -12,20 +12,28 @@ from typing import Any, Dict, List, Optional
 from ..errors import SdopsError
 from ..process import run
 
-# runs in the inspected interpreter, so: standard library only, any Python >= 3.8; first found on sys.path wins, as in import
+# Runs in the inspected interpreter, so: standard library only, any Python >= 3.8; first found on sys.path wins, as in import.
+# uv and pip write INSTALLER after all files of a distribution, and remove it before them. Its metadata is there from the
+# start, so one without INSTALLER was cut half-way, although every tool takes it for installed.
 PROBE = r"""
 import json, os, platform, re, sys
 from importlib import metadata
 found = {}
 for d in metadata.distributions():
-    name = d.metadata["Name"]
+    folder = re.match(r"^(.+?)-(.+)\.dist-info$", os.path.basename(str(getattr(d, "_path", ""))))
+    name, version, requires = (d.metadata["Name"], d.version, d.requires) if d.metadata else (None, None, None)
+    if not name and folder:
+        name, version = folder.groups()
     if not name:
         continue
     key = re.sub(r"[-_.]+", "-", name).lower()
     if key in found:
         continue
     url = d.read_text("direct_url.json")
-    found[key] = {"version": d.version, "direct_url": json.loads(url) if url else None, "requires": d.requires or []}
+    found[key] = {
+        "version": version, "direct_url": json.loads(url) if url else None, "requires": requires or [],
+        "complete": not folder or d.read_text("INSTALLER") is not None,
+    }
 impl = sys.implementation
 v = impl.version
 print(json.dumps({
@@ -80,8 +88,8 @@ def inspect(python: str) -> Dict[str, Any]:
     """What an environment holds.
 
     ``{"python": version, "prefix": path, "markers": PEP 508 environment,
-    "distributions": {normalised name: {version, direct_url (PEP 610) or None, requires}}}``.
-    Raises PythonEnvError when ``python`` does not run.
+    "distributions": {normalised name: {version, direct_url (PEP 610) or None, requires, complete}}}``. One that is not
+    complete was left by a cut installation. Raises PythonEnvError when ``python`` does not run.
     """
     result: Dict[str, Any] = probe(python, PROBE, "its packages")
     return result
@@ -98,11 +106,11 @@ def source_of(entry: Dict[str, Any]) -> Optional[str]:
 
 
 def labels(state: Dict[str, Any]) -> Dict[str, str]:
-    """Name to version of what ``inspect`` found, with the URL for what was not installed from an index."""
+    """Name to version of what ``inspect`` found, with the URL for what was not installed from an index, and what is half."""
     result = {}
     for name, entry in state["distributions"].items():
-        source = source_of(entry)
-        result[name] = "%s (%s)" % (entry["version"], source) if source else entry["version"]
+        more = [source_of(entry), None if entry["complete"] else "incomplete"]
+        result[name] = " ".join([entry["version"], *("(%s)" % m for m in more if m)])
     return result
 
 

@@ -26,6 +26,7 @@ class Wish(NamedTuple):
     overrides: List[str]
     index_url: str
     extra_index_urls: List[str]
+    index_strategy: Optional[str]
     find_links: List[str]
     no_deps: bool
     no_build_isolation: bool
@@ -78,7 +79,7 @@ class Installer:
             return wanted
         if not HAS_PACKAGING:
             # without the library uv judges, from what is on the disk only
-            done = self._uv(wish, "--dry-run", "--offline", "--output-format", "json")
+            done = self._uv(wish, *self._again([]), "--dry-run", "--offline", "--output-format", "json")
             return [] if done.rc == 0 and _changes(done.out) == [] else wanted
         judge = Judge(self.before, constraints, wish.overrides)
         return [r for r in wanted if not judge.met(r, not wish.no_deps)]
@@ -96,6 +97,8 @@ class Installer:
                 argv += [option, value]
         if wish.index_url:
             argv += ["--default-index", wish.index_url]
+        if wish.index_strategy:
+            argv += ["--index-strategy", wish.index_strategy]
         if wish.link_mode:
             argv += ["--link-mode", wish.link_mode]
         for option, on in (
@@ -117,8 +120,17 @@ class Installer:
         # one that was installed from a URL cannot be held by its version: uv would look for it in the index
         return ["%s==%s" % (n, found[n]["version"]) for n in names if n in found and not found[n]["direct_url"]]
 
+    def _again(self, protect: List[str]) -> List[str]:
+        """Options for what a cut has left, which uv takes for installed.
+
+        A protected one is left to the task that brings it, with the index that has it.
+        """
+        kept = [normalise(name) for name in protect]
+        half = [n for n, entry in self.before["distributions"].items() if not entry["complete"] and n not in kept]
+        return [word for name in half for word in ("--reinstall-package", name)]
+
     def _uv_held(self, wish: Wish, protect: List[str], *more: str) -> Completed:
-        held = self._held(wish, protect)
+        held, more = self._held(wish, protect), (*more, *self._again(protect))
         if not held:
             return self._uv(wish, *more)
         with tempfile.NamedTemporaryFile("w", prefix="sdops-protected-", suffix=".txt", encoding="utf-8") as handle:

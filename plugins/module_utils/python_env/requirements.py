@@ -59,19 +59,25 @@ def _read(path: str, found: Lines, stack: List[str]) -> None:
             found.requirements.append(re.sub(r"\s+--(hash|config-settings|global-option)\b.*$", "", line))
 
 
+def _place(url: str) -> str:
+    """``url`` without credentials; where it names a commit also without the host, because a mirror has the same."""
+    url = re.sub(r"://[^/@\s]+@", "://", url)
+    return re.sub(r"^.*://[^/]+/", "", url) if re.search(r"[/@][0-9a-f]{40}\b", url) else url
+
+
 def _same_source(url: str, entry: Dict[str, Any]) -> bool:
     """Whether a distribution was installed from ``url`` (PEP 610). A directory may have changed since: never."""
     direct = entry.get("direct_url")
     if not direct or "dir_info" in direct:
         return False
-    url = re.sub(r"://[^/@\s]+@", "://", url.split("#")[0])
-    have = re.sub(r"://[^/@\s]+@", "://", direct.get("url", ""))
+    url, have = url.split("#")[0], str(direct.get("url", ""))
     vcs = direct.get("vcs_info")
     if vcs:
-        match = re.match(r"^%s\+(.+?)(?:@([^/@]+))?$" % re.escape(str(vcs.get("vcs"))), url)
         # without a revision, or with a branch, it may have moved on: only a commit is certain
-        return bool(match and match.group(1) == have and match.group(2) and match.group(2) == vcs.get("commit_id"))
-    return unquote(url) == unquote(have)
+        have = "%s+%s@%s" % (vcs.get("vcs"), have, vcs.get("commit_id"))
+        if not url.startswith("%s+" % vcs.get("vcs")):
+            return False
+    return _place(unquote(url)) == _place(unquote(have))
 
 
 def _bare_url(text: str) -> Optional[str]:
@@ -139,7 +145,7 @@ class Judge:
         """The installed distribution, when it satisfies constraints and overrides."""
         entry: Optional[Dict[str, Any]] = self.state["distributions"].get(name)
         rules = self.constraints.get(name, []) + self.overrides.get(name, [])
-        return entry if entry and all(self._holds(rule, entry) for rule in rules) else None
+        return entry if entry and entry["complete"] and all(self._holds(rule, entry) for rule in rules) else None
 
     def met(self, text: str, depends: bool = True) -> bool:
         """Whether requirement ``text`` holds; with ``depends`` also that what it depends on is there, transitively."""

@@ -52,8 +52,13 @@ def locked(path: str) -> Iterator[bool]:
     Some network file systems have no locks: there we go on without, and the value is False. Every file is verified and
     renamed into place; what is temporary needs a name of its own then (see own_name).
     """
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    handle = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        handle = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as exc:
+        raise TransferError(
+            "%s cannot be written: %s. Make it writable, or choose another place." % (path, exc.strerror)
+        ) from exc
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)

@@ -18,11 +18,10 @@ import time
 from typing import Callable, Dict, List, NamedTuple, Optional
 
 from ..files import tail
-from ..process import run
+from ..process import end_all, marked, run
 from ..transfer.disk import sha256_of
 from .machine import BuildError
 
-MARK = "SDOPS_BUILD"  # in the environment of everything that a build starts
 STEP = re.compile(r"\[(\d+)/(\d+)\]")
 Tell = Callable[[int, Optional[int]], None]
 # the old way of building ends a failure with "setup.py clean", which throws away what hours have compiled
@@ -65,7 +64,7 @@ class Build:
         self._environment = {
             **os.environ,
             **recipe.environment,
-            MARK: self.work,
+            **marked(self.work),
             "PYTHONUNBUFFERED": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         }
@@ -232,34 +231,11 @@ def unpack(archive: str, target: str) -> None:
         raise BuildError("%s cannot be unpacked: %s." % (archive, exc)) from exc
 
 
-def end_all(work: str) -> None:
-    """Kill what an earlier build in ``work`` left running: a killed module takes its compilers with it only here."""
-    wanted = ("%s=%s" % (MARK, os.path.abspath(work))).encode()
-    for _ in range(50):
-        left = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _marked(pid, wanted)]
-        for pid in left:
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-        if not left:
-            return
-        time.sleep(0.1)
-
-
-def _marked(pid: int, wanted: bytes) -> bool:
-    if pid == os.getpid():
-        return False
-    try:
-        with open("/proc/%d/environ" % pid, "rb") as handle:
-            return wanted in handle.read().split(b"\0")
-    except OSError:
-        return False
-
-
 def tags(python: str) -> List[str]:
-    """["cp310", "linux_x86_64"] of an interpreter."""
+    """["cp310", "linux_x86_64_glibc_2_35"] of an interpreter. What was built with a newer C library does not load with an older one."""
     script = (
-        "import sys, sysconfig; print('cp%d%d' % sys.version_info[:2]); "
-        "print(sysconfig.get_platform().replace('-', '_').replace('.', '_'))"
+        "import platform, re, sys, sysconfig; print('cp%d%d' % sys.version_info[:2]); "
+        "print(re.sub('[-.]', '_', '_'.join([sysconfig.get_platform(), *filter(None, platform.libc_ver())])))"
     )
     done = run([python, "-I", "-c", script], timeout=60)
     words = done.out.split()

@@ -30,7 +30,7 @@ class Fit(NamedTuple):
     """What a wheel was built for.
 
     ``torch`` "2.1.2" without a label, ``cuda`` "12.1" (None for a CPU build), ``python`` "cp310", ``platform``
-    "linux_x86_64", ``archs`` GPU capabilities (("8.6",); empty for a CPU build).
+    "linux_x86_64_glibc_2_35", ``archs`` GPU capabilities (("8.6",); empty for a CPU build).
     """
 
     name: str

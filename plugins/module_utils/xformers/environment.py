@@ -45,10 +45,11 @@ def look(python: str) -> Facts:
     """Ask the interpreter ``python``. Raises PythonEnvError when it does not run."""
     state = inspect(python)
     found: Dict[str, Any] = state["distributions"]
-    xformers = found.get("xformers")
+    # what a cut installation has left is not there
+    xformers, torch = (found.get(n) if found.get(n, {}).get("complete") else None for n in ("xformers", "torch"))
     facts = Facts(
         state["python"],
-        found.get("torch", {}).get("version"),
+        torch["version"] if torch else None,
         None,
         None,
         xformers["version"] if xformers else None,

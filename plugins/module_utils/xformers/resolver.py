@@ -9,9 +9,9 @@ Source of the table: METADATA and cpp_lib.json of the published wheels, and the 
 from __future__ import annotations
 
 import re
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-PYTORCH_INDEX = "https://download.pytorch.org/whl/cu"
+PYTORCH_INDEX = "https://download.pytorch.org/whl"
 
 
 class Row(NamedTuple):
@@ -93,11 +93,39 @@ def numbers(version: str) -> Tuple[int, ...]:
     return tuple(int(n) for n in match.group().split(".")) if match else ()
 
 
-def index_of(cuda: str) -> str:
-    return PYTORCH_INDEX + cuda.replace(".", "")
+def index_of(cuda: str, base: str = PYTORCH_INDEX) -> str:
+    return "%s/cu%s" % (base.rstrip("/"), cuda.replace(".", ""))
 
 
-def _gpu_trouble(torch: str, cuda: str, capabilities: Sequence[str]) -> Optional[Plan]:
+class Installed(NamedTuple):
+    """The xformers that is there.
+
+    ``torch``: the one that its metadata asks for, None where that names none. ``made`` is what was written down when it was
+    installed, ``{"version", "torch", "cuda", "archs"}`` (archs: those that it was built for here, empty for a published
+    wheel), or None where nobody knows.
+    """
+
+    version: str
+    torch: Optional[str] = None
+    made: Optional[Dict[str, Any]] = None
+
+
+def _fits(installed: Installed, torch: str, cuda: str, capabilities: Sequence[str], published: Sequence[str]) -> bool:
+    """Whether the installed xformers will do. Its metadata tells neither CUDA nor GPUs, what was written down does."""
+    plain, base, made = torch_base(installed.version), torch_base(torch), installed.made
+    if made and made["version"] == plain:
+        archs = made["archs"]
+        covered = all(any(covers(arch, c) for arch in archs) for c in capabilities) if archs else True
+        return (made["torch"], made["cuda"]) == (base, cuda) and covered
+    return installed.torch == base if installed.torch else plain in published
+
+
+def covers(arch: str, capability: str) -> bool:
+    """Whether code for ``arch`` runs on ``capability``: the same generation, and not older."""
+    return numbers(arch)[:1] == numbers(capability)[:1] and numbers(arch) <= numbers(capability)
+
+
+def _gpu_trouble(torch: str, cuda: str, capabilities: Sequence[str], index: str) -> Optional[Plan]:
     """A plan when a GPU settles the matter by itself."""
     base = numbers(torch_base(torch))
     for capability in capabilities:
@@ -106,7 +134,7 @@ def _gpu_trouble(torch: str, cuda: str, capabilities: Sequence[str]) -> Optional
             return Plan(
                 "unsupported",
                 "this GPU (compute capability %s) needs torch 2.7 or newer built for CUDA 12.8 or newer, and torch is %s "
-                "for CUDA %s. Take torch 2.7.0 from %s." % (capability, torch, cuda, index_of("12.8")),
+                "for CUDA %s. Take torch 2.7.0 from %s." % (capability, torch, cuda, index_of("12.8", index)),
             )
         if have < (7, 5) and base >= (2, 7, 1):
             return Plan(
@@ -122,15 +150,15 @@ def resolve(
     cuda: Optional[str],
     python: str,
     capabilities: Sequence[str] = (),
-    installed: Optional[str] = None,
-    installed_torch: Optional[str] = None,
+    installed: Optional[Installed] = None,
     wanted: str = "auto",
+    index: str = PYTORCH_INDEX,
 ) -> Plan:
     """Decide.
 
     ``torch`` "2.1.2+cu121" or None, ``cuda`` "12.1" or None for a CPU build, ``python`` "3.10.6", ``capabilities`` of the
-    GPUs (["8.6"]; none where there is no GPU now, which changes nothing), ``installed`` xformers version and
-    ``installed_torch`` the torch that it says it was built for, ``wanted`` "auto" or a version.
+    GPUs (["8.6"]; none where there is no GPU now, which changes nothing), ``installed`` xformers, ``wanted`` "auto" or a
+    version, ``index`` base URL of PyTorch's indexes.
     """
     if not torch:
         return Plan("unknown", "torch is not installed in this environment yet: run the role sd_webui first.")
@@ -143,15 +171,16 @@ def resolve(
     version = wanted if wanted != "auto" else row.best if row else NEWEST if free else None
     published = (row.versions if row else ()) + ((NEWEST,) if free else ())
 
-    trouble = _gpu_trouble(torch, cuda, capabilities)
+    trouble = _gpu_trouble(torch, cuda, capabilities, index)
     if trouble and trouble.decision == "unsupported":
         return trouble
     # one built here carries a label behind its version: 0.0.23.post1+1a2b3c4.d20240101
-    if installed:
-        plain = torch_base(installed)
-        fits = installed_torch == base if installed_torch else plain in published
-        if fits and (wanted == "auto" or plain == wanted):
-            return Plan("none_needed", "xformers %s is installed and fits torch %s." % (installed, torch))
+    if installed and wanted in ("auto", torch_base(installed.version)):
+        fits = _fits(installed, torch, cuda, capabilities, published)
+        # a published one that lacks this GPU's kernels lacks them when it is installed, too
+        lacking = trouble and installed.made and not installed.made["archs"]
+        if fits and not lacking:
+            return Plan("none_needed", "xformers %s is installed and fits torch %s." % (installed.version, torch))
     if trouble:
         return trouble._replace(requirement="xformers==" + version if version else None)
     if version is None:
@@ -171,11 +200,11 @@ def resolve(
     if cuda == row.cuda:
         return Plan("wheel", reason, requirement)
     if cuda in row.elsewhere:
-        return Plan("wheel", reason, requirement, index_of(cuda))
+        return Plan("wheel", reason, requirement, index_of(cuda, index))
     return Plan(
         "build",
         "xformers %s was published for CUDA %s, but torch %s is built for CUDA %s. With torch from %s no build is needed."
-        % (version, " and ".join([row.cuda, *row.elsewhere]), torch, cuda, index_of(row.cuda)),
+        % (version, " and ".join([row.cuda, *row.elsewhere]), torch, cuda, index_of(row.cuda, index)),
         requirement,
     )
 

@@ -20,7 +20,7 @@ OTHER = "#!/bin/sh\n# stand-in package: a Python that knows nothing but its vers
 
 STANDIN = r'''#!%(python)s
 """Stand-in for conda %(flavour)s (not the real program): the options, outputs and refusals that matter here."""
-import json, os, sys
+import json, os, shutil, subprocess, sys
 FLAVOUR, ROOT, HERE = %(flavour)r, %(root)r, os.path.dirname(os.path.abspath(__file__))
 args = sys.argv[1:]
 with open(os.path.join(HERE, "calls.jsonl"), "a") as log:
@@ -44,18 +44,50 @@ def fail(name, message):
     print(json.dumps({"error": message, "exception_name": name, "message": message}))
     sys.exit(1)
 
-prefix, channels = take("-p", "--prefix"), take("-c", "--channel", many=True)
+command = args[args.index("--") + 1:] if "--" in args else []
+del args[args.index("--") if "--" in args else len(args):]
+name, prefix, channels = take("-n", "--name"), take("-p", "--prefix"), take("-c", "--channel", many=True)
+prefix = os.path.join(ROOT, "envs", name) if name else prefix
 asjson, yes, override = flag("--json"), flag("-y", "--yes"), flag("--override-channels")
 if args == ["env", "list"]:
     envs = [ROOT] + [os.path.join(ROOT, "envs", e) for e in sorted(os.listdir(os.path.join(ROOT, "envs")))]
-    print(json.dumps({"envs": envs}))
+    details = {"envs_details": {e: {"name": os.path.basename(e), "base": e == ROOT} for e in envs}}
+    print(json.dumps({"envs": envs, **(details if FLAVOUR == "conda" else {})}))
+elif args == ["info"] and FLAVOUR == "conda":
+    print(json.dumps({
+        "conda_version": "26.7.1", "root_prefix": ROOT, "envs_dirs": [os.path.join(ROOT, "envs")], "channels": [],
+        "platform": "linux-64"}))
 elif args == ["info"]:
-    key = "envs_dirs" if FLAVOUR == "conda" else "envs directories"
-    print(json.dumps({key: [os.path.join(ROOT, "envs")], "conda_version": "26.7.1"}))
-elif args[:1] == ["install"] and yes and override and channels:
+    print(json.dumps({
+        "libmamba version": "2.3.3", FLAVOUR + " version": "2.3.3", "envs directories": [os.path.join(ROOT, "envs")],
+        "base environment": ROOT, "channels": [], "platform": "linux-64"}))
+elif args == ["list"]:
+    if not os.path.isdir(os.path.join(prefix, "conda-meta")):
+        fail("EnvironmentLocationNotFound", "Not a conda environment: " + prefix)
+    found = []
+    for file in sorted(f for f in os.listdir(os.path.join(prefix, "conda-meta")) if f.endswith(".json")):
+        with open(os.path.join(prefix, "conda-meta", file)) as handle:
+            record = json.load(handle)
+        entry = {"name": record["name"], "version": record["version"], "build_string": record["build"], "channel": "x"}
+        found.append({**entry, **({} if FLAVOUR == "conda" else {"url": "x", "md5": "x", "sha256": "x"})})
+    print(json.dumps(found))
+elif args[:1] == ["run"] and command:
+    sys.exit(subprocess.run(command, env={**os.environ, "PATH": os.path.join(prefix, "bin") + ":" + os.environ["PATH"]}).returncode)
+elif args[:1] in (["install"], ["create"]) and channels and (yes or args[0] == "create") and (override or args[0] == "create"):
     specs = args[1:]
-    if "defaults" in channels and not os.environ.get("CI"):
-        fail("CondaToSNonInteractiveError", "Terms of Service have not been accepted for the following channels.")
+    # these channels, by name or URL, have terms; mamba and micromamba do not know of them
+    asked = [c for c in channels if c == "defaults" or "repo.anaconda.com/pkgs/" in c]
+    if asked and FLAVOUR == "conda" and not (os.environ.get("CI") or os.environ.get("CONDA_PLUGINS_AUTO_ACCEPT_TOS")):
+        fail("CondaToSNonInteractiveError",
+             "Terms of Service have not been accepted for the following channels. Please accept or remove them: %%s" %% asked)
+    if args[0] == "create":
+        # as the real one: over an environment that exists it asks, and with --yes removes it and makes it anew
+        if os.path.isdir(prefix) and os.listdir(prefix):
+            if not yes:
+                fail("CondaSystemExit", "WARNING: A conda environment already exists at '%%s'. Remove it?" %% prefix)
+            shutil.rmtree(prefix)
+        os.makedirs(os.path.join(prefix, "conda-meta"), exist_ok=True)
+        open(os.path.join(prefix, "conda-meta", "history"), "a").close()
     if not os.path.isfile(os.path.join(prefix, "conda-meta", "history")):
         fail("DirectoryNotACondaEnvironmentError", "The target directory exists, but it is not a conda environment.")
     sys.stdout.write(json.dumps({"fetch": "x", "finished": False, "progress": 0.5}) + "\0")
@@ -65,7 +97,9 @@ elif args[:1] == ["install"] and yes and override and channels:
             fail("PackagesNotFoundError", "The following packages are not available from current channels:\n  - nowhere")
         if name == "slow":
             import time
-            open(os.path.join(HERE, "slow"), "w").close()
+            # in the middle of things there is no Python that runs
+            os.path.exists(os.path.join(prefix, "bin", "python")) and os.unlink(os.path.join(prefix, "bin", "python"))
+            open(os.path.join(HERE, "slow"), "w").write(str(os.getpid()))
             time.sleep(60)
         if name == "python":
             os.makedirs(os.path.join(prefix, "bin"), exist_ok=True)

@@ -13,6 +13,8 @@ from ansible_collections.sdops.webui.plugins.module_utils.gpu import smi
         ("Tesla T4", "7.5"),
         ("NVIDIA GeForce RTX 2080 Ti", "7.5"),
         ("Quadro RTX 6000", "7.5"),
+        ("Quadro RTX 5000", "7.5"),
+        ("Quadro RTX 4000", "7.5"),
         ("NVIDIA A100-SXM4-80GB", "8.0"),
         ("NVIDIA RTX A5000", "8.6"),
         ("NVIDIA RTX A6000", "8.6"),
@@ -23,12 +25,15 @@ from ansible_collections.sdops.webui.plugins.module_utils.gpu import smi
         ("NVIDIA GeForce RTX 4090", "8.9"),
         ("NVIDIA GeForce RTX 4090 D", "8.9"),
         ("NVIDIA RTX 6000 Ada Generation", "8.9"),
+        ("NVIDIA GeForce RTX 4090D", "8.9"),
+        ("NVIDIA RTX 5000 Ada Generation", "8.9"),
         ("NVIDIA L20", "8.9"),
         ("NVIDIA L40S", "8.9"),
         ("NVIDIA H20", "9.0"),
         ("NVIDIA H100 80GB HBM3", "9.0"),
         ("NVIDIA H200", "9.0"),
         ("NVIDIA B200", "10.0"),
+        ("NVIDIA GB300", "10.3"),
         ("NVIDIA GeForce RTX 5090", "12.0"),
         ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "12.0"),
         ("Some Card 9000", None),
@@ -51,4 +56,12 @@ def test_parse_a_name_with_a_comma_is_quoted() -> None:
 def test_a_lost_gpu_is_no_gpu() -> None:
     facts = smi.parse("0, [GPU is lost], [GPU is lost], [GPU is lost], [GPU is lost]\n")
     assert not facts["present"]
+    assert "lost GPU 0" in facts["reason"]
+
+
+def test_a_lost_gpu_among_others_is_named() -> None:
+    facts = smi.parse(
+        "0, [GPU is lost], [GPU is lost], [GPU is lost], [GPU is lost]\n1, NVIDIA A40, 46068, 550.90.07, 8.6\n"
+    )
+    assert facts["present"] and [gpu["index"] for gpu in facts["gpus"]] == [1]
     assert "lost GPU 0" in facts["reason"]

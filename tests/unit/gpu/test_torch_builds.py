@@ -40,12 +40,15 @@ def test_the_first_build_that_serves_every_card(version, capabilities, build, to
     found = torch_build(builds(version), "auto", capabilities)
     assert (found["build"], found["packages"][0]) == (build, f"torch=={torch}")
     assert found["packages"][1].startswith("torchvision==")
+    # what an index of one build has: without the label another build of the same version would do
+    assert found["exact"] == [f"{package}+{build}" for package in found["packages"]]
     assert found["reason"]
 
 
 @pytest.mark.parametrize("version", ["1.10.1", "1.5.2", "dev"])
 def test_the_cpu_when_told(version):
-    assert torch_build(builds(version), "cpu", ["12.0"])["build"] == "cpu"
+    found = torch_build(builds(version), "cpu", ["12.0"])
+    assert found["build"] == "cpu" and all(package.endswith("+cpu") for package in found["exact"])
 
 
 @pytest.mark.parametrize(

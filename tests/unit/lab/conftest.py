@@ -60,6 +60,7 @@ def standins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tree(
         root / "wheels/torch", {"torch/__init__.py": '__version__ = "2.1.2+cu121"\n', "requires.txt": "# none\n"}
     )
+    write_tree(root / "wheels/numpy", {"numpy/__init__.py": ""})
     write_tree(root / "wheels/vision", {"torchvision/__init__.py": "", "requires.txt": "torch==2.1.2\n"})
     return root
 
@@ -71,6 +72,7 @@ MANIFEST = [
 WHEELS = [
     {"source": "wheels/torch", "name": "torch", "version": "2.1.2+cu121"},
     {"source": "wheels/vision", "name": "torchvision", "version": "0.16.2+cu121"},
+    {"source": "wheels/numpy", "name": "numpy", "version": "1.24.1", "folder": "whl"},
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -286,6 +287,18 @@ def test_wheel_index_pages(world: WorldServer, http: requests.Session, built: Bu
     sha256 = built.wheels["torch-2.1.2+cu121-py3-none-any.whl"]["sha256"]
     assert f'href="/packages/torch-2.1.2%2Bcu121-py3-none-any.whl#sha256={sha256}"' in page
     assert http.get(world.url(hosts.WHEELS) + "/simple/numpy/", verify=str(built.ca)).status_code == 404
+
+
+def test_pytorchs_indexes_carry_a_few_others(world: WorldServer, http: requests.Session, built: Built) -> None:
+    def page(path: str) -> requests.Response:
+        return http.get(world.url(hosts.WHEELS) + path, verify=str(built.ca))
+
+    assert "torch-2.1.2%2Bcu121-py3-none-any.whl" in page("/whl/cu121/torch/").text
+    [link] = re.findall(r'href="([^"#]+)', page("/whl/cu121/numpy/").text)
+    assert link.endswith("numpy-1.24.1-py3-none-any.whl")
+    assert page(link).content[:2] == b"PK"
+    for missing in ("/whl/cpu/torch/", "/whl/cpu/numpy/", "/whl/cu121/pillow/"):
+        assert page(missing).status_code == 404
 
 
 def test_release_and_its_digest(world: WorldServer, http: requests.Session, built: Built) -> None:

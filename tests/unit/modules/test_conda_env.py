@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -85,12 +87,12 @@ def test_terms_of_service_are_nobodys_to_accept_but_the_users(conda: Path, prefi
         "prefix": str(prefix),
         "python": VERSION,
         "engine": str(conda),
-        "channels": ["defaults"],
         "env": {"CI": "true"},
     }
-    result = run_module("conda_env", **wish)
-    assert result["failed"] and "terms of service" in result["msg"] and "conda-forge" in result["msg"]
-    assert not prefix.exists()
+    for channel_ in ("defaults", "https://repo.anaconda.com/pkgs/main"):
+        result = run_module("conda_env", channels=[channel_], **wish)
+        assert result["failed"] and "terms of service" in result["msg"] and "conda-forge" in result["msg"]
+        assert not prefix.exists()
 
 
 def test_failure_leaves_nothing(conda: Path, prefix: Path) -> None:
@@ -156,16 +158,88 @@ def test_killed_and_run_again(conda: Path, prefix: Path) -> None:
     assert busy["failed"] and "another run" in busy["msg"]
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert (prefix / MARKER).exists() and (prefix / "bin" / "python").exists()
+    assert (prefix / MARKER).exists()
+    orphan = int((conda.parent / "slow").read_text())
+    assert Path("/proc", str(orphan)).exists()  # the program outlives the kill of its parent
     first, applied, *_ = four_times("conda_env", **wish)
     assert "clear what an unfinished run left" in first["actions"][0]
     assert set(applied["packages"]) == {"python"}
-    for pid in os.listdir("/proc"):  # the program outlives the kill of its parent
-        try:
-            if pid.isdigit() and str(conda) in Path("/proc", pid, "cmdline").read_text():
-                os.kill(int(pid), signal.SIGKILL)
-        except (FileNotFoundError, ProcessLookupError):
-            continue
+    assert gone(orphan)  # or it would go on writing
+
+
+def gone(pid: int) -> bool:
+    """Ended, though perhaps nobody has asked how."""
+    try:
+        return Path("/proc", str(pid), "stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def kill_while_adding(conda: Path, wish: dict, *packages: str) -> int:
+    """Kill the module while it adds packages; pid of the program that goes on."""
+    process = start_module("conda_env", packages=[*packages], **wish)
+    while not (conda.parent / "slow").exists() and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return int((conda.parent / "slow").read_text())
+
+
+@pytest.mark.parametrize("packages", [["git=2.40"], []])
+def test_killed_while_adding_and_run_again(conda: Path, prefix: Path, packages: list[str]) -> None:
+    wish = {"prefix": str(prefix), "python": VERSION, "engine": str(conda)}
+    run_module("conda_env", **wish)
+    (prefix / "mine").touch()
+    orphan = kill_while_adding(conda, wish, "git=2.40", "slow")
+    assert not (prefix / "bin" / "python").exists()
+    (prefix / ".sdops-cache").mkdir()
+    first, applied, *_ = four_times("conda_env", packages=packages, **wish)
+    assert first["actions"][0].startswith("finish adding")
+    assert applied["packages"]["python"] == VERSION and (prefix / "mine").exists()
+    assert sorted(p.name for p in prefix.iterdir()) == ["bin", "conda-meta", "mine"]
+    assert gone(orphan)
+
+
+def test_killed_while_adding_and_made_anew(conda: Path, prefix: Path) -> None:
+    wish = {"prefix": str(prefix), "python": VERSION, "engine": str(conda)}
+    run_module("conda_env", **wish)
+    kill_while_adding(conda, wish, "slow")
+    _, applied, *_ = four_times("conda_env", recreate=True, **wish)
+    assert applied["packages"] == {"python": VERSION}
+    # the same where somebody else has broken it
+    (prefix / "bin" / "python").unlink()
+    refused = run_module("conda_env", **wish)
+    assert refused["failed"] and "recreate" in refused["msg"]
+    four_times("conda_env", recreate=True, **wish)
+
+
+def test_the_standin_is_as_dangerous_as_the_real_one(tmp_path: Path, conda: Path, prefix: Path) -> None:
+    """create -y removes what is there: the module must not use it."""
+
+    def ask(*arguments: str, program: Path = conda) -> tuple[int, str]:
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout.split("\0")[-1]
+
+    run_module("conda_env", prefix=str(prefix), python=VERSION, engine=str(conda))
+    (prefix / "mine").touch()
+    create = ["create", "-p", str(prefix), "-c", "conda-forge", "--json", "python=" + VERSION]
+    rc, said = ask(*create)
+    assert rc == 1 and "already exists" in json.loads(said)["message"]
+    assert ask(*create, "-y")[0] == 0 and not (prefix / "mine").exists()
+    rc, said = ask("list", "-p", str(prefix), "--json")
+    assert [p["name"] for p in json.loads(said)] == ["python"]
+    assert ask("list", "-n", "nowhere", "--json")[0] == 1
+    assert ask("run", "-p", str(prefix), "--", "python", "--version") == (0, "Python %s\n" % VERSION)
+    assert ask("run", "-p", str(prefix), "--", "false")[0] == 1
+    rc, said = ask(
+        "install", "-y", "--override-channels", "-p", str(prefix), "-c", "https://repo.anaconda.com/pkgs/main", "git"
+    )
+    assert rc == 1 and json.loads(said)["exception_name"] == "CondaToSNonInteractiveError"
+    assert "root_prefix" in json.loads(ask("info", "--json")[1])
+    mamba = standin(tmp_path / "other", "mamba")
+    assert "envs directories" in json.loads(ask("info", "--json", program=mamba)[1])
+    assert list(json.loads(ask("env", "list", "--json", program=mamba)[1])) == ["envs"]
 
 
 def test_absent(conda: Path, prefix: Path) -> None:

@@ -145,6 +145,74 @@ def test_untracked_file_in_the_way(tmp_path: Path, server: Server, repo: Repo) -
     assert run_module("git_pins", repos=[pin(server, repo, dest, repo.second)])["changed"]
 
 
+def commit_in(dest: Path, name: str) -> str:
+    (dest / name).write_text("mine\n")
+    git(dest, "add", "--force", name)
+    git(dest, "commit", "--quiet", "-m", "mine")
+    return head(dest)
+
+
+def test_commits_of_a_detached_head_are_kept(tmp_path: Path, server: Server, repo: Repo) -> None:
+    dest = tmp_path / "BLIP"
+    run_module("git_pins", repos=[pin(server, repo, dest, repo.first)])
+    git(dest, "checkout", "--quiet", "--detach")
+    # at the pin itself there is nothing to lose
+    assert run_module("git_pins", repos=[pin(server, repo, dest, repo.second)])["changed"]
+    git(dest, "checkout", "--quiet", "--detach")
+    mine = commit_in(dest, "mine.txt")
+    for check in (True, False):
+        result = run_module("git_pins", check=check, repos=[pin(server, repo, dest, repo.first)])
+        assert result["failed"] and mine in result["msg"] and "branch NAME" in result["msg"]
+    assert head(dest) == mine
+    git(dest, "branch", "keep", mine)
+    assert run_module("git_pins", repos=[pin(server, repo, dest, repo.first)])["changed"]
+    assert git(dest, "rev-parse", "keep") == mine
+
+
+def test_commits_on_our_branch_are_kept_while_head_is_elsewhere(tmp_path: Path, server: Server, repo: Repo) -> None:
+    dest = tmp_path / "BLIP"
+    run_module("git_pins", repos=[pin(server, repo, dest, repo.first)])
+    mine = commit_in(dest, "mine.txt")
+    git(dest, "checkout", "--quiet", "-b", "other", repo.first)
+    result = run_module("git_pins", repos=[pin(server, repo, dest, repo.second)])
+    assert result["failed"] and mine in result["msg"]
+    assert git(dest, "rev-parse", "sdops-pin") == mine
+
+
+def test_files_in_a_repository_without_commits_are_kept(tmp_path: Path, server: Server, repo: Repo) -> None:
+    dest = tmp_path / "BLIP"
+    dest.mkdir()
+    git(dest, "init", "--quiet")
+    (dest / "a.txt").write_text("mine\n")
+    wanted = [pin(server, repo, dest, repo.first)]
+    result = run_module("git_pins", repos=wanted)
+    assert result["failed"] and "a.txt" in result["msg"] and "in the way" in result["msg"]
+    git(dest, "add", "a.txt")
+    result = run_module("git_pins", repos=wanted)
+    assert result["failed"] and "local changes in a.txt" in result["msg"] and "from nothing" in result["msg"]
+    assert (dest / "a.txt").read_text() == "mine\n"
+    git(dest, "rm", "--quiet", "--force", "a.txt")
+    (dest / "other.txt").write_text("mine\n")
+    four_times("git_pins", repos=wanted)
+    assert (dest / "a.txt").read_text() == "one\n" and (dest / "other.txt").read_text() == "mine\n"
+
+
+def test_ignored_file_in_the_way(tmp_path: Path, server: Server) -> None:
+    repo = Repo(tmp_path, "BLIP")
+    first = repo.commit({".gitignore": "*.json\n"})
+    (repo.tree / "config.json").write_text("{}\n")
+    git(repo.tree, "add", "--force", "config.json")
+    second = repo.push()
+    dest = tmp_path / "BLIP"
+    run_module("git_pins", repos=[pin(server, repo, dest, first)])
+    (dest / "config.json").write_text("mine\n")
+    result = run_module("git_pins", repos=[pin(server, repo, dest, second)])
+    assert result["failed"] and "config.json" in result["msg"] and "in the way" in result["msg"]
+    assert (head(dest), (dest / "config.json").read_text()) == (first, "mine\n")
+    (dest / "config.json").unlink()
+    assert run_module("git_pins", repos=[pin(server, repo, dest, second)])["changed"]
+
+
 def test_not_a_repository(tmp_path: Path, server: Server, repo: Repo) -> None:
     dest = tmp_path / "BLIP"
     dest.mkdir()

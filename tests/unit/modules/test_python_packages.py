@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from module_process import COLLECTIONS, four_times, run_module
-from wheels import FileServer, certificates, install, sdist, simple_index, venv, wheel
+from module_process import COLLECTIONS, clean_environment, four_times, run_module
+from wheels import UV, FileServer, certificates, install, sdist, simple_index, venv, wheel
 
 
 @pytest.fixture(scope="module")
@@ -210,3 +213,63 @@ def test_bare_host(tmp_path: Path, act: dict) -> None:
     unreachable = run_module("python_packages", check=True, packages=["other"], **act)
     assert unreachable["changed"] and unreachable["warnings"]
     assert run_module("python_packages", python=str(tmp_path / "no"), packages=["torch"])["failed"]
+
+
+def test_killed_while_it_links_and_run_again(act: dict, python: Path, tmp_path: Path) -> None:
+    """uv itself takes what the kill has left for installed: its metadata is there first."""
+    path = wheel(tmp_path / "big", "big", "1.0", files=[(f"big/f{i}.py", f"x = {i}\n") for i in range(8000)])
+    site = next((python.parents[1] / "lib").glob("python3*")) / "site-packages"
+    command = [UV, "pip", "install", "--quiet", "--offline", "--python", python, path]
+    process = subprocess.Popen([str(c) for c in command], env=clean_environment(**act["env"]))
+    while not (site / "big").is_dir() and process.poll() is None:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (site / "big-1.0.dist-info" / "METADATA").exists() and len(os.listdir(site / "big")) < 8001
+    wish = {**act, "find_links": [str(tmp_path / "big")]}
+    first, applied, *_ = four_times("python_packages", packages=["big==1.0"], **wish)
+    assert first["changes"] == applied["changes"] == [{"name": "big", "before": "1.0 (incomplete)", "after": "1.0"}]
+    assert len(os.listdir(site / "big")) == 8001
+
+
+def test_half_of_a_protected_one_is_left_to_its_own_task(act: dict, python: Path) -> None:
+    """Its index is not known to the others."""
+    run_module("python_packages", packages=["torch==2.1.2"], **act)
+    [info] = python.parents[1].rglob("torch-2.1.2.dist-info")
+    (info / "INSTALLER").unlink()
+    result = run_module("python_packages", packages=["numpy==1.26.2"], protect=["torch"], **act)
+    assert [c["name"] for c in result["changes"]] == ["numpy"]
+    result = run_module("python_packages", packages=["torch==2.1.2"], **act)
+    assert result["changes"] == [{"name": "torch", "before": "2.1.2 (incomplete)", "after": "2.1.2"}]
+
+
+def test_an_index_that_carries_a_few_more_hides_nothing(python: Path, tmp_path: Path) -> None:
+    """As PyTorch's: torch's builds, and one numpy that the constraints do not allow."""
+    made = tmp_path / "made"
+    simple_index(tmp_path / "www" / "pypi", wheel(made, "numpy", "1.26.2"), wheel(made, "numpy", "2.0.0"))
+    simple_index(
+        tmp_path / "www" / "cu121", wheel(made, "torch", "2.1.2+cu121", "numpy"), wheel(made, "numpy", "1.24.1")
+    )
+    (tmp_path / "constraints.txt").write_text("numpy==1.26.2\n")
+    server = FileServer(tmp_path / "www")
+    wish = {
+        "env": {"UV_CACHE_DIR": str(tmp_path / "uv-cache")},
+        "python": str(python),
+        "packages": ["torch==2.1.2+cu121"],
+        "constraints": [str(tmp_path / "constraints.txt")],
+        "index_url": server.url + "/pypi",
+        "extra_index_urls": [server.url + "/cu121"],
+    }
+    assert run_module("python_packages", **wish)["failed"]
+    four_times("python_packages", index_strategy="unsafe-best-match", **wish)
+    assert (version(python, "torch"), version(python, "numpy")) == ("2.1.2+cu121", "1.26.2")
+    server.stop()
+
+
+def test_another_build_of_the_same_version_is_another_one(act: dict, python: Path, tmp_path: Path) -> None:
+    for label in ("cpu", "cu121"):
+        wheel(tmp_path / "builds", "torch", "2.1.2+" + label)
+    wish = {**act, "find_links": [str(tmp_path / "builds")]}
+    for label in ("cpu", "cu121", "cpu"):
+        four_times("python_packages", packages=["torch==2.1.2+" + label], **wish)
+        assert version(python, "torch") == "2.1.2+" + label

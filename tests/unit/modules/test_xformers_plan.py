@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -93,3 +94,35 @@ def test_no_torch_and_no_environment(tmp_path: Path, python: Path) -> None:
     checked = run_module("xformers_plan", check=True, python=nowhere)
     assert checked["decision"] == "unknown" and nowhere in checked["reason"]
     assert run_module("xformers_plan", python=nowhere)["failed"]
+
+
+def test_the_record_of_an_installation(tmp_path: Path, python: Path) -> None:
+    install(python, torch(tmp_path, "2.1.2+cu121"), "--no-deps")
+    install(python, "--no-deps", wheel(tmp_path / "links", "xformers", "0.0.23.post1", "torch==2.1.2"))
+    record = tmp_path / "xformers.json"
+    said = {"version": "0.0.23.post1", "torch": "2.1.2", "cuda": "11.8", "archs": [], "origin": "index"}
+    for content, decision in (
+        (json.dumps(said), "wheel"),
+        (json.dumps({**said, "cuda": "12.1"}), "none_needed"),
+        (json.dumps({**said, "cuda": "12.1", "archs": ["9.0"]}), "wheel"),
+        ("{half of", "none_needed"),
+        ("[]", "none_needed"),
+    ):
+        record.write_text(content)
+        assert plan(python, gpu=A5000, record=str(record))["decision"] == decision, content
+    assert plan(python, gpu=A5000, record=str(tmp_path / "nowhere"))["decision"] == "none_needed"
+
+
+def test_the_index_follows_the_mirror(tmp_path: Path, python: Path) -> None:
+    install(python, torch(tmp_path, "2.7.0+cu128"))
+    result = plan(python, gpu=RTX5090, index_base="https://mirror.example.org/whl")
+    assert result["index_hint"] == "https://mirror.example.org/whl/cu128"
+
+
+def test_what_a_cut_has_left_is_not_installed(tmp_path: Path, python: Path) -> None:
+    install(python, torch(tmp_path, "2.1.2+cu121"), "--no-deps")
+    install(python, "--no-deps", wheel(tmp_path / "links", "xformers", "0.0.23.post1", "torch==2.1.2"))
+    for name, decision in (("xformers", "wheel"), ("torch", "unknown")):
+        [info] = python.parents[1].rglob(name + "-*.dist-info")
+        (info / "INSTALLER").unlink()
+        assert plan(python, gpu=A5000)["decision"] == decision

@@ -110,6 +110,45 @@ def test_version_control(state: dict, requirement: str, expected: bool) -> None:
     assert Judge(changed, [], []).met(requirement) is expected
 
 
+COMMIT = "d50d76daa670286dd6cacf3bcd80b5e4823fc8e1"
+
+
+@pytest.mark.parametrize(
+    ("requirement", "expected"),
+    [
+        (f"clip @ https://github.com/openai/CLIP/archive/{COMMIT}.zip", True),
+        (f"clip @ https://mirror.example.org/openai/CLIP/archive/{COMMIT}.zip", True),
+        (f"clip @ https://proxy.example.org/https://github.com/openai/CLIP/archive/{COMMIT}.zip", True),
+        (f"clip @ https://mirror.example.org/somebody/CLIP/archive/{COMMIT}.zip", False),
+        ("clip @ https://github.com/openai/CLIP/archive/%s.zip" % ("b" * 40), False),
+        ("clip @ https://mirror.example.org/openai/CLIP/archive/main.zip", False),
+    ],
+)
+def test_a_commit_is_the_same_on_every_mirror(state: dict, requirement: str, expected: bool) -> None:
+    direct = {"url": f"https://github.com/openai/CLIP/archive/{COMMIT}.zip", "archive_info": {}}
+    clip = {**state["distributions"]["clip"], "direct_url": direct}
+    changed = {**state, "distributions": {**state["distributions"], "clip": clip}}
+    assert Judge(changed, [], []).met(requirement) is expected
+
+
+@pytest.mark.parametrize(
+    ("gone", "named"), [(["INSTALLER"], "clip"), (["INSTALLER", "RECORD"], "clip"), (["INSTALLER", "METADATA"], "clip")]
+)
+def test_what_a_cut_has_left_is_not_installed(links: Path, tmp_path: Path, gone: list[str], named: str) -> None:
+    python = venv(tmp_path / "v")
+    install(python, "--no-index", "-f", links, "clip", "lonely", "--no-deps")
+    [info] = (tmp_path / "v").rglob("clip-1.0.dist-info")
+    # conda and pip say who installed it, as uv does
+    (next((tmp_path / "v").rglob("lonely-1.0.dist-info")) / "INSTALLER").write_text("conda\n")
+    for name in gone:
+        (info / name).unlink()
+    found = inspect(str(python))
+    assert labels(found)[named] == "1.0 (incomplete)"
+    assert not Judge(found, [], []).met(named)
+    assert labels(found)["lonely"] == "1.0"
+    assert Judge(found, [], []).met("lonely", depends=False)
+
+
 def test_constraints_and_overrides(state: dict, tmp_path: Path) -> None:
     inner, outer, over = (tmp_path / n for n in ("inner.txt", "outer.txt", "over.txt"))
     inner.write_text("protobuf>=4  # newer\n")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from pathlib import Path
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.xformers import machine as room
+from ansible_collections.sdops.webui.plugins.module_utils.xformers.build import tags
 from ansible_collections.sdops.webui.plugins.module_utils.xformers.machine import (
     BuildError,
     Machine,
@@ -113,3 +116,10 @@ def test_the_toolkit_is_found(tools, nvcc, monkeypatch):
 def test_a_cpu_build_wants_no_toolkit(tools, bare, monkeypatch):
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     assert "CUDA_HOME" not in check_tools(str(tools), None, None, "/", Machine(1, GIB))
+
+
+def test_tags_tell_the_c_library() -> None:
+    """A wheel that was built with a newer one does not load with an older one, so hosts of both kinds do not share it."""
+    python, platform_ = tags(sys.executable)
+    assert python == "cp%d%d" % sys.version_info[:2]
+    assert platform_.startswith("linux_") and platform_.endswith("_".join(platform.libc_ver()).replace(".", "_"))

@@ -16,8 +16,11 @@ OPERATORS = ("cutlassF", "cutlassB", "decoderF", "flshattF@v2.3.6", "flshattB@v2
 def collect() -> Dict[str, str]:
     fits, gpu = xformers.fits(), torch.cuda.is_available()
     rows = {"standin": "sdops lab stand-in, not the real xformers"}
+    # without code for the card the original still has what Triton compiles, and what is for tiny sizes
+    kernels = fits and (not gpu or xformers.covers(*torch.cuda.get_device_capability()))
     for operator in OPERATORS:
-        rows[f"memory_efficient_attention.{operator}"] = "available" if fits else "unavailable"
+        there = kernels if operator.startswith(("cutlass", "flshatt")) else fits
+        rows[f"memory_efficient_attention.{operator}"] = "available" if there else "unavailable"
     rows["is_triton_available"] = "False"
     rows["pytorch.version"] = torch.__version__
     rows["pytorch.cuda"] = "available" if gpu else "not available"
