@@ -10,11 +10,15 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   huggingface_endpoint:
-    description: Base URL of the Hugging Face Hub or of a mirror. A token goes to this origin only.
+    description:
+      - Base URL of the Hugging Face Hub or of a mirror. A token goes to this origin only, and over TLS (or to this machine itself).
+      - C(huggingface.co) and C(hf.co) count as one, so a token for one goes to the other too.
     type: str
     default: https://huggingface.co
   civitai_endpoint:
-    description: Base URL of Civitai. A token goes to this origin only.
+    description:
+      - Base URL of Civitai. A token goes to this origin only, and over TLS (or to this machine itself).
+      - C(civitai.com), C(civitai.red) and C(civitai.green) count as one, so a token for one goes to the others too.
     type: str
     default: https://civitai.com
   huggingface_token:

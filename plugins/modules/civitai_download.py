@@ -11,7 +11,8 @@ short_description: One file from Civitai
 version_added: 0.1.0
 description:
   - Fetches one file from Civitai to a path, verified by size, hash and format before it appears there.
-  - A file that already lies there and has the wanted hash is kept.
+  - A file that already lies there and has the wanted hash is kept. Where Civitai tells only its first digits, these decide;
+    where it tells none, the size does, to within 1 KiB.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -24,6 +25,7 @@ attributes:
     support: full
   idempotent:
     support: full
+    details: A file of which Civitai tells neither hash nor size is fetched each time.
 options:
   version_id:
     description: Id of the model version.

@@ -16,7 +16,8 @@ description:
   - Every file is verified (size and hash as its source tells, structure by its format) before it appears under its final name.
   - What was placed is recorded below O(webui_dir), so a second run costs a stat for each file and no network.
   - A file that already lies there is verified and adopted; one that is another file, whole and not placed by this module, is
-    left alone and the model fails.
+    left alone and the model fails. Where the source tells no hash and no record is left, a file of the same size and a sound
+    structure is taken for the wanted one; C(sha256) makes it sure.
   - A download that was cut, killed or powered off is resumed, if the file at the source is still the same.
   - One model that fails does not stop the others; at the end the module fails with the cause of each.
   - While files are being fetched, a line for each tells how far it is, every C(sdops_progress_interval) seconds (a variable,
@@ -61,13 +62,20 @@ options:
         or C(magnet:?...), which needs aria2 on the target.
       - A mapping has C(source) and may have C(kind), C(name), C(sha256), C(config) (a source, placed as C(NAME.yaml) beside it)
         and C(vae) (a source or a name, placed as C(NAME.vae.EXT) beside it). Beside a name from the catalog, these win. For a magnet link with several files, C(file) names the one.
+      - C(trusted), together with C(sha256), takes a file for its hash alone. It is not scanned, and a pickle needs no
+        O(allow_pickle). For files whose maker publishes the hash and that hold more than weights, as detectors of YOLO do.
       - Kinds are C(checkpoint), C(lora), C(embedding), C(vae), C(hypernetwork), C(upscaler), C(codeformer), C(gfpgan),
-        C(controlnet), C(adetailer) and C(additional_networks_lora). Civitai tells the kind, other sources do not.
+        C(controlnet), C(adetailer), C(roop), C(insightface) and C(additional_networks_lora). Civitai tells the kind, other
+        sources do not.
+      - A source under two names, or as two kinds, is two models. Without C(name) the one under the source's own name is meant.
+      - What may be a key in a URL (its query, user and password) is masked in results and not recorded.
     type: list
     elements: raw
     required: true
   state:
-    description: V(absent) removes what this module placed for these sources, and nothing else.
+    description:
+      - V(absent) removes what this module placed for these models with the sidecars beside them, and nothing else. Of a model that
+        was never finished it removes the part, where its path can be told without asking the source.
     type: str
     choices: [present, absent]
     default: present
@@ -84,10 +92,12 @@ options:
     description:
       - Content-addressed cache, may be shared between hosts. One host downloads, the others wait and take it from there.
       - On the same disk as O(webui_dir) a file in the cache and the model are one file with two names.
+      - One that can only be read is read.
     type: path
   progress_file:
     description:
-      - JSON file that is updated about every second while bytes arrive, for programs that watch. It stays.
+      - JSON file that is updated about every second while bytes arrive, for programs that watch. It stays. Check mode writes
+        none.
       - It is not needed for the progress that Ansible shows.
     type: path
 """
@@ -106,8 +116,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 models:
-  description: One entry for each file. C(status) is ok, fetched, adopted, copied, from cache, removed, failed; in check mode fetch,
-    adopt, unresolved.
+  description: One entry for each file. C(status) is ok, fetched, adopted, copied, from cache, removed or failed. In check mode, and
+    when the disks have no room, it is what would be done, which is ok, fetch, adopt, copy, from cache or removed, or it is failed or
+    unresolved (the source cannot be asked yet). C(reason), with failed and unresolved, says why.
   returned: always
   type: list
   elements: dict
@@ -122,13 +133,18 @@ models:
       status: fetched
       seconds: 12.5
 bytes_planned:
-  description: Bytes that would be fetched, as far as the sources tell.
-  returned: in check mode
+  description: Bytes that would be fetched, as far as the sources or the catalog tell; without what an earlier run has left of them.
+  returned: in check mode, and when the disks have no room
+  type: int
+  sample: 4265146304
+space_needed:
+  description: Bytes that the disks of O(webui_dir) and O(cache_dir) would have to have free for the batch, as far as is known.
+  returned: in check mode, and when the disks have no room
   type: int
   sample: 4265146304
 bytes_fetched:
   description: Bytes of the files that were fetched.
-  returned: outside check mode
+  returned: outside check mode, unless the disks have no room
   type: int
   sample: 4265146304
 disk_free:

@@ -1,8 +1,9 @@
-"""Tokens of the downloads are looked for everywhere they must not be: output at -vvvv, files, argv, environments."""
+"""Tokens and keys of the downloads are looked for everywhere they must not be: output at -vvvv, files, argv, environments."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -18,7 +19,10 @@ from lab.world.server import Listener, WorldServer
 
 HUB, HUB_STORAGE = "huggingface.lab.test", "cdn.huggingface.lab.test"
 CIVITAI, CIVITAI_STORAGE = "civitai.lab.test", "storage.civitai.lab.test"
+BIG = "big.lab.test"
 TOKENS = ("hf_lab_granted", "lab_civitai_member")
+KEYS = ("very-secret-key", "very-secret-password")
+SECRETS = (*TOKENS, *KEYS)
 
 
 class Watcher:
@@ -56,7 +60,7 @@ class Watcher:
             except OSError:
                 continue
             self.seen += 1
-            for token in TOKENS:
+            for token in SECRETS:
                 if token in text:
                     self.found.add(f"{token} in {what} of {text[:100]!r}")
 
@@ -71,68 +75,136 @@ def world(tmp_path_factory):
     builder = Builder(work)
     models.build_hub(builder)
     models.build_civitai(builder)
-    listeners = [Listener(default_host=host, tls=False) for host in (HUB, HUB_STORAGE, CIVITAI, CIVITAI_STORAGE)]
+    listeners = [Listener(default_host=host, tls=False) for host in (HUB, HUB_STORAGE, CIVITAI, CIVITAI_STORAGE, BIG)]
     with WorldServer(work / "world", listeners) as server:
         yield server
 
 
-def test_no_token_anywhere(world, tmp_path):
-    world.faults.add(Fault("slow", host=HUB_STORAGE, rate=500_000))
-    webui = tmp_path / "webui"
-    play = [
-        {
-            "hosts": "localhost",
-            "connection": "local",
-            "gather_facts": True,
-            "roles": ["sdops.webui.model_fetch"],
-            "environment": {"no_proxy": "127.0.0.1"},
+@pytest.fixture
+def quiet_world(world):
+    world.log.entries.clear()
+    yield world
+    world.reset()
+
+
+class Run:
+    """The role model_fetch at -vvvv, its output in a file, and a watcher on it."""
+
+    def __init__(self, world, base: Path, models: list) -> None:
+        self.base, self.webui = base, base / "webui"
+        play = [
+            {
+                "hosts": "localhost",
+                "connection": "local",
+                "gather_facts": True,
+                "roles": ["sdops.webui.model_fetch"],
+                "environment": {"no_proxy": "127.0.0.1"},
+            }
+        ]
+        (base / "play.yml").write_text(yaml.safe_dump(play))
+        variables = {
+            "sdops_home": f"{base}/home",
+            "sdops_webui_dir": str(self.webui),
+            "sdops_cache_dir": str(base / "cache"),
+            "sdops_huggingface_endpoint": world.url(HUB),
+            "sdops_civitai_endpoint": world.url(CIVITAI),
+            "model_fetch_huggingface_token": TOKENS[0],
+            "model_fetch_civitai_token": TOKENS[1],
+            "model_fetch_models": models,
+            "ansible_python_interpreter": str(BIN / "python"),
         }
-    ]
-    (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
-    variables = {
-        "sdops_home": f"{tmp_path}/home",
-        "sdops_webui_dir": str(webui),
-        "sdops_cache_dir": str(tmp_path / "cache"),
-        "sdops_huggingface_endpoint": world.url(HUB),
-        "sdops_civitai_endpoint": world.url(CIVITAI),
-        "model_fetch_huggingface_token": TOKENS[0],
-        "model_fetch_civitai_token": TOKENS[1],
-        "model_fetch_models": [
-            {"source": "hf://lab-standins/gated/gated.safetensors@main", "kind": "checkpoint"},
+        self.given = base / "secrets.yml"
+        self.given.write_text(yaml.safe_dump(variables))
+        self.given.chmod(0o600)
+        log = {"ANSIBLE_LOG_PATH": str(base / "ansible.log"), "ANSIBLE_ASYNC_DIR": str(base / "async")}
+        self.output = base / "output.txt"
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [str(BIN / "ansible-playbook"), "-vvvv", str(base / "play.yml"), "-e", f"@{self.given}"],
+                env={**ansible_environment(), **log},
+                cwd=base,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self.watcher = Watcher(self.process.pid)
+
+    def end(self, seconds: float = 300) -> str:
+        self.process.wait(seconds)
+        self.watcher.stop()
+        assert self.watcher.seen > 10
+        assert self.watcher.found == set()
+        return self.output.read_text()
+
+    def journals(self) -> list[Path]:
+        return list(self.base.rglob("*.part.journal"))
+
+    def told_in(self) -> list[str]:
+        """Files with a secret in them; output and log are among those that are looked at."""
+        found = []
+        for path in self.base.rglob("*"):
+            try:
+                data = path.read_bytes() if path.is_file() and path != self.given else b""
+            except OSError:  # gone since
+                continue
+            found += [f"{secret} in {path}" for secret in SECRETS if secret.encode() in data]
+        return found
+
+
+def test_no_secret_anywhere(quiet_world, tmp_path):
+    world = quiet_world
+    world.faults.add(Fault("slow", host=HUB_STORAGE, rate=500_000))
+    page = f"https://user:{KEYS[1]}@huggingface.co/lab-standins/tiny-vae/resolve/main/vae-ft-mse-840000-ema-pruned.safetensors"
+    run = Run(
+        world,
+        tmp_path,
+        [
+            {
+                "source": "hf://lab-standins/gated/gated.safetensors@main",
+                "kind": "checkpoint",
+                "vae": f"{world.url(BIG)}/vae-1000000-a.safetensors?key={KEYS[0]}",
+            },
             "civitai://70002",
-            # and failures, which say the most: one refused, one missing
+            {"source": page, "kind": "vae"},
+            # and failures, which say the most: one refused, one missing, one whose sidecar does not come
             "civitai://70001",
             {"source": "hf://lab-standins/nothing/x.safetensors@main", "kind": "checkpoint"},
+            {
+                "source": "hf://lab-standins/gated/gated.safetensors@main",
+                "kind": "checkpoint",
+                "name": "second.safetensors",
+                "config": f"{world.url(BIG).replace('://', '://user:' + KEYS[1] + '@')}/nothing.yaml?key={KEYS[0]}",
+            },
         ],
-        "ansible_python_interpreter": str(BIN / "python"),
-    }
-    secrets = tmp_path / "secrets.yml"
-    secrets.write_text(yaml.safe_dump(variables))
-    secrets.chmod(0o600)
-    log = tmp_path / "ansible.log"
-    process = subprocess.Popen(
-        [str(BIN / "ansible-playbook"), "-vvvv", str(tmp_path / "play.yml"), "-e", f"@{secrets}"],
-        env={**ansible_environment(), "ANSIBLE_LOG_PATH": str(log), "ANSIBLE_ASYNC_DIR": str(tmp_path / "async")},
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
     )
-    watcher = Watcher(process.pid)
-    output, _ = process.communicate(timeout=300)
-    watcher.stop()
-    assert "2 of 4 files failed" in output, output[-3000:]
-    assert (webui / "models/Stable-diffusion/gated.safetensors").is_file()  # the token did its work
-    assert watcher.seen > 10
-    assert watcher.found == set()
-    for token in TOKENS:
-        assert token not in output
-        assert token not in log.read_text()
-        for path in tmp_path.rglob("*"):
-            if path.is_file() and path != secrets:
-                assert token.encode() not in path.read_bytes(), path
+    output = run.end()
+    assert "3 of 8 files failed" in output, output[-3000:]
+    assert (run.webui / "models/Stable-diffusion/gated.safetensors").is_file()  # the token did its work
+    assert (run.webui / "models/Stable-diffusion/gated.vae.safetensors").is_file()
+    assert (run.webui / "models/VAE/vae-ft-mse-840000-ema-pruned.safetensors").is_file()
+    assert run.told_in() == []
+    assert any(f"key={KEYS[0]}" in entry["query"] for entry in world.log.entries if entry["host"] == BIG)
     asked = {entry["host"] for entry in world.log.entries if entry["authorization"]}
-    assert asked == {HUB, CIVITAI}
+    assert asked == {HUB, CIVITAI, BIG}  # the last one by the password in its own address
+
+
+def test_no_secret_while_it_comes_down(quiet_world, tmp_path):
+    """The journal and everything else on the disk, looked at again and again until the run is cut."""
+    world = quiet_world
+    world.faults.add(Fault("slow", host=BIG, rate=400_000))
+    address = world.url(BIG).replace("://", f"://user:{KEYS[1]}@")
+    run = Run(world, tmp_path, [{"source": f"{address}/m-60000000-a.safetensors?key={KEYS[0]}", "kind": "checkpoint"}])
+    looks = 0
+    deadline = time.monotonic() + 120
+    while looks < 3 and run.process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.5)
+        spans = [line for path in run.journals() for line in path.read_text().splitlines()[1:] if line[0] != "s"]
+        assert run.told_in() == []
+        looks += bool(spans)
+    run.process.send_signal(signal.SIGINT)
+    output = run.end(60)
+    assert looks == 3, output[-3000:]
+    assert run.journals()  # it was cut, and will be resumed
+    assert run.told_in() == []
 
 
 def test_the_watcher_sees_what_it_looks_for():

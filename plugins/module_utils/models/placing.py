@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from ..errors import SdopsError
-from ..safety.content import ContentError, check, refuse_pickle
+from ..safety.content import ContentError, UnsafeError, check, refuse_pickle
 from ..safety.names import hex_digits, safe_name
 from ..sources import civitai, direct, huggingface, magnet
 from ..transfer.disk import (
@@ -366,6 +366,8 @@ class Placer:
         path, remote = item.path, item.remote
         try:
             check(path, os.path.basename(path), True)
+        except UnsafeError:
+            pass  # somebody may well have pickles that we would not bring
         except (ContentError, OSError):
             return
         hint = "Move it away, or set another name."

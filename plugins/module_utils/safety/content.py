@@ -13,11 +13,11 @@ import os
 
 from .lookalikes import LFS, LOOKS, answer, check_looks, stranger
 from .pickles import looks_like_pickle
-from .refusal import ContentError
+from .refusal import ContentError, UnsafeError
 from .safetensors import check_safetensors
 from .torch_files import ZIP_STARTS, check_pickle, is_tar
 
-__all__ = ["ContentError", "check", "check_pickle", "check_safetensors", "refuse_pickle"]
+__all__ = ["ContentError", "UnsafeError", "check", "check_pickle", "check_safetensors", "refuse_pickle"]
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".th", ".pkl", ".pickle", ".joblib")
 WEIGHTS = (*PICKLES, ".safetensors", ".gguf", ".onnx")
@@ -89,11 +89,11 @@ def check(path: str, name: str, allow_pickle: bool) -> None:
     try:
         _check(path, name, allow_pickle)
     except ContentError as exc:
-        raise ContentError("%s was not put in place: %s." % (name, str(exc).rstrip("."))) from exc
+        raise type(exc)("%s was not put in place: %s." % (name, str(exc).rstrip("."))) from exc
     except (OSError, MemoryError):
         raise
     except Exception as exc:  # made to make us stumble, perhaps: what cannot be judged is not let through
-        raise ContentError(
+        raise UnsafeError(
             "%s was not put in place: its content cannot be judged (%s)." % (name, type(exc).__name__)
         ) from exc
 

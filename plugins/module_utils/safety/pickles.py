@@ -15,7 +15,7 @@ import re
 import struct
 from typing import Any, BinaryIO, Callable, Dict, List, NamedTuple, NoReturn, Optional, Set, Tuple
 
-from .refusal import ContentError
+from .refusal import ContentError, UnsafeError
 
 # Bytes per element. These names are only ever named, in a storage's persistent id.
 STORAGES = {
@@ -320,7 +320,7 @@ class Pickle:
     def _imports(self) -> ContentError:
         names = [name.replace(" ", ".")[:100] for name in self.strangers]
         more = " and %d more" % (len(names) - 5) if len(names) > 5 else ""
-        return ContentError("it would import %s%s when loaded" % (", ".join(names[:5]), more))
+        return UnsafeError("it would import %s%s when loaded" % (", ".join(names[:5]), more))
 
     def _follow(self) -> Any:
         read = self.window.read

@@ -10,3 +10,7 @@ from ..errors import SdopsError
 
 class ContentError(SdopsError):
     """A file whose content must not be used."""
+
+
+class UnsafeError(ContentError):
+    """One that may be whole, and even wanted by whoever put it there."""

@@ -195,6 +195,17 @@ def test_progress_can_be_watched(box, world, tmp_path):
     assert seen[0]["pid"] == process.pid
 
 
+def test_the_progress_file_forces_nothing_to_the_disk(tmp_path, monkeypatch):
+    from ansible_collections.sdops.webui.plugins.module_utils.models.progress import Progress
+
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    with Progress(str(tmp_path / "progress.json")):
+        pass
+    assert json.loads((tmp_path / "progress.json").read_text())["state"] == "done"
+    assert synced == []
+
+
 # --- secrets -----------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.sources import magnet
 
 from lab.world.build import models
 
@@ -131,6 +132,48 @@ def test_one_of_several_and_the_wrong_hash(box, seed, run_module):
     found = run_module("model_files", **box.arguments, models=[{**wish, "sha256": hashlib.sha256(content).hexdigest()}])
     assert not found["failed"], found.get("msg")
     assert box.path("models/Lora/mine.safetensors").read_bytes() == content
+
+
+def test_two_files_of_one_torrent_do_not_meet(box, seed, run_module):
+    one, two = (models.safetensors_bytes(name, models.checkpoint_tensors(1, "F16")) for name in ("one", "two"))
+    link = seed({"x.safetensors": one, "y.safetensors": two}, "pack")
+    wishes = [
+        {"source": link, "kind": "lora", "name": name, "file": name} for name in ("x.safetensors", "y.safetensors")
+    ]
+    found = run_module("model_files", **box.arguments, models=wishes, parallel=2)
+    assert not found["failed"], found.get("msg")
+    assert box.path("models/Lora/x.safetensors").read_bytes() == one
+    assert box.path("models/Lora/y.safetensors").read_bytes() == two
+    assert list((box.webui / ".sdops" / "magnet").iterdir()) == []
+    assert run_module("model_files", **box.arguments, models=wishes)["changed"] is False
+
+
+def test_an_aria2_that_does_not_end_is_ended(monkeypatch, tmp_path):
+    class Process:
+        stdin = (tmp_path / "in").open("wb")
+        done: list[str] = []
+
+        def poll(self):
+            return None
+
+        def terminate(self):
+            self.done.append("terminate")
+
+        def kill(self):
+            self.done.append("kill")
+
+        def wait(self, timeout=None):
+            if timeout:
+                raise subprocess.TimeoutExpired("aria2c", timeout)
+
+    def interrupted(count):
+        raise KeyboardInterrupt
+
+    process = Process()
+    monkeypatch.setattr(magnet.subprocess, "Popen", lambda *args, **more: process)
+    with pytest.raises(KeyboardInterrupt):
+        magnet.fetch(magnet.RemoteFile("magnet:?x", "x"), "x", str(tmp_path / "work"), interrupted)
+    assert process.done == ["terminate", "kill"]
 
 
 def test_without_aria2_it_says_so(box, run_module, monkeypatch):

@@ -14,6 +14,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.models import placing
 from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER, make_placer
 from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse
 
+from lab.world.build import models
 from lab.world.hosts.big import big_path, big_sha256
 
 CHECKPOINT = "hf://lab-standins/tiny-sd15/v1-5-pruned-emaonly.safetensors@main"
@@ -168,6 +169,16 @@ def test_a_file_of_another_size_stays_and_a_broken_one_of_the_same_goes(box, wor
     found = run_module("model_files", **box.arguments, models=[plain(world)])
     assert "another file than the wanted one" in found["msg"]
     assert place.read_bytes() == other
+
+
+def test_somebodys_pickle_stays_though_we_would_not_bring_it(box, run_module):
+    own = box.path("embeddings/bad_pictures.pt")
+    own.parent.mkdir()
+    own.write_bytes(models.malicious_bytes("theirs"))
+    before = own.read_bytes()
+    found = run_module("model_files", **box.arguments, models=["bad-pictures"], allow_pickle=True)
+    assert "another file than the wanted one" in found["msg"]
+    assert own.read_bytes() == before
 
 
 def test_what_was_changed_in_place_is_known_by_the_recorded_hash(box, world, run_module):
