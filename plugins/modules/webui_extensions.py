@@ -195,6 +195,7 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
         extensions = Extensions(wants, git)
         actions = extensions.finish_cut_run()
         results = [extensions.bring(spec) for spec in p["extensions"]]
+        extensions.finish()
         foreign = extensions.foreign([spec["name"] for spec in p["extensions"]])
     actions += ["%s: %s" % (r.name, action) for r in results for action in r.actions]
     failed = [r for r in results if r.status == "failed"]

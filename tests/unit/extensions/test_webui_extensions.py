@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.roop.hardened import render
 from git_world import Repo, git
 from module_process import four_times, run_module, start_module
 from wheels import install, venv, wheel
@@ -16,6 +17,16 @@ import glob, os, site
 for place in site.getsitepackages():
     for path in glob.glob(os.path.join(place, "torch-*.dist-info", "METADATA")):
         text = open(path).read(); os.unlink(path); open(path, "w").write(text.replace("Version: 2.1.2", "Version: 9.9"))
+"""
+# writes into files and puts none in their place
+WRITTEN_INTO = """
+import glob, os, site
+for place in site.getsitepackages():
+    for path in glob.glob(os.path.join(place, "torch-*.dist-info", "METADATA")):
+        with open(path, "r+") as handle:
+            text = handle.read(); handle.seek(0); handle.write(text.replace("Version: 2.1.2", "Version: 9.9.9"))
+    for path in glob.glob(os.path.join(place, "torch*", "__init__.py")):
+        open(path, "w").write("evil")
 """
 
 
@@ -107,9 +118,10 @@ def test_another_torch_is_refused(box: Box) -> None:
         ("import sys; sys.exit('no server')", ["ended with 1", "no server"]),
         (TORCH_MOVED, ["changed torch from 2.1.2 to 9.9", "put back"]),
         (TORCH_MOVED + "raise SystemExit(3)", ["ended with 3"]),
+        (WRITTEN_INTO, ["changed torch from 2.1.2 to 9.9.9", "put back"]),
         ("import shutil, site; shutil.rmtree(site.getsitepackages()[0])", ["put back"]),
     ],
-    ids=["fails", "moves torch", "moves torch and fails", "removes everything"],
+    ids=["fails", "moves torch", "moves torch and fails", "writes into torch", "removes everything"],
 )
 def test_a_hostile_script_is_undone(box: Box, script: str, words: list[str]) -> None:
     told = box.run(box.extension("hostile", {"install.py": script}))
@@ -154,6 +166,83 @@ def test_disabled_absent_and_foreign(box: Box) -> None:
     assert not box.run({**one, "state": "absent"})["changed"]
     told = box.run({"name": "mine", "state": "absent"})
     assert told["failed"] and "not ours" in told["msg"] and (box.webui / "extensions/mine").exists()
+
+
+ROOP = """import tempfile
+from ifnude import detect
+
+
+def convert_to_sd(img):
+    shapes = []
+    for chunk in detect(img):
+        shapes.append(chunk["score"] > 0.95)
+    return [any(shapes), tempfile.NamedTemporaryFile(delete=False, suffix=".png")]
+"""
+
+
+def test_our_own_patch_is_no_work_of_the_user(box: Box) -> None:
+    roop = box.extension("roop", {"scripts/cimage.py": ROOP})
+    box.run(roop)
+    place = box.webui / "extensions/roop"
+    (place / "scripts/cimage.py").write_text(render(0.7))
+    (place / "scripts/cimage.py.before-sdops").write_text(ROOP)
+    (place / "scripts/__pycache__").mkdir()
+    (place / "scripts/__pycache__/cimage.pyc").write_text("x")
+    assert not box.run(roop)["changed"]
+    gone = {**roop, "state": "absent"}
+    assert box.run(gone, check=True)["changed"] and place.exists()
+    assert box.run(gone)["changed"] and not place.exists()
+
+
+@pytest.mark.parametrize("kind", ["ignored", "untracked", "commit", "branch", "stash"])
+def test_what_the_user_has_put_there_is_never_removed(box: Box, kind: str) -> None:
+    one = box.extension("one", {"a.py": "a = 1\n", ".gitignore": "*.pth\n"})
+    box.run(one)
+    place = box.webui / "extensions/one"
+    who = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+    if kind == "ignored":
+        (place / "models").mkdir()
+        (place / "models/mine.pth").write_text("x")
+    elif kind == "untracked":
+        (place / "wildcards.txt").write_text("mine")
+    else:
+        if kind == "branch":
+            git(place, "switch", "-q", "-c", "mine")
+        (place / "a.py").write_text("a = 2\n")
+        git(place, *who, *(["stash", "-q"] if kind == "stash" else ["commit", "-qam", "mine"]))
+        if kind == "branch":
+            git(place, "switch", "-q", "-")
+    word = {"ignored": "models/", "untracked": "wildcards.txt"}.get(kind, "commits of somebody's own")
+    told = box.run({**one, "state": "absent"})
+    assert told["failed"] and word in told["msg"] and "one" in told["msg"], told["msg"]
+    assert place.exists()
+
+
+def test_a_checkout_of_the_user_is_not_ours(box: Box) -> None:
+    one = box.extension("one", {"a.py": "a = 1\n"})
+    subprocess.run(["git", "clone", "-q", one["repo"], box.webui / "extensions/one"], check=True)
+    told = box.run({**one, "state": "absent"})
+    assert told["failed"] and "not ours to remove" in told["msg"] and (box.webui / "extensions/one/a.py").exists()
+
+
+def test_requirements_that_are_no_text_are_named_and_the_others_go_on(box: Box) -> None:
+    repo = Repo(box.base, "latin")
+    (repo.tree / "requirements.txt").write_bytes("rich # \u00e9".encode("latin-1"))
+    git(repo.tree, "add", ".")
+    bad = {"name": "latin", "repo": str(repo.bare), "commit": repo.push()}
+    told = box.run(bad, box.extension("good", {}))
+    assert told["failed_extensions"] == ["latin"] and "no UTF-8" in told["msg"]
+    assert (box.webui / "extensions/good/README.md").exists()
+
+
+def test_an_install_script_that_takes_too_long_is_ended_with_its_children(box: Box) -> None:
+    mark = box.base / "child"
+    child = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(300)"
+    script = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(300)"
+    told = box.run(box.extension("slow", {"install.py": script}), timeout=3)
+    assert told["failed"] and "did not end within 3" in told["msg"]
+    stat = Path(f"/proc/{mark.read_text()}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_local_work_is_never_removed(box: Box) -> None:
