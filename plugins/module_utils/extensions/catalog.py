@@ -18,7 +18,8 @@ class Entry(NamedTuple):
     ``directory`` below extensions/; ``repository`` OWNER/NAME on GitHub; ``commit`` 40 hex digits; ``packages`` requirement
     strings, or None for the extension's own way; ``keep`` distributions whose version stays whatever is asked for;
     ``models`` entries as in model_files; ``files`` what it wants elsewhere (path below ~ or
-    the data directory, repository, file and commit on the Hub, SHA-256 or ""); ``debian`` packages that building needs; ``arguments`` for launch.py;
+    the data directory, repository, file and commit on the Hub, SHA-256 or ""); ``debian`` packages that building needs; ``build`` those of the packages that have no
+    wheels, which are built once and kept; ``arguments`` for launch.py;
     ``oldest`` the first version of the WebUI that it works with, or "".
     """
 
@@ -32,6 +33,7 @@ class Entry(NamedTuple):
     models: Tuple[str, ...] = ()
     files: Tuple[Tuple[str, str, str, str, str], ...] = ()
     debian: Tuple[str, ...] = ()
+    build: Tuple[str, ...] = ()
     arguments: Tuple[str, ...] = ()
     oldest: str = ""
 
@@ -90,7 +92,8 @@ CATALOG: Dict[str, Entry] = {
         note="Face swaps, with its safety check hardened by roop_nsfw_patch.",
         packages=("insightface==0.7.3", "onnx==1.14.0", "onnxruntime==1.15.0", "ifnude==0.0.3"),
         keep=("protobuf",),
-        debian=("g++",),  # insightface has no wheels
+        debian=("g++",),
+        build=("insightface==0.7.3",),
         models=("inswapper-128",),
         files=(
             ("~/.ifnude/detector.onnx", "s0md3v/nudity-checker", "detector.onnx", DETECTOR, ""),

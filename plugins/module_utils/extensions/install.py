@@ -23,6 +23,7 @@ from ..python_env.packages import Installer, Wish
 from ..python_env.requirements import read_file
 from ..roop.patch import BACKUP, MOST, Patch, RoopError
 from ..snapshot import Snapshot, SnapshotError
+from .built import built
 from .plan import ExtensionError
 
 NOTHING = Wish([], [], [], [], "", [], [], False, False, False, False, None)
@@ -41,6 +42,7 @@ class Wants(NamedTuple):
     environment: Dict[str, str]
     timeout: float
     check: bool
+    wheels: List[str] = []  # directories for wheels that were built here
 
 
 class Result:
@@ -199,6 +201,10 @@ class Extensions:
             if script:
                 result.act("run %s" % script)
             return
+        links = [
+            built(r, self.wants.python, self.wants.wheels, self.wants.environment) for r in spec["build"] if r in unmet
+        ]
+        wish = wish._replace(find_links=[link for link in links if link])
         before = labels(installer.before)
         self.snapshot.keep([self.prefix], [])
         try:

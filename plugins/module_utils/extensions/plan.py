@@ -27,6 +27,7 @@ FIELDS = {
     "arguments",
     "files",
     "debian",
+    "build",
 }
 PLACED = ("path", "repo", "file", "revision", "sha256")  # below ~ or the data directory, and on the Hub
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
@@ -103,6 +104,7 @@ def one(entry: Union[str, Dict[str, Any]], github: str, webui: str) -> Dict[str,
             _placed(name, f) for f in entry.get("files", [dict(zip(PLACED, f)) for f in (known.files if known else ())])
         ],
         "debian": list(entry.get("debian", known.debian if known and packages else ())),
+        "build": list(entry.get("build", known.build if known and packages else ())),
         "arguments": list(entry.get("arguments") or (known.arguments if known else ())),
     }
 

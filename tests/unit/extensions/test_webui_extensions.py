@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.roop.hardened import render
 from git_world import Repo, git
 from module_process import four_times, run_module, start_module
-from wheels import install, venv, wheel
+from wheels import install, sdist, venv, wheel
 
 TORCH_MOVED = """
 import glob, os, site
@@ -140,6 +141,54 @@ def test_what_is_kept_is_kept(box: Box) -> None:
     assert box.run(spec)["changed"]
     assert box.version("mediapipe") == "0.10.15" and box.untouched
     assert not box.run(spec)["changed"]
+
+
+PROJECT = """[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+BACKEND = """import os, zipfile
+def build_wheel(directory, config=None, metadata=None):
+    with open(os.environ["BUILDS"], "a") as handle:
+        handle.write("x")
+    name = "faces-0.7.3-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(directory, name), "w") as bundle:
+        bundle.writestr("faces.py", "x = 1")
+        info = "faces-0.7.3.dist-info/"
+        bundle.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: faces\\nVersion: 0.7.3\\n")
+        bundle.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        bundle.writestr(info + "RECORD", "faces.py,,\\n%sMETADATA,,\\n%sWHEEL,,\\n%sRECORD,,\\n" % ((info,) * 3))
+    return name
+"""
+
+
+def test_what_has_no_wheel_is_built_once(box: Box, tmp_path: Path) -> None:
+    """As insightface: an sdist only. The next environment takes the wheel from the shared cache."""
+    sources, wheels, builds = tmp_path / "sources", tmp_path / "shared/wheels", tmp_path / "builds"
+    sources.mkdir()
+    sdist(sources, "faces", "0.7.3", {"pyproject.toml": PROJECT, "backend.py": BACKEND})
+    common = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(sources), "BUILDS": str(builds)}
+    one = box.extension("one", {}, packages=["faces==0.7.3"], build=["faces==0.7.3"])
+    for number in (1, 2):
+        python = tmp_path / f"env{number}/bin/python"
+        subprocess.run([sys.executable, "-m", "venv", tmp_path / f"env{number}"], check=True)
+        arguments = {
+            **box.arguments,
+            "python": str(python),
+            "wheels_dirs": [str(wheels)],
+            "env": {
+                **box.arguments["env"],
+                **common,
+                "UV_CACHE_DIR": str(tmp_path / f"cache{number}"),
+                "UV_NO_BUILD": "1",
+            },
+        }
+        told = run_module("webui_extensions", extensions=[one], **arguments)
+        assert not told.get("failed"), told
+        assert "one: install faces 0.7.3" in told["actions"]
+        assert builds.read_text() == "x"
+    assert [p.name for p in wheels.glob("*/*.whl")] == ["faces-0.7.3-py3-none-any.whl"]
 
 
 def test_a_cut_run_is_put_right(box: Box) -> None:
