@@ -20,6 +20,7 @@ from .engines import CondaError, Engine, Job
 
 # In a prefix while it is being made or removed: whoever finds it there may start over. Nothing without it is deleted.
 MARKER = ".sdops-incomplete"
+MADE = ".sdops-made"  # what uninstalling looks for: an environment of somebody else is not removed
 EXACT = re.compile(r"^\d+\.\d+\.\d+((a|b|rc)\d+)?$")
 
 
@@ -167,7 +168,7 @@ class Environment:
             with open(os.path.join(prefix, "conda-meta", "history"), "w", encoding="utf-8"):
                 pass
             self._install(engine, self.wanted.packages)
-            os.unlink(self.marker)
+            os.replace(self.marker, os.path.join(prefix, MADE))
         except SdopsError:
             self._clear()
             raise
