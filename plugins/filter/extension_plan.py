@@ -52,6 +52,7 @@ _value:
       models: []
       files: []
       debian: []
+      build: []
       arguments: []
 """
 

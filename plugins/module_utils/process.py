@@ -43,27 +43,41 @@ def run(
 ) -> Completed:
     """Run ``argv`` (no shell) with ``env`` on top of ours; ``timeout`` in seconds.
 
-    Raises ProcessError when the program is missing or overruns; a non-zero exit is the caller's to judge.
+    Raises ProcessError when the program is missing or overruns, and then ends it with all that it has started; a non-zero
+    exit is the caller's to judge.
     """
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             argv,
             env={**os.environ, **(env or {})},
             cwd=cwd,
-            timeout=timeout,
-            input=text_in,
-            stdin=subprocess.DEVNULL if text_in is None else None,
+            stdin=subprocess.DEVNULL if text_in is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             universal_newlines=True,
             errors="replace",
-            check=False,
+            # with a limit it gets a group of its own, which can be ended as a whole; else it shall go with ours
+            start_new_session=timeout is not None,
         )
     except OSError as exc:
         raise ProcessError("%s could not be started: %s." % (argv[0], exc.strerror or exc)) from exc
-    except subprocess.TimeoutExpired as exc:
-        raise ProcessError("%s did not end within %s seconds." % (argv[0], timeout)) from exc
-    return Completed(done.returncode, done.stdout, done.stderr)
+    try:
+        out, err = process.communicate(text_in, timeout)
+    except BaseException as exc:
+        _end(process, timeout is not None)
+        if isinstance(exc, subprocess.TimeoutExpired):
+            raise ProcessError("%s did not end within %s seconds." % (argv[0], timeout)) from exc
+        raise
+    return Completed(process.returncode, out, err)
+
+
+def _end(process: "subprocess.Popen[str]", group: bool) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL) if group else process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream:
+            stream.close()
 
 
 def marked(work: str) -> Dict[str, str]:

@@ -16,6 +16,7 @@ description:
     when the detector is missing or fails.
   - A check that somebody has removed or short-circuited is found and repaired by both states. Nothing here turns it off.
   - A file that is none of these is left untouched, and the module fails.
+  - It fails as well where C(scripts/swapper.py) swaps faces without asking the check, since that would then be of no use.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -46,7 +47,7 @@ notes:
   - The first original is kept beside the file, as C(cimage.py.before-sdops).
   - The WebUI reads the file when it starts.
   - The detector's files C(detector.onnx) and C(classes) have to be in C(~/.ifnude) of the WebUI's user. Without them no face is
-    swapped.
+    swapped, and neither when C(classes) has other names than the detector's.
 """
 
 EXAMPLES = r"""
@@ -84,6 +85,7 @@ actions:
   sample: [repair the check that was bypassed, install the hardened check with threshold 0.7]
 """
 
+import os
 from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
@@ -96,7 +98,11 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
     p = module.params
     check_threshold(p["threshold"])
     patch = Patch(p["path"])
+    if module.check_mode and not os.path.exists(p["path"]):  # the extension would come first
+        actions = ["install the hardened check with threshold %s" % p["threshold"]] if p["state"] == "hardened" else []
+        return {"changed": bool(actions), "path": patch.file, "status": "upstream", "reason": "", "actions": actions}
     found = patch.look()
+    patch.judge_swapper()
     before, after = patch.read(), patch.wanted(p["state"], p["threshold"])
     actions = []
     if before != after:

@@ -12,6 +12,8 @@ version_added: 0.1.0
 description:
   - Describes a program to a running supervisord, keeps it running, and restarts it when its description or what it reads
     at its start has changed. Other programs are never touched.
+  - When supervisord itself dies, its programs go on without it and keep their ports. With O(end_orphans), such a process is
+    ended before the program is started.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -33,7 +35,7 @@ options:
     type: path
     required: true
   command:
-    description: Command line. Required unless O(state=absent) or O(state=stopped).
+    description: Command line. Without it, a program that is described already is started, restarted or stopped as it is.
     type: str
   directory:
     description: Working directory.
@@ -87,6 +89,12 @@ options:
     description: Anything that identifies what the program reads when it starts, checksums for example. A change restarts it.
     type: str
     default: ""
+  end_orphans:
+    description:
+      - End processes of this user that have the arguments of the O(command) and that this supervisord did not start, each by
+        its process id. For programs whose arguments no other one has, such as the path of a configuration of ours.
+    type: bool
+    default: false
   wait:
     description: Seconds until it must be running.
     type: int
@@ -126,13 +134,54 @@ actions:
   sample: [write /opt/sdops/supervisor/conf.d/xray.conf, start xray]
 """
 
+import contextlib
 import os
+import shlex
+import signal
+import time
+from typing import List
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
 from ..module_utils.files import write_atomic
-from ..module_utils.supervisor.client import RUNNING, Program, Supervisor
+from ..module_utils.network.ports import line_of, with_arguments
+from ..module_utils.supervisor.client import RUNNING, Program, Supervisor, SupervisorError
+
+
+def orphans(command: str, supervisord: int) -> List[int]:
+    """Processes with the arguments of ``command`` that are not below ``supervisord``."""
+    arguments = shlex.split(command)[1:]
+    return [pid for pid in with_arguments(arguments) if supervisord not in line_of(pid)] if arguments else []
+
+
+def described(section: str) -> str:
+    """The command of a section that ``Program`` has rendered."""
+    for line in section.splitlines():
+        if line.startswith("command="):
+            return line[len("command=") :].replace("%%", "%")
+    return ""
+
+
+def end(pid: int, seconds: float) -> None:
+    """Ask the process to end, and make it after ``seconds``."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            os.kill(pid, 0)
+            if _zombie(pid):
+                return
+            time.sleep(0.1)
+        os.kill(pid, signal.SIGKILL)
+
+
+def _zombie(pid: int) -> bool:
+    try:
+        with open("/proc/%d/stat" % pid, encoding="utf-8", errors="replace") as handle:
+            return handle.read().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def work(module: AnsibleModule) -> dict:
@@ -144,8 +193,13 @@ def work(module: AnsibleModule) -> dict:
     answers = supervisor.answers()
     info = supervisor.info(name) if answers else None
     running = bool(info) and info["statename"] in (RUNNING, "STARTING", "BACKOFF")
-    actions = []
     after = before
+    command = p["command"] or described(before)
+    left = orphans(command, supervisor.pid() if answers else 0) if p["end_orphans"] else []
+    actions = ["end process %d of %s, which a former supervisord left behind" % (pid, name) for pid in left]
+    if not module.check_mode:
+        for pid in left:
+            end(pid, p["stopwaitsecs"])
 
     if state == "absent":
         after = ""
@@ -162,18 +216,25 @@ def work(module: AnsibleModule) -> dict:
             if not module.check_mode:
                 supervisor.stop(name)
     else:
-        after = Program(**{field: p[field] for field in Program._fields}).render()
+        if p["command"]:
+            after = Program(**{field: p[field] for field in Program._fields}).render()
+        elif not before:
+            raise SupervisorError("%s was never set up on this host. Run the site, and then this again." % name)
         rewrite = after != before
         if rewrite:
             actions.append("write %s" % conf)
-        if rewrite or info is None or not running or state == "restarted":
+        if rewrite or info is None or not running or left or state == "restarted":
             actions.append("%s %s" % ("restart" if running else "start", name))
         if actions and not module.check_mode:
             if rewrite:
                 write_atomic(conf, after.encode())
             if rewrite or info is None:
-                supervisor.reread(name)
-            elif state == "restarted":
+                try:
+                    supervisor.reread(name)
+                except SupervisorError:  # what it refuses must not stand in its way at the next start of the box
+                    write_atomic(conf, before.encode()) if before else os.unlink(conf)
+                    raise
+            elif left or state == "restarted":
                 supervisor.stop(name)
             supervisor.start(name)
         if not module.check_mode:
@@ -205,10 +266,10 @@ def main() -> None:
             "log_backups": {"type": "int", "default": 3},
             "priority": {"type": "int", "default": 999},
             "restart_on": {"type": "str", "default": ""},
+            "end_orphans": {"type": "bool", "default": False},
             "wait": {"type": "int", "default": 30},
             "state": {"type": "str", "choices": ["started", "restarted", "stopped", "absent"], "default": "started"},
         },
-        required_if=[["state", "started", ["command"]], ["state", "restarted", ["command"]]],
         supports_check_mode=True,
     )
     try:

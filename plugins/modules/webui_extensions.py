@@ -83,6 +83,11 @@ options:
         type: list
         elements: str
         default: []
+      build:
+        description: Those of the O(extensions[].packages) that have no wheels. They are built once and kept in O(wheels_dirs).
+        type: list
+        elements: str
+        default: []
       arguments:
         description: Not used by this module.
         type: list
@@ -111,6 +116,11 @@ options:
   environment_file:
     description: JSON file with environment variables for C(install.py).
     type: path
+  wheels_dirs:
+    description: Directories in which wheels are looked for that were built before; one that is built now goes into the first.
+    type: list
+    elements: path
+    default: []
   timeout:
     description: Seconds for one C(install.py).
     type: int
@@ -189,12 +199,14 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
         environment=environment(p["environment_file"]),
         timeout=p["timeout"],
         check=module.check_mode,
+        wheels=p["wheels_dirs"],
     )
     places = [os.path.join(os.path.realpath(data_dir), "extensions", e["name"]) for e in p["extensions"]]
     with Git([d for place in places for d in (place, partial_of(place))], 3) as git:
         extensions = Extensions(wants, git)
         actions = extensions.finish_cut_run()
         results = [extensions.bring(spec) for spec in p["extensions"]]
+        extensions.finish()
         foreign = extensions.foreign([spec["name"] for spec in p["extensions"]])
     actions += ["%s: %s" % (r.name, action) for r in results for action in r.actions]
     failed = [r for r in results if r.status == "failed"]
@@ -235,6 +247,7 @@ def main() -> None:
                     "models": {"type": "list", "elements": "raw", "default": []},
                     "files": {"type": "list", "elements": "dict", "default": []},
                     "debian": strings,
+                    "build": strings,
                     "arguments": strings,
                 },
             },
@@ -244,6 +257,7 @@ def main() -> None:
             "constraints": {"type": "list", "elements": "path", "default": []},
             "requirements_file": {"type": "str", "default": "requirements_versions.txt"},
             "environment_file": {"type": "path"},
+            "wheels_dirs": {"type": "list", "elements": "path", "default": []},
             "timeout": {"type": "int", "default": 1800},
         },
         supports_check_mode=True,

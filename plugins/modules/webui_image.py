@@ -150,9 +150,10 @@ def matches(data: bytes, p: dict) -> bool:
         "Seed": str(p["seed"]),
         "Steps": str(p["steps"]),
         "Size": "%dx%d" % (p["width"], p["height"]),
-        "Sampler": p["sampler"],
     }
-    return all(info.get(k, "") == v for k, v in wanted.items())
+    # since 1.9 the WebUI takes a name such as "DPM++ 2M Karras" apart into a sampler and a schedule
+    drawn = {info.get("Sampler", ""), "%s %s" % (info.get("Sampler", ""), info.get("Schedule type", ""))}
+    return all(info.get(k, "") == v for k, v in wanted.items()) and p["sampler"] in drawn
 
 
 def render(p: dict) -> bytes:

@@ -24,7 +24,10 @@ attributes:
     support: full
 options:
   options:
-    description: The options by their names in C(config.json). Types are kept; the WebUI does not check them.
+    description:
+      - The options by their names in C(config.json).
+      - The WebUI does not check their types. A text that says a number or a boolean is taken for one where the option is one;
+        other values of the wrong type are refused.
     type: dict
     default: {}
   lists:
@@ -34,7 +37,10 @@ options:
     type: dict
     default: {}
   webui_dir:
-    description: Edit C(config.json) in this directory. Only while the WebUI is not running, since it writes the file too.
+    description:
+      - Edit C(config.json) in this directory. Only while the WebUI is not running, since it writes the file too.
+      - Together with O(url), the file is edited when nothing answers there, or when what runs was started with other
+        credentials and has to be restarted anyway.
     type: path
   url:
     description: Set the options of the WebUI that runs there.
@@ -72,16 +78,26 @@ actions:
 
 import json
 import os
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
 from ..module_utils.files import write_atomic
-from ..module_utils.webui_api.client import Webui, WebuiError, read_credentials, same_option
+from ..module_utils.webui_api.client import (
+    LIKE,
+    Webui,
+    WebuiError,
+    WebuiRefusal,
+    read_credentials,
+    same_option,
+    typed,
+)
 
 
-def read_config(path: str) -> dict:
+def read_config(path: str, check: bool) -> dict:
+    if not os.path.isdir(os.path.dirname(path)) and not check:
+        raise WebuiError("There is no directory %s. Run the role sd_webui, which makes it." % os.path.dirname(path))
     if not os.path.exists(path):
         return {}
     with open(path, encoding="utf-8") as handle:
@@ -107,29 +123,40 @@ def members(name: str, have: Any, wish: Dict[str, List[str]]) -> List[str]:
     return kept + [member for member in wish.get("present") or [] if member not in kept]
 
 
+def opened(p: Dict[str, Any], check: bool) -> Tuple[Optional[Webui], Dict[str, Any]]:
+    """(the WebUI, its options), or (None, those of its file)."""
+    if p["url"]:
+        try:
+            webui = Webui(p["url"], read_credentials(p["credentials_file"]) if p["credentials_file"] else None)
+            return webui, webui.options()
+        except WebuiError as exc:
+            if not p["webui_dir"] or (isinstance(exc, WebuiRefusal) and exc.status != 401):
+                raise
+    return None, read_config(os.path.join(p["webui_dir"], "config.json"), check)
+
+
 def work(module: AnsibleModule) -> dict:
     p = module.params
-    wanted = dict(p["options"])
-    webui = None
-    if p["url"]:
-        webui = Webui(p["url"], read_credentials(p["credentials_file"]) if p["credentials_file"] else None)
-        have = webui.options()
-        unknown = sorted({*wanted, *p["lists"]} - set(have))
+    webui, have = opened(p, module.check_mode)
+    if webui:
+        unknown = sorted({*p["options"], *p["lists"]} - set(have))
         if unknown:
             raise WebuiError("The WebUI at %s has no option %s." % (p["url"], ", ".join(unknown)))
-    else:
-        path = os.path.join(p["webui_dir"], "config.json")
-        have = read_config(path)
+    like = have if webui else {**have, **LIKE}
+    wanted = {name: typed(name, value, like.get(name)) for name, value in p["options"].items()}
+    same = webui.same_option if webui else same_option
     for name, wish in p["lists"].items():
         now = members(name, have.get(name, []), wish)
         if now or name in have:
             wanted[name] = now
-    new = {k: v for k, v in wanted.items() if k not in have or not same_option(k, v, have[k])}
+    new = {k: v for k, v in wanted.items() if k not in have or not same(k, v, have[k])}
     if new and not module.check_mode:
         if webui:
             webui.set_options(new)
         else:
-            write_atomic(path, (json.dumps({**have, **new}, indent=4) + "\n").encode())
+            path = os.path.join(p["webui_dir"], "config.json")
+            mode = os.stat(path).st_mode & 0o7777 if os.path.exists(path) else 0o644
+            write_atomic(path, (json.dumps({**have, **new}, indent=4) + "\n").encode(), mode)
     old = {k: have[k] for k in new if k in have}
     return {
         "changed": bool(new),
@@ -148,7 +175,6 @@ def main() -> None:
             "credentials_file": {"type": "path"},
         },
         required_one_of=[["webui_dir", "url"]],
-        mutually_exclusive=[["webui_dir", "url"]],
         supports_check_mode=True,
     )
     try:

@@ -10,8 +10,9 @@ module: webui_ready
 short_description: Wait until the WebUI is ready
 version_added: 0.1.0
 description:
-  - Waits until the WebUI answers and, if wanted, has loaded a checkpoint. The port answers long before that.
-  - Gives up at once when the process under supervisor is gone, with the end of its log.
+  - Waits until the WebUI answers and, if wanted, renders one step of a tiny image, of which nothing is kept. The port answers
+    long before a model is loaded, and the settings name a checkpoint whether it could be loaded or not.
+  - Gives up at once when the process under supervisor is gone, or when another process has the port, with the end of the log.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -36,7 +37,7 @@ options:
     type: int
     default: 600
   need_model:
-    description: Whether a loaded checkpoint belongs to being ready.
+    description: Whether a checkpoint that renders belongs to being ready.
     type: bool
     default: true
   log_file:
@@ -64,15 +65,18 @@ seconds:
   type: float
   sample: 21.5
 checkpoint:
-  description: Title of the loaded checkpoint.
+  description: Title of the checkpoint.
   returned: outside check mode
   type: str
   sample: v1-5-pruned-emaonly.safetensors [6ce0161689]
 """
 
+import urllib.parse
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
+from ..module_utils.network.ports import line_of, owners
 from ..module_utils.supervisor.client import DEAD, Supervisor
 from ..module_utils.webui_api.client import Webui, read_credentials
 
@@ -95,12 +99,22 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=False, actions=["wait for %s" % p["url"]])
 
+    port = urllib.parse.urlsplit(p["url"]).port or 80
+
     def alive():
         if not p["program"]:
             return None
         info = Supervisor(p["supervisor_dir"]).info(p["program"])
         if info is None or info["statename"] in DEAD:
             return "its process is %s" % (info["statename"] if info else "unknown to supervisord")
+        # one that a dead supervisord left behind answers too
+        others = [o for o in owners(port) if o["pid"] and info["pid"] not in line_of(o["pid"])]
+        if others:
+            return "port %d belongs to %s (pid %d), which supervisord did not start" % (
+                port,
+                others[0]["command"],
+                others[0]["pid"],
+            )
         return None
 
     try:

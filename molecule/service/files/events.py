@@ -3,9 +3,12 @@
 
 Crashes come four times as often as restarts on demand, for each of which supervisorctl waits five seconds.
 
-events.py COUNT SEED: prints one line per event and fails at the first after which the WebUI does not come back.
+events.py COUNT SEED: prints one line per event and fails at the first after which the WebUI does not come back, or not with its
+credentials and settings. At the end it has to render, and the only WebUI has to be the one that supervisord runs.
 """
 
+import base64
+import json
 import os
 import random
 import signal
@@ -28,13 +31,39 @@ def pid_of(program):
     return int(said) if said.isdigit() else 0
 
 
-def answers():
+def ask(path, body=None, timeout=5):
+    """The WebUI's answer to its user; None when there is none."""
+    with open("/opt/sdops/secrets/webui-credentials", encoding="utf-8") as handle:
+        secret = base64.b64encode(handle.readline().strip().encode()).decode()
+    data = json.dumps(body).encode() if body is not None else None
+    headers = {"Authorization": "Basic " + secret, "Content-Type": "application/json"}
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open("http://127.0.0.1:6006/internal/ping", timeout=5) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
+        with opener.open(
+            urllib.request.Request("http://127.0.0.1:6006" + path, data, headers), timeout=timeout
+        ) as answer:
+            return json.load(answer)
+    except (OSError, ValueError):
+        return None
+
+
+def answers():
+    """Whether it takes the credentials and has the settings."""
+    options = ask("/sdapi/v1/options")
+    return bool(options) and options["CLIP_stop_at_last_layers"] == 2
+
+
+def webuis():
+    """Processes of the WebUI."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/cmdline" % name, "rb") as handle:
+                if handle.read().rstrip(b"\0").endswith(b"/launch_webui.py\0/opt/sdops/webui/launch.json"):
+                    found.append(int(name))
+        except OSError:
+            continue
+    return found
 
 
 def send(program, number):
@@ -77,6 +106,11 @@ def main():
                 sys.exit("event %d, %s: not back after %d s; %s" % (number + 1, name, DEADLINE, ctl("status")))
             time.sleep(0.2)
         print("%2d %-30s back after %.1f s" % (number + 1, name, time.monotonic() - started), flush=True)
+    drawn = ask("/sdapi/v1/txt2img", {"prompt": "x", "steps": 1, "width": 64, "height": 64}, timeout=DEADLINE)
+    if not drawn or not drawn["images"]:
+        sys.exit("it renders nothing after %d events; %s" % (count, ctl("status")))
+    if webuis() != [pid_of("webui")]:
+        sys.exit("WebUIs %s, but supervisord runs %d" % (webuis(), pid_of("webui")))
 
 
 main()

@@ -22,6 +22,7 @@ from .engines import CACHE, CondaError, Engine, Job
 MARKER = ".sdops-incomplete"
 # In an environment while packages are added to it: whoever finds it there adds them again.
 ADDING = ".sdops-adding"
+MADE = ".sdops-made"  # what uninstalling looks for: an environment of somebody else is not removed
 EXACT = re.compile(r"^\d+\.\d+\.\d+((a|b|rc)\d+)?$")
 
 
@@ -176,7 +177,7 @@ class Environment:
             with open(os.path.join(prefix, "conda-meta", "history"), "w", encoding="utf-8"):
                 pass
             self._install(engine, self.wanted.packages)
-            os.unlink(self.marker)
+            os.replace(self.marker, os.path.join(prefix, MADE))
         except SdopsError:
             self._clear()
             raise

@@ -18,7 +18,8 @@ class Entry(NamedTuple):
     ``directory`` below extensions/; ``repository`` OWNER/NAME on GitHub; ``commit`` 40 hex digits; ``packages`` requirement
     strings, or None for the extension's own way; ``keep`` distributions whose version stays whatever is asked for;
     ``models`` entries as in model_files; ``files`` what it wants elsewhere (path below ~ or
-    the data directory, repository and file on the Hub); ``debian`` packages that building needs; ``arguments`` for launch.py;
+    the data directory, repository, file and commit on the Hub, SHA-256 or ""); ``debian`` packages that building needs; ``build`` those of the packages that have no
+    wheels, which are built once and kept; ``arguments`` for launch.py;
     ``oldest`` the first version of the WebUI that it works with, or "".
     """
 
@@ -30,8 +31,9 @@ class Entry(NamedTuple):
     packages: Optional[Tuple[str, ...]] = ()
     keep: Tuple[str, ...] = ()
     models: Tuple[str, ...] = ()
-    files: Tuple[Tuple[str, str, str], ...] = ()
+    files: Tuple[Tuple[str, str, str, str, str], ...] = ()
     debian: Tuple[str, ...] = ()
+    build: Tuple[str, ...] = ()
     arguments: Tuple[str, ...] = ()
     oldest: str = ""
 
@@ -39,6 +41,10 @@ class Entry(NamedTuple):
 # mediapipe after 0.10.15 has no mp.solutions any more. It and onnx ask for a newer protobuf than the WebUI's 3.20.0 and work
 # with that one; OpenCV 4.11 is the last one before numpy 2.
 MEDIAPIPE = "mediapipe==0.10.15"
+
+# Both files of roop's detector came with c6a1119e2001 in June 2023; this is the only commit after it. Their SHA-256 could not be
+# had: the commit is the pin, and the hashes that the Hub tells for it are checked.
+DETECTOR = "c075be08cad5a4d5f1518018994a8165c496a2b7"
 
 CATALOG: Dict[str, Entry] = {
     "lobe-theme": Entry(
@@ -86,11 +92,12 @@ CATALOG: Dict[str, Entry] = {
         note="Face swaps, with its safety check hardened by roop_nsfw_patch.",
         packages=("insightface==0.7.3", "onnx==1.14.0", "onnxruntime==1.15.0", "ifnude==0.0.3"),
         keep=("protobuf",),
-        debian=("g++",),  # insightface has no wheels
+        debian=("g++",),
+        build=("insightface==0.7.3",),
         models=("inswapper-128",),
         files=(
-            ("~/.ifnude/detector.onnx", "s0md3v/nudity-checker", "detector.onnx"),
-            ("~/.ifnude/classes", "s0md3v/nudity-checker", "classes"),
+            ("~/.ifnude/detector.onnx", "s0md3v/nudity-checker", "detector.onnx", DETECTOR, ""),
+            ("~/.ifnude/classes", "s0md3v/nudity-checker", "classes", DETECTOR, ""),
         ),
     ),
     "adetailer": Entry(

@@ -21,8 +21,9 @@ from ..process import run
 from ..python_env.inspect import difference, inspect, labels, normalise
 from ..python_env.packages import Installer, Wish
 from ..python_env.requirements import read_file
-from ..roop.patch import MOST, Patch, RoopError
-from ..snapshot import Snapshot
+from ..roop.patch import BACKUP, MOST, Patch, RoopError
+from ..snapshot import Snapshot, SnapshotError
+from .built import built
 from .plan import ExtensionError
 
 NOTHING = Wish([], [], [], [], "", [], None, [], False, False, False, False, None)
@@ -41,6 +42,7 @@ class Wants(NamedTuple):
     environment: Dict[str, str]
     timeout: float
     check: bool
+    wheels: List[str] = []  # directories for wheels that were built here
 
 
 class Result:
@@ -81,6 +83,11 @@ class Extensions:
             self.snapshot.restore()
         return ["put the environment back, in which an installation was cut off"]
 
+    def finish(self) -> None:
+        """Remove what was kept while extensions were installed."""
+        if not self.wants.check:
+            self.snapshot.forget()
+
     def foreign(self, ours: List[str]) -> List[str]:
         """Directories of extensions that are not in the list: the user's own."""
         try:
@@ -99,7 +106,7 @@ class Extensions:
                 self._check_out(spec, result)
                 if spec["state"] == "present":
                     self._install(spec, result)
-        except SdopsError as exc:
+        except (SdopsError, OSError) as exc:
             result.status, result.reason = "failed", str(exc)
         return result
 
@@ -131,9 +138,9 @@ class Extensions:
             ours = patch.look().status in ("hardened", "bypassed")
         except RoopError:
             return
-        if ours and checkout.head() != spec["commit"]:
+        if ours and (spec["state"] == "absent" or checkout.head() != spec["commit"]):
             checkout.disregard = (os.path.join("scripts", "cimage.py"),)
-            if not self.wants.check:
+            if not self.wants.check and spec["state"] != "absent":
                 patch.write(patch.wanted("upstream", MOST))
 
     def _remove(self, spec: Dict[str, Any], result: Result) -> None:
@@ -144,18 +151,34 @@ class Extensions:
             raise ExtensionError(
                 "%s: %s is no checkout, so it is not ours to remove. Remove it by hand." % (spec["name"], path)
             )
+        if not self.git.program:
+            raise ExtensionError("git is not installed on this host. Run the role base.")
         checkout = self._checkout(spec)
         self._set_patch_aside(spec, checkout)
-        changes = checkout.local_changes() if self.git.program else []
-        if changes:
-            raise ExtensionError("%s: %s has local changes in %s; nothing was removed. Keep them elsewhere, or drop them with 'git -C %s "
-                                 "checkout -- .'." % (spec["name"], path, ", ".join(changes[:5]), path))  # fmt: skip
+        self._refuse_work(spec["name"], path, checkout)
         result.act("remove %s" % path)
         if not self.wants.check:
             gone = partial_of(path) + ".removed"
             shutil.rmtree(gone, ignore_errors=True)
             os.rename(path, gone)  # the WebUI never sees half of one
             shutil.rmtree(gone)
+
+    def _refuse_work(self, name: str, path: str, checkout: Checkout) -> None:
+        """Raise ExtensionError when removing would lose something that is not at the pin."""
+        head = checkout.head() or ""
+        if not checkout.is_ours():
+            raise ExtensionError(
+                "%s: %s was cloned by somebody else, so it is not ours to remove. Remove it by hand." % (name, path)
+            )
+        work = [what for what in checkout.local_changes() + checkout.untracked() if not _made_by_running(what)]
+        if checkout.other_commits(head):
+            work.append("commits of somebody's own")
+        if work:
+            shown = ", ".join(work[:5]) + (" and %d more" % (len(work) - 5) if len(work) > 5 else "")
+            raise ExtensionError(
+                "%s: %s holds %s, which the repository does not give again; nothing was removed. Move that to another place, "
+                "or remove the directory by hand." % (name, path, shown)
+            )
 
     # --- its packages --------------------------------------------------------------------------------------------------
     def _install(self, spec: Dict[str, Any], result: Result) -> None:
@@ -178,6 +201,10 @@ class Extensions:
             if script:
                 result.act("run %s" % script)
             return
+        links = [
+            built(r, self.wants.python, self.wants.wheels, self.wants.environment) for r in spec["build"] if r in unmet
+        ]
+        wish = wish._replace(find_links=[link for link in links if link])
         before = labels(installer.before)
         self.snapshot.keep([self.prefix], [])
         try:
@@ -188,12 +215,15 @@ class Extensions:
                     self._run(spec, script, held)
             changes = difference(before, labels(inspect(self.wants.python)))
             self._judge(spec, changes)
-        except BaseException:
-            self.snapshot.restore()
+        except BaseException as exc:
+            try:
+                self.snapshot.restore()
+            except SnapshotError as more:
+                raise ExtensionError("%s %s" % (exc, more)) from exc
             raise
         if script:
             self._note(spec["name"], mark)
-        self.snapshot.forget()
+        self.snapshot.settle()
         for change in changes:
             result.act(
                 "install %(name)s %(after)s" % change if change["after"] else "remove %(name)s %(before)s" % change
@@ -269,6 +299,11 @@ class Extensions:
         if done.rc != 0:
             raise ExtensionError("%s: its install.py ended with %d. The environment was put back as it was. It says: %s"
                                  % (spec["name"], done.rc, redact(done.tail(15))))  # fmt: skip
+
+
+def _made_by_running(path: str) -> bool:
+    """Whether it is nobody's work: what Python compiles, and our copy of roop's check."""
+    return "__pycache__" in path.split("/") or path.endswith((".pyc", BACKUP))
 
 
 def _name_of(line: str) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from typing import Any, Dict, List, Union
 
@@ -26,8 +27,9 @@ FIELDS = {
     "arguments",
     "files",
     "debian",
+    "build",
 }
-PLACED = ("path", "repo", "file")  # below ~ or the data directory, and on the Hub
+PLACED = ("path", "repo", "file", "revision", "sha256")  # below ~ or the data directory, and on the Hub
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
 DIRECTORY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
@@ -98,7 +100,24 @@ def one(entry: Union[str, Dict[str, Any]], github: str, webui: str) -> Dict[str,
         "requirements": bool(entry.get("requirements", packages is None)),
         "install_script": bool(entry.get("install_script", packages is None)),
         "models": list(entry.get("models", known.models if known else ())),
-        "files": list(entry.get("files", [dict(zip(PLACED, f)) for f in (known.files if known else ())])),
+        "files": [
+            _placed(name, f) for f in entry.get("files", [dict(zip(PLACED, f)) for f in (known.files if known else ())])
+        ],
         "debian": list(entry.get("debian", known.debian if known and packages else ())),
+        "build": list(entry.get("build", known.build if known and packages else ())),
         "arguments": list(entry.get("arguments") or (known.arguments if known else ())),
     }
+
+
+def _placed(name: str, entry: Dict[str, Any]) -> Dict[str, Any]:
+    """One of the ``files``, with every field. Without a revision, the repository's main branch."""
+    if not isinstance(entry, dict) or set(entry) - set(PLACED) or not all(entry.get(field) for field in PLACED[:3]):
+        raise ExtensionError(
+            "The extension %s: one of its files is %r; it needs path, repo and file, and may have revision and sha256."
+            % (name, entry)
+        )
+    if os.path.isabs(entry["path"]) or ".." in entry["path"].split("/"):
+        raise ExtensionError(
+            "The extension %s: the path %s must lie below ~ or the data directory." % (name, entry["path"])
+        )
+    return {**entry, "revision": entry.get("revision") or "main", "sha256": entry.get("sha256") or ""}

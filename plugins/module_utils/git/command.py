@@ -9,8 +9,10 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 import time
 from typing import Any, Dict, List, Optional
+from urllib.parse import unquote
 
 from ..errors import SdopsError
 from ..process import Completed, run
@@ -69,6 +71,11 @@ def redact(text: str) -> str:
     return re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/@\s'\"]+@", r"\1", text)
 
 
+def without_login(url: str) -> str:
+    """An http(s) URL without user name and password. That of ssh is no secret, and is needed."""
+    return re.sub(r"^(https?://)[^/@\s]+@", r"\1", url)
+
+
 def secrets_in(url: str) -> List[str]:
     """What has to stay out of results of a URL such as ``https://user:token@host/``."""
     match = re.search(r"https?://([^/@\s]+)@", url)
@@ -114,6 +121,8 @@ class Git:
         self.directories = directories
         self.environment: Dict[str, str] = {}
         self._config = -1
+        self._logins: Dict[str, int] = {}  # URL -> file in memory
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Git:
         # git before 2.38 takes safe.directory from files only, so -c does not do: a configuration of our own for the
@@ -136,7 +145,27 @@ class Git:
         return self
 
     def __exit__(self, *unused: Any) -> None:
-        os.close(self._config)
+        for handle in (self._config, *self._logins.values()):
+            os.close(handle)
+
+    def log_in(self, url: str) -> str:
+        """The URL without its user name and password, which git gets from memory when that server asks for them.
+
+        In the URL they would be in the arguments of git and in ``.git/config`` for everybody to read. Other servers, and the
+        user's own keepers of passwords, do not get them.
+        """
+        bare = without_login(url)
+        if bare == url:
+            return url
+        user, _, password = re.sub(r"^https?://([^/@\s]+)@.*$", r"\1", url).partition(":")
+        with self._lock:
+            if url not in self._logins:
+                handle = self._logins[url] = os.memfd_create("login")
+                os.write(handle, ("username=%s\npassword=%s\n" % (unquote(user), unquote(password))).encode("utf-8"))
+                helper = '!login() { test "$1" != get || cat /proc/%d/fd/%d; }; login' % (os.getpid(), handle)
+                lines = ["[credential %s]" % _quoted(bare), '\thelper = ""', "\thelper = " + _quoted(helper)]
+                os.write(self._config, ("\n".join(lines) + "\n").encode("utf-8"))
+        return bare
 
     def _argv(self, where: str, arguments: Any) -> List[str]:
         # one that runs from a hook or another checkout's environment must not end up there

@@ -81,7 +81,8 @@ class Checkout:
     """One directory that is, or shall become, a checkout of ``pin``."""
 
     def __init__(self, pin: Pin, git: Git, blob_filter: str = "blob:none", refresh: bool = False) -> None:
-        self.pin = pin
+        self.pin = pin._replace(url=git.log_in(pin.url))
+        self.asked = pin.url
         self.git = git
         self.blob_filter = blob_filter
         self.refresh = refresh
@@ -134,6 +135,31 @@ class Checkout:
         found = self.git.run(self.pin.dest, "for-each-ref", names, "--contains", commit, lazy=False).out.split()
         return any(name != "refs/heads/" + BRANCH for name in found)
 
+    def is_ours(self) -> bool:
+        """Whether we have made this checkout, or moved it."""
+        return bool(self._config("sdops.pin"))
+
+    def untracked(self) -> List[str]:
+        """What git does not know or is told to ignore: models, lists and results of the user. Directories end with "/"."""
+        done = self._must_say("ls-files", "-z", "--others", "--directory", "--no-empty-directory")
+        return [entry for entry in done.split("\0") if entry]
+
+    def other_commits(self, head: str) -> bool:
+        """Whether a branch, or our pin's, has commits that no remote has given us."""
+        pins = [commit for commit in (self._config("sdops.pin"), self._config("sdops.commit")) if commit]
+        return bool(
+            self._must_say(
+                "rev-list", "--max-count=1", head, "--branches", "--not", "--remotes", "--tags", *pins
+            ).strip()
+            or self._must_say("stash", "list").strip()
+        )
+
+    def _must_say(self, *arguments: str) -> str:
+        done = self.git.run(self.pin.dest, *arguments)
+        if done.rc != 0:
+            raise GitError("%s: git %s of %s failed: %s" % (self.pin.name, arguments[0], self.pin.dest, done.tail(3)))
+        return done.out
+
     def _has(self, where: str, commit: str) -> bool:
         # a partial clone would go and fetch what it lacks: this question is about the disk
         return self.git.run(where, "cat-file", "-e", commit + "^{commit}", lazy=False).rc == 0
@@ -162,7 +188,7 @@ class Checkout:
         )
         done = self.git.network(where, "ls-remote", "--quiet", self.pin.url, *wanted)
         if done.rc != 0:
-            raise GitError(explain(self.pin.name, self.pin.url, "looking up " + ref, done.tail(4)))
+            raise GitError(explain(self.pin.name, self.asked, "looking up " + ref, done.tail(4)))
         found = {line.split("\t")[1]: line.split("\t")[0] for line in done.out.splitlines() if "\t" in line}
         for name in wanted:
             if name in found:
@@ -287,7 +313,7 @@ class Checkout:
             if self.git.hopeless(done):
                 break
             self._forget_filter(where)
-        raise GitError(explain(self.pin.name, self.pin.url, "fetching commit " + commit, said))
+        raise GitError(explain(self.pin.name, self.asked, "fetching commit " + commit, said))
 
     def _forget_filter(self, where: str) -> None:
         """Undo what a refused filter leaves in the configuration: git would look for every missing object at the remote,
@@ -311,7 +337,7 @@ class Checkout:
                 "%s: untracked files in %s are in the way of commit %s. Move them away; nothing was touched. git says: %s"
                 % (self.pin.name, where, commit[:12], redact(done.tail(8)))
             )
-        raise GitError(explain(self.pin.name, self.pin.url, "checking out " + commit, done.tail(4)))
+        raise GitError(explain(self.pin.name, self.asked, "checking out " + commit, done.tail(4)))
 
     def _bring_submodules(self, where: str) -> None:
         done = self.git.network(where, "submodule", "update", "--init", "--recursive", "--depth=1", "--quiet")
@@ -319,7 +345,7 @@ class Checkout:
             # a server that gives no commit by its id
             done = self.git.network(where, "submodule", "update", "--init", "--recursive", "--quiet")
         if done.rc != 0:
-            raise GitError(explain(self.pin.name, self.pin.url, "bringing the submodules", done.tail(4)))
+            raise GitError(explain(self.pin.name, self.asked, "bringing the submodules", done.tail(4)))
 
     def _record(self, where: str, commit: str) -> None:
         if self.pin.ref:

@@ -47,6 +47,34 @@ def owners(port: int, proc: str = "/proc") -> List[Dict[str, Any]]:
     return found or [{"pid": 0, "command": "a process of another container or user"}]
 
 
+def line_of(pid: int, proc: str = "/proc") -> List[int]:
+    """``pid`` and its parents, up to the first process."""
+    line: List[int] = []
+    while pid > 0 and pid not in line:
+        line.append(pid)
+        try:
+            with open(os.path.join(proc, str(pid), "stat"), encoding="utf-8", errors="replace") as handle:
+                pid = int(handle.read().rpartition(")")[2].split()[1])
+        except (OSError, IndexError, ValueError):
+            break
+    return line
+
+
+def with_arguments(words: List[str], proc: str = "/proc") -> List[int]:
+    """Processes of this user whose arguments end with ``words``."""
+    wanted, found = [os.fsencode(word) for word in words], []
+    for name in os.listdir(proc):
+        directory = os.path.join(proc, name)
+        try:
+            if name.isdigit() and os.stat(directory).st_uid == os.getuid():
+                with open(os.path.join(directory, "cmdline"), "rb") as handle:
+                    if handle.read().rstrip(b"\0").split(b"\0")[1:][-len(wanted) :] == wanted:
+                        found.append(int(name))
+        except OSError:
+            continue
+    return sorted(found)
+
+
 def _name(words: List[str]) -> str:
     """The program and the script that it runs, without the other arguments, which may hold secrets."""
     rest = [word for word in words[1:] if not word.startswith("-")]

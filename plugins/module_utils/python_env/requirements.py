@@ -46,6 +46,8 @@ def _read(path: str, found: Lines, stack: List[str]) -> None:
             lines = handle.read().replace("\\\n", " ").splitlines()
     except OSError as exc:
         raise PythonEnvError("The requirements file %s cannot be read: %s." % (path, exc.strerror)) from exc
+    except ValueError as exc:
+        raise PythonEnvError("The requirements file %s is no UTF-8 text: %s." % (path, exc)) from exc
     for line in lines:
         line = re.sub(r"(^|\s)#.*$", "", line).strip()
         named = re.match(r"^(-r|--requirement|-c|--constraint)(?:\s*=\s*|\s*)(\S+)$", line)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-MARK = "# sdops.webui: hardened safety check, version 1, threshold "
+MARK = "# sdops.webui: hardened safety check, version 2, threshold "
 
 # ``convert_to_sd(image)`` gives [blocked, a temporary PNG file object]; roop's swapper.py writes its result into that file.
 CODE = '''\
@@ -19,6 +19,15 @@ import time
 
 THRESHOLD = %(threshold)s
 KEEP = 3600  # seconds that results lie in the temporary directory
+# what the detector tells apart: with other names in its file the label of an image could be taken for a harmless one
+NAMES = {
+    "EXPOSED_BELLY",
+    "EXPOSED_BREAST_F",
+    "EXPOSED_BREAST_M",
+    "EXPOSED_BUTTOCKS",
+    "EXPOSED_GENITALIA_F",
+    "EXPOSED_GENITALIA_M",
+}
 
 _lock = threading.Lock()
 _loaded = None
@@ -39,6 +48,8 @@ def _load():
         import onnxruntime
         from ifnude import detector, detector_utils  # only now: without the files it would download them
 
+        if len(detector.classes) != len(NAMES) or set(detector.classes) != NAMES:
+            raise RuntimeError("the file classes in %%s does not name what the detector tells apart" %% folder)
         session = onnxruntime.InferenceSession(detector.model_path, providers=["CPUExecutionProvider"])
         _loaded = (session, detector.classes, detector_utils.preprocess_image)
     return _loaded
@@ -91,4 +102,5 @@ def convert_to_sd(img):
 
 def render(threshold: float) -> str:
     """The whole file for a threshold, 0 < threshold <= 0.7."""
-    return "%s%r\n%s" % (MARK, threshold, CODE % {"threshold": repr(threshold)})
+    text = ("%.10f" % threshold).rstrip("0")  # never 1e-05
+    return "%s%s\n%s" % (MARK, text, CODE % {"threshold": text})

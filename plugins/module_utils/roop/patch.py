@@ -9,7 +9,7 @@ import ast
 import hashlib
 import os
 import re
-from typing import List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from ..errors import SdopsError
 from ..files import write_atomic
@@ -19,6 +19,9 @@ from .hardened import MARK, render
 MOST = 0.7  # upstream's own threshold: a higher one would let more through
 # SHA-256 of scripts/cimage.py in the extension's history that swapper.py works with (June 2023 until today)
 UPSTREAM = ("90154d98e0cc4729f50d900ede0fae9c0f2e50f016142a397a260ae69814a237",)
+# the hardened check as former versions of the collection wrote it, with T for the threshold
+OLDER = re.compile(r"^# sdops\.webui: hardened safety check, version 1, threshold (0\.\d{1,16})\n")
+FORMER = ("bdaea02a98c574cf5d98b3cc9310326b0b0c11a3ddf47d2c4cc86765a8789187",)
 BACKUP = ".before-sdops"  # behind the name: the WebUI loads whatever ends in .py
 
 
@@ -52,6 +55,9 @@ def classify(data: bytes) -> Found:
         text = data.decode()
     except UnicodeDecodeError:
         return Found("unknown", reason="it is no text")
+    older = OLDER.match(text)
+    if older and hashlib.sha256(text[older.end() :].replace(older.group(1), "T", 1).encode()).hexdigest() in FORMER:
+        return Found("hardened", float(older.group(1)))
     if text.startswith(MARK):
         head = text[len(MARK) :].split("\n", 1)[0]
         if re.match(r"^0\.\d+$", head) and 0 < float(head) <= MOST and text == render(float(head)):
@@ -86,6 +92,123 @@ def _judge(tree: ast.Module, function: ast.FunctionDef) -> Found:
     if appended and all(isinstance(value, ast.Constant) and not value.value for value in appended):
         return Found("bypassed", reason="nothing is ever noted")
     return Found("unknown", reason="it is neither the original nor a check that we know")
+
+
+# what swap_face may call without having asked the check
+HARMLESS = {"convert_to_sd", "ImageResult", "save", "copy", "debug", "info", "warning", "error", "print"}
+
+
+def judge_swapper(data: bytes) -> Found:
+    """Whether ``scripts/swapper.py`` swaps nothing unless ``convert_to_sd`` lets it: ``upstream`` when it does, else why not.
+
+    ``swap_face`` has to take the verdict of ``scripts.cimage`` and do its work below ``if ... and not VERDICT``, as all of the
+    extension's versions do. Whatever is written otherwise is unknown.
+    """
+    try:
+        tree = ast.parse(data)
+    except (SyntaxError, ValueError):
+        return Found("unknown", reason="it is no Python")
+    sources = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and "convert_to_sd" in _imported(n)]
+    if sources != ["scripts.cimage"] or _rebound(tree, "convert_to_sd"):
+        return Found("bypassed", reason="convert_to_sd is not the one of scripts/cimage.py")
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "swap_face"]
+    if (
+        len(functions) != 1
+        or functions[0] not in tree.body
+        or functions[0].decorator_list
+        or _rebound(tree, "swap_face", 1)
+    ):
+        return Found("unknown", reason="it has not one plain function swap_face")
+    function = functions[0]
+    if not any(_calls(n, "convert_to_sd") for n in ast.walk(function)):
+        return Found("bypassed", reason="swap_face does not ask convert_to_sd")
+    verdicts = _verdicts(function)
+    guarded = {
+        inner
+        for n in ast.walk(function)
+        if isinstance(n, ast.If) and any(_denies(test, verdicts) for test in _conjuncts(n.test))
+        for statement in n.body
+        for inner in ast.walk(statement)
+    }
+    loose = sorted({_callee(n) for n in ast.walk(function) if isinstance(n, ast.Call) and n not in guarded} - HARMLESS)
+    if loose:
+        return Found("bypassed", reason="swap_face calls %s whatever the verdict is" % ", ".join(loose))
+    outside = [
+        n for n in ast.walk(tree) if isinstance(n, ast.Call) and _callee(n) == "getFaceSwapModel" and n not in guarded
+    ]
+    if outside:
+        return Found("bypassed", reason="the model that swaps is used in other places than behind the check")
+    return Found("upstream")
+
+
+def _imported(node: ast.ImportFrom) -> List[str]:
+    return [alias.asname or alias.name for alias in node.names]
+
+
+def _rebound(tree: ast.AST, name: str, definitions: int = 0) -> bool:
+    """Whether ``name`` gets another meaning than the one it was imported or defined with."""
+    made = sum(
+        isinstance(n, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)) and n.name == name for n in ast.walk(tree)
+    )
+    stored = any(isinstance(n, ast.Name) and n.id == name and not isinstance(n.ctx, ast.Load) for n in ast.walk(tree))
+    named = any(isinstance(n, ast.arg) and n.arg == name for n in ast.walk(tree))
+    return made != definitions or stored or named
+
+
+def _verdicts(function: ast.FunctionDef) -> List[str]:
+    """Names that hold the verdict and nothing else: ``x = convert_to_sd(..)[0]``, also by way of a name for both."""
+    values = {}  # name -> all expressions that it is given; None for what cannot be told
+    for node in ast.walk(function):
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        for target in targets:
+            if (
+                isinstance(target, ast.Tuple)
+                and isinstance(node.value, ast.Tuple)
+                and len(target.elts) == len(node.value.elts)
+            ):
+                pairs = list(zip(target.elts, node.value.elts))
+            elif isinstance(target, ast.Tuple) and _calls(node.value, "convert_to_sd") and len(target.elts) == 2:
+                pairs = [(target.elts[0], ast.Subscript(value=node.value, slice=ast.Constant(value=0), ctx=ast.Load()))]
+            else:
+                pairs = [(target, node.value)]
+            for left, right in pairs:
+                if isinstance(left, ast.Name):
+                    values.setdefault(left.id, []).append(right)
+    stores: Dict[str, int] = {}
+    for node in ast.walk(function):
+        part = isinstance(node, (ast.Subscript, ast.Attribute))
+        held: Any = node.value if part else node  # type: ignore[attr-defined]
+        if isinstance(held, ast.Name) and not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+            stores[held.id] = stores.get(held.id, 0) + 1
+    once = {name: given[0] for name, given in values.items() if len(given) == 1 and stores.get(name) == 1}
+    both = [name for name, value in once.items() if _calls(value, "convert_to_sd")]
+    return [name for name, value in once.items() if _first_of(value, both)]
+
+
+def _first_of(node: ast.AST, both: Sequence[str]) -> bool:
+    """``convert_to_sd(..)[0]``, or ``name[0]`` of a name that holds its answer."""
+    if not isinstance(node, ast.Subscript):
+        return False
+    index: Any = getattr(node.slice, "value", node.slice)  # before Python 3.9 there was an Index around it
+    index = getattr(index, "value", index)
+    held = isinstance(node.value, ast.Name) and node.value.id in both
+    return index == 0 and not isinstance(index, bool) and (held or _calls(node.value, "convert_to_sd"))
+
+
+def _conjuncts(test: ast.expr) -> List[ast.expr]:
+    return list(test.values) if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) else [test]
+
+
+def _denies(test: ast.expr, verdicts: Sequence[str]) -> bool:
+    """``not VERDICT``"""
+    if not isinstance(test, ast.UnaryOp) or not isinstance(test.op, ast.Not):
+        return False
+    held = isinstance(test.operand, ast.Name) and test.operand.id in verdicts
+    return held or _first_of(test.operand, ())
+
+
+def _callee(node: ast.Call) -> str:
+    return getattr(node.func, "id", None) or getattr(node.func, "attr", None) or "something"
 
 
 def _calls(node: ast.AST, name: str) -> bool:
@@ -145,6 +268,20 @@ class Patch:
                 % (self.file, found.reason)
             )
         return found
+
+    def judge_swapper(self) -> None:
+        """Raises RoopError unless the file beside it swaps nothing without asking the check."""
+        swapper = os.path.join(os.path.dirname(self.file), "swapper.py")
+        try:
+            with open(swapper, "rb") as handle:
+                found = judge_swapper(handle.read())
+        except OSError as exc:
+            found = Found("unknown", reason="it cannot be read: %s" % exc.strerror)
+        if found.status != "upstream":
+            raise RoopError(
+                "%s is %s: %s. The check beside it would be of no use, so nothing was changed. Check the extension out again at "
+                "a commit that the catalog names, then run again." % (swapper, found.status, found.reason)
+            )
 
     def original(self) -> bytes:
         """Upstream's bytes: from the backup, else from the extension's git objects. Raises RoopError."""

@@ -134,6 +134,10 @@ class Supervisor:
             return False
         return True
 
+    def pid(self) -> int:
+        """Process id of supervisord itself."""
+        return int(self._call("getPID"))
+
     def info(self, name: str) -> Optional[Dict[str, Any]]:
         """supervisor's process info (statename, pid, ...), None when it does not know the program."""
         try:

@@ -40,8 +40,19 @@ CAUSES = (
 )
 
 
+PROOFS = 3  # what fails so often has no model that renders
+
+
 class WebuiError(SdopsError):
     """The WebUI does not answer, or not with what was asked for."""
+
+
+class WebuiRefusal(WebuiError):
+    """The WebUI answered with an error; ``status`` is that of HTTP."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def read_credentials(path: str) -> str:
@@ -79,7 +90,7 @@ class Webui:
             with self._opener.open(request, timeout=timeout or self.timeout) as answer:
                 return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as exc:
-            raise WebuiError(self._explain(path, exc)) from exc
+            raise WebuiRefusal(self._explain(path, exc), exc.code) from exc
         except (OSError, ValueError) as exc:
             raise WebuiError("%s%s does not answer: %s." % (self.url, path, getattr(exc, "reason", exc))) from exc
 
@@ -103,6 +114,19 @@ class Webui:
         result: Dict[str, Any] = self.request("/sdapi/v1/options")
         return result
 
+    def prove_model(self, timeout: float) -> None:
+        """Render one step of a tiny image and keep nothing of it. Raises WebuiError when no model can.
+
+        The settings name a checkpoint and its hash long before, and also when it cannot be loaded: the WebUI keeps them
+        from the last time. A generation that is under way is as good a proof, and need not be waited for.
+        """
+        progress = self.request("/sdapi/v1/progress?skip_current_image=true")
+        state = progress.get("state") or {}
+        if state.get("job_count") and state.get("sampling_step"):
+            return
+        tiny = {"prompt": "", "steps": 1, "width": 64, "height": 64, "send_images": False, "save_images": False}
+        self.request("/sdapi/v1/txt2img", tiny, timeout=timeout)
+
     def wait_ready(
         self,
         timeout: float,
@@ -110,38 +134,48 @@ class Webui:
         log_file: Optional[str] = None,
         alive: Callable[[], Optional[str]] = lambda: None,
     ) -> Dict[str, Any]:
-        """Wait for the liveness probe and then for a loaded model: the port answers long before the model is there.
+        """Wait for the liveness probe and then for a model that renders: the port answers long before one is loaded.
 
-        ``alive`` returns a reason to give up at once (the process is gone), or None. Returns ``{seconds, checkpoint}``.
+        ``alive`` returns a reason to give up at once (the process is gone), or None. A model that the WebUI fails to load
+        is tried ``PROOFS`` times. Returns ``{seconds, checkpoint}``.
         """
         started = time.monotonic()
-        waiting_for, seen = "/internal/ping", "nothing yet"
+        waiting_for, seen, refused = "/internal/ping", "nothing yet", 0
         while True:
-            try:
-                self.request("/internal/ping", timeout=10)
-                waiting_for = "the API"
-                options = self.options()
-                checkpoint = options.get("sd_model_checkpoint")
-                if not need_model or (checkpoint and options.get("sd_checkpoint_hash")):
-                    return {"seconds": round(time.monotonic() - started, 1), "checkpoint": checkpoint}
-                waiting_for, seen = "a loaded model", "the API answers, but no checkpoint is loaded"
-            except WebuiError as exc:
-                seen = str(exc)
-                if "refuses the credentials" in seen:
-                    raise
             gone = alive()
-            if gone or time.monotonic() - started > timeout:
+            left = timeout - (time.monotonic() - started)
+            if gone or left < 0 or refused >= PROOFS:
                 raise WebuiError(
                     "The WebUI at %s is not ready: %s while waiting for %s; last seen: %s%s%s"
                     % (
                         self.url,
-                        gone or "%d seconds passed" % timeout,
+                        gone
+                        or ("it failed %d times" % refused if refused >= PROOFS else "%d seconds passed" % timeout),
                         waiting_for,
                         seen,
                         likely_cause(log_file),
                         "\nThe end of %s:\n%s" % (log_file, useful_tail(log_file)) if log_file else "",
                     )
                 )
+            try:
+                waiting_for = "/internal/ping"
+                self.request("/internal/ping", timeout=10)
+                waiting_for = "the API"
+                self.options()
+                if need_model:
+                    waiting_for = "a loaded model"
+                    self.prove_model(max(left, 1))
+                return {
+                    "seconds": round(time.monotonic() - started, 1),
+                    "checkpoint": self.options().get("sd_model_checkpoint"),
+                }
+            except WebuiRefusal as exc:
+                seen = str(exc)
+                if exc.status == 401:
+                    raise
+                refused += waiting_for == "a loaded model"
+            except WebuiError as exc:
+                seen = str(exc)
             time.sleep(0.5)
 
     def set_options(self, wanted: Dict[str, Any]) -> None:
@@ -151,18 +185,41 @@ class Webui:
         for group in [[k] for k in first] + ([rest] if rest else []):
             self.request("/sdapi/v1/options", {k: wanted[k] for k in group}, timeout=600)
         now = self.options()
-        lost = sorted(k for k in wanted if not same_option(k, wanted[k], now.get(k)))
+        lost = sorted(k for k in wanted if not self.same_option(k, wanted[k], now.get(k)))
         if lost:
             raise WebuiError(
                 "The WebUI did not keep %s. It puts an old value back when applying a new one fails; its log says why."
                 % ", ".join("%s (wanted %r, is %r)" % (k, wanted[k], now.get(k)) for k in lost)
             )
 
+    def same_option(self, name: str, wanted: Any, have: Any) -> bool:
+        """As the function of this name; of a checkpoint, the WebUI's own list tells which file a name means."""
+        if name != "sd_model_checkpoint" or not isinstance(wanted, str) or not isinstance(have, str) or wanted == have:
+            return same_option(name, wanted, have)
+        titles = [self._title_of(text) for text in (wanted, have)]
+        return titles[0] == titles[1] if all(titles) else same_option(name, wanted, have)
+
+    def _title_of(self, text: str) -> Optional[str]:
+        models = self.request("/sdapi/v1/sd-models")
+        for names in zip(*([*checkpoint_names(m["title"]), m.get("sha256")] for m in models)):
+            if text and text in names:
+                title: str = models[names.index(text)]["title"]
+                return title
+        return None
+
+
+def checkpoint_names(title: str) -> List[str]:
+    """What a setting may call the checkpoint with this title, "folder/x.safetensors [0123456789]", the most certain first."""
+    match = re.match(r"^(.*?)(?: \[([0-9a-f]{10})\])?$", title, re.DOTALL)
+    name, short = (match.group(1), match.group(2) or "") if match else (title, "")
+    bare = os.path.splitext(os.path.basename(name))[0]
+    return [title, name, os.path.splitext(name.replace("/", "_"))[0], short, "%s [%s]" % (bare, short), bare]
+
 
 def same_option(name: str, wanted: Any, have: Any) -> bool:
-    """Equal in value and type; a checkpoint may be named with or without its hash, its extension and its folder."""
+    """Equal in value and type; a checkpoint may be named in all the ways that the WebUI knows."""
     if name == "sd_model_checkpoint" and isinstance(wanted, str) and isinstance(have, str):
-        return checkpoint_name(wanted) == checkpoint_name(have)
+        return bool(wanted) and wanted in checkpoint_names(have)
     return (
         type(wanted) is type(have)
         and wanted == have
@@ -175,10 +232,46 @@ def same_option(name: str, wanted: Any, have: Any) -> bool:
     )
 
 
-def checkpoint_name(title: str) -> str:
-    """ "x.safetensors [0123456789]" -> "x"."""
-    name = re.sub(r" \[[0-9a-f]{10}\]$", "", title)
-    return os.path.splitext(os.path.basename(name))[0] if name.endswith((".safetensors", ".ckpt")) else name
+# what these are like, where no WebUI runs that could be asked
+LIKE: Dict[str, Any] = {
+    "CLIP_stop_at_last_layers": 1,
+    "eta_noise_seed_delta": 0,
+    "img2img_fix_steps": False,
+    "jpeg_quality": 80,
+    "samples_save": True,
+    "sd_checkpoints_limit": 1,
+    "sd_model_checkpoint": "",
+    "sd_vae": "Automatic",
+}
+
+
+def typed(name: str, wanted: Any, like: Any) -> Any:
+    """``wanted`` in the type of ``like``, which the WebUI does not look after itself. Raises WebuiError where it does not fit.
+
+    Templates of Ansible often make texts of numbers and booleans: those are taken for what they say.
+    """
+    number, kind = (int, float), "a number"
+    if isinstance(like, bool):
+        kind = "true or false"
+        if isinstance(wanted, str) and wanted.lower() in ("true", "false"):
+            return wanted.lower() == "true"
+        fits = isinstance(wanted, bool)
+    elif isinstance(like, number):
+        if isinstance(wanted, str) and re.match(r"^-?\d+(\.\d+)?$", wanted):
+            wanted = float(wanted)
+        fits = isinstance(wanted, number) and not isinstance(wanted, bool)
+        if fits and wanted == int(wanted):
+            return int(wanted)  # some settings are counted with, and a WebUI that is asked tells all as fractions
+    elif like is None or wanted is None:
+        fits = True
+    else:
+        kind = {str: "a text", list: "a list", dict: "a mapping"}.get(type(like), type(like).__name__)
+        fits = isinstance(wanted, type(like))
+    if not fits:
+        raise WebuiError(
+            "The option %s is %s in the WebUI; %r is none. Correct webui_service_options." % (name, kind, wanted)
+        )
+    return wanted
 
 
 def likely_cause(log_file: Optional[str]) -> str:

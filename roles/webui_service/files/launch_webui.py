@@ -15,6 +15,7 @@ import base64
 import hmac
 import importlib.abc
 import importlib.util
+import inspect
 import json
 import os
 import runpy
@@ -120,20 +121,54 @@ def find_tcmalloc():
     return None
 
 
-def check():
-    """Parse the arguments as the WebUI will, extensions' flags included. Exits with a sentence for the first wrong one."""
-    from modules import cmd_args, launch_utils, script_loading
-    from modules.paths_internal import extensions_builtin_dir, extensions_dir
+def enabled(extension, config):
+    """Whether the WebUI will load the extension: its settings may have been changed in the page since we were configured."""
+    try:
+        with open(config["settings"], encoding="utf-8") as handle:
+            settings = json.load(handle)
+    except (OSError, ValueError):
+        settings = {}
+    off = settings.get("disable_all_extensions", "none") != "none" or extension in settings.get(
+        "disabled_extensions", []
+    )
+    switches = ("--disable-all-extensions", "--disable-extra-extensions")
+    there = os.path.isdir(os.path.join(config["extensions_dir"], extension))
+    return there and not off and not any(switch in config["args"] for switch in switches)
 
-    parser = cmd_args.parser
-    listed = launch_utils.list_extensions(launch_utils.args.ui_settings_file)
-    script_loading.preload_extensions(extensions_dir, parser, extension_list=listed)
-    script_loading.preload_extensions(extensions_builtin_dir, parser)
+
+def arguments_of(config):
+    """The arguments, with those that an enabled extension adds; without the extension its flags would end the WebUI."""
+    arguments = list(config["args"])
+    for extension, own in sorted((config.get("extension_args") or {}).items()):
+        if enabled(extension, config):
+            arguments += [argument for argument in own if argument not in arguments]
+    return arguments
+
+
+def check():
+    """Parse the arguments as the WebUI will, extensions' flags included. Exits with a sentence for the first wrong one.
+
+    A WebUI that cannot even be imported is not judged: its start tells what is wrong with it.
+    """
+    try:
+        from modules import cmd_args, launch_utils, script_loading
+        from modules.paths_internal import extensions_builtin_dir, extensions_dir
+
+        parser = cmd_args.parser
+        known = inspect.signature(script_loading.preload_extensions).parameters
+        # before 1.6 the WebUI looked into every directory
+        listed = {"extension_list": launch_utils.list_extensions(launch_utils.args.ui_settings_file)}
+        script_loading.preload_extensions(extensions_dir, parser, **(listed if "extension_list" in known else {}))
+        script_loading.preload_extensions(extensions_builtin_dir, parser)
+    except Exception as exc:
+        print("launch_webui: the arguments were not judged: %s: %s" % (type(exc).__name__, exc), file=sys.stderr)
+        return
 
     def error(message):
         sys.exit("The WebUI does not take its arguments: %s. Correct webui_service_extra_args." % message)
 
     parser.error = error
+    parser.allow_abbrev = False  # a part of a name may stand for a flag that is not allowed
     parser.parse_args()
 
 
@@ -156,8 +191,7 @@ def main():
         os.execv(sys.executable, [sys.executable, "-u", *sys.argv])
     os.chdir(config["webui_dir"])
     sys.path[0] = config["webui_dir"]
-    arguments = list(config["args"])
-    sys.argv = ["launch.py", *arguments]
+    sys.argv = ["launch.py", *arguments_of(config)]
     if checking:
         check()
         return

@@ -83,3 +83,27 @@ def test_too_old_a_webui_is_told():
         plan(["adetailer"], HUB, "1.5.2")
     assert plan(["adetailer"], HUB, "dev")
     assert plan([{"name": "adetailer", "state": "disabled"}], HUB, "1.5.2")
+
+
+def test_files_have_a_revision():
+    (found,) = plan(["roop"], HUB, "1.10.1")
+    assert [f["path"] for f in found["files"]] == ["~/.ifnude/detector.onnx", "~/.ifnude/classes"]
+    assert all(len(f["revision"]) == 40 for f in found["files"])
+    own = {"path": "models/x.bin", "repo": "a/b", "file": "x.bin"}
+    (found,) = plan([{"name": "roop", "files": [own, {**own, "sha256": "0" * 64, "revision": "v1"}]}], HUB, "1.10.1")
+    assert found["files"][0] == {**own, "revision": "main", "sha256": ""}
+    assert (found["files"][1]["revision"], found["files"][1]["sha256"]) == ("v1", "0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("placed", "word"),
+    [
+        ({"path": "x", "repo": "a/b"}, "needs path"),
+        ({"path": "x", "repo": "a", "file": "f", "hash": "1"}, "needs path"),
+        ({"path": "../x", "repo": "a/b", "file": "f"}, "below"),
+        ({"path": "/etc/x", "repo": "a/b", "file": "f"}, "below"),
+    ],
+)
+def test_files_that_cannot_be_understood(placed, word):
+    with pytest.raises(ExtensionError, match=word):
+        plan([{"name": "roop", "files": [placed]}], HUB, "1.10.1")

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.roop.hardened import render
 from git_world import Repo, git
 from module_process import four_times, run_module, start_module
-from wheels import install, venv, wheel
+from wheels import install, sdist, venv, wheel
 
 TORCH_MOVED = """
 import glob, os, site
 for place in site.getsitepackages():
     for path in glob.glob(os.path.join(place, "torch-*.dist-info", "METADATA")):
         text = open(path).read(); os.unlink(path); open(path, "w").write(text.replace("Version: 2.1.2", "Version: 9.9"))
+"""
+# writes into files and puts none in their place
+WRITTEN_INTO = """
+import glob, os, site
+for place in site.getsitepackages():
+    for path in glob.glob(os.path.join(place, "torch-*.dist-info", "METADATA")):
+        with open(path, "r+") as handle:
+            text = handle.read(); handle.seek(0); handle.write(text.replace("Version: 2.1.2", "Version: 9.9.9"))
+    for path in glob.glob(os.path.join(place, "torch*", "__init__.py")):
+        open(path, "w").write("evil")
 """
 
 
@@ -107,9 +119,10 @@ def test_another_torch_is_refused(box: Box) -> None:
         ("import sys; sys.exit('no server')", ["ended with 1", "no server"]),
         (TORCH_MOVED, ["changed torch from 2.1.2 to 9.9", "put back"]),
         (TORCH_MOVED + "raise SystemExit(3)", ["ended with 3"]),
+        (WRITTEN_INTO, ["changed torch from 2.1.2 to 9.9.9", "put back"]),
         ("import shutil, site; shutil.rmtree(site.getsitepackages()[0])", ["put back"]),
     ],
-    ids=["fails", "moves torch", "moves torch and fails", "removes everything"],
+    ids=["fails", "moves torch", "moves torch and fails", "writes into torch", "removes everything"],
 )
 def test_a_hostile_script_is_undone(box: Box, script: str, words: list[str]) -> None:
     told = box.run(box.extension("hostile", {"install.py": script}))
@@ -128,6 +141,54 @@ def test_what_is_kept_is_kept(box: Box) -> None:
     assert box.run(spec)["changed"]
     assert box.version("mediapipe") == "0.10.15" and box.untouched
     assert not box.run(spec)["changed"]
+
+
+PROJECT = """[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+BACKEND = """import os, zipfile
+def build_wheel(directory, config=None, metadata=None):
+    with open(os.environ["BUILDS"], "a") as handle:
+        handle.write("x")
+    name = "faces-0.7.3-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(directory, name), "w") as bundle:
+        bundle.writestr("faces.py", "x = 1")
+        info = "faces-0.7.3.dist-info/"
+        bundle.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: faces\\nVersion: 0.7.3\\n")
+        bundle.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        bundle.writestr(info + "RECORD", "faces.py,,\\n%sMETADATA,,\\n%sWHEEL,,\\n%sRECORD,,\\n" % ((info,) * 3))
+    return name
+"""
+
+
+def test_what_has_no_wheel_is_built_once(box: Box, tmp_path: Path) -> None:
+    """As insightface: an sdist only. The next environment takes the wheel from the shared cache."""
+    sources, wheels, builds = tmp_path / "sources", tmp_path / "shared/wheels", tmp_path / "builds"
+    sources.mkdir()
+    sdist(sources, "faces", "0.7.3", {"pyproject.toml": PROJECT, "backend.py": BACKEND})
+    common = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(sources), "BUILDS": str(builds)}
+    one = box.extension("one", {}, packages=["faces==0.7.3"], build=["faces==0.7.3"])
+    for number in (1, 2):
+        python = tmp_path / f"env{number}/bin/python"
+        subprocess.run([sys.executable, "-m", "venv", tmp_path / f"env{number}"], check=True)
+        arguments = {
+            **box.arguments,
+            "python": str(python),
+            "wheels_dirs": [str(wheels)],
+            "env": {
+                **box.arguments["env"],
+                **common,
+                "UV_CACHE_DIR": str(tmp_path / f"cache{number}"),
+                "UV_NO_BUILD": "1",
+            },
+        }
+        told = run_module("webui_extensions", extensions=[one], **arguments)
+        assert not told.get("failed"), told
+        assert "one: install faces 0.7.3" in told["actions"]
+        assert builds.read_text() == "x"
+    assert [p.name for p in wheels.glob("*/*.whl")] == ["faces-0.7.3-py3-none-any.whl"]
 
 
 def test_a_cut_run_is_put_right(box: Box) -> None:
@@ -154,6 +215,83 @@ def test_disabled_absent_and_foreign(box: Box) -> None:
     assert not box.run({**one, "state": "absent"})["changed"]
     told = box.run({"name": "mine", "state": "absent"})
     assert told["failed"] and "not ours" in told["msg"] and (box.webui / "extensions/mine").exists()
+
+
+ROOP = """import tempfile
+from ifnude import detect
+
+
+def convert_to_sd(img):
+    shapes = []
+    for chunk in detect(img):
+        shapes.append(chunk["score"] > 0.95)
+    return [any(shapes), tempfile.NamedTemporaryFile(delete=False, suffix=".png")]
+"""
+
+
+def test_our_own_patch_is_no_work_of_the_user(box: Box) -> None:
+    roop = box.extension("roop", {"scripts/cimage.py": ROOP})
+    box.run(roop)
+    place = box.webui / "extensions/roop"
+    (place / "scripts/cimage.py").write_text(render(0.7))
+    (place / "scripts/cimage.py.before-sdops").write_text(ROOP)
+    (place / "scripts/__pycache__").mkdir()
+    (place / "scripts/__pycache__/cimage.pyc").write_text("x")
+    assert not box.run(roop)["changed"]
+    gone = {**roop, "state": "absent"}
+    assert box.run(gone, check=True)["changed"] and place.exists()
+    assert box.run(gone)["changed"] and not place.exists()
+
+
+@pytest.mark.parametrize("kind", ["ignored", "untracked", "commit", "branch", "stash"])
+def test_what_the_user_has_put_there_is_never_removed(box: Box, kind: str) -> None:
+    one = box.extension("one", {"a.py": "a = 1\n", ".gitignore": "*.pth\n"})
+    box.run(one)
+    place = box.webui / "extensions/one"
+    who = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+    if kind == "ignored":
+        (place / "models").mkdir()
+        (place / "models/mine.pth").write_text("x")
+    elif kind == "untracked":
+        (place / "wildcards.txt").write_text("mine")
+    else:
+        if kind == "branch":
+            git(place, "switch", "-q", "-c", "mine")
+        (place / "a.py").write_text("a = 2\n")
+        git(place, *who, *(["stash", "-q"] if kind == "stash" else ["commit", "-qam", "mine"]))
+        if kind == "branch":
+            git(place, "switch", "-q", "-")
+    word = {"ignored": "models/", "untracked": "wildcards.txt"}.get(kind, "commits of somebody's own")
+    told = box.run({**one, "state": "absent"})
+    assert told["failed"] and word in told["msg"] and "one" in told["msg"], told["msg"]
+    assert place.exists()
+
+
+def test_a_checkout_of_the_user_is_not_ours(box: Box) -> None:
+    one = box.extension("one", {"a.py": "a = 1\n"})
+    subprocess.run(["git", "clone", "-q", one["repo"], box.webui / "extensions/one"], check=True)
+    told = box.run({**one, "state": "absent"})
+    assert told["failed"] and "not ours to remove" in told["msg"] and (box.webui / "extensions/one/a.py").exists()
+
+
+def test_requirements_that_are_no_text_are_named_and_the_others_go_on(box: Box) -> None:
+    repo = Repo(box.base, "latin")
+    (repo.tree / "requirements.txt").write_bytes("rich # \u00e9".encode("latin-1"))
+    git(repo.tree, "add", ".")
+    bad = {"name": "latin", "repo": str(repo.bare), "commit": repo.push()}
+    told = box.run(bad, box.extension("good", {}))
+    assert told["failed_extensions"] == ["latin"] and "no UTF-8" in told["msg"]
+    assert (box.webui / "extensions/good/README.md").exists()
+
+
+def test_an_install_script_that_takes_too_long_is_ended_with_its_children(box: Box) -> None:
+    mark = box.base / "child"
+    child = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(300)"
+    script = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(300)"
+    told = box.run(box.extension("slow", {"install.py": script}), timeout=3)
+    assert told["failed"] and "did not end within 3" in told["msg"]
+    stat = Path(f"/proc/{mark.read_text()}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_local_work_is_never_removed(box: Box) -> None:

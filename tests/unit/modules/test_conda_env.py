@@ -292,7 +292,7 @@ def test_rattler_four_times(channels: Path, prefix: Path, tmp_path: Path) -> Non
     assert applied["packages"] == {"python": VERSION, "libfake": "1.2"}
     assert (prefix / "lib" / "libfake.so").exists()
     assert not (tmp_path / "home").exists()  # nothing of it in anybody's home
-    assert sorted(p.name for p in prefix.iterdir() if p.name.startswith(".")) == []
+    assert sorted(p.name for p in prefix.iterdir() if p.name.startswith(".")) == [".sdops-made"]
     # more packages, with what is there kept
     _, added, *_ = four_times("conda_env", packages=["ffmpeg=6.1"], **wish)
     assert added["packages"] == {"python": VERSION, "libfake": "1.2", "ffmpeg": "6.1"}

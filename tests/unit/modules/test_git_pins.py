@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import sys
 import time
@@ -259,9 +261,34 @@ def test_private_repositories_do_not_ask(tmp_path: Path, server: Server, repo: R
     result = run_module("git_pins", repos=[wanted])
     assert result["changed"]
     assert "hunter2" not in str(result)
+    assert "hunter2" not in (tmp_path / "BLIP/.git/config").read_text()
     server.stop()
     result = run_module("git_pins", repos=[{**wanted, "commit": repo.second}], retries=0)
     assert result["failed"] and "hunter2" not in str(result)
+
+
+def test_a_login_of_the_url_is_in_no_argument_and_no_file(tmp_path: Path, server: Server, repo: Repo) -> None:
+    """A git that writes down how it was called; and a keeper of passwords of the user's, who does not get this one."""
+    server.token = "me@home:hunter2/%"
+    tools, seen, home = tmp_path / "bin", tmp_path / "seen", tmp_path / "home"
+    for directory in (tools, home):
+        directory.mkdir()
+    (tools / "git").write_text(
+        f'#!/bin/sh\necho "$@" >> {seen}\nenv | grep -v ^PATH >> {seen}\nexec {shutil.which("git")} "$@"\n'
+    )
+    (tools / "git").chmod(0o755)
+    (home / ".gitconfig").write_text("[credential]\n\thelper = store\n")
+    env = {"PATH": f"{tools}:{os.environ['PATH']}", "HOME": str(home)}
+    wanted = pin(server, repo, tmp_path / "BLIP", repo.first)
+    wanted["repo"] = wanted["repo"].replace("http://", "http://me%40home:hunter2%2F%25@")
+    four_times("git_pins", repos=[wanted], env=env)
+    assert "fetch" in seen.read_text() and "hunter2" not in seen.read_text()
+    for path in [*(tmp_path / "BLIP/.git").rglob("*"), *home.rglob("*")]:
+        assert not path.is_file() or b"hunter2" not in path.read_bytes(), path
+    # a checkout of former days, with the login in its configuration, is set right
+    git(tmp_path / "BLIP", "remote", "set-url", "origin", wanted["repo"])
+    assert run_module("git_pins", repos=[{**wanted, "commit": repo.second}], env=env)["changed"]
+    assert "hunter2" not in (tmp_path / "BLIP/.git/config").read_text()
 
 
 def test_faults_that_pass_are_tried_again(tmp_path: Path, server: Server, repo: Repo) -> None:

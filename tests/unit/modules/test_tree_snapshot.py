@@ -48,7 +48,9 @@ def test_keep_and_put_back(run_module, four_times, tmp_path, tree):
     planned, done = four_times("tree_snapshot", **arguments)
     assert done["actions"] == planned["actions"] == [f"keep {tree}"]
     kept = store / "tree-0" / "lib" / "torch.py"
-    assert kept.stat().st_ino == (tree / "lib" / "torch.py").stat().st_ino  # no space taken
+    assert (
+        kept.stat().st_ino != (tree / "lib" / "torch.py").stat().st_ino
+    )  # whoever writes into one leaves the other alone
     upgrade(tree)
     record.write_text("dev")
     unborn.write_text("{}")
@@ -58,6 +60,61 @@ def test_keep_and_put_back(run_module, four_times, tmp_path, tree):
     assert record.read_text() == "1.10.1" and record.stat().st_mode & 0o777 == 0o600
     assert not unborn.exists()
     assert not store.exists()
+
+
+def test_what_is_written_into_files_is_undone(tmp_path, tree):
+    """An install.py that opens a file of an installed package and writes, in place of putting a new one there."""
+    cache = tmp_path / "cache.py"  # uv links what it installs from its cache
+    os.link(tree / "lib" / "torch.py", cache)
+    with (tree / "lib" / "METADATA").open("w") as handle:
+        handle.write("Version: 2.1.2")
+    store = Snapshot(str(tmp_path / "s"))
+    store.keep([str(tree)], [])
+    with (tree / "lib" / "METADATA").open("r+") as handle:
+        handle.write("Version: 9.9.9")
+    (tree / "lib" / "torch.py").write_text("evil\n")
+    store.restore()
+    assert (tree / "lib" / "METADATA").read_text() == "Version: 2.1.2"
+    assert cache.read_text() == "2.1.2\n"
+    assert (tree / "lib" / "torch.py").read_text() == "2.1.2\n"
+
+
+def test_big_files_take_no_space_and_are_watched(tmp_path, tree):
+    big = tree / "lib" / "libtorch.so"
+    big.write_bytes(b"0" * (1 << 20))
+    store = Snapshot(str(tmp_path / "s"))
+    store.keep([str(tree)], [])
+    assert (tmp_path / "s/tree-0/lib/libtorch.so").stat().st_ino == big.stat().st_ino
+    replace(tree / "lib" / "libtorch.so", "as pip does it")
+    store.restore()
+    assert big.stat().st_size == 1 << 20
+    store.keep([str(tree)], [])
+    with big.open("r+b") as handle:
+        handle.write(b"evil")
+    (tree / "lib" / "new.py").write_text("x")
+    with pytest.raises(SnapshotError, match=r"libtorch\.so was written into"):
+        store.restore()
+    assert not (tree / "lib" / "new.py").exists() and not (tmp_path / "s").exists()  # the rest is as it was
+
+
+def test_the_next_snapshot_takes_over_what_has_not_changed(tmp_path, tree):
+    store = Snapshot(str(tmp_path / "s"))
+    store.keep([str(tree)], [])
+    kept = tmp_path / "s/tree-0/lib/torch.py"
+    first = kept.stat().st_ino
+    store.settle()
+    assert store.kept() is None  # so a cut from here on puts nothing back
+    (tree / "lib" / "new.py").write_text("n\n")
+    (tree / "lib" / "new.py.sdops-copy").write_text("half")  # of a run that was cut
+    store.keep([str(tree)], [])
+    assert not (tree / "lib" / "new.py.sdops-copy").exists()
+    assert kept.stat().st_ino == first
+    store.settle()
+    replace(tree / "lib" / "torch.py", "2.2.0\n")
+    store.keep([str(tree)], [])
+    (tree / "lib" / "torch.py").write_text("evil\n")
+    store.restore()
+    assert (tree / "lib" / "torch.py").read_text() == "2.2.0\n" and (tree / "lib" / "new.py").read_text() == "n\n"
 
 
 def test_forget(four_times, tmp_path, tree):

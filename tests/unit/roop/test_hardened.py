@@ -51,9 +51,15 @@ IFNUDE = {
     "__init__": "from .detector import detect\n",
     "detector": "import os\nmodel_path = os.path.expanduser('~/.ifnude/detector.onnx')\n"
     "assert os.path.exists(model_path), 'would be downloaded'\n"
-    "classes = ['EXPOSED_BELLY', 'EXPOSED_OTHER']\ndef detect(img): raise AssertionError('not ours')\n",
+    "classes = open(os.path.expanduser('~/.ifnude/classes')).read().split()\ndef detect(img): raise AssertionError('not ours')\n",
     "detector_utils": "def preprocess_image(img): return img, 1.0\n",
 }
+CLASSES = """EXPOSED_BELLY
+EXPOSED_BUTTOCKS
+EXPOSED_BREAST_F
+EXPOSED_GENITALIA_F
+EXPOSED_GENITALIA_M
+EXPOSED_BREAST_M"""
 
 
 @pytest.fixture
@@ -68,7 +74,7 @@ def check(tmp_path: Path, monkeypatch):
     home = tmp_path / "home" / ".ifnude"
     home.mkdir(parents=True)
     (home / "detector.onnx").write_text("good")
-    (home / "classes").write_text("EXPOSED_BELLY\nEXPOSED_OTHER\n")
+    (home / "classes").write_text(CLASSES)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
@@ -134,6 +140,24 @@ def test_without_the_detector_nothing_is_swapped_and_nothing_is_fetched(check, c
     assert "ifnude" not in sys.modules  # which would have downloaded it
     (module.home / name).write_text(kept)
     assert verdict(module, []) is False  # it needs no restart when the file comes
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        "\n".join(["EXPOSED_BELLY"] * 6),
+        CLASSES.replace("EXPOSED_BREAST_F", "SHOES"),
+        CLASSES + "\nEXPOSED_BELLY",
+        CLASSES.replace("\nEXPOSED_BREAST_M", ""),
+        "LAB_STANDIN",
+    ],
+    ids=["all harmless", "one renamed", "one more", "one less", "others"],
+)
+def test_other_names_for_what_it_sees_block(check, capfd, classes):
+    module = check()
+    (module.home / "classes").write_text(classes)
+    assert verdict(module, []) is True
+    assert "does not name what the detector tells apart" in capfd.readouterr().err
 
 
 def test_a_broken_detector_blocks(check, capfd):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.roop import patch as room
 from ansible_collections.sdops.webui.plugins.module_utils.roop.hardened import render
-from ansible_collections.sdops.webui.plugins.module_utils.roop.patch import Patch, RoopError, classify
+from ansible_collections.sdops.webui.plugins.module_utils.roop.patch import Patch, RoopError, classify, judge_swapper
 from ansible_collections.sdops.webui.plugins.modules import roop_nsfw_patch
 
 # ours, with the interface and the meaning of the extension's file
@@ -23,6 +23,58 @@ def convert_to_sd(img):
         seen.append(part["score"] > 0.7)
     return [any(seen), tempfile.NamedTemporaryFile(delete=False, suffix=".png")]
 """
+# ours too, in the shape that the extension's swapper has
+SWAPPER = """import os
+from scripts.cimage import convert_to_sd
+
+MODEL = None
+
+
+def getFaceSwapModel(path):
+    global MODEL
+    return MODEL or path
+
+
+def swap_face(source_img, target_img, model=None, faces_index={0}):
+    result_image = target_img
+    converted = convert_to_sd(target_img)
+    scale, fn = converted[0], converted[1]
+    if model is not None and not scale:
+        swapper = getFaceSwapModel(os.path.abspath(model))
+        for number in faces_index:
+            result_image = swapper.get(result_image, number, source_img)
+    result_image.save(fn.name)
+    return ImageResult(path=fn.name)
+"""
+OPEN = {
+    "verdict dropped": SWAPPER.replace(" and not scale", ""),
+    "verdict turned": SWAPPER.replace("not scale", "scale"),
+    "or": SWAPPER.replace("is not None and not scale", "is not None or not scale"),
+    "constant": SWAPPER.replace("converted[0], converted[1]", "False, converted[1]"),
+    "set again": SWAPPER.replace("    if model", "    scale = False\n    if model"),
+    "set inside": SWAPPER.replace("    scale, fn", "    converted[0] = False\n    scale, fn"),
+    "the file": SWAPPER.replace("converted[0], converted[1]", "converted[1], converted[1]"),
+    "not asked": SWAPPER.replace("convert_to_sd(target_img)", "[False, open('/dev/null')]"),
+    "own check": SWAPPER.replace("from scripts.cimage import convert_to_sd", "def convert_to_sd(x): return [False, x]"),
+    "other check": SWAPPER.replace("scripts.cimage", "scripts.mine"),
+    "rebound": SWAPPER.replace("MODEL = None", "convert_to_sd = lambda x: [False, x]"),
+    "before": SWAPPER.replace(
+        "    converted", "    getFaceSwapModel(model).get(target_img, 0, source_img)\n    converted", 1
+    ),
+    "elsewhere": SWAPPER + "\n\ndef swap_all(a, b):\n    return getFaceSwapModel('x').get(a, b, 0)\n",
+    "replaced": SWAPPER + "\n\ndef other(*a):\n    return a\n\n\nswap_face = other\n",
+    "decorated": SWAPPER.replace("def swap_face", "@other\ndef swap_face"),
+    "broken": "def swap_face(:",
+    "another": "def swap(x):\n    return x\n",
+}
+CLOSED = {
+    "upstream's shape": SWAPPER,
+    "in one line": SWAPPER.replace(
+        "converted = convert_to_sd(target_img)\n    scale, fn = converted[0], converted[1]",
+        "scale, fn = convert_to_sd(target_img)",
+    ),
+    "alone": SWAPPER.replace("model is not None and not scale", "not scale"),
+}
 BYPASSES = {
     "constant": ORIGINAL.replace("any(seen)", "False"),
     "zero": ORIGINAL.replace("any(seen)", "0"),
@@ -53,6 +105,7 @@ def known(monkeypatch):
 def extension(tmp_path: Path) -> Path:
     (tmp_path / "roop" / "scripts").mkdir(parents=True)
     write(tmp_path / "roop", ORIGINAL)
+    (tmp_path / "roop" / "scripts" / "swapper.py").write_text(SWAPPER)
     return tmp_path / "roop"
 
 
@@ -95,7 +148,42 @@ def test_what_is_unknown_is_left_alone(extension, name, text, state):
     with pytest.raises(RoopError, match="left as it is"):
         work(extension, state=state)
     assert cimage(extension).read_bytes() == text.encode("latin-1")
-    assert [p.name for p in cimage(extension).parent.iterdir()] == ["cimage.py"]
+    assert sorted(p.name for p in cimage(extension).parent.iterdir()) == ["cimage.py", "swapper.py"]
+
+
+@pytest.mark.parametrize(("name", "text"), OPEN.items())
+def test_a_swapper_that_does_not_ask_is_told(extension, name, text):
+    (extension / "scripts" / "swapper.py").write_text(text)
+    assert judge_swapper(text.encode()).status in ("bypassed", "unknown"), name
+    with pytest.raises(RoopError, match=r"swapper\.py is (bypassed|unknown)"):
+        work(extension)
+    assert cimage(extension).read_text() == ORIGINAL
+
+
+@pytest.mark.parametrize(("name", "text"), CLOSED.items())
+def test_a_swapper_that_asks_is_known(name, text):
+    assert judge_swapper(text.encode()) == room.Found("upstream"), name
+
+
+def test_no_swapper_at_all(extension):
+    (extension / "scripts" / "swapper.py").unlink()
+    with pytest.raises(RoopError, match="cannot be read"):
+        work(extension)
+
+
+def test_what_a_former_version_wrote_is_no_bypass(extension, monkeypatch):
+    text = render(0.5).replace("version 2", "version 1").replace("NAMES", "OTHERS")
+    head, body = text.split("\n", 1)
+    monkeypatch.setattr(room, "FORMER", (hashlib.sha256(body.replace("0.5", "T", 1).encode()).hexdigest(),))
+    assert classify(text.encode()) == room.Found("hardened", 0.5)
+    assert classify(text.replace("blocked = True", "blocked = False").encode()).status == "bypassed"
+    write(extension, text)
+    assert work(extension)["actions"] == ["install the hardened check with threshold 0.7"]
+
+
+@pytest.mark.parametrize("threshold", [1e-5, 0.7, 0.123456789])
+def test_every_threshold_is_known_again(threshold):
+    assert classify(render(threshold).encode()) == room.Found("hardened", threshold)
 
 
 def test_hardened_and_back(extension):
@@ -149,8 +237,11 @@ def test_no_threshold_lets_more_through(extension, threshold):
 def test_through_the_module(run_module, tmp_path):
     assert "cannot be read" in run_module("roop_nsfw_patch", path=str(tmp_path))["msg"]
     folder = tmp_path / "roop"
+    planned = run_module("roop_nsfw_patch", path=str(folder), check=True)  # the extension is not there yet
+    assert planned["changed"] and "hardened" in planned["actions"][0]
     (folder / "scripts").mkdir(parents=True)
     write(folder, BYPASSES["constant"])
+    (folder / "scripts" / "swapper.py").write_text(SWAPPER)
     assert run_module("roop_nsfw_patch", path=str(folder), threshold=0.9)["failed"]
     for state in ("off", "disabled", "absent"):
         assert run_module("roop_nsfw_patch", path=str(folder), state=state)["failed"]

@@ -39,15 +39,24 @@ class Running:
         return {"url": self.url, "credentials_file": str(self.credentials)}
 
 
-def start(directory: Path, *arguments: str, secret: bool = True) -> Running:
-    """A WebUI in ``directory`` (a copy of the stand-in), with a checkpoint."""
+def start(
+    directory: Path,
+    *arguments: str,
+    secret: bool = True,
+    checkpoint: bytes = b"",
+    settings: dict | None = None,
+    **more: object,
+) -> Running:
+    """A WebUI in ``directory`` (a copy of the stand-in), with a checkpoint; ``more`` goes into its launch configuration."""
     webui, port = directory / "webui", free_port()
     shutil.copytree(ROOT / "lab/standins/webui", webui, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "lab/standins/repositories", webui / "repositories")
     place = webui / "models/Stable-diffusion"
     place.mkdir(parents=True, exist_ok=True)
     tensors = models.checkpoint_tensors(1, "F16")
-    (place / "tiny.safetensors").write_bytes(models.safetensors_bytes("tiny", tensors))
+    (place / "tiny.safetensors").write_bytes(checkpoint or models.safetensors_bytes("tiny", tensors))
+    if settings:
+        (webui / "config.json").write_text(json.dumps(settings))
     credentials = directory / "credentials"
     credentials.write_text(f"sdops:{PASSWORD}\n")
     credentials.chmod(0o600)
@@ -61,6 +70,7 @@ def start(directory: Path, *arguments: str, secret: bool = True) -> Running:
             "no_proxy": "*",
         },
         "api_auth_file": str(credentials) if secret else None,
+        **more,
     }
     (directory / "launch.json").write_text(json.dumps(config))
     log = directory / "webui.log"
@@ -83,12 +93,47 @@ def start(directory: Path, *arguments: str, secret: bool = True) -> Running:
     return Running(f"http://127.0.0.1:{port}", credentials, webui, log, process)
 
 
+@pytest.fixture
+def start_webui():
+    return start
+
+
 @pytest.fixture(scope="module")
 def webui(tmp_path_factory):
     running = start(tmp_path_factory.mktemp("webui"))
     yield running
     running.process.terminate()
     running.process.wait(20)
+
+
+@pytest.fixture
+def supervisor(tmp_path):
+    """Directory of a running supervisord; ended by its pid."""
+    directory = tmp_path / "s"
+    (directory / "conf.d").mkdir(parents=True)
+    conf = directory / "supervisord.conf"
+    conf.write_text(
+        f"""[unix_http_server]
+file={directory}/supervisor.sock
+[supervisord]
+logfile={directory}/log
+pidfile={directory}/pid
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+[include]
+files={directory}/conf.d/*.conf
+"""
+    )
+    process = subprocess.Popen(
+        [Path(sys.executable).parent / "supervisord", "-n", "-c", str(conf)], stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 20
+    while not (directory / "supervisor.sock").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    yield directory
+    process.terminate()
+    process.wait(20)
 
 
 @pytest.fixture

@@ -11,36 +11,6 @@ from pathlib import Path
 
 import pytest
 
-BIN = Path(sys.executable).parent
-
-
-@pytest.fixture
-def supervisor(tmp_path):
-    """Directory of a running supervisord; ended by its pid."""
-    directory = tmp_path / "s"
-    (directory / "conf.d").mkdir(parents=True)
-    conf = directory / "supervisord.conf"
-    conf.write_text(
-        f"""[unix_http_server]
-file={directory}/supervisor.sock
-[supervisord]
-logfile={directory}/log
-pidfile={directory}/pid
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
-[include]
-files={directory}/conf.d/*.conf
-"""
-    )
-    process = subprocess.Popen([BIN / "supervisord", "-n", "-c", str(conf)], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 20
-    while not (directory / "supervisor.sock").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    yield directory
-    process.terminate()
-    process.wait(20)
-
 
 def program(supervisor, name="one", **more) -> dict:
     log = supervisor / f"{name}.out"
@@ -115,3 +85,84 @@ def test_no_supervisord(tmp_path, run_module):
     found = run_module("supervisor_program", **wish)
     assert found["failed"]
     assert "does not answer" in found["msg"]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def orphan(tmp_path):
+    """A process with the program's arguments that no supervisord started, and one with others; ended by their ids."""
+    mark = str(tmp_path / "launch.json")
+    script = "import signal, sys, time; time.sleep(1000)"
+    started = [subprocess.Popen([sys.executable, "-c", script, *more]) for more in ((mark,), (mark, "--check"), ())]
+    time.sleep(0.3)
+    yield f"{sys.executable} -c '{script}' {mark}", started
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("state", ["started", "restarted", "stopped"])
+def test_what_a_dead_supervisord_left_behind_is_ended(supervisor, run_module, orphan, state):
+    command, (left, other, third) = orphan
+    if state == "stopped":
+        run_module("supervisor_program", **program(supervisor, command=command))
+    wish = program(supervisor, command=command, state=state, end_orphans=True)
+    planned = run_module("supervisor_program", check=True, **wish)
+    assert f"end process {left.pid} of one" in planned["actions"][0] and alive(left.pid)
+    done = run_module("supervisor_program", **wish)
+    assert done["changed"] and not alive(left.pid)
+    assert alive(other.pid) and alive(third.pid)
+    again = run_module("supervisor_program", **{**wish, "state": "stopped" if state == "stopped" else "started"})
+    assert again["changed"] is False, again
+    if state != "stopped":
+        assert alive(again["pid"])
+
+
+def test_without_being_asked_nothing_is_ended(supervisor, run_module, orphan):
+    command, (left, *_) = orphan
+    run_module("supervisor_program", **program(supervisor, command=command))
+    assert alive(left.pid)
+
+
+def test_one_that_is_described_already_needs_no_description(supervisor, run_module, orphan):
+    """As the playbooks start, stop and restart do it: the command is that of its section."""
+    short = {"name": "one", "supervisor_dir": str(supervisor), "end_orphans": True}
+    found = run_module("supervisor_program", **short)
+    assert found["failed"] and "never set up" in found["msg"] and "Run the site" in found["msg"]
+    command, (left, *_) = orphan
+    first = run_module("supervisor_program", **program(supervisor, command=command))["pid"]
+    before = (supervisor / "conf.d/one.conf").read_text()
+    assert run_module("supervisor_program", check=True, **short)["actions"] == [
+        f"end process {left.pid} of one, which a former supervisord left behind",
+        "restart one",
+    ]
+    found = run_module("supervisor_program", **short)
+    assert found["pid"] not in (0, first) and not alive(left.pid)
+    assert run_module("supervisor_program", **short)["changed"] is False
+    assert run_module("supervisor_program", **short, state="stopped")["changed"]
+    assert run_module("supervisor_program", **short, state="restarted", check=True)["actions"] == ["start one"]
+    assert run_module("supervisor_program", **short)["process_state"] == "RUNNING"
+    assert (supervisor / "conf.d/one.conf").read_text() == before
+
+
+def test_a_section_that_supervisord_refuses_does_not_stay(supervisor, run_module):
+    wish = program(supervisor)
+    run_module("supervisor_program", **wish)
+    before = (supervisor / "conf.d/one.conf").read_text()
+    found = run_module("supervisor_program", **{**wish, "user": "no-such-user"})
+    assert found["failed"]
+    assert (supervisor / "conf.d/one.conf").read_text() == before
+    other = run_module("supervisor_program", **program(supervisor, "other", user="no-such-user"))
+    assert other["failed"] and not (supervisor / "conf.d/other.conf").exists()
+
+
+def test_logs_are_rotated_as_it_says(supervisor, run_module):
+    run_module("supervisor_program", **program(supervisor, log_maxbytes="3MB", log_backups=5))
+    said = (supervisor / "conf.d/one.conf").read_text()
+    assert "stdout_logfile_maxbytes=3MB" in said and "stdout_logfile_backups=5" in said

@@ -1,0 +1,52 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Packages that nobody publishes as a wheel: built once, and kept where other environments and hosts find them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import tempfile
+from typing import Dict, List, Optional
+
+from ..errors import SdopsError
+from ..process import run
+from ..python_env.inspect import normalise, probe
+from ..xformers.cache import Cache, Fit
+
+# a wheel runs where the C library is not older than where it was built
+HERE = """
+import json, platform, sys, sysconfig
+lib, version = platform.libc_ver()
+print(json.dumps({"python": "cp%d%d" % sys.version_info[:2],
+                  "platform": "%s-%s%s" % (sysconfig.get_platform().replace("-", "_"), lib or "libc", version)}))
+"""
+
+
+def built(requirement: str, python: str, directories: List[str], environment: Dict[str, str]) -> Optional[str]:
+    """Directory with a wheel of ``requirement`` ("name==version"), built now if no cache has it.
+
+    None when it cannot be built or kept: the installer then tries by itself, and tells what is wrong.
+    """
+    name, _, version = requirement.partition("==")
+    if not version or not directories:
+        return None
+    fit = Fit(normalise(name), version, "", None, archs=(), **probe(python, HERE, "its platform"))
+    caches = [Cache(directory) for directory in directories]
+    try:
+        os.makedirs(caches[0].directory, exist_ok=True)
+        with caches[0].lock(fit):
+            for cache in caches:
+                found = cache.find(fit)
+                if found:
+                    return os.path.dirname(found.path)
+            with tempfile.TemporaryDirectory(prefix="sdops-built-") as work:
+                argv = [python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", work, requirement]
+                done = run(argv, env=environment)
+                wheels = glob.glob(os.path.join(work, "*.whl"))
+                if done.rc != 0 or len(wheels) != 1:
+                    return None
+                return os.path.dirname(caches[0].publish(wheels[0], fit).path)
+    except (OSError, SdopsError):
+        return None
