@@ -26,7 +26,7 @@ help:
 	@echo 'make demo       bring up the lab and a WebUI in it, with one image'
 	@echo 'make demo-down  take all of it away again'
 	@echo 'make test       lint, unit, integration and molecule tests'
-	@echo 'make bench      downloads side by side with aria2c, curl and get_url'
+	@echo 'make bench      downloads side by side with aria2c, curl and get_url; the check of roop before and after'
 	@echo 'make build      the collection tarball'
 
 # --- tools -------------------------------------------------------------------------------------------------------
@@ -82,6 +82,7 @@ molecule: setup programs
 # side by side with others; measures, judges nothing
 bench: setup
 	$(BIN)/python tests/bench/download
+	$(BIN)/python tests/bench/roop
 
 build: setup
 	@mkdir -p $(WORK)/dist

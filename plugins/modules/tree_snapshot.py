@@ -10,9 +10,10 @@ module: tree_snapshot
 short_description: Keep directories and files as they are, to put them back when a change fails
 version_added: 0.1.0
 description:
-  - Keeps directories by hard links, which takes seconds and next to no space, and files by copies.
-  - Putting back is a rename. A run that was cut goes on where it was.
-  - Meant for trees whose files are replaced and not written into, such as Python environments.
+  - Keeps directories such as Python environments. Big files are hard links and take no space; small ones become two, so that
+    whoever writes into one does not reach the snapshot.
+  - Putting back is a rename. A run that was cut goes on where it was. A big file that somebody has written into, and not replaced,
+    cannot be put back; the module fails and names it, after all the rest is in its place.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes

@@ -85,17 +85,47 @@ def test_a_bad_list_entry_is_named(site):
     assert site.files() == []
 
 
-def test_credentials_in_arguments_are_refused(site):
-    result = site.play('-e{"webui_service_extra_args": ["--api-auth=a:b"]}')
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"webui_service_extra_args": ["--api-auth=a:b"]}, "webui_service_extra_args"),
+        ({"webui_service_extra_args": ["--medvram", "--api-aut", "a:hunter2"]}, "webui_service_extra_args"),
+        ({"webui_service_extra_args": ["--gradio-au=a:hunter2"]}, "webui_service_extra_args"),
+        ({"webui_service_extra_args": ["--ngrok", "hunter2"]}, "webui_service_extra_args"),
+        ({"webui_service_extra_args": ["--nowebui"]}, "webui_service_extra_args"),
+        ({"webui_service_extra_args": ["--ui-settings-file", "x"]}, "webui_service_extra_args"),
+        ({"webui_service_environment": {"COMMANDLINE_ARGS": "--api-auth a:hunter2"}}, "webui_service_environment"),
+    ],
+)
+def test_arguments_that_do_not_go_are_refused(site, given, named):
+    result = site.play("-e" + json.dumps(given))
     assert result.returncode != 0
-    assert "webui_service_extra_args" in result.stdout
+    assert named + " must not hold" in " ".join(result.stdout.split())
+    assert "hunter2" not in result.stdout
     assert site.files() == []
+
+
+def test_arguments_that_only_begin_alike_go(site):
+    given = {
+        "webui_service_extra_args": [
+            "--api",
+            "--no-half",
+            "--no-hashing",
+            "--gradio-allowed-path",
+            "x",
+            "--precision",
+            "full",
+        ]
+    }
+    result = site.play("--check", "-e" + json.dumps(given), '-e{"webui_service_xformers": true}')
+    assert result.returncode == 0, result.stdout
 
 
 def test_check_mode_on_a_bare_host_finishes_and_touches_nothing(site):
     models = '-e{"model_fetch_models": [{"source": "hf://a/b/c.safetensors@main", "kind": "checkpoint"}]}'
-    extensions = '-e{"extensions_list": [{"name": "x", "repo": "https://git.invalid/x.git", "commit": "%s"}]}' % (
-        "a" * 40
+    extensions = (
+        '-e{"extensions_list": ["roop", {"name": "x", "repo": "https://git.invalid/x.git", "commit": "%s"}]}'
+        % ("a" * 40)
     )
     result = site.play(
         "--check",

@@ -1,0 +1,104 @@
+"""Playbooks for later, on a box without its GPU: what they may remove, and that they work at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_site import ROOT
+
+UNINSTALL = str(ROOT / "playbooks/uninstall.yml")
+
+
+@pytest.fixture
+def installed(site):
+    """Directories as the roles make them, and one of the user's own."""
+    data, home = site.base / "data", site.base / "home"
+    for path in (
+        data / "webui/.git",
+        data / "webui/models",
+        data / "env",
+        data / "env.before",
+        data / "env.extension",
+        home / "secrets",
+    ):
+        path.mkdir(parents=True)
+    (data / "webui/.git/config").write_text("[sdops]\n\tpin = 1\n")
+    (data / "env/.sdops-made").write_text("")
+    (data / "mine.txt").write_text("mine")
+    (site.base / "boot.sh").write_text(
+        "#!/bin/sh\n# BEGIN sdops.webui\nsupervisord\n# END sdops.webui\necho mine\nexit 0\n"
+    )
+    site.variables.update(
+        sdops_webui_dir=f"{data}/webui",
+        sdops_env_prefix=f"{data}/env",
+        sdops_device="cuda",
+        sdops_nvidia_smi="/bin/false",
+    )
+    return site
+
+
+def left(site) -> list[str]:
+    return sorted(str(p.relative_to(site.base)) for p in (site.base / "data").iterdir())
+
+
+def test_without_data_everything_of_the_users_stays(installed):
+    result = installed.play(UNINSTALL)
+    assert result.returncode == 0, result.stdout
+    assert left(installed) == ["data/env", "data/mine.txt", "data/webui"]
+    assert not (installed.base / "home").exists()
+    assert (installed.base / "boot.sh").read_text() == "#!/bin/sh\necho mine\nexit 0\n"
+
+
+def test_with_data_what_we_have_made_goes(installed):
+    result = installed.play(UNINSTALL, sdops_uninstall_data=True)
+    assert result.returncode == 0, result.stdout
+    assert left(installed) == ["data/mine.txt"]
+
+
+def test_an_environment_of_somebody_else_stays_and_all_the_rest_with_it(installed):
+    other = installed.base / "miniconda3"
+    (other / "conda-meta").mkdir(parents=True)
+    result = installed.play(UNINSTALL, sdops_uninstall_data=True, sdops_env_prefix=str(other))
+    assert result.returncode != 0
+    assert f"{other} is no environment" in result.stdout and "Nothing was removed" in result.stdout
+    assert other.exists() and (installed.base / "home/secrets").exists() and (installed.base / "data/webui").exists()
+
+
+@pytest.mark.parametrize("playbook", ["status", "stop", "outputs"])
+def test_playbooks_that_need_no_gpu(installed, playbook):
+    result = installed.play(str(ROOT / "playbooks" / f"{playbook}.yml"), sdops_hosts="box")
+    assert result.returncode == 0, result.stdout
+    assert "changed=0" in result.stdout
+
+
+def test_a_start_needs_it(installed):
+    result = installed.play(str(ROOT / "playbooks/start.yml"))
+    assert result.returncode != 0 and "sdops_device is cuda" in result.stdout
+
+
+def test_the_boot_hook_begins_with_us_and_keeps_its_mode(site):
+    """Whatever ends the user's script ends it after supervisord was started."""
+    hook = Path(site.variables["sdops_boot_hook"])
+    play = site.base / "hook.yml"
+    play.write_text(
+        "- hosts: webui\n  gather_facts: true\n  tasks:\n"
+        "    - ansible.builtin.include_role:\n        name: sdops.webui.base\n        tasks_from: boot\n"
+    )
+    for before, after in (
+        ("#!/bin/bash\nexit 0\n", "#!/bin/bash\n# BEGIN sdops.webui\nX\n# END sdops.webui\nexit 0\n"),
+        ("exit 0\n", "# BEGIN sdops.webui\nX\n# END sdops.webui\nexit 0\n"),
+        (None, "# BEGIN sdops.webui\nX\n# END sdops.webui\n"),
+    ):
+        hook.unlink(missing_ok=True)
+        if before is not None:
+            hook.write_text(before)
+            hook.chmod(0o740)
+        for changed in ("changed=1", "changed=0"):
+            result = site.play(str(play))
+            assert result.returncode == 0 and changed in result.stdout, result.stdout
+        text = hook.read_text().replace(
+            f"{site.base}/home/toolbox/bin/supervisord -c {site.base}/home/supervisor/supervisord.conf", "X"
+        )
+        assert text == after
+        assert hook.stat().st_mode & 0o777 == (0o755 if before is None else 0o740)
