@@ -48,7 +48,7 @@ def _load():
         import onnxruntime
         from ifnude import detector, detector_utils  # only now: without the files it would download them
 
-        if len(detector.classes) != len(NAMES) or set(detector.classes) != NAMES:
+        if len(set(detector.classes)) != len(detector.classes) or not set(detector.classes) >= NAMES:
             raise RuntimeError("the file classes in %%s does not name what the detector tells apart" %% folder)
         session = onnxruntime.InferenceSession(detector.model_path, providers=["CPUExecutionProvider"])
         _loaded = (session, detector.classes, detector_utils.preprocess_image)
