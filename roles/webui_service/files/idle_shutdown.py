@@ -8,6 +8,7 @@ only has the page open does not use it.
 """
 
 import base64
+import http.client
 import json
 import os
 import shlex
@@ -34,7 +35,7 @@ def generation(config):
             told = json.load(answer)
         state = told.get("state") or {}
         return bool(told.get("progress") or state.get("job_count")), state.get("job_timestamp")
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):  # also one that is cut off in the middle of its answer
         return False, None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -425,6 +426,23 @@ def test_a_box_in_use_does_not_end(webui, ready, idle, run_module, tmp_path):
         run_module("webui_image", **webui.access, **{**IMAGE, "seed": seed}, dest=str(tmp_path / "x.png"))
     assert not ended.exists(), log.read_text()
     wait_for(ended.exists, 20)
+
+
+def test_an_answer_that_is_none_does_not_end_the_watch(webui, idle):
+    """A WebUI that dies in the middle of an answer; something else on its port."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        log, ended = idle(0.03, url="http://127.0.0.1:%d" % server.getsockname()[1])
+        server.settimeout(1)
+        deadline = time.monotonic() + 20
+        while not ended.exists() and time.monotonic() < deadline:
+            with contextlib.suppress(TimeoutError):
+                client = server.accept()[0]
+                client.recv(4096)
+                client.sendall(b"nonsense\r\n\r\n")
+                client.close()
+    assert ended.exists(), log.read_text()
 
 
 def test_a_playbook_counts_as_use(webui, ready, idle, tmp_path):
