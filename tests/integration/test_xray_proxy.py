@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_site import BIN
 from test_variables import GOOD_PROXY, LINK
 
 NO_CORE = {
@@ -129,3 +130,24 @@ def test_what_goes_around_a_proxy(site):
         "near.example.com",
     ]
     assert json.dumps(expected) in said(result), said(result)
+
+
+def test_check_mode_on_a_box_with_the_toolbox_and_no_xray_tells_the_plan(site):
+    (site.base / "home" / "toolbox" / "bin").mkdir(parents=True)
+    (site.base / "home" / "toolbox" / "bin" / "python").symlink_to(BIN / "python")
+    given = {
+        **GOOD_PROXY,
+        "xray_proxy_direct_domains": ["geosite:cn"],
+        "xray_proxy_geo_files": [{"name": "geosite.dat", "url": "http://127.0.0.1:9/geosite.dat", "sha256": "a" * 64}],
+    }
+    for way in ("auto", "always"):
+        result = site.play(
+            playbook(site, roles=["sdops.webui.xray_proxy"]),
+            "--check",
+            "--diff",
+            **given,
+            xray_proxy_via_controller=way,
+        )
+        assert result.returncode == 0, said(result)
+        assert "changed=0" not in result.stdout
+        assert not (site.base / "home" / "xray").exists()
