@@ -197,7 +197,7 @@ def test_killed_while_adding_and_run_again(conda: Path, prefix: Path, packages: 
     first, applied, *_ = four_times("conda_env", packages=packages, **wish)
     assert first["actions"][0].startswith("finish adding")
     assert applied["packages"]["python"] == VERSION and (prefix / "mine").exists()
-    assert sorted(p.name for p in prefix.iterdir()) == ["bin", "conda-meta", "mine"]
+    assert sorted(p.name for p in prefix.iterdir()) == [".sdops-made", "bin", "conda-meta", "mine"]
     assert gone(orphan)
 
 
