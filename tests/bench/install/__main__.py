@@ -1,25 +1,31 @@
 """The roles and the tutorial's commands typed by hand, side by side: from an empty directory to ``launch.py --exit``.
 
-    python tests/bench/install --vars FILE [--rounds 1]
+    python tests/bench/install --vars FILE [--rounds 1] [--serve]
 
 FILE holds variables for the playbook, as YAML: where the WebUI, its sub-repositories and CLIP lie (``sdops_github``,
 ``sd_webui_repositories``, ``sd_webui_clip_package``) and the conda channel. Both sides use the same ones, the same package
 index, the same constraints and a cache of their own that is empty at the start. By hand, the environment is made before the
 clock starts, and what is broken today is put right at once, as if the reader knew: so it gets the better of each doubt.
 
-The last lines are JSON: ``{"case": "install", "round": 1, "ours_s": .., "by_hand_s": .., "ratio": .., "same_packages": true}``.
+``--serve`` goes on with the whole site: the WebUI is started and asked, and a second run has to change nothing.
+
+The last lines are JSON: ``{"case": "install", "round": 1, "ours_s": .., "by_hand_s": .., "ratio": .., "same_packages": true}``, with
+``--serve`` also ``"ready_s"`` (of the rest of the site), ``"version"`` and ``"second_run_changed"``.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 import yaml
@@ -63,11 +69,37 @@ class Box:
         }
 
     def playbook(self, *arguments: str) -> float:
-        """Run site.yml; its seconds."""
+        """Run site.yml; its seconds. ``said`` is what it printed."""
         command = [str(BIN / "ansible-playbook"), "-i", str(self.base / "hosts.yml"), "-e", f"@{self.base}/vars.yml"]
         started = time.monotonic()
-        sh([*command, str(ROOT / "playbooks/site.yml"), *arguments], cwd=ROOT)
+        self.said = sh([*command, str(ROOT / "playbooks/site.yml"), *arguments], cwd=ROOT)
         return time.monotonic() - started
+
+    def serve(self) -> dict[str, object]:
+        """The rest of the site, what the WebUI says of itself, and how much a second run changes."""
+        seconds = self.playbook()
+        port = self.given.get("webui_service_port", 6006)
+        login = (self.base / "sdops/secrets/webui-credentials").read_text().strip()
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        here = f"http://127.0.0.1:{port}"
+        opener.open(f"{here}/internal/ping", timeout=10).read()
+        basic = "Basic " + base64.b64encode(login.encode()).decode()
+        asked = urllib.request.Request(f"{here}/internal/sysinfo", headers={"Authorization": basic})
+        version = json.loads(opener.open(asked, timeout=60).read()).get("Version")
+        self.playbook()
+        changed = re.search(r"\bchanged=(\d+)", self.said)
+        return {
+            "ready_s": round(seconds, 1),
+            "version": version,
+            "second_run_changed": int(changed.group(1)) if changed else None,
+        }
+
+    def end(self) -> None:
+        """Stop what was started."""
+        supervisor = self.base / "sdops/supervisor/supervisord.conf"
+        if supervisor.exists():
+            control = [str(self.base / "sdops/toolbox/bin/supervisorctl"), "-c", str(supervisor), "shutdown"]
+            subprocess.run(control, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def packages(self) -> list[str]:
         return sorted(
@@ -112,6 +144,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--vars", type=Path, required=True)
     options.add_argument("--rounds", type=int, default=1)
+    options.add_argument("--serve", action="store_true", help="start the WebUI too, and run the site a second time")
     options.add_argument(
         "--dir", type=Path, default=None, help="where the boxes are made (15 GB); default: the temporary directory"
     )
@@ -120,8 +153,8 @@ def main() -> None:
     results = []
     for number in range(1, chosen.rounds + 1):
         work = Path(tempfile.mkdtemp(prefix="sdops-bench-", dir=chosen.dir))
+        ours = Box(work / "ours", {**given, **Box.places(work / "ours")})
         try:
-            ours = Box(work / "ours", {**given, **Box.places(work / "ours")})
             print(f"round {number}: the roles ...", flush=True)
             seconds = ours.playbook("--tags", "base,conda_env,sd_webui")
             print(f"round {number}: {seconds:.0f} s; by hand ...", flush=True)
@@ -136,9 +169,11 @@ def main() -> None:
                     "ratio": round(seconds / hand_seconds, 3),
                     "same_packages": ours.packages() == hand_packages,
                     "difference": sorted(set(ours.packages()) ^ set(hand_packages)),
+                    **(ours.serve() if chosen.serve else {}),
                 }
             )
         finally:
+            ours.end()
             shutil.rmtree(work, ignore_errors=True)
     for result in results:
         print(json.dumps(result))
