@@ -42,9 +42,9 @@ class Entry(NamedTuple):
 # with that one; OpenCV 4.11 is the last one before numpy 2.
 MEDIAPIPE = "mediapipe==0.10.15"
 
-# Both files of roop's detector came with c6a1119e2001 in June 2023; this is the only commit after it. Their SHA-256 could not be
-# had: the commit is the pin, and the hashes that the Hub tells for it are checked.
-DETECTOR = "c075be08cad5a4d5f1518018994a8165c496a2b7"
+# No commit of the detector's repository is known for sure, nor a SHA-256: what the Hub tells for its branch is checked, and the
+# hardened check refuses a list of names that is not the detector's.
+DETECTOR = "main"
 
 CATALOG: Dict[str, Entry] = {
     "lobe-theme": Entry(
