@@ -182,7 +182,9 @@ def test_no_secret_anywhere(quiet_world, tmp_path):
     assert (run.webui / "models/Stable-diffusion/gated.vae.safetensors").is_file()
     assert (run.webui / "models/VAE/vae-ft-mse-840000-ema-pruned.safetensors").is_file()
     assert run.told_in() == []
-    assert any(f"key={KEYS[0]}" in entry["query"] for entry in world.log.entries if entry["host"] == BIG)
+    assert any(
+        "key=" in entry["query"] for entry in world.log.entries if entry["host"] == BIG
+    )  # values are masked there
     asked = {entry["host"] for entry in world.log.entries if entry["authorization"]}
     assert asked == {HUB, CIVITAI, BIG}  # the last one by the password in its own address
 
