@@ -11,10 +11,6 @@ PYTHON ?= python3
 # ansible, molecule, uv and pip keep their own files in the repository too
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export ANSIBLE_HOME := $(CURDIR)/$(WORK)/ansible
-# a Unix socket's path ends at 107 characters: deep checkouts use Ansible's default place
-ifeq ($(shell test $$(printf %s '$(CURDIR)' | wc -c) -lt 60 && echo short),short)
-export ANSIBLE_SSH_CONTROL_PATH_DIR := $(CURDIR)/$(WORK)/ansible/cp
-endif
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(WORK)/collections
 export UV_CACHE_DIR := $(CURDIR)/$(WORK)/cache/uv
 export PIP_CACHE_DIR := $(CURDIR)/$(WORK)/cache/pip

@@ -125,7 +125,7 @@ def work(options: argparse.Namespace) -> int:
     elif options.command == "down":
         if lab.state:
             backend(lab).down()
-            common.end_ssh_masters()
+            common.end_ssh_masters(lab)
             say(f"the lab {lab.name!r} is gone")
         else:
             engine.PrivateDaemon().stop_if_last(lab.dir)  # an `up` that ended while the engine was starting

@@ -59,6 +59,8 @@ class Lab:
         self.state_file.write_text(json.dumps(state, indent=1))
 
     def save_vars(self, variables: dict[str, Any]) -> None:
+        if self.name != "demo":  # hosts of two labs have the same names
+            variables = {"sdops_artifacts_dir": str(self.dir / "artifacts"), **variables}
         path = self.dir / "vars.json"
         path.touch(mode=0o600)
         path.chmod(0o600)
@@ -194,8 +196,18 @@ def variables(summary: dict[str, Any], gateway: dict[str, Any], domestic: dict[s
     }
 
 
-def end_ssh_masters() -> None:
+def ssh_masters(lab: Lab) -> Path | None:
+    """Where the sockets of Ansible's open connections to this lab's hosts are; None where only Ansible's own place is short enough.
+
+    A Unix socket's path ends at 107 characters, and ssh adds 17 to it while it makes one.
+    """
+    place = WORK / "ansible" / "cp" / lab.name
+    return place if len(str(place)) < 79 else None
+
+
+def end_ssh_masters(lab: Lab) -> None:
     """Ansible keeps its SSH connections open for a minute: end those to this lab's hosts."""
-    for control in (WORK / "ansible" / "cp").glob("*"):
+    place = ssh_masters(lab)
+    for control in place.glob("*") if place else ():
         if control.is_socket():
             run("ssh", "-O", "exit", "-S", str(control), "lab", check=False)

@@ -67,6 +67,7 @@ class Containers:
         if not key.exists():
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sdops-lab", "-f", str(key))
         targeted = {}
+        own = common.ssh_masters(self.lab)
         for number in range(1, targets + 1):
             address = f"{subnet}.{10 + number}"
             self._target(f"target{number}", tag, address, number)
@@ -76,6 +77,7 @@ class Containers:
                 "ansible_ssh_private_key_file": str(key),
                 "ansible_python_interpreter": "/usr/bin/python3",
                 "ansible_ssh_common_args": f"-o UserKnownHostsFile={lab}/known_hosts -o StrictHostKeyChecking=yes",
+                **({"ansible_control_path_dir": str(own)} if own else {}),
             }
         self._known_hosts(targeted)
         domestic = {name.split(".")[0]: f"https://{name}" for name in hosts.DOMESTIC}
