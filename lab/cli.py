@@ -120,6 +120,7 @@ def fault(options: argparse.Namespace, what: Containers | Processes) -> None:
 def work(options: argparse.Namespace) -> int:
     lab = Lab(options.name)
     if options.command == "up":
+        lab.dir.mkdir(parents=True, exist_ok=True)  # now another one's `down` leaves us the engine
         backend(lab, options.mode).up(options.targets)
         say(f"the lab {lab.name!r} is up ({lab.state['mode']}): " + ", ".join(lab.state["hosts"]))
     elif options.command == "down":

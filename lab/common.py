@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,15 @@ class Lab:
 
     def forget(self) -> None:
         shutil.rmtree(self.dir, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def alone(place: Path) -> Iterator[None]:
+    """Two labs may come up at the same time: what they share below ``place`` is made by one of them, the other waits."""
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def build_world(work: Path, python: str, shebang: str, root: Path | None) -> dict[str, Any]:

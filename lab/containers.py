@@ -44,13 +44,16 @@ class Containers:
     def up(self, targets: int) -> None:
         kept = {"mode": "containers", "host": self.engine.host, "private": self.engine.private}
         self.lab.save({"hosts": {}, **self.lab.state, **kept})  # from here on `down` has something to take away
-        tag = engine.image(self.engine)
-        root = next(SHARED.glob("pyroot-*"))
-        python = next(
-            p.name[6:] for p in sorted((root / "usr/bin").glob("python3.*")) if p.name[6:].replace(".", "").isdigit()
-        )
-        say("building the lab's internet")
-        summary = common.build_world(CONTENT, python, "#!/usr/bin/env python3", root)
+        with common.alone(SHARED):
+            tag = engine.image(self.engine)
+            root = next(SHARED.glob("pyroot-*"))
+            python = next(
+                p.name[6:]
+                for p in sorted((root / "usr/bin").glob("python3.*"))
+                if p.name[6:].replace(".", "").isdigit()
+            )
+            say("building the lab's internet")
+            summary = common.build_world(CONTENT, python, "#!/usr/bin/env python3", root)
         lab = self.lab.dir
         (lab / "log").mkdir(parents=True, exist_ok=True)
         common.ca_bundle(CONTENT, lab / "ca-bundle.pem")

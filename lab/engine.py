@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -13,10 +12,9 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from .common import SHARED, WORK, LabError, run, say
+from .common import SHARED, WORK, LabError, alone, run, say
 
 PACKAGES = {
     "dockerd": "docker.io",
@@ -69,16 +67,8 @@ class PrivateDaemon:
         except OSError:
             return False
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Two labs may come up at the same time: one of them starts the engine, the other waits for it."""
-        self.dir.mkdir(parents=True, exist_ok=True)
-        with (self.dir / "lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-
     def start(self) -> Engine:
-        with self.locked():
+        with alone(self.dir):
             return Engine(self.known["host"], private=True) if self.alive() else self._start()
 
     def _start(self) -> Engine:
@@ -117,8 +107,8 @@ class PrivateDaemon:
 
     def stop_if_last(self, leaving: Path) -> bool:
         """Stop it unless another lab than the one in ``leaving`` is up or coming up; whether it was stopped."""
-        with self.locked():
-            if not self.known or any(state.parent != leaving for state in WORK.glob("lab*/state.json")):
+        with alone(self.dir):
+            if not self.known or any(lab != leaving for lab in WORK.glob("lab*")):
                 return False
             say("stopping the private container engine")
             self.stop()

@@ -86,7 +86,8 @@ class Processes:
             raise LabError("as processes the lab has one target, this machine; use containers for more")
         say("building the lab's internet")
         python = ".".join(map(str, sys.version_info[:2]))
-        summary = common.build_world(CONTENT, python, f"#!{sys.executable}", None)
+        with common.alone(SHARED):
+            summary = common.build_world(CONTENT, python, f"#!{sys.executable}", None)
         lab = self.lab.dir
         (lab / "log").mkdir(parents=True, exist_ok=True)
         common.ca_bundle(CONTENT, lab / "ca-bundle.pem")
