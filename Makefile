@@ -63,10 +63,12 @@ programs:
 	  apt-get update -qq; apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi || true
 
 unit: setup programs
-	$(BIN)/pytest tests/unit -n auto --dist loadscope
+	$(BIN)/pytest tests/unit -n auto --dist worksteal
 
+# the lab's own tests look at what the whole machine has, so they run alone
 integration: setup
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest tests/integration --ignore=tests/integration/lab -n auto --dist worksteal
+	$(BIN)/pytest tests/integration/lab
 
 # Two scenarios at a time: each waits for its containers half of the time. What one says is printed when it has ended.
 SCENARIOS := environment service network default xray_proxy
