@@ -110,7 +110,10 @@ class Box:
 def by_hand(base: Path, ours: Box) -> tuple[float, list[str]]:
     """The tutorial's commands in a second directory; seconds and packages."""
     hand = Box(base, {**ours.given, **Box.places(base)})
-    hand.playbook("--tags", "base,conda_env")  # the environment is a present
+    try:
+        hand.playbook("--tags", "base,conda_env")  # the environment is a present
+    finally:
+        hand.end()
     pins = json.loads((ours.base / "sdops/webui/environment.json").read_text())
     pins["PIP_CONSTRAINT"] = str(ours.base / "sdops/webui/constraints.txt")
     index = {k: v for k, v in os.environ.items() if k.startswith("PIP_")}
