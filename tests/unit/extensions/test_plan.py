@@ -88,7 +88,7 @@ def test_too_old_a_webui_is_told():
 def test_files_have_a_revision():
     (found,) = plan(["roop"], HUB, "1.10.1")
     assert [f["path"] for f in found["files"]] == ["~/.ifnude/detector.onnx", "~/.ifnude/classes"]
-    assert all(f["revision"] for f in found["files"])
+    assert [f["revision"] for f in found["files"]] == ["main", "main"]
     own = {"path": "models/x.bin", "repo": "a/b", "file": "x.bin"}
     (found,) = plan([{"name": "roop", "files": [own, {**own, "sha256": "0" * 64, "revision": "v1"}]}], HUB, "1.10.1")
     assert found["files"][0] == {**own, "revision": "main", "sha256": ""}
