@@ -200,6 +200,8 @@ def variables(summary: dict[str, Any], gateway: dict[str, Any], domestic: dict[s
         "sdops_lab_torch_mirror": domestic["wheels"] + "/whl",
         "sdops_lab_commits": summary["commits"],
         "xray_proxy_version": summary["xray"]["version"],
+        # built here, so nobody but the lab can tell its hash
+        "xray_proxy_sha256": summary["xray"]["sha256"],
         "xray_proxy_release_base": domestic["releases"] + "/XTLS/Xray-core/releases/download",
         "conda_env_python": summary["conda"]["python"],
         "conda_env_channels": [domestic["conda"] + "/conda-forge"],

@@ -11,8 +11,8 @@ short_description: A pinned Xray-core
 version_added: 0.1.0
 description:
   - Installs one release of Xray-core below a directory, as C(VERSION/) with the link C(current).
-  - The zip is verified by a pinned SHA-256 or by the C(.dgst) beside it, unpacked safely, and the program is asked for
-    its version before it becomes current. A damaged program is replaced.
+  - The zip must have the SHA-256 that was given, or the one that upstream itself tells of it. Then it is unpacked safely, and the
+    program is asked for its version before it becomes current. A damaged program is replaced.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -36,12 +36,20 @@ options:
     elements: str
     default: [https://github.com/XTLS/Xray-core/releases/download]
   sha256:
-    description: SHA-256 of the zip. Without it the C(.dgst) file is used, which the same server serves.
+    description: SHA-256 of the zip. Without it O(digest_base) is asked for it.
     type: str
-  file:
+  digest_base:
     description:
-      - A zip on the target, instead of a download. A C(.dgst) file beside it is held against it.
-      - With neither that nor O(sha256) nothing says that it is the right one, and there is a warning.
+      - Where the C(.dgst) of a release is read when O(sha256) is not given, as C(BASE/vVERSION/ASSET.zip.dgst).
+      - Upstream's own place. What a mirror says of its own zip proves nothing, so O(release_base) is not asked.
+    type: str
+    default: https://github.com/XTLS/Xray-core/releases/download
+  machine:
+    description: Architecture that the zip is for, as C(uname -m) says it. Empty is that of the host that the module runs on.
+    type: str
+    default: ""
+  file:
+    description: A zip on the target, instead of a download. Its SHA-256 is needed as that of any other is.
     type: path
   state:
     description:
@@ -85,7 +93,7 @@ via:
   type: str
   sample: https://github.com/XTLS/Xray-core/releases/download
 verified:
-  description: What the zip was held against. C(sha256) for the pin, C(dgst) for the file beside it, empty for a zip without a pin.
+  description: What the zip was held against. C(sha256) for the option, C(dgst) for what upstream tells, empty when nothing was done.
   returned: always
   type: str
   sample: dgst
@@ -101,19 +109,17 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.xray.release import Installer, Release, check_members, installed_version, plain_version, verify
+from ..module_utils.xray.release import ORIGIN, Installer, Release, check_members, installed_version, plain_version
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "version": {"type": "str", "required": True},
-            "release_base": {
-                "type": "list",
-                "elements": "str",
-                "default": ["https://github.com/XTLS/Xray-core/releases/download"],
-            },
+            "release_base": {"type": "list", "elements": "str", "default": [ORIGIN]},
             "sha256": {"type": "str"},
+            "digest_base": {"type": "str", "default": ORIGIN},
+            "machine": {"type": "str", "default": ""},
             "file": {"type": "path"},
             "state": {"type": "str", "choices": ["current", "present", "verified"], "default": "current"},
             "dest": {"type": "path"},
@@ -131,31 +137,27 @@ def main() -> None:
     p = module.params
     version = plain_version(p["version"])
     result = {"changed": False, "via": "", "verified": "", "actions": []}
+    release = Release(version, p["release_base"], p["sha256"], p["digest_base"], p["file"], p["machine"])
+    installer = Installer(p["dest"] or "", p["ca_path"], p["proxy"], p["timeout"])
     try:
         if p["state"] == "verified":
-            result.update(via=p["file"], verified=verify(p["file"], p["sha256"], p["file"]))
+            sha256, verified = installer.verify(release)
             check_members(p["file"], p["file"])
+            result.update(via=p["file"], verified=verified, sha256=sha256)
         else:
-            install(module, version, result)
+            install(module, installer, release, result)
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
-    if result["via"] == p["file"] and p["file"] and not result["verified"]:
-        module.warn(
-            "Nothing says that %s is the Xray-core %s of its makers: there is neither a pin nor a .dgst file beside it. Set "
-            "xray_proxy_sha256, or put the release's .dgst beside the zip." % (p["file"], version)
-        )
     module.exit_json(**result)
 
 
-def install(module: AnsibleModule, version: str, result: dict) -> None:
-    p = module.params
-    installer = Installer(p["dest"], p["ca_path"], p["proxy"], p["timeout"])
+def install(module: AnsibleModule, installer: Installer, release: Release, result: dict) -> None:
+    p, version = module.params, release.version
     program = installer.program(version)
     before = installer.current()
     if installed_version(program) != version:
         result["actions"].append("install Xray-core %s into %s" % (version, p["dest"]))
         if not module.check_mode:
-            release = Release(version, p["release_base"], p["sha256"], p["file"])
             result["via"], result["verified"] = installer.install(release)
     elif not module.check_mode:
         result["via"] = "installed"

@@ -32,6 +32,9 @@ ASSETS = {
     "s390x": "Xray-linux-s390x",
     "ppc64le": "Xray-linux-ppc64le",
 }
+# upstream's own place: only what it says of a release vouches for that release, wherever the zip itself comes from
+ORIGIN = "https://github.com/XTLS/Xray-core/releases/download"
+MAX_DIGEST = 64 * 1024
 MAX_UNPACKED = 500 * 1024 * 1024
 
 
@@ -55,16 +58,18 @@ def plain_version(version: str) -> str:
 
 
 class Release(NamedTuple):
-    """What is wanted: version ("26.7.28"), where releases lie (in the order they are tried), optional pinned SHA-256, optional
-    zip on the target."""
+    """What is wanted: version ("26.7.28"), where releases lie (in the order they are tried), the zip's SHA-256 where it is
+    known, where upstream itself tells it else, optional zip on the target, architecture (``uname -m``; empty is this one)."""
 
     version: str
     bases: List[str]
     sha256: Optional[str] = None
+    digest_base: str = ORIGIN
     file: Optional[str] = None
+    machine: str = ""
 
     def url(self, base: str) -> str:
-        return "%s/v%s/%s.zip" % (base.rstrip("/"), self.version, asset(platform.machine()))
+        return "%s/v%s/%s.zip" % (base.rstrip("/"), self.version, asset(self.machine or platform.machine()))
 
 
 def installed_version(program: str) -> Optional[str]:
@@ -120,8 +125,38 @@ class Installer:
                 raise TransferError("%s broke off: %s" % (scrub(url), cause(exc, http.timeout))) from None
         return digest.hexdigest()
 
-    def _download(self, release: Release, work: str) -> Tuple[str, str, str]:
-        """Fetch and unpack the first zip that is what it should be; (directory, base, what it was held against).
+    def expected(self, release: Release) -> Tuple[str, str]:
+        """(SHA-256 that the zip must have, where it is from: ``sha256`` for the one that was given, ``dgst`` for upstream's).
+
+        A mirror is not asked: whoever replaces its zip replaces the ``.dgst`` beside it too. Raises XrayError.
+        """
+        if release.sha256:
+            return release.sha256.lower(), "sha256"
+        url = release.url(release.digest_base) + ".dgst"
+        try:
+            with Http(**self.http_options).request("GET", url, stream=True) as answer:
+                if answer.status_code != 200:
+                    raise TransferError(
+                        "%s answered %d: %s" % (scrub(url), answer.status_code, said(answer) or "nothing")
+                    )
+                text = answer.raw.read(MAX_DIGEST, decode_content=True).decode("utf-8", "replace")
+            return dgst_sha256(text, scrub(release.url(release.digest_base))), "dgst"
+        except Exception as exc:  # urllib3 and http.client have many
+            why = str(exc) if isinstance(exc, SdopsError) else cause(exc, 60)
+            raise XrayError(
+                "The SHA-256 of Xray-core %s is not known, and upstream could not be asked for it: %s. Nothing was installed. "
+                "Set xray_proxy_sha256 to the SHA-256 that the page of the release shows for %s, or use the role's own "
+                "xray_proxy_version." % (release.version, why.rstrip("."), os.path.basename(release.url("")))
+            ) from exc
+
+    def verify(self, release: Release) -> Tuple[str, str]:
+        """Hold the zip ``release.file`` against its SHA-256; returns what ``expected`` does. Raises XrayError."""
+        sha256, against = self.expected(release)
+        verify(str(release.file), sha256, str(release.file))
+        return sha256, against
+
+    def _download(self, release: Release, sha256: str, work: str) -> Tuple[str, str]:
+        """Fetch and unpack the first zip that has this SHA-256; (directory, base).
 
         A mirror that answers with something else is as good as one that does not answer: the next one is asked.
         """
@@ -131,13 +166,10 @@ class Installer:
             url, archive = release.url(base), os.path.join(work, "%d.zip" % number)
             try:
                 self._get(http, url, archive)
-                if not release.sha256:
-                    self._get(http, url + ".dgst", archive + ".dgst")
-                verified = verify(archive, release.sha256, scrub(url))
+                verify(archive, sha256, scrub(url))
                 return (
                     self._unpacked(archive, release, scrub(url), os.path.join(work, "unpacked-%d" % number)),
                     base,
-                    verified,
                 )
             except (TransferError, XrayError) as exc:
                 failures.append(str(exc).rstrip("."))
@@ -158,21 +190,22 @@ class Installer:
         return directory
 
     def install(self, release: Release) -> Tuple[str, str]:
-        """Bring the release in as dest/VERSION/; (where it came from, what its hash was held against).
+        """Bring the release in as dest/VERSION/; (where it came from, what its hash is from: see ``expected``).
 
         Raises XrayError; what was there before stays in use then.
         """
         if installed_version(self.program(release.version)) == release.version:
             return "installed", ""
+        sha256, against = self.expected(release)
         os.makedirs(self.dest, exist_ok=True)
         work = tempfile.mkdtemp(prefix=".incoming-", dir=self.dest)
         try:
             if release.file:
                 via = release.file
-                verified = verify(via, release.sha256, via)
+                verify(via, sha256, via)
                 unpacked = self._unpacked(via, release, via, os.path.join(work, "unpacked"))
             else:
-                unpacked, via, verified = self._download(release, work)
+                unpacked, via = self._download(release, sha256, work)
             to_disk(unpacked)
             final = os.path.join(self.dest, release.version)
             if os.path.isdir(final):
@@ -181,7 +214,7 @@ class Installer:
             to_disk(self.dest, deep=False)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        return via, verified
+        return via, against
 
     def use(self, version: str) -> None:
         """Make dest/VERSION/ the current one."""
@@ -194,21 +227,14 @@ class Installer:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def verify(archive: str, sha256: Optional[str], name: str) -> str:
-    """Hold a zip against the pin, else against the ``.dgst`` beside it; which it was, "" where there is neither."""
-    want, against = (sha256 or "").lower(), "sha256"
-    digest = archive + ".dgst"
-    if not want and os.path.exists(digest):
-        against = "dgst"
-        with open(digest, encoding="utf-8", errors="replace") as handle:
-            want = dgst_sha256(handle.read(), name)
+def verify(archive: str, sha256: str, name: str) -> None:
+    """Raise XrayError when the zip has another SHA-256. Nothing in it is run before."""
     have = sha256_of(archive)
-    if want and have != want:
+    if have != sha256:
         raise XrayError(
             "The SHA-256 of %s is %s, but %s is wanted. It was not installed: it is damaged, or not what it claims to be."
-            % (name, have, want)
+            % (name, have, sha256)
         )
-    return against if want else ""
 
 
 def to_disk(path: str, deep: bool = True) -> None:

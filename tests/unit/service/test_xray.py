@@ -45,7 +45,8 @@ def base(tmp_path):
 
 
 def wish(base, tmp_path, version: str, **more) -> dict:
-    return {"version": version, "release_base": base[1], "dest": str(tmp_path / "xray"), **more}
+    found = {"version": version, "release_base": base[1], "digest_base": base[1], "dest": str(tmp_path / "xray")}
+    return {**found, **more}
 
 
 def test_install_and_upgrade(base, tmp_path, four_times):
@@ -79,7 +80,12 @@ def test_a_pin_beats_the_digest_file(base, tmp_path, run_module):
 def test_a_zip_on_the_target(base, tmp_path, run_module):
     archive = release(base[0], "26.7.28")
     found = run_module(
-        "xray_core", version="26.7.28", file=str(archive), release_base="http://127.0.0.1:9", dest=str(tmp_path / "x")
+        "xray_core",
+        version="26.7.28",
+        file=str(archive),
+        release_base="http://127.0.0.1:9",
+        digest_base=base[1],
+        dest=str(tmp_path / "x"),
     )
     assert not found["failed"], found
 
@@ -101,7 +107,7 @@ def test_a_program_that_is_another_version_is_not_used(base, tmp_path, run_modul
 
 
 def test_a_missing_release_says_what_to_do(base, tmp_path, run_module):
-    found = run_module("xray_core", **wish(base, tmp_path, "1.2.3"))
+    found = run_module("xray_core", **wish(base, tmp_path, "1.2.3", sha256="0" * 64))
     assert found["failed"]
     assert "xray_proxy_file" in found["msg"]
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import re
 import struct
 import threading
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.sdops.webui.plugins.filter.xray_asset import FilterModule
 from ansible_collections.sdops.webui.plugins.module_utils.xray.release import ASSETS, installed_version
@@ -19,12 +21,17 @@ VERSION = "26.7.28"
 ZIP = f"v{VERSION}/Xray-linux-64.zip"
 
 
-def pack(path: Path, version: str = VERSION, **options) -> Path:
+def pack(path: Path, version: str = VERSION, members: dict[str, str] | None = None, **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", **options) as out:
         out.writestr("xray", f"#!/bin/sh\necho 'Xray {version} (test)'\n" + "# padding\n" * 50)
-        out.writestr("geosite.dat", "x")
+        for name, text in {"geosite.dat": "x", **(members or {})}.items():
+            out.writestr(name, text)
     return path
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def digest(path: Path) -> None:
@@ -58,23 +65,24 @@ def wrong_hash(path: Path) -> None:
 def web_page(path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_text("<html>please log in</html>")
-    digest(path)
 
 
 def other_version(path: Path) -> None:
     digest(pack(path, "1.8.3"))
 
 
-def no_digest(path: Path) -> None:
-    pack(path).with_name(path.name + ".dgst").write_text("<html>404, but 200</html>")
+def with_its_own_digest(path: Path) -> None:
+    """Another program of the wanted version, and a .dgst that vouches for it: what a hostile mirror serves."""
+    pack(path, members={"more": "x"})
+    digest(path)
 
 
-@pytest.mark.parametrize("rubbish", [wrong_hash, web_page, other_version, no_digest])
+@pytest.mark.parametrize("rubbish", [wrong_hash, web_page, other_version, with_its_own_digest])
 def test_a_mirror_with_rubbish_is_passed_over(mirrors, tmp_path, run_module, rubbish):
     (bad, bad_url), (good, good_url) = mirrors("bad"), mirrors("good")
     rubbish(bad / ZIP)
     digest(pack(good / ZIP))
-    wish = {"version": VERSION, "dest": str(tmp_path / "x")}
+    wish = {"version": VERSION, "dest": str(tmp_path / "x"), "digest_base": good_url}
     found = run_module("xray_core", **wish, release_base=[bad_url, good_url])
     assert not found["failed"], found
     assert (found["via"], found["verified"]) == (good_url, "dgst")
@@ -87,7 +95,7 @@ def test_a_mirror_with_rubbish_is_passed_over(mirrors, tmp_path, run_module, rub
 def test_a_damaged_program_is_replaced(mirrors, tmp_path, four_times, run_module, damage):
     directory, url = mirrors("releases")
     digest(pack(directory / ZIP))
-    wish = {"version": VERSION, "dest": str(tmp_path / "x"), "release_base": [url]}
+    wish = {"version": VERSION, "dest": str(tmp_path / "x"), "release_base": [url], "digest_base": url}
     run_module("xray_core", **wish)
     program = tmp_path / "x" / VERSION / "xray"
     program.write_bytes(damage)
@@ -99,27 +107,68 @@ def test_a_damaged_program_is_replaced(mirrors, tmp_path, four_times, run_module
 def test_the_v_of_a_tag_means_nothing(mirrors, tmp_path, four_times):
     directory, url = mirrors("releases")
     digest(pack(directory / ZIP))
-    _, applied = four_times("xray_core", version="v" + VERSION, dest=str(tmp_path / "x"), release_base=[url])
+    _, applied = four_times(
+        "xray_core", version="v" + VERSION, dest=str(tmp_path / "x"), release_base=[url], digest_base=url
+    )
     assert applied["path"] == str(tmp_path / "x" / VERSION / "xray")
 
 
-def test_a_zip_that_nothing_vouches_for_is_named(tmp_path, run_module):
-    archive = pack(tmp_path / "given.zip")
-    wish = {"version": VERSION, "dest": str(tmp_path / "x"), "file": str(archive)}
-    found = run_module("xray_core", **wish)
-    assert not found["failed"] and found["verified"] == ""
-    (warning,) = found["warnings"]
-    assert str(archive) in str(warning) and "xray_proxy_sha256" in str(warning) and ".dgst" in str(warning)
+RUNS = "#!/bin/sh\ntouch {canary}\necho 'Xray 26.7.28 (test)'\n"
+
+
+@pytest.mark.parametrize("given", ["file", "mirror"])
+@pytest.mark.parametrize("origin", ["dead", "without", "a web page"])
+def test_nothing_runs_before_its_hash_is_known(mirrors, tmp_path, run_module, given, origin):
+    """A zip with a .dgst beside it, from a mirror or given by hand, and nobody of upstream to ask: the program must not run."""
+    canary, (directory, url) = tmp_path / "canary", mirrors("mirror")
+    archive = directory / ZIP
+    archive.parent.mkdir(parents=True)
+    with zipfile.ZipFile(archive, "w") as out:
+        out.writestr("xray", RUNS.format(canary=canary))
     digest(archive)
-    vouched = run_module("xray_core", **{**wish, "dest": str(tmp_path / "y")})
-    assert vouched["verified"] == "dgst" and not vouched.get("warnings")
+    upstream, upstream_url = mirrors("upstream")
+    if origin == "a web page":
+        (upstream / f"{ZIP}.dgst").parent.mkdir(parents=True)
+        (upstream / f"{ZIP}.dgst").write_text("<html>404, but 200</html>")
+    wish = {"version": VERSION, "dest": str(tmp_path / "x"), "release_base": [url]}
+    wish["digest_base"] = "http://127.0.0.1:9" if origin == "dead" else upstream_url
+    if given == "file":
+        wish["file"] = str(archive)
+    found = run_module("xray_core", **wish)
+    assert found["failed"] and not canary.exists()
+    assert "xray_proxy_sha256" in found["msg"] and "Nothing was installed" in found["msg"] and VERSION in found["msg"]
+    assert not list((tmp_path / "x").glob("*"))
+    told = run_module("xray_core", **wish, sha256=sha256(archive))
+    assert not told["failed"] and told["verified"] == "sha256" and canary.exists()
+
+
+def test_the_role_knows_the_default_version():
+    """Both architectures, of the very version that the defaults name; nothing is asked of anybody for them."""
+    role = Path(__file__).parents[3] / "roles" / "xray_proxy"
+    version = yaml.safe_load((role / "defaults/main.yml").read_text())["xray_proxy_version"]
+    known = yaml.safe_load((role / "vars/main.yml").read_text())["__xray_proxy_known_sha256"][version]
+    assert set(known) == {ASSETS["x86_64"], ASSETS["aarch64"]}
+    assert all(re.fullmatch("[0-9a-f]{64}", value) for value in known.values()) and len(set(known.values())) == 2
+
+
+def test_the_digest_is_that_of_the_architecture_that_was_asked(mirrors, tmp_path, run_module):
+    """The controller may be another machine than the target."""
+    upstream, url = mirrors("upstream")
+    archive = pack(tmp_path / "arm.zip")
+    asked = upstream / f"v{VERSION}/Xray-linux-arm64-v8a.zip.dgst"
+    asked.parent.mkdir(parents=True)
+    asked.write_text(f"SHA2-256= {sha256(archive)}\n")
+    wish = {"version": VERSION, "file": str(archive), "state": "verified", "digest_base": url}
+    found = run_module("xray_core", **wish, machine="aarch64")
+    assert (found["verified"], found["sha256"]) == ("dgst", sha256(archive))
+    assert run_module("xray_core", **wish, machine="x86_64")["failed"]
 
 
 def test_present_leaves_the_one_in_use(mirrors, tmp_path, four_times, run_module):
     directory, url = mirrors("releases")
     digest(pack(directory / ZIP))
     digest(pack(directory / "v26.10.10/Xray-linux-64.zip", "26.10.10"))
-    wish = {"dest": str(tmp_path / "x"), "release_base": [url]}
+    wish = {"dest": str(tmp_path / "x"), "release_base": [url], "digest_base": url}
     run_module("xray_core", version=VERSION, **wish)
     four_times("xray_core", version="26.10.10", state="present", **wish)
     assert (tmp_path / "x" / "current").readlink() == Path(VERSION)
@@ -127,13 +176,11 @@ def test_present_leaves_the_one_in_use(mirrors, tmp_path, four_times, run_module
 
 def test_verified_looks_and_changes_nothing(tmp_path, run_module):
     archive = pack(tmp_path / "given.zip")
-    digest(archive)
-    wish = {"version": VERSION, "file": str(archive), "state": "verified"}
+    wish = {"version": VERSION, "file": str(archive), "state": "verified", "sha256": sha256(archive)}
     assert not run_module("xray_core", **wish)["failed"]
     archive.write_bytes(archive.read_bytes()[:-30])
     assert "SHA-256" in run_module("xray_core", **wish)["msg"]
-    digest(archive)
-    assert "cannot be unpacked" in run_module("xray_core", **wish)["msg"]
+    assert "cannot be unpacked" in run_module("xray_core", **{**wish, "sha256": sha256(archive)})["msg"]
 
 
 def encrypted(path: Path) -> None:
@@ -168,7 +215,8 @@ def cut_member(path: Path) -> None:
 def test_a_damaged_zip_is_a_sentence(tmp_path, run_module, damage):
     archive = pack(tmp_path / "given.zip", compression=zipfile.ZIP_DEFLATED)
     damage(archive)
-    found = run_module("xray_core", version=VERSION, dest=str(tmp_path / "x"), file=str(archive))
+    wish = {"version": VERSION, "dest": str(tmp_path / "x"), "file": str(archive), "sha256": sha256(archive)}
+    found = run_module("xray_core", **wish)
     assert found["failed"]
     assert str(archive) in found["msg"] and "cannot be unpacked" in found["msg"]
 
