@@ -89,7 +89,8 @@ def check(path: str, name: str, allow_pickle: bool) -> None:
     try:
         _check(path, name, allow_pickle)
     except ContentError as exc:
-        raise type(exc)("%s was not put in place: %s." % (name, str(exc).rstrip("."))) from exc
+        kind = UnsafeError if isinstance(exc, UnsafeError) else ContentError
+        raise kind("%s was not put in place: %s." % (name, str(exc).rstrip("."))) from exc
     except (OSError, MemoryError):
         raise
     except Exception as exc:  # made to make us stumble, perhaps: what cannot be judged is not let through

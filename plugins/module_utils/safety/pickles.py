@@ -35,12 +35,18 @@ MAX_ELEMENTS = 1_000_000  # in tuples that may still be looked at
 MAX_TEXTS = 150_000  # of up to MAX_KEPT characters: longer ones name nothing that is allowed
 MAX_KEPT = 64
 MAX_LINE = 4096
+LARGE_DATA = 1 << 16  # bytes from which a pickler writes data outside its frames
 
 IDENTIFIER = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
-DECIMAL = re.compile(rb"[+-]?\d{1,19}L?")
+# as picklers write them: C's Unpickler reads 010 as 8, and +1 as True
+DECIMAL = re.compile(rb"(0|-?[1-9]\d{0,18})L?")
 # numbers and plain text of a fixed size: no objects, no records
 SCALAR_TYPE = re.compile(r"[<>=|]?(?:[biu][1248]|f[248]|c(?:8|16)|[SU]\d{1,5}|\?)")
 LOCATION = re.compile(r"[a-z]{1,12}(:\d{1,3})?")
+
+
+class NoPickleError(ContentError):
+    """Bytes over which every loader of pickles stumbles."""
 
 
 class Token:
@@ -242,8 +248,8 @@ OPCODES: Dict[int, Tuple[str, str]] = {
         ("i4", {"J": "BININT"}),
         ("u8", {"\x95": "FRAME"}),
         ("f8", {"G": "BINFLOAT"}),
-        ("line", {"F": "FLOAT", "I": "INT", "L": "LONG", "P": "PERSID", "S": "STRING", "V": "UNICODE", "g": "GET",
-                  "p": "PUT"}),
+        ("line", {"F": "FLOAT", "I": "INT", "L": "LONG", "P": "PERSID", "g": "GET", "p": "PUT"}),
+        ("text", {"S": "STRING", "V": "UNICODE"}),
         ("lines", {"c": "GLOBAL", "i": "INST"}),
         ("data1", {"C": "SHORT_BINBYTES", "U": "SHORT_BINSTRING", "\x8a": "LONG1", "\x8c": "SHORT_BINUNICODE"}),
         ("data4", {"B": "BINBYTES", "T": "BINSTRING", "X": "BINUNICODE", "\x8b": "LONG4"}),
@@ -265,22 +271,34 @@ class Window:
     def read(self, count: int) -> bytes:
         data = self.handle.read(count) if count <= self.end - self.at else b""
         if len(data) != count:
-            raise ContentError("it ends in the middle of a pickle")
+            raise NoPickleError("it ends in the middle of a pickle")
         self.at += count
         return data
 
     def skip(self, count: int) -> None:
         if count > self.end - self.at:
-            raise ContentError("it ends in the middle of a pickle")
+            raise NoPickleError("it ends in the middle of a pickle")
         self.at += count
         self.handle.seek(self.at)
 
     def line(self) -> bytes:
         data = self.handle.readline(min(MAX_LINE, self.end - self.at))
         if not data.endswith(b"\n"):
-            raise ContentError("its pickle has a line that does not end")
+            raise NoPickleError("its pickle has a line that does not end")
         self.at += len(data)
         return data[:-1]
+
+    def text_line(self) -> bytes:
+        """A line of any length, of which only the beginning is kept where it is long."""
+        first = self.handle.readline(min(MAX_LINE, self.end - self.at))
+        last = first
+        self.at += len(last)
+        while last and not last.endswith(b"\n"):
+            last = self.handle.readline(min(MAX_LINE, self.end - self.at))
+            self.at += len(last)
+        if not last:
+            raise NoPickleError("its pickle has a line that does not end")
+        return first[:-1] if first is last else first
 
 
 class Pickle:
@@ -300,6 +318,7 @@ class Pickle:
         self.depth = 0  # of self.below, in values
         self.texts = 0
         self.elements = 0
+        self.frame_end = 0  # where the last FRAME ends; 0 without one
 
     @property
     def strangers(self) -> List[str]:
@@ -325,22 +344,41 @@ class Pickle:
     def _follow(self) -> Any:
         read = self.window.read
         for step in range(MAX_STEPS):
+            begin = self.window.at
             code = read(1)[0]
             if code not in OPCODES:
-                raise ContentError("it is no pickle: there is no opcode 0x%02x (byte %d)" % (code, self.window.at - 1))
+                raise NoPickleError("it is no pickle: there is no opcode 0x%02x (byte %d)" % (code, begin))
             name, form = OPCODES[code]
+            argument = self._argument(form)
+            if begin == self.frame_end != 0:
+                self._leave_frame(name, argument)
             if name == "STOP":
+                if self.frame_end and self.window.at != self.frame_end:
+                    raise ContentError("its pickle ends before its frame does")
                 if len(self.stack) != 1 or self.below:
                     raise ContentError("its pickle ends with an unfinished stack")
                 return self.stack.pop()
             if name == "PROTO":
-                if step or read(1)[0] > 5:
+                if step or argument[0] > 5:
                     raise ContentError("its pickle is of an unknown protocol")
                 continue
-            getattr(self, "op_" + name.lower(), self._refuse)(name, *self._argument(form))
+            getattr(self, "op_" + name.lower(), self._refuse)(name, *argument)
+            if self.frame_end and self.window.at > self.frame_end:
+                raise ContentError("its pickle has a frame that ends in the middle of something")
             if len(self.stack) + self.depth > MAX_STACK or len(self.memo) > MAX_MEMO:
                 raise ContentError("its pickle holds more objects than a model has")
         raise ContentError("its pickle has more steps than a model has")
+
+    def _leave_frame(self, name: str, argument: "tuple[Any, ...]") -> None:
+        """Refuse what no pickler writes behind a frame.
+
+        C's Unpickler takes a frame out of the file as a whole, so that it and a reader of single opcodes go on at different
+        places where a frame is no whole number of them. Picklers leave the frame for large data only.
+        """
+        large = name in ("BINBYTES", "BINBYTES8", "BYTEARRAY8", "BINUNICODE", "BINUNICODE8")
+        if name != "FRAME" and not (large and argument[0] >= LARGE_DATA):
+            raise ContentError("its pickle goes on behind its frame")
+        self.frame_end = 0
 
     def _argument(self, form: str) -> "tuple[Any, ...]":
         """What stands behind an opcode; of data only its length, which is still to be read."""
@@ -361,13 +399,15 @@ class Pickle:
             return (read(8),)
         if form == "line":
             return (self.window.line(),)
+        if form == "text":
+            return (self.window.text_line(),)
         return (self.window.line(), self.window.line())
 
     # --- the stack
 
     @staticmethod
     def _underflow() -> NoReturn:
-        raise ContentError("it is no pickle: it takes more from the stack than there is")
+        raise NoPickleError("it is no pickle: it takes more from the stack than there is")
 
     def _pop(self) -> Any:
         return self.stack.pop() if self.stack else self._underflow()
@@ -424,7 +464,7 @@ class Pickle:
         if name == "GET":
             key = self._decimal(key)
         if key not in self.memo:
-            raise ContentError("it is no pickle: it asks for a memo that was not made")
+            raise NoPickleError("it is no pickle: it asks for a memo that was not made")
         self._push(self.memo[key])
 
     op_binget = op_long_binget = op_get
@@ -488,8 +528,10 @@ class Pickle:
 
     def op_string(self, _name: str, line: bytes) -> None:
         line = line.strip()
+        if len(line) >= MAX_LINE - 1:  # its end was not kept
+            return self._push(TEXT)
         if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
-            raise ContentError("it is no pickle: a text has no quotes")
+            raise NoPickleError("it is no pickle: a text has no quotes")
         self.op_unicode(_name, line[1:-1])
 
     def op_unicode(self, _name: str, line: bytes) -> None:
@@ -506,7 +548,10 @@ class Pickle:
 
     def op_frame(self, _name: str, count: int) -> None:
         if count > self.window.end - self.window.at:
-            raise ContentError("it ends in the middle of a pickle")
+            raise NoPickleError("it ends in the middle of a pickle")
+        if self.frame_end:
+            raise ContentError("its pickle has a frame inside a frame")
+        self.frame_end = self.window.at + count
 
     # --- containers
 
@@ -557,7 +602,7 @@ class Pickle:
 
     def _pairs(self, items: List[Any]) -> None:
         if len(items) % 2:
-            raise ContentError("it is no pickle: a key has no value")
+            raise NoPickleError("it is no pickle: a key has no value")
 
     def op_dict(self, _name: str) -> None:
         self._pairs(self._to_mark())
@@ -600,7 +645,7 @@ class Pickle:
         try:
             self._push(self._import(module.decode("utf-8"), name.decode("utf-8")))
         except UnicodeDecodeError as exc:
-            raise ContentError("it is no pickle: the name of an import is no text") from exc
+            raise NoPickleError("it is no pickle: the name of an import is no text") from exc
 
     def op_stack_global(self, _name: str) -> None:
         name, module = self._pop(), self._pop()

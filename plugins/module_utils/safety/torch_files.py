@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 import re
 import struct
-from typing import BinaryIO, Dict, List, NamedTuple, Optional, Tuple
+import tarfile
+from typing import BinaryIO, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from .pickles import MAX_STACK, Listing, Pickle, StorageInfo, Window
 from .refusal import ContentError
@@ -90,15 +91,18 @@ def directory_of(handle: BinaryIO, size: int) -> Tuple[int, int, int]:
 
 
 def _wide(extra: bytes, allowed: Tuple[int, ...]) -> Optional[List[int]]:
-    """The numbers of the extra field 1, for what does not fit 32 bits; other fields must be among ``allowed``."""
+    """The numbers of the extra field 1, for what does not fit 32 bits; other fields must be among ``allowed``, each once."""
     found: Optional[List[int]] = None
-    while extra:
-        tag, length = struct.unpack("<HH", extra[:4]) if len(extra) >= 4 else (0, 0)
-        if tag not in allowed or len(extra) < 4 + length or (tag == 1 and (found is not None or length % 8)):
+    seen: Set[int] = set()
+    at = 0
+    while at < len(extra):
+        tag, length = struct.unpack("<HH", extra[at : at + 4]) if len(extra) - at >= 4 else (0, 0)
+        if tag not in allowed or tag in seen or len(extra) - at < 4 + length or (tag == 1 and length % 8):
             raise _zip_error("a member has an extra field that torch does not write")
+        seen.add(tag)
         if tag == 1:
-            found = list(struct.unpack("<%dQ" % (length // 8), extra[4 : 4 + length]))
-        extra = extra[4 + length :]
+            found = list(struct.unpack("<%dQ" % (length // 8), extra[at + 4 : at + 4 + length]))
+        at += 4 + length
     return found
 
 
@@ -232,19 +236,18 @@ def _check_legacy(handle: BinaryIO, size: int) -> None:
 
 
 def is_tar(head: bytes) -> bool:
-    """Whether a tar reader would take this: its checksum is right. A pickle can be made to be one as well."""
-    if len(head) < 512:
+    """Whether tarfile, and so torch's old loader, would read ``head`` as the first header of a tar.
+
+    tarfile itself is asked: it takes numbers that look odd (``+12345``, ``0o12345``, base 256), and more than a copy of its
+    rules would know. A block of zeros is the end of a tar and holds nothing.
+    """
+    try:
+        tarfile.TarInfo.frombuf(head[:512], "utf-8", "surrogateescape")
+    except tarfile.TarError:
         return False
-    field = head[148:156]
-    digits = field.split(b"\0")[0].strip()
-    if field[:1] in (b"\x80", b"\xff"):
-        wanted = int.from_bytes(field[1:], "big")
-    elif re.fullmatch(rb"[0-7]{1,8}", digits):
-        wanted = int(digits, 8)
-    else:
-        return False
-    rest = head[:148] + b" " * 8 + head[156:512]
-    return wanted in (sum(rest), sum(byte - 256 if byte > 127 else byte for byte in rest))
+    except Exception:  # what tarfile stumbles over is not known to be harmless
+        return True
+    return True
 
 
 def ends_as_zip(handle: BinaryIO, size: int) -> bool:
