@@ -126,7 +126,7 @@ def enabled(extension, config):
     try:
         with open(config["settings"], encoding="utf-8") as handle:
             settings = json.load(handle)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         settings = {}
     off = settings.get("disable_all_extensions", "none") != "none" or extension in settings.get(
         "disabled_extensions", []
