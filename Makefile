@@ -16,7 +16,7 @@ export UV_CACHE_DIR := $(CURDIR)/$(WORK)/cache/uv
 export PIP_CACHE_DIR := $(CURDIR)/$(WORK)/cache/pip
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup programs demo demo-down test lint unit integration molecule bench build clean
+.PHONY: help setup programs gradio demo demo-down test lint unit integration molecule bench build clean
 
 help:
 	@echo 'make demo       bring up the lab and a WebUI in it, with one image'
@@ -33,6 +33,13 @@ $(VENV)/.done: requirements/dev.txt
 $(COLLECTION):
 	@mkdir -p $(dir $@)
 	@ln -sfn $(CURDIR) $@
+
+# the WebUI's gradio and fastapi, both generations, without torch: the guard of its launcher is tested on them
+$(WORK)/gradio-%/.done: requirements/gradio-%.txt $(VENV)/.done
+	@tools/make-venv $(BIN)/python $(@D) $<
+	@touch $@
+
+gradio: $(WORK)/gradio-3/.done $(WORK)/gradio-4/.done
 
 setup: $(VENV)/.done $(COLLECTION)
 
@@ -62,7 +69,7 @@ programs:
 	  if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "Installing" $$missing "..."; \
 	  apt-get update -qq; apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi || true
 
-unit: setup programs
+unit: setup programs gradio
 	$(BIN)/pytest tests/unit -n auto --dist worksteal
 
 # the lab's own tests look at what the whole machine has, so they run alone

@@ -19,7 +19,7 @@ import stat
 from typing import Any, Dict, List, Optional
 
 from .errors import SdopsError
-from .files import write_atomic
+from .files import load_json, read_regular, write_atomic
 
 MANIFEST = "manifest.json"
 SMALL = 1 << 20  # bytes
@@ -120,9 +120,8 @@ class Snapshot:
     def kept(self) -> Optional[Dict[str, Any]]:
         """``{"trees": [...], "files": [...], "missing": [...], "shared": [...]}`` of a complete snapshot, else None."""
         try:
-            with open(os.path.join(self.store, MANIFEST), encoding="utf-8") as handle:
-                found: Dict[str, Any] = json.load(handle)
-                return found
+            found: Dict[str, Any] = load_json(os.path.join(self.store, MANIFEST))
+            return found if isinstance(found, dict) else None
         except (OSError, ValueError):
             return None
 
@@ -170,8 +169,7 @@ class Snapshot:
                 shutil.move(kept, tree)
         for number, path in enumerate(manifest["files"]):
             kept = os.path.join(self.store, "file-%d" % number)
-            with open(kept, "rb") as handle:
-                write_atomic(path, handle.read(), os.stat(kept).st_mode & 0o7777)
+            write_atomic(path, read_regular(kept), os.stat(kept).st_mode & 0o7777)
         for path in manifest["missing"]:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)

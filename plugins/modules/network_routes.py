@@ -127,7 +127,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.files import write_atomic
+from ..module_utils.files import load_json, write_atomic
 from ..module_utils.network.routes import (
     PROBES,
     SERVICES,
@@ -146,8 +146,7 @@ from ..module_utils.network.routes import (
 def read(path: str) -> dict:
     """What is remembered; nothing when it is lost or damaged."""
     try:
-        with open(path, encoding="utf-8") as handle:
-            found = json.load(handle)
+        found = load_json(path)
         return {k: v for k, v in found.items() if isinstance(v, dict)}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

@@ -144,7 +144,7 @@ from typing import List
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.files import write_atomic
+from ..module_utils.files import read_regular, write_atomic
 from ..module_utils.network.ports import line_of, with_arguments
 from ..module_utils.supervisor.client import RUNNING, Program, Supervisor, SupervisorError
 
@@ -189,7 +189,7 @@ def work(module: AnsibleModule) -> dict:
     name, state = p["name"], p["state"]
     supervisor = Supervisor(p["supervisor_dir"])
     conf = supervisor.conf(name)
-    before = open(conf, encoding="utf-8").read() if os.path.exists(conf) else ""
+    before = read_regular(conf, follow=True).decode("utf-8") if os.path.exists(conf) else ""
     answers = supervisor.answers()
     info = supervisor.info(name) if answers else None
     running = bool(info) and info["statename"] in (RUNNING, "STARTING", "BACKOFF")

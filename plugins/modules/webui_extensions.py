@@ -121,6 +121,10 @@ options:
     type: list
     elements: path
     default: []
+  wheels_state_file:
+    description: JSON file on this host with the SHA-256 of every wheel that was built here or taken from O(wheels_dirs) before. One that
+      is another later is refused, with both hashes. Without it nothing is compared.
+    type: path
   timeout:
     description: Seconds for one C(install.py).
     type: int
@@ -167,7 +171,6 @@ actions:
   sample: ["sd-webui-controlnet: install fvcore 0.1.5.post20221221"]
 """
 
-import json
 import os
 from typing import Any, Dict
 
@@ -175,6 +178,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
 from ..module_utils.extensions.install import Extensions, Wants
+from ..module_utils.files import load_json
 from ..module_utils.git.command import Git, secrets_in
 from ..module_utils.git.pins import partial_of
 from ..module_utils.safety.secrets import hide
@@ -183,8 +187,7 @@ from ..module_utils.safety.secrets import hide
 def environment(path: Any) -> Dict[str, str]:
     if not path or not os.path.exists(path):
         return {}
-    with open(path, encoding="utf-8") as handle:
-        return {name: str(value) for name, value in json.load(handle).items()}
+    return {name: str(value) for name, value in load_json(path, follow=True).items()}
 
 
 def work(module: AnsibleModule) -> Dict[str, Any]:
@@ -200,6 +203,7 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
         timeout=p["timeout"],
         check=module.check_mode,
         wheels=p["wheels_dirs"],
+        wheels_state_file=p["wheels_state_file"],
     )
     places = [os.path.join(os.path.realpath(data_dir), "extensions", e["name"]) for e in p["extensions"]]
     with Git([d for place in places for d in (place, partial_of(place))], 3) as git:
@@ -258,6 +262,7 @@ def main() -> None:
             "requirements_file": {"type": "str", "default": "requirements_versions.txt"},
             "environment_file": {"type": "path"},
             "wheels_dirs": {"type": "list", "elements": "path", "default": []},
+            "wheels_state_file": {"type": "path"},
             "timeout": {"type": "int", "default": 1800},
         },
         supports_check_mode=True,

@@ -133,7 +133,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.files import write_atomic
+from ..module_utils.files import read_regular, write_atomic
 from ..module_utils.webui_api.client import Webui, WebuiError, read_credentials
 from ..module_utils.webui_api.png import parse_infotext, read_text
 
@@ -192,7 +192,7 @@ def describe(path: str, data: bytes) -> dict:
 
 def work(module: AnsibleModule) -> dict:
     p = module.params
-    have = open(p["dest"], "rb").read() if os.path.exists(p["dest"]) else b""
+    have = read_regular(p["dest"], follow=True) if os.path.exists(p["dest"]) else b""
     if not p["force"] and have and matches(have, p):
         return {"changed": False, "actions": [], **describe(p["dest"], have)}
     actions = ["render %s" % p["dest"]]

@@ -83,7 +83,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.files import write_atomic
+from ..module_utils.files import load_json, write_atomic
 from ..module_utils.webui_api.client import (
     LIKE,
     Webui,
@@ -100,14 +100,13 @@ def read_config(path: str, check: bool) -> dict:
         raise WebuiError("There is no directory %s. Run the role sd_webui, which makes it." % os.path.dirname(path))
     if not os.path.exists(path):
         return {}
-    with open(path, encoding="utf-8") as handle:
-        try:
-            return json.load(handle)
-        except ValueError as exc:
-            raise WebuiError(
-                "%s is no valid JSON (%s). Repair it, or move it away: the WebUI then starts with its defaults."
-                % (path, exc)
-            ) from exc
+    try:
+        return load_json(path, follow=True)
+    except ValueError as exc:
+        raise WebuiError(
+            "%s is no valid JSON (%s). Repair it, or move it away: the WebUI then starts with its defaults."
+            % (path, exc)
+        ) from exc
 
 
 def members(name: str, have: Any, wish: Dict[str, List[str]]) -> List[str]:

@@ -115,13 +115,13 @@ xformers_installed:
   sample: 0.0.23.post1
 """
 
-import json
 import os
 from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
+from ..module_utils.files import load_json
 from ..module_utils.xformers.environment import Facts, look
 from ..module_utils.xformers.resolver import PYTORCH_INDEX, Installed, Plan, as_dict, resolve
 
@@ -129,8 +129,7 @@ from ..module_utils.xformers.resolver import PYTORCH_INDEX, Installed, Plan, as_
 def written_down(path: Optional[str]) -> Optional[Dict[str, Any]]:
     """What the record says, None where there is none that can be read."""
     try:
-        with open(path or "", encoding="utf-8") as handle:
-            found = json.load(handle)
+        found = load_json(path or "")
         return {"archs": [str(a) for a in found["archs"]], **{k: found[k] for k in ("version", "torch", "cuda")}}
     except (OSError, ValueError, TypeError, KeyError):
         return None

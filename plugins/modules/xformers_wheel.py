@@ -76,6 +76,13 @@ options:
   progress_file:
     description: JSON file that is updated about every second during a build, for programs that watch. It stays.
     type: path
+  state_file:
+    description:
+      - JSON file on this host, outside O(cache_dirs), with the SHA-256 of every wheel that was built here or taken from a cache
+        before. A wheel that is another one later is refused, with both hashes, since whoever can write a shared cache can replace a wheel
+        together with the hash beside it. The first use of a wheel that another host built trusts the cache.
+      - Without it nothing is recorded and nothing compared.
+    type: path
 notes:
   - The variables of pip (C(PIP_INDEX_URL) and others) and proxies of the task's environment count.
 requirements:
@@ -185,7 +192,11 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
         p["gpu_visible"],
         p["work_dir"],
     )
-    builder = Builder(wanted, look(p["python"]), [Cache(directory) for directory in p["cache_dirs"]])
+    builder = Builder(
+        wanted,
+        look(p["python"]),
+        [Cache(directory, p["state_file"], module.check_mode) for directory in p["cache_dirs"]],
+    )
 
     def end(signum: int, _frame: Any) -> None:
         builder.stop()
@@ -221,6 +232,7 @@ def main() -> None:
             "cuda_home": {"type": "path"},
             "work_dir": {"type": "path", "required": True},
             "progress_file": {"type": "path"},
+            "state_file": {"type": "path"},
         },
         supports_check_mode=True,
     )

@@ -73,11 +73,11 @@ actions:
   sample: [write /opt/sdops/xray/config.json, change from Xray-core 26.3.27 to 26.7.28]
 """
 
-import json
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
+from ..module_utils.files import parse_json
 from ..module_utils.xray.client import Client, ClientError, Setup
 from ..module_utils.xray.release import installed_version, plain_version
 
@@ -90,7 +90,7 @@ def work(module: AnsibleModule) -> dict:
         wish = client.previous() or before
     else:
         try:
-            json.loads(p["config"])
+            parse_json(p["config"])
         except ValueError as exc:
             raise ClientError("The client config is no JSON, so it was not taken.") from exc
         wish = Setup(plain_version(p["version"]), p["config"])

@@ -9,7 +9,6 @@ unique and stands in their command lines, so nothing has to be known about proce
 
 from __future__ import annotations
 
-import json
 import posixpath
 import shlex
 from typing import Any, Dict, List, NamedTuple, Optional
@@ -17,6 +16,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 from ansible import constants as C
 
 from ..module_utils.errors import SdopsError
+from ..module_utils.files import parse_json
 
 LIMIT = 30 * 24 * 3600  # seconds: Ansible wants one; the module has its own timeouts
 PAUSE = 0.2  # seconds between two glances while a command waits on the target
@@ -245,7 +245,7 @@ class Background:
 
     def _snapshot(self, text: str) -> Optional[Dict[str, Any]]:
         try:
-            snapshot = json.loads(text)
+            snapshot = parse_json(text)
         except ValueError:
             return None
         if not isinstance(snapshot, dict):

@@ -12,6 +12,7 @@ import sys
 from typing import Dict, List, NamedTuple, Optional
 
 from ..errors import SdopsError
+from ..files import parse_json
 from ..process import Completed, marked, run
 
 NAMES = ("conda", "mamba", "micromamba")
@@ -121,7 +122,7 @@ class CommandLine(Engine):
     def _json(self, *arguments: str) -> Dict[str, object]:
         done = self._run(*arguments, "--json")
         try:
-            found = json.loads(done.out)
+            found = parse_json(done.out)
         except ValueError:
             return {}
         return found if isinstance(found, dict) and done.rc == 0 else {}
@@ -159,7 +160,7 @@ class CommandLine(Engine):
         """What an engine says in its JSON (which may follow progress objects, separated by NUL), else its last lines."""
         for piece in reversed(done.out.split("\0")):
             try:
-                found = json.loads(piece)
+                found = parse_json(piece)
             except ValueError:
                 continue
             if isinstance(found, dict) and (found.get("message") or found.get("error")):
@@ -204,7 +205,7 @@ class Rattler(Engine):
         finally:
             shutil.rmtree(cache, ignore_errors=True)
         try:
-            said = json.loads(done.out.strip().splitlines()[-1])
+            said = parse_json(done.out.strip().splitlines()[-1])
         except (ValueError, IndexError):
             said = {}
         if said.get("done"):

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import glob
-import json
 import os
 import re
 import shutil
 from typing import Dict, List, NamedTuple, Optional
 
 from ..errors import SdopsError
+from ..files import FileTypeError, load_json
 from ..process import end_all, run
 from .engines import CACHE, CondaError, Engine, Job
 
@@ -73,10 +73,9 @@ def installed(prefix: str) -> Dict[str, str]:
     result = {}
     for path in sorted(glob.glob(os.path.join(glob.escape(prefix), "conda-meta", "*.json"))):
         try:
-            with open(path, encoding="utf-8") as handle:
-                record = json.load(handle)
+            record = load_json(path, follow=True)
             result[record["name"]] = record["version"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError, FileTypeError):
             continue  # half a record, of a run that was killed: not installed
     return result
 

@@ -13,7 +13,7 @@ from typing import Dict, List, Optional
 from ..errors import SdopsError
 from ..process import run
 from ..python_env.inspect import normalise, probe
-from ..xformers.cache import Cache, Fit
+from ..xformers.cache import Cache, Fit, WheelChangedError
 
 # a wheel runs where the C library is not older than where it was built
 HERE = """
@@ -24,16 +24,19 @@ print(json.dumps({"python": "cp%d%d" % sys.version_info[:2],
 """
 
 
-def built(requirement: str, python: str, directories: List[str], environment: Dict[str, str]) -> Optional[str]:
+def built(
+    requirement: str, python: str, directories: List[str], environment: Dict[str, str], state_file: Optional[str] = None
+) -> Optional[str]:
     """Directory with a wheel of ``requirement`` ("name==version"), built now if no cache has it.
 
-    None when it cannot be built or kept: the installer then tries by itself, and tells what is wrong.
+    None when it cannot be built or kept: the installer then tries by itself, and tells what is wrong. Raises WheelChangedError
+    when a cache has another wheel than the one in ``state_file`` (see Cache).
     """
     name, _, version = requirement.partition("==")
     if not version or not directories:
         return None
     fit = Fit(normalise(name), version, "", None, archs=(), **probe(python, HERE, "its platform"))
-    caches = [Cache(directory) for directory in directories]
+    caches = [Cache(directory, state_file) for directory in directories]
     try:
         os.makedirs(caches[0].directory, exist_ok=True)
         with caches[0].lock(fit):
@@ -48,5 +51,7 @@ def built(requirement: str, python: str, directories: List[str], environment: Di
                 if done.rc != 0 or len(wheels) != 1:
                     return None
                 return os.path.dirname(caches[0].publish(wheels[0], fit).path)
+    except WheelChangedError:
+        raise
     except (OSError, SdopsError):
         return None

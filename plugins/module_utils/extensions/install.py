@@ -14,7 +14,7 @@ import tempfile
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..errors import SdopsError
-from ..files import write_atomic
+from ..files import load_json, read_regular, write_atomic
 from ..git.command import Git, redact
 from ..git.pins import Checkout, Pin, partial_of
 from ..process import run
@@ -43,6 +43,7 @@ class Wants(NamedTuple):
     timeout: float
     check: bool
     wheels: List[str] = []  # directories for wheels that were built here
+    wheels_state_file: Optional[str] = None  # hashes of those that were used (see xformers.cache.Cache)
 
 
 class Result:
@@ -202,7 +203,9 @@ class Extensions:
                 result.act("run %s" % script)
             return
         links = [
-            built(r, self.wants.python, self.wants.wheels, self.wants.environment) for r in spec["build"] if r in unmet
+            built(r, self.wants.python, self.wants.wheels, self.wants.environment, self.wants.wheels_state_file)
+            for r in spec["build"]
+            if r in unmet
         ]
         wish = wish._replace(find_links=[link for link in links if link])
         before = labels(installer.before)
@@ -271,15 +274,13 @@ class Extensions:
         path = os.path.join(self._path(spec["name"]), "install.py")
         if not spec["install_script"] or not os.path.isfile(path):
             return "", ""
-        with open(path, "rb") as handle:
-            mark = hashlib.sha256(spec["commit"].encode() + handle.read()).hexdigest()
+        mark = hashlib.sha256(spec["commit"].encode() + read_regular(path, follow=True)).hexdigest()
         return ("", "") if self._noted().get(spec["name"]) == mark else (path, mark)
 
     def _noted(self) -> Dict[str, str]:
         try:
-            with open(self.record, encoding="utf-8") as handle:
-                found: Dict[str, str] = json.load(handle)
-                return found
+            found: Dict[str, str] = load_json(self.record)
+            return found if isinstance(found, dict) else {}
         except (OSError, ValueError):
             return {}
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..errors import SdopsError
+from ..files import read_regular
 from .command import Git, GitError, explain, redact
 
 # The WebUI takes an extension whose HEAD is detached for unreadable and does not list it: a branch of ours then.
@@ -362,9 +363,8 @@ class Checkout:
     def _interrupted(self) -> Optional[str]:
         """Commit that a cut run of ours was moving to; None when there was none."""
         try:
-            with open(self._note(), encoding="utf-8") as handle:
-                commit = handle.read().strip()
-        except OSError:
+            commit = read_regular(self._note(), limit=1024).decode("utf-8").strip()
+        except (OSError, ValueError):
             return None
         return commit if COMMIT.match(commit) else None
 

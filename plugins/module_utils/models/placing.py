@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from ..errors import SdopsError
+from ..files import refuse_irregular
 from ..safety.content import ContentError, UnsafeError, check, refuse_pickle
 from ..safety.names import hex_digits, safe_name
 from ..sources import civitai, direct, huggingface, magnet
@@ -25,11 +26,13 @@ from ..transfer.disk import (
     copy_hashed,
     existing,
     git_sha1_of,
+    is_private,
     left_names,
     link_to,
     locked,
     own_name,
     publish,
+    refuse_unusable_directory,
     sha256_of,
     unlink_all,
 )
@@ -288,6 +291,7 @@ class Placer:
             remote = magnet.resolve(spec.where)
         else:
             path = spec.where["path"]
+            refuse_irregular(path, follow=True)
             if not os.path.isfile(path):
                 raise SdopsError("There is no file %s on the target." % path)
             remote = RemoteFile("file://" + path, safe_name(os.path.basename(path)), os.path.getsize(path))
@@ -348,7 +352,8 @@ class Placer:
         remote = item.remote
         item.size = remote.size if remote.size is not None else remote.about
         item.line.tell("waiting", None, item.size)
-        if os.path.lexists(item.path):
+        refuse_unusable_directory(os.path.dirname(item.path))
+        if refuse_irregular(item.path, follow=True):
             if self._same(item):
                 item.status = "adopt"
                 return
@@ -358,7 +363,7 @@ class Placer:
             item.status = "copy"
         else:
             cached = self._cached(remote)
-            item.status = "from cache" if cached and os.path.exists(cached) else "fetch"
+            item.status = "from cache" if cached and _is_cached(cached) else "fetch"
         item.sha256 = remote.sha256
 
     def _refuse_to_overwrite(self, item: Item) -> None:
@@ -416,7 +421,15 @@ class Placer:
         sha256 = hex_digits(remote.sha256, 64)
         if not self.wants.cache_dir or sha256 is None or remote.url.startswith("file://"):
             return None
-        return os.path.join(self.wants.cache_dir, "sha256", sha256[:2], sha256)
+        path = self.wants.cache_dir
+        for name in ("sha256", sha256[:2]):
+            path = os.path.join(path, name)
+            if os.path.islink(path) and os.lstat(path).st_uid not in (0, os.geteuid()):
+                raise TransferError(
+                    "%s is a symbolic link of another user, so the cache is not used. Remove it, or set another cache_dir."
+                    % path
+                )
+        return os.path.join(path, sha256)
 
     def _refuse_pickle(self, spec: ModelSpec, name: str) -> None:
         refuse_pickle(name, self.wants.allow_pickle or spec.trusted)
@@ -488,7 +501,7 @@ class Placer:
 
     def _from_cache(self, item: Item, cached: str, held: bool, note: Note) -> Optional[str]:
         """The file's SHA-256 when the cache has it, whole."""
-        if os.path.exists(cached):
+        if _is_cached(cached):
             with contextlib.suppress(TransferError):
                 sha256 = self._take(item, cached, held, note)
                 item.status = "from cache"
@@ -527,10 +540,13 @@ class Placer:
         return sha256
 
     def _take(self, item: Item, cached: str, held: bool, note: Note, verified: bool = False) -> str:
-        """From the cache: a second name for the same bytes where the disk is the same, else a copy."""
+        """From the cache: a second name for the same bytes where the disk is the same, else a copy.
+
+        A file that another user owns or may write is copied: by its second name the model could be changed later.
+        """
         sha256 = item.remote.sha256 or ""
         link = _temporary(item.path, held)
-        if not link_to(cached, link):
+        if not is_private(cached, links=None) or not link_to(cached, link):
             return self._copy(item, cached, item.path, held, note)
         try:
             if not verified and self._sha256(item, link) != sha256:
@@ -679,6 +695,11 @@ def _writable(directory: str) -> bool:
     except OSError:
         return False
     return os.access(directory, os.W_OK)
+
+
+def _is_cached(path: str) -> bool:
+    """Whether a file lies in the cache; a link there counts as damage. Raises FileTypeError for a directory, a FIFO, ..."""
+    return not os.path.islink(path) and refuse_irregular(path) is not None
 
 
 def _same_disk(one: str, other: str) -> bool:

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from typing import Any, Deque, Dict, List, Optional, Tuple
 
-from ..files import write_atomic
+from ..files import FileTypeError, refuse_irregular, write_atomic
 
 EVERY = 1.0  # seconds
 WINDOW = 5.0  # seconds that a speed is taken over
@@ -51,6 +51,8 @@ class Line:
 
 class Progress:
     """Context manager: a thread writes ``path`` every second while it is open. Without ``path`` nothing is written.
+
+    Entering it raises FileTypeError where something else than a file lies at ``path``.
 
     The file: {"pid", "started", "time", "state": "running"|"done", "files": [{"name", "state", "done", "total", "speed"}],
     "done", "total", "speed", "eta"}; bytes, bytes per second, seconds; null while unknown.
@@ -97,7 +99,7 @@ class Progress:
 
     def _write(self, state: str) -> None:
         if self.path:
-            with contextlib.suppress(OSError):  # nobody should lose a download over its display
+            with contextlib.suppress(OSError, FileTypeError):  # nobody should lose a download over its display
                 write_atomic(self.path, json.dumps(self.snapshot(state)).encode(), 0o600, durable=False)
 
     def _run(self) -> None:
@@ -106,6 +108,8 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         if self.path:
+            if not os.path.islink(self.path):
+                refuse_irregular(self.path)
             self._write("running")
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()

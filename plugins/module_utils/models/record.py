@@ -9,7 +9,7 @@ import json
 import os
 from typing import Any, Callable, Dict, Optional
 
-from ..files import write_atomic
+from ..files import load_json, write_atomic
 from ..transfer.disk import locked
 
 # an entry without these is none
@@ -24,7 +24,8 @@ def _whole(key: str, entry: Any) -> bool:
 class Record:
     """The JSON file ``.sdops/models.json`` below ``webui_dir``. Paths in it are relative to that; it holds no secrets.
 
-    Several runs may write it: each change reads it anew under a lock.
+    Several runs may write it: each change reads it anew under a lock. Raises FileTypeError where something else than a file lies
+    at its path.
     """
 
     def __init__(self, webui_dir: str) -> None:
@@ -34,8 +35,7 @@ class Record:
 
     def _read(self) -> Dict[str, Dict[str, Any]]:
         try:
-            with open(self.path, encoding="utf-8") as handle:
-                found = json.load(handle)
+            found = load_json(self.path)
         except (OSError, ValueError):
             found = {}  # lost or damaged: files are verified again instead
         return {key: entry for key, entry in found.items() if _whole(key, entry)} if isinstance(found, dict) else {}

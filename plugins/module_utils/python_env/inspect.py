@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, Dict, List, Optional
 
 from ..errors import SdopsError
+from ..files import parse_json
 from ..process import run
 
 # Runs in the inspected interpreter, so: standard library only, any Python >= 3.8; first found on sys.path wins, as in import.
@@ -79,7 +79,7 @@ def probe(python: str, script: str, what: str) -> Any:
     try:
         if done.rc != 0:
             raise ValueError
-        return json.loads(done.out.strip().splitlines()[-1])
+        return parse_json(done.out.strip().splitlines()[-1])
     except (ValueError, IndexError) as exc:
         raise PythonEnvError("The interpreter %s could not be asked for %s: %s" % (python, what, done.tail())) from exc
 

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
 from typing import Any, Dict, List, NamedTuple, Optional
 
+from ..files import parse_json
 from ..git.command import redact
 from ..process import Completed, run
 from .inspect import PythonEnvError, difference, inspect, labels, normalise
@@ -215,7 +215,7 @@ class Installer:
 def _changes(text: str) -> Optional[List[Dict[str, Any]]]:
     """The changes in the JSON of a dry run, None when that is no JSON of this kind."""
     try:
-        found = json.loads(text)["changes"]
+        found = parse_json(text)["changes"]
     except (ValueError, KeyError, TypeError):
         return None
     return found if isinstance(found, list) else None

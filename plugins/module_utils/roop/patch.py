@@ -12,7 +12,7 @@ import re
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from ..errors import SdopsError
-from ..files import write_atomic
+from ..files import read_regular, write_atomic
 from ..process import run
 from .hardened import MARK, render
 
@@ -252,8 +252,7 @@ class Patch:
     def read(self) -> bytes:
         """Raises RoopError when there is no such file."""
         try:
-            with open(self.file, "rb") as handle:
-                return handle.read()
+            return read_regular(self.file, follow=True)
         except OSError as exc:
             raise RoopError(
                 "%s cannot be read: %s. Install the extension first, and give its directory."
@@ -273,8 +272,7 @@ class Patch:
         """Raises RoopError unless the file beside it swaps nothing without asking the check."""
         swapper = os.path.join(os.path.dirname(self.file), "swapper.py")
         try:
-            with open(swapper, "rb") as handle:
-                found = judge_swapper(handle.read())
+            found = judge_swapper(read_regular(swapper, follow=True))
         except OSError as exc:
             found = Found("unknown", reason="it cannot be read: %s" % exc.strerror)
         if found.status != "upstream":
@@ -286,8 +284,7 @@ class Patch:
     def original(self) -> bytes:
         """Upstream's bytes: from the backup, else from the extension's git objects. Raises RoopError."""
         try:
-            with open(self.backup, "rb") as handle:
-                kept = handle.read()
+            kept = read_regular(self.backup)
             if classify(kept).status == "upstream":
                 return kept
         except OSError:

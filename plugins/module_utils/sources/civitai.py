@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Optional
 from urllib.parse import urlencode, urlsplit
 
 from ..errors import SdopsError
+from ..files import parse_json
 from ..models.layout import CIVITAI_KINDS
 from ..safety.names import hex_digits, safe_name
 from ..transfer.fetch import RemoteFile
@@ -44,7 +45,7 @@ def _json(http: Http, url: str, what: str) -> Dict[str, Any]:
         raise CivitaiError("Civitai answered %d for %s: %s" % (answer.status_code, what, said(answer)))
     try:
         # characters that no encoding has become question marks
-        body = json.loads(json.dumps(answer.json(), ensure_ascii=False).encode("utf-8", "replace"))
+        body = parse_json(json.dumps(parse_json(answer.content), ensure_ascii=False).encode("utf-8", "replace"))
     except ValueError:
         body = None
     if not isinstance(body, dict):

@@ -14,6 +14,7 @@ from typing import Any, Dict, Optional
 from urllib.parse import quote
 
 from ..errors import SdopsError
+from ..files import parse_json
 from ..safety.names import hex_digits, safe_name
 from ..transfer.fetch import RemoteFile
 from ..transfer.http import Http, join, number, refuse_downgrade
@@ -70,7 +71,7 @@ def _size_from_tree(where: Dict[str, str], commit: str, http: Http, endpoint: st
     for _page in range(50):
         answer = http.request("GET", url)
         try:
-            entries = answer.json() if answer.status_code == 200 else []
+            entries = parse_json(answer.content) if answer.status_code == 200 else []
         except ValueError:
             return None
         for entry in entries if isinstance(entries, list) else []:

@@ -13,9 +13,12 @@ import os
 import re
 import shutil
 import socket
+import stat
+import tempfile
 import threading
-from typing import Callable, Dict, Iterable, Iterator, List, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
+from ..files import FileTypeError, file_type, open_regular
 from .http import TransferError
 
 CHUNK = 1 << 20
@@ -28,7 +31,7 @@ def sha256_of(path: str, seen: Callable[[int], None] = lambda count: None) -> st
     """``seen`` is told the bytes read so far."""
     digest = hashlib.sha256()
     done = 0
-    with open(path, "rb") as handle:
+    with os.fdopen(open_regular(path, follow=True), "rb") as handle:
         for chunk in iter(lambda: handle.read(CHUNK), b""):
             digest.update(chunk)
             done += len(chunk)
@@ -38,8 +41,8 @@ def sha256_of(path: str, seen: Callable[[int], None] = lambda count: None) -> st
 
 def git_sha1_of(path: str) -> str:
     """Git's blob id: sha1 over "blob SIZE\\0" and the content."""
-    digest = hashlib.sha1(b"blob %d\0" % os.path.getsize(path))
-    with open(path, "rb") as handle:
+    with os.fdopen(open_regular(path, follow=True), "rb") as handle:
+        digest = hashlib.sha1(b"blob %d\0" % os.fstat(handle.fileno()).st_size)
         for chunk in iter(lambda: handle.read(CHUNK), b""):
             digest.update(chunk)
     return digest.hexdigest()
@@ -50,11 +53,12 @@ def locked(path: str) -> Iterator[bool]:
     """Hold an exclusive lock on ``path`` (a directory, or a file, made if absent); two runs wait for each other.
 
     Some network file systems have no locks: there we go on without, and the value is False. Every file is verified and
-    renamed into place; what is temporary needs a name of its own then (see own_name).
+    renamed into place; what is temporary needs a name of its own then (see own_name). A lock file is neither read nor written, so
+    one of another user will do; a link, a FIFO or a device will not. Raises TransferError and FileTypeError.
     """
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        handle = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT, 0o644)
+        handle = _open_lock(path)
     except OSError as exc:
         raise TransferError(
             "%s cannot be written: %s. Make it writable, or choose another place." % (path, exc.strerror)
@@ -71,6 +75,15 @@ def locked(path: str) -> Iterator[bool]:
         yield True
     finally:
         os.close(handle)
+
+
+def _open_lock(path: str) -> int:
+    if os.path.isdir(path):
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with contextlib.suppress(FileNotFoundError):
+        # without O_CREAT first: with it, the kernel refuses files of others in directories that everybody may write
+        return open_regular(path, os.O_RDWR)
+    return open_regular(path, os.O_RDWR | os.O_CREAT)
 
 
 def own_name(dest: str, held: bool) -> str:
@@ -131,23 +144,26 @@ def sync_directory(path: str) -> None:
 
 def publish(temporary: str, dest: str) -> None:
     """Give a finished file its name: all of it on disk first, then the rename, then the directory."""
-    handle = os.open(temporary, os.O_RDONLY)
+    handle = open_regular(temporary)
     try:
         os.fsync(handle)
+        os.fchmod(handle, 0o644)
     finally:
         os.close(handle)
-    os.chmod(temporary, 0o644)
     os.replace(temporary, dest)
     sync_directory(os.path.dirname(dest))
 
 
 def copy_hashed(source: str, temporary: str, seen: Callable[[int], None] = lambda count: None) -> str:
-    """Copy ``source`` to ``temporary``, over what a killed run left there; its SHA-256. The caller publishes or unlinks it."""
+    """Copy ``source`` to ``temporary``, over what a killed run left there; its SHA-256. The caller publishes or unlinks it.
+
+    Raises OSError, and FileTypeError when ``source`` is no regular file.
+    """
     unlink_all([temporary])
     digest = hashlib.sha256()
     done = 0
     try:
-        with open(source, "rb") as there, open(temporary, "xb") as here:
+        with os.fdopen(open_regular(source, follow=True), "rb") as there, open(temporary, "xb") as here:
             for chunk in iter(lambda: there.read(CHUNK), b""):
                 here.write(chunk)
                 digest.update(chunk)
@@ -163,13 +179,69 @@ def link_to(source: str, temporary: str) -> bool:
     """Make ``temporary`` a second name for ``source``; False where the file system has none to give."""
     unlink_all([temporary])
     try:
-        os.link(source, temporary)
+        os.link(source, temporary, follow_symlinks=False)
     except OSError:
         return False
     return True
 
 
+def is_private(path: str, links: Optional[int] = 1) -> bool:
+    """Whether the regular file at ``path`` is ours, and no other user of this host may write it.
+
+    ``links``: how many names it may have (None: any number); another name may be somebody's way to write it. Where the owner
+    or the mode look foreign, a file made beside it tells what ours look like: NFS may map root to another user, and some
+    file systems show the same mode for everything.
+    """
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    if file_type(found.st_mode) or (links is not None and found.st_nlink > links):
+        return False
+    others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if found.st_uid == os.geteuid() and not others:
+        return True
+    try:
+        handle, probe = tempfile.mkstemp(prefix=".sdops-owner-", dir=os.path.dirname(path))
+    except OSError:
+        return False
+    try:
+        ours = os.fstat(handle)
+    finally:
+        os.close(handle)
+        os.unlink(probe)
+    return found.st_uid == ours.st_uid and not others & ~ours.st_mode
+
+
+def refuse_unusable_directory(path: str) -> None:
+    """Raise TransferError when the directory ``path`` is not there and cannot be made, since something else is in its way."""
+    path = os.path.abspath(path)
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    if os.path.isdir(path):
+        return
+    if os.path.islink(path):
+        raise TransferError(
+            "%s is a symbolic link to %s, which cannot be reached. Mount the disk that it leads to, or remove the link."
+            % (path, os.readlink(path))
+        )
+    what = file_type(os.lstat(path).st_mode) or "a file"
+    raise TransferError("%s is %s where a directory is expected. Move it away, or choose another place." % (path, what))
+
+
+def refuse_directory(path: str) -> None:
+    """Raise FileTypeError when a directory lies where only files of ours do; it may be full, so it is not removed."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        raise FileTypeError(path, "a directory")
+
+
 def unlink_all(paths: List[str]) -> None:
+    """Remove files, links, FIFOs and the like, if they are there. Raises OSError, and FileTypeError for a directory."""
     for path in paths:
-        with contextlib.suppress(FileNotFoundError):
+        try:
             os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            refuse_directory(path)
+            raise

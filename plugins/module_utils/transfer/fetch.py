@@ -18,7 +18,8 @@ import threading
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from .disk import CHUNK, git_sha1_of, publish, unlink_all
+from ..files import open_regular, refuse_irregular
+from .disk import CHUNK, git_sha1_of, is_private, publish, unlink_all
 from .http import RETRY, Broken, Http, TransferError, asked_wait, backoff, cause, said, scrub
 from .segments import LARGEST, SMALLEST, Journal, Plan, Segment
 
@@ -89,7 +90,11 @@ class RangesIgnored(TransferError):
 
 
 class Partial:
-    """A download in progress: ``.NAME.part`` beside the target, and the journal that says what is in it."""
+    """A download in progress: ``.NAME.part`` beside the target, and the journal that says what is in it.
+
+    The directory may be shared with other users and hosts: a part or a journal that is a link, that another user owns or may
+    write, or that has a second name, is replaced and neither read nor written through.
+    """
 
     def __init__(self, dest: str, remote: RemoteFile) -> None:
         head, name = os.path.split(dest)
@@ -100,11 +105,19 @@ class Partial:
     def resume(self) -> "List[tuple[int, int]]":
         """Open both files; the spans that are there from an earlier try."""
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        spans = self.journal.load() if os.path.exists(self.path) else None
+        self._refuse_irregular()
+        private = all(is_private(path) for path in (self.path, self.journal.path))
+        spans = self.journal.load() if private else None
         if not spans or max(end for _, end in spans) > os.path.getsize(self.path):
-            self.discard()
+            try:
+                self.discard()
+            except PermissionError as exc:
+                raise TransferError(
+                    "%s belongs to another user and cannot be replaced. Have it removed, or choose another directory."
+                    % exc.filename
+                ) from exc
             spans = []
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        handle = self.open(os.O_RDWR | (0 if spans else os.O_CREAT | os.O_EXCL))
         try:
             if spans:
                 os.fdatasync(handle)
@@ -114,11 +127,22 @@ class Partial:
         return spans
 
     def have(self) -> int:
-        """Bytes that a resume would find, for planning."""
-        spans = self.journal.load() if os.path.exists(self.path) else None
+        """Bytes that a resume would find, for planning. Raises FileTypeError when neither file nor link lies there."""
+        self._refuse_irregular()
+        regular = os.path.isfile(self.path) and not os.path.islink(self.path)
+        spans = self.journal.load() if regular else None
         return sum(end - start for start, end in spans or [])
 
+    def open(self, flags: int) -> int:
+        return open_regular(self.path, flags)
+
+    def _refuse_irregular(self) -> None:
+        for path in (self.path, self.journal.path):
+            if not os.path.islink(path):  # a link is replaced
+                refuse_irregular(path)
+
     def discard(self) -> None:
+        """Raises FileTypeError when a directory lies in its place, and OSError where somebody else's file may not be removed."""
         self.journal.discard()
         unlink_all([self.path])
 
@@ -171,7 +195,7 @@ class Job:
         """Returns when ``sha256`` is known. Raises TransferError, or whatever else ended a thread."""
         threads = [threading.Thread(target=self._guarded, args=(self._hash,), daemon=True)]
         threads[0].start()
-        handle = os.open(self.partial.path, os.O_RDWR)
+        handle = self.partial.open(os.O_RDWR)
         synced = told = time.monotonic()
         try:
             with self._lock:
@@ -266,7 +290,7 @@ class Job:
         digest = hashlib.sha256()
         buffer = memoryview(bytearray(CHUNK))
         at = 0
-        handle = os.open(self.partial.path, os.O_RDONLY)
+        handle = self.partial.open(os.O_RDONLY)
         try:
             while not self._stop.is_set():
                 with self._lock:
@@ -290,7 +314,7 @@ class Job:
     # --- fetching ------------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        handle = os.open(self.partial.path, os.O_WRONLY)  # its own: the job may end while this thread still waits
+        handle = self.partial.open(os.O_WRONLY)  # its own: the job may end while this thread still waits
         attempt = links = before = 0
         segment: Optional[Segment] = None
         try:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import email.utils
-import json
 import os
 import random
 import re
@@ -18,6 +17,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple
 from urllib.parse import urljoin, urlsplit
 
 from ..errors import SdopsError
+from ..files import parse_json
 
 try:
     import requests
@@ -142,7 +142,7 @@ def said(answer: Any) -> str:
     except Exception:  # the body breaks off too: then the status has to do
         return ""
     try:
-        body = json.loads(text)
+        body = parse_json(text)
         text = "; ".join(str(body[key]) for key in ("error", "message") if isinstance(body.get(key), str))
     except (ValueError, AttributeError):
         parts = [re.search("<%s>([^<]*)</%s>" % (tag, tag), text) for tag in ("Code", "Message")]

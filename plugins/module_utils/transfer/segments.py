@@ -8,12 +8,15 @@ All spans are (start, end) in bytes, end exclusive.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from typing import Any, Dict, Iterable, List, Optional, Tuple
 
+from ..files import FileTypeError, open_regular, parse_json, read_regular
+from .disk import unlink_all
+
 Span = Tuple[int, int]
+JOURNAL_LIMIT = 64 << 20  # bytes: a line for each segment, of which a terabyte has some hundred thousand
 LARGEST = 32 << 20
 SMALLEST = 1 << 20
 
@@ -164,9 +167,8 @@ class Journal:
     def load(self) -> Optional[List[Span]]:
         """The spans that are surely there; None when this is the journal of another file, or of one nobody can identify."""
         try:
-            with open(self.path, encoding="ascii") as handle:
-                lines = handle.read().split("\n")[:-1]
-            head = json.loads(lines[0])
+            lines = read_regular(self.path, JOURNAL_LIMIT).decode("ascii").split("\n")[:-1]
+            head = parse_json(lines[0])
             if head["of"] != self.identity or not any(self.identity.get(k) for k in ("sha256", "git_sha1", "etag")):
                 return None
             same_boot = bool(head["boot"]) and head["boot"] == boot_id()
@@ -178,7 +180,7 @@ class Journal:
                     sure = int(second)
                 else:
                     spans.append((int(first), int(second)))
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, FileTypeError):
             return None
         return merge(spans if same_boot else spans[:sure])
 
@@ -188,14 +190,14 @@ class Journal:
         lines += ["%d %d" % span for span in spans]
         self.count = len(lines) - 1
         # a fixed name, which only the holder of the lock uses: a kill here leaves nothing that the next run does not remove
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._fresh)
-        with open(self._fresh, "xb") as handle:
+        unlink_all([self._fresh])
+        fresh = os.open(self._fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        with os.fdopen(fresh, "wb") as handle:
             handle.write(("\n".join([*lines, "sync %d" % self.count]) + "\n").encode())
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(self._fresh, self.path)
-        self._handle = open(self.path, "ab", buffering=0)
+        self._handle = os.fdopen(open_regular(self.path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0)
 
     def add(self, span: Span) -> None:
         if self._handle and span[1] > span[0]:
@@ -215,6 +217,4 @@ class Journal:
 
     def discard(self) -> None:
         self.close()
-        for path in (self._fresh, self.path):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+        unlink_all([self._fresh, self.path])

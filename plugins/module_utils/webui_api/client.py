@@ -16,7 +16,7 @@ import urllib.request
 from typing import Any, Callable, Dict, List, Optional
 
 from ..errors import SdopsError
-from ..files import tail
+from ..files import open_regular, parse_json, tail
 
 # what the log says -> what it means and what to do
 CAUSES = (
@@ -58,8 +58,8 @@ class WebuiRefusal(WebuiError):
 def read_credentials(path: str) -> str:
     """``user:password`` from the first line of a file that only its owner may read."""
     try:
-        mode = os.stat(path).st_mode
-        with open(path, encoding="utf-8") as handle:
+        with os.fdopen(open_regular(path, follow=True), encoding="utf-8") as handle:
+            mode = os.fstat(handle.fileno()).st_mode
             line = handle.readline().strip()
     except OSError as exc:
         raise WebuiError("The credentials file %s cannot be read: %s." % (path, exc.strerror)) from exc
@@ -88,7 +88,7 @@ class Webui:
         request = urllib.request.Request(self.url + path, data=data, headers=self._headers)
         try:
             with self._opener.open(request, timeout=timeout or self.timeout) as answer:
-                return json.loads(answer.read() or b"null")
+                return parse_json(answer.read() or b"null")
         except urllib.error.HTTPError as exc:
             raise WebuiRefusal(self._explain(path, exc), exc.code) from exc
         except (OSError, ValueError) as exc:
@@ -97,7 +97,7 @@ class Webui:
     def _explain(self, path: str, exc: urllib.error.HTTPError) -> str:
         text = exc.read().decode("utf-8", "replace")
         try:
-            said = json.loads(text)
+            said = parse_json(text)
             text = said.get("errors") or said.get("detail") or said.get("error") or text
         except (ValueError, AttributeError):
             pass

@@ -21,6 +21,7 @@ from email.parser import HeaderParser
 from typing import Any, ContextManager, Dict, List, NamedTuple, Optional, Tuple
 
 from ..errors import SdopsError
+from ..files import FileTypeError, load_json, refuse_irregular, write_atomic
 from ..transfer.disk import locked, sha256_of, sync_directory
 
 FACTS = "wheel.json"
@@ -72,15 +73,27 @@ def identity(wheel: str) -> Tuple[str, str]:
     return re.sub(r"[-_.]+", "-", headers.get("Name") or "").lower(), headers.get("Version") or ""
 
 
-class Cache:
-    """``trouble`` collects sentences about entries that were passed over."""
+class WheelChangedError(SdopsError):
+    """A wheel in a cache is another one than this host has used before."""
 
-    def __init__(self, directory: str) -> None:
+
+class Cache:
+    """``trouble`` collects sentences about entries that were passed over.
+
+    The cache may be shared, and its JSON files with it: another host can replace a wheel together with its hash. So
+    ``state_file``, a JSON file ``{"WHEEL'S PATH": SHA-256}`` of this host alone, notes the hash of each wheel when it is built
+    here or first taken from the cache; one that is another later is refused. Without ``state_file`` nothing is noted, nor with
+    ``read_only``, for check mode.
+    """
+
+    def __init__(self, directory: str, state_file: Optional[str] = None, read_only: bool = False) -> None:
         self.directory = os.path.abspath(directory)
+        self.state_file = os.path.abspath(state_file) if state_file else None
+        self.read_only = read_only
         self.trouble: List[str] = []
 
     def find(self, fit: Fit) -> Optional[Entry]:
-        """A wheel that serves ``fit``, verified; None when there is none."""
+        """A wheel that serves ``fit``, verified; None when there is none. Raises WheelChangedError."""
         try:
             names = sorted(os.listdir(self.directory))
         except OSError:
@@ -93,14 +106,16 @@ class Cache:
             if found and found.fit.serves(fit):
                 wrong = self._wrong(found)
                 if not wrong:
+                    self._compare(found)
                     return found
                 self.trouble.append("%s in the wheel cache is not used: %s" % (found.path, wrong))
         return None
 
     def _read(self, folder: str) -> Optional[Entry]:
         try:
-            with open(os.path.join(folder, FACTS), encoding="utf-8") as handle:
-                facts: Dict[str, Any] = json.load(handle)
+            if os.path.islink(folder):
+                raise ValueError("the directory is a symbolic link")
+            facts: Dict[str, Any] = load_json(os.path.join(folder, FACTS))
             fit = Fit(**{**facts["fit"], "archs": tuple(facts["fit"]["archs"])})
             name = str(facts["wheel"])
             if os.path.basename(name) != name or not name.endswith(".whl"):
@@ -108,13 +123,14 @@ class Cache:
             return Entry(os.path.join(folder, name), str(facts["sha256"]), fit)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, LookupError, AttributeError) as exc:
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, FileTypeError) as exc:
             self.trouble.append("%s in the wheel cache is not used: %s cannot be read (%s)." % (folder, FACTS, exc))
             return None
 
     @staticmethod
     def _wrong(entry: Entry) -> str:
         try:
+            refuse_irregular(entry.path)
             if sha256_of(entry.path) != entry.sha256:
                 return "its SHA-256 is not the one that it was put there with."
             name, version = identity(entry.path)
@@ -124,6 +140,32 @@ class Cache:
         if (name, version.split("+")[0]) != (entry.fit.name, entry.fit.version):
             return "it is %s %s." % (name, version)
         return ""
+
+    def _recorded(self) -> Dict[str, str]:
+        """The hashes that this host has noted. A state file that cannot be read counts as none. Raises FileTypeError."""
+        try:
+            found = load_json(self.state_file) if self.state_file else {}
+        except (OSError, ValueError):
+            found = {}
+        return found if isinstance(found, dict) else {}
+
+    def _compare(self, entry: Entry) -> None:
+        known = self._recorded().get(os.path.realpath(entry.path))
+        if known is None:
+            self._record(entry)
+        elif known != entry.sha256:
+            raise WheelChangedError(
+                "%s is not the wheel that this host has used before: its SHA-256 is %s, and it was %s. It was not used. Remove "
+                "its directory to have it built again, or, if you know why it changed, remove its line from %s."
+                % (entry.path, entry.sha256, known, self.state_file)
+            )
+
+    def _record(self, entry: Entry) -> None:
+        if not self.state_file or self.read_only:
+            return
+        with locked(self.state_file + ".lock"):
+            known = {**self._recorded(), os.path.realpath(entry.path): entry.sha256}
+            write_atomic(self.state_file, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
 
     def lock(self, fit: Fit) -> ContextManager[None]:
         """One builder at a time; the kernel frees it when the builder dies."""
@@ -163,4 +205,5 @@ class Cache:
         finally:
             with contextlib.suppress(OSError):
                 shutil.rmtree(work)
+        self._record(entry)
         return entry

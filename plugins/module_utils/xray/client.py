@@ -13,7 +13,7 @@ import tempfile
 from typing import Any, Dict, Iterator, NamedTuple, Optional
 
 from ..errors import SdopsError
-from ..files import write_atomic
+from ..files import load_json, parse_json, read_regular, write_atomic
 from ..process import run
 from .release import Installer, installed_version
 
@@ -51,7 +51,7 @@ def texts(value: Any) -> Iterator[str]:
 
 def redact(said: str, config: str) -> str:
     """``said`` without anything that is secret in ``config``."""
-    found = {text for text in texts(json.loads(config)) if len(text) >= SHORTEST}
+    found = {text for text in texts(parse_json(config)) if len(text) >= SHORTEST}
     for text in sorted(found, key=len, reverse=True):
         for form in (text, json.dumps(text)[1:-1]):
             said = said.replace(form, "***")
@@ -69,8 +69,7 @@ class Client:
 
     def now(self) -> Setup:
         try:
-            with open(self.file, encoding="utf-8") as handle:
-                config: Optional[str] = handle.read()
+            config: Optional[str] = read_regular(self.file, follow=True).decode("utf-8")
         except OSError:
             config = None
         return Setup(self.installer.current(), config)
@@ -111,8 +110,7 @@ class Client:
     def previous(self) -> Optional[Setup]:
         """What was in use before the last change; None when nothing was, or nothing is known of it."""
         try:
-            with open(self.memory, encoding="utf-8") as handle:
-                found: Dict[str, Any] = json.load(handle)
+            found: Dict[str, Any] = load_json(self.memory)
             setup = Setup(found["version"], found["config"])
         except (OSError, ValueError, KeyError, TypeError):
             return None

@@ -12,6 +12,7 @@ import json
 from typing import Any, Dict, List, Union
 
 from ..errors import SdopsError
+from ..files import parse_json
 
 LISTEN = "127.0.0.1"
 # Xray's mixed inbound answers HTTP and SOCKS
@@ -24,10 +25,10 @@ class ConfigError(SdopsError):
 
 def from_json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except json.JSONDecodeError as exc:
         where = "line %d, column %d: %s" % (exc.lineno, exc.colno, exc.msg)
-    except (ValueError, RecursionError):
+    except ValueError:
         where = "a number or a nesting too large"
     raise ConfigError("xray_proxy_config is text, but no JSON (%s). Give a mapping, or JSON without comments." % where)
 

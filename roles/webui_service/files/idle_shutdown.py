@@ -35,7 +35,12 @@ def generation(config):
             told = json.load(answer)
         state = told.get("state") or {}
         return bool(told.get("progress") or state.get("job_count")), state.get("job_timestamp")
-    except (OSError, ValueError, http.client.HTTPException):  # also one that is cut off in the middle of its answer
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+        http.client.HTTPException,
+    ):  # also one that is cut off in the middle of its answer
         return False, None
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -126,3 +129,88 @@ def test_one_after_the_other(cache):
         order.append("first")
     thread.join(10)
     assert order == ["first", "second"]
+
+
+# --- what another host may do to a shared cache; oracle: hashlib on the bytes that lie there
+
+
+def replace(folder: Path, built: str) -> str:
+    """As another host would: a wheel of the same name and metadata, and the hash beside it. Returns its hash."""
+    [path] = folder.glob("*.whl")
+    path.write_bytes(
+        Path(built).read_bytes() + b"\0" * 100
+    )  # a zip may be followed by anything that its end allows for
+    with zipfile.ZipFile(built) as source, zipfile.ZipFile(path, "w") as bundle:
+        for name in source.namelist():
+            bundle.writestr(name, source.read(name))
+        bundle.writestr("xformers/evil.py", "import os\n")
+    facts = json.loads((folder / "wheel.json").read_text())
+    facts["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "wheel.json").write_text(json.dumps(facts))
+    return facts["sha256"]
+
+
+@pytest.mark.parametrize("first", ["built here", "taken from another host"])
+def test_a_wheel_that_was_replaced_with_its_hash_is_refused(cache, built, tmp_path, first):
+    state = str(tmp_path / "state" / "wheels.json")
+    ours = Cache(cache.directory, state)
+    entry = (ours if first == "built here" else cache).publish(built, FIT)
+    assert ours.find(FIT) == entry
+    new = replace(Path(entry.path).parent, built)
+    assert cache.find(FIT).sha256 == new  # without a state file nothing tells
+    for _ in range(2):
+        with pytest.raises(SdopsError, match=entry.sha256) as told:
+            Cache(cache.directory, state).find(FIT)
+        assert new in str(told.value) and state in str(told.value)
+    # the way on: built again here, and that is what counts from then on
+    shutil.rmtree(Path(entry.path).parent)
+    again = ours.publish(built, FIT)
+    assert Cache(cache.directory, state).find(FIT) == again
+    replace(Path(entry.path).parent, built)
+    (tmp_path / "state" / "wheels.json").unlink()
+    assert Cache(cache.directory, state).find(FIT).sha256 == new
+
+
+def test_the_same_cache_by_another_path_is_the_same(cache, built, tmp_path):
+    state = str(tmp_path / "wheels.json")
+    entry = Cache(cache.directory, state).publish(built, FIT)
+    (tmp_path / "link").symlink_to(cache.directory)
+    replace(Path(entry.path).parent, built)
+    with pytest.raises(SdopsError, match=entry.sha256):
+        Cache(str(tmp_path / "link"), state).find(FIT)
+
+
+def test_check_mode_compares_and_notes_nothing(cache, built, tmp_path):
+    state = tmp_path / "wheels.json"
+    entry = cache.publish(built, FIT)
+    assert Cache(cache.directory, str(state), read_only=True).find(FIT) == entry
+    assert not state.exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 200_000])
+def test_a_damaged_state_file_counts_as_none(cache, built, tmp_path, text):
+    state = tmp_path / "wheels.json"
+    state.write_text(text)
+    entry = cache.publish(built, FIT)
+    assert Cache(cache.directory, str(state)).find(FIT) == entry
+    assert list(json.loads(state.read_text()).values()) == [entry.sha256]
+
+
+@pytest.mark.parametrize("what", ["wheel", "facts", "folder"])
+def test_a_link_in_the_cache_is_not_followed(cache, built, tmp_path, what):
+    folder = Path(cache.publish(built, FIT).path).parent
+    [path] = {"wheel": folder.glob("*.whl"), "facts": [folder / "wheel.json"], "folder": [folder]}[what]
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert cache.find(FIT) is None
+    assert "symbolic link" in cache.trouble[0]
+
+
+@pytest.mark.parametrize("what", ["wheel", "facts"])
+def test_a_fifo_in_the_cache_is_passed_over(cache, built, what):
+    folder = Path(cache.publish(built, FIT).path).parent
+    [path] = {"wheel": folder.glob("*.whl"), "facts": [folder / "wheel.json"]}[what]
+    path.unlink()
+    os.mkfifo(path)
+    assert cache.find(FIT) is None
+    assert "FIFO" in cache.trouble[0]

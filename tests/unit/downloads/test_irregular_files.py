@@ -1,0 +1,216 @@
+"""FIFOs, sockets, devices, directories and somebody else's links where a download expects files: no hang, nothing written.
+
+Oracle: real special files, links and file modes of the kernel; a victim's file that must keep its bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.transfer import disk
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.fetch import Partial, RemoteFile
+
+from lab.world.hosts.big import big_path, big_sha256
+
+CHECKPOINT = "hf://lab-standins/tiny-sd15/v1-5-pruned-emaonly.safetensors@main"
+NAMED = {"source": CHECKPOINT, "kind": "checkpoint"}
+NAME = "models/Stable-diffusion/v1-5-pruned-emaonly.safetensors"
+PART = "models/Stable-diffusion/.v1-5-pruned-emaonly.safetensors.part"
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="files of another user need root")
+
+
+def put(kind: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+        (path / "mine").write_text("kept")
+    elif kind == "character device":
+        path.symlink_to("/dev/zero")
+    elif kind == "socket":
+        here = os.getcwd()
+        os.chdir(path.parent)
+        try:
+            socket.socket(socket.AF_UNIX).bind(path.name)
+        finally:
+            os.chdir(here)
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "directory", "character device", "socket"])
+@pytest.mark.parametrize("at", [NAME, PART, PART + ".journal", ".sdops/models.json", "progress.json"])
+@pytest.mark.parametrize("check", [True, False])
+def test_what_is_no_file_is_told_at_once(box, world, run_module, kind, at, check):
+    if kind == "character device" and at != NAME:
+        pytest.skip("it is made of a link, which is replaced there")
+    if check and at == "progress.json":
+        pytest.skip("check mode writes none")
+    put(kind, box.path(at))
+    found = run_module(
+        "model_files", check=check, **box.arguments, models=[NAMED], progress_file=str(box.path("progress.json"))
+    )
+    assert found["failed"] and f"{box.path(at)} is a {kind} where a regular file is expected" in found["msg"]
+    assert not [e for e in world.log.entries if e.get("host", "").startswith("cdn")]
+    assert box.path(at).lstat() and not (kind == "directory" and not (box.path(at) / "mine").exists())
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "socket"])
+def test_a_lock_that_is_no_file_is_told_at_once(box, run_module, kind):
+    put(kind, box.path(".sdops/locks/record"))
+    found = run_module("model_files", **box.arguments, models=[NAMED])
+    assert found["failed"] and f"locks/record is a {kind}" in found["msg"]
+
+
+def test_a_source_on_the_target_that_is_no_file(box, run_module, tmp_path):
+    put("FIFO", tmp_path / "a.safetensors")
+    source = f"file://{tmp_path / 'a.safetensors'}"
+    found = run_module("model_files", **box.arguments, models=[{"source": source, "kind": "checkpoint"}])
+    assert found["failed"] and "is a FIFO" in found["msg"]
+
+
+@pytest.mark.parametrize("name", ["huggingface_download", "civitai_download"])
+def test_a_single_file_is_not_written_where_a_fifo_lies(box, run_module, tmp_path, name):
+    put("FIFO", tmp_path / "x.safetensors")
+    arguments = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
+    arguments["dest"] = str(tmp_path / "x.safetensors")
+    where = {"version_id": 112969}
+    if name.startswith("hugging"):
+        where = {"repo": "lab-standins/tiny-sd15", "file": "v1-5-pruned-emaonly.safetensors"}
+    found = run_module(name, **where, **arguments)
+    assert found["failed"] and "is a FIFO" in found["msg"]
+
+
+# --- links and files of others in shared directories
+
+
+@pytest.mark.parametrize("end", [".part", ".part.journal", ".part.journal.new", ".lock"])
+@pytest.mark.parametrize("how", ["symlink", "hard link"])
+def test_no_victim_is_written_through_a_shared_cache(box, run_module, tmp_path, end, how):
+    """What is planted beside the file that will be cached: the victim keeps its bytes, the model is sound."""
+    cache, victim = tmp_path / "cache", tmp_path / "victim"
+    size, seed = 3_000_000, "v"
+    sha256 = big_sha256(size, seed)
+    victim.write_bytes(b"precious\n")
+    planted = cache / "sha256" / sha256[:2] / f".{sha256}{end}"
+    if end == ".lock":
+        planted = planted.with_name(sha256 + end)
+    planted.parent.mkdir(parents=True)
+    if how == "symlink":
+        planted.symlink_to(victim)
+    else:
+        os.link(victim, planted)
+    wish = {"source": box.big + big_path(size, seed), "kind": "checkpoint", "sha256": sha256}
+    found = run_module("model_files", **box.arguments, models=[wish], cache_dir=str(cache))
+    assert victim.read_bytes() == b"precious\n"
+    if end == ".lock" and how == "symlink":
+        assert found["failed"] and "is a symbolic link" in found["msg"]
+    else:
+        assert not found["failed"], found["msg"]
+
+
+@pytest.fixture(autouse=True)
+def big(box, world):
+    box.big = world.url("big.lab.test")
+
+
+def journal_of(path: Path, size: int, sha256: str) -> None:
+    """A part of the file with a journal that says all of it is there."""
+    partial = Partial(str(path), RemoteFile("", "", size, sha256))
+    Path(partial.path).write_bytes(b"x" * size)
+    partial.journal.begin([(0, size)])
+    partial.journal.close()
+
+
+@pytest.mark.parametrize("harm", ["hard link", "writable", pytest.param("owner", marks=needs_root), "symlink"])
+def test_a_part_that_somebody_else_can_write_is_not_resumed(tmp_path, harm):
+    dest = tmp_path / "a.safetensors"
+    journal_of(dest, 1000, "a" * 64)
+    part, other = tmp_path / ".a.safetensors.part", tmp_path / "other"
+    if harm == "hard link":
+        os.link(part, other)
+    elif harm == "writable":
+        part.chmod(0o666)
+    elif harm == "owner":
+        os.chown(part, 12345, 12345)
+    else:
+        part.rename(other)
+        part.symlink_to(other)
+    former = part.open("rb")  # as long as it is open, its inode is not given to another file
+    partial = Partial(str(dest), RemoteFile("", "", 1000, "a" * 64))
+    assert partial.resume() == []
+    partial.journal.close()
+    assert part.stat().st_ino != os.fstat(former.fileno()).st_ino and not part.is_symlink()
+    former.close()
+    if other.exists():
+        assert other.read_bytes() == b"x" * 1000
+
+
+def test_our_own_part_is_resumed(tmp_path):
+    dest = tmp_path / "a.safetensors"
+    journal_of(dest, 1000, "a" * 64)
+    assert Partial(str(dest), RemoteFile("", "", 1000, "a" * 64)).resume() == [(0, 1000)]
+
+
+def test_where_every_file_has_the_same_mode_parts_are_resumed(tmp_path, monkeypatch):
+    """FUSE and CIFS mounts: the mode says nothing there, so a new file of ours tells what ours look like."""
+    part = tmp_path / "p"
+    part.write_text("x")
+    part.chmod(0o666)
+    assert disk.is_private(str(part)) is False
+    real = disk.tempfile.mkstemp
+
+    def mkstemp(**more):
+        handle, path = real(**more)
+        os.fchmod(handle, 0o666)
+        return handle, path
+
+    monkeypatch.setattr(disk.tempfile, "mkstemp", mkstemp)
+    assert disk.is_private(str(part)) is True
+
+
+@pytest.mark.parametrize("harm", ["writable", pytest.param("owner", marks=needs_root)])
+def test_a_cached_file_that_another_user_can_write_is_copied(box, run_module, tmp_path, harm):
+    size, seed = 2_000_000, "c"
+    sha256 = big_sha256(size, seed)
+    wish = {"source": box.big + big_path(size, seed), "kind": "checkpoint", "sha256": sha256}
+    arguments = {**box.arguments, "models": [wish], "cache_dir": str(tmp_path / "cache")}
+    assert not run_module("model_files", **arguments)["failed"]
+    cached = tmp_path / "cache" / "sha256" / sha256[:2] / sha256
+    placed = box.path("models/Stable-diffusion") / big_path(size, seed).lstrip("/")
+    assert placed.stat().st_ino == cached.stat().st_ino
+    placed.unlink()
+    cached.chmod(0o666) if harm == "writable" else os.chown(cached, 12345, 12345)
+    found = run_module("model_files", **arguments)
+    assert [m["status"] for m in found["models"]] == ["from cache"]
+    assert placed.stat().st_ino != cached.stat().st_ino
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "directory", "symlink"])
+def test_what_is_no_file_in_the_cache(box, run_module, tmp_path, kind):
+    size, seed = 2_000_000, "d"
+    sha256 = big_sha256(size, seed)
+    cached = tmp_path / "cache" / "sha256" / sha256[:2] / sha256
+    put(kind, cached)
+    if kind == "symlink":
+        cached.symlink_to("/dev/zero")
+    wish = {"source": box.big + big_path(size, seed), "kind": "checkpoint", "sha256": sha256}
+    found = run_module("model_files", **box.arguments, models=[wish], cache_dir=str(tmp_path / "cache"))
+    if kind == "symlink":  # counts as damage
+        assert not found["failed"] and not cached.is_symlink()
+    else:
+        assert found["failed"] and f"is a {kind}" in found["msg"]
+
+
+# --- a damaged state file
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000, "\0" * 100, '{"models/x": 1}'])
+def test_a_damaged_record_is_made_anew(box, run_module, text):
+    box.path(".sdops").mkdir()
+    box.path(".sdops/models.json").write_text(text)
+    found = run_module("model_files", **box.arguments, models=[NAMED])
+    assert [m["status"] for m in found["models"]] == ["fetched"], found.get("msg")
+    assert run_module("model_files", **box.arguments, models=[NAMED])["changed"] is False
