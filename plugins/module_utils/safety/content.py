@@ -10,18 +10,29 @@ is no guarantee, which is why pickles are refused unless they are allowed.
 from __future__ import annotations
 
 import os
+import re
+import zipfile
 
 from .lookalikes import LFS, LOOKS, answer, check_looks, stranger
 from .pickles import looks_like_pickle
 from .refusal import ContentError, UnsafeError
 from .safetensors import check_safetensors
-from .torch_files import ZIP_STARTS, check_pickle, is_tar
+from .torch_files import ZIP_STARTS, check_pickle, directory_of, is_tar
 
 __all__ = ["ContentError", "UnsafeError", "check", "check_pickle", "check_safetensors", "refuse_pickle"]
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".th", ".pkl", ".pickle", ".joblib")
 WEIGHTS = (*PICKLES, ".safetensors", ".gguf", ".onnx")
 ARCHIVES = (".zip", ".npz", ".whl")  # zips that nobody loads as a model
+ARRAYS = (".npy", ".npz")
+MAX_ARRAYS = 10_000  # in one .npz; more take too long to look at
+NUMPY = b"\x93NUMPY"
+_TYPE = rb"'[<>|=]?(?:[?biufcSUV]\d{0,9}|[mM]8(?:\[\d{0,9}[a-zA-Z]{1,2}\])?)'"
+# https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+PLAIN_ARRAY = re.compile(
+    rb"\{'descr': (?:%s|\[(?:\('[^'\\]{0,200}', %s\)(?:, )?){1,100}\]), 'fortran_order': (?:True|False), "
+    rb"'shape': \([\d, L]{0,900}\),? ?\}\s*" % (_TYPE, _TYPE)
+)
 
 
 def _extension(name: str) -> str:
@@ -40,19 +51,39 @@ def _names_a_pickle(path: str) -> bool:
 
 
 def _numpy_objects(head: bytes) -> bool:
-    """Whether an array holds objects, which are a pickle behind its header."""
+    """Whether an array may hold objects, which are a pickle behind its header. Only headers as numpy writes them do not."""
     wide = head[6:7] != b"\x01"
-    length = int.from_bytes(head[8 : 12 if wide else 10], "little")
     begin = 12 if wide else 10
-    return begin + length > len(head) or b"O" in head[begin : begin + length]
+    length = int.from_bytes(head[8:begin], "little")
+    return not PLAIN_ARRAY.fullmatch(head[begin : begin + length])
+
+
+def _npz_objects(path: str) -> bool:
+    """Whether an array in a zip may hold objects: numpy goes by the content of a member, not by its name."""
+    try:
+        with open(path, "rb") as handle:
+            _begin, length, count = directory_of(handle, os.path.getsize(path))
+        if count > MAX_ARRAYS or length > MAX_ARRAYS * 100:
+            return True
+        with zipfile.ZipFile(path) as bundle:
+            for member in bundle.infolist():
+                with bundle.open(member) as stream:
+                    head = stream.read(4096)
+                if head.startswith(NUMPY) and _numpy_objects(head):
+                    return True
+    except Exception:  # zipfile raises many: what cannot be read is not known to be harmless
+        return True
+    return False
 
 
 def _is_pickle(path: str, extension: str, head: bytes) -> bool:
     """Whether a loader of pickles would take it, under whatever name."""
     if head[:4] in ZIP_STARTS:
-        return extension not in ARCHIVES or _names_a_pickle(path)
-    if head.startswith(b"\x93NUMPY"):
+        return extension not in ARCHIVES or _names_a_pickle(path) or (extension == ".npz" and _npz_objects(path))
+    if head.startswith(NUMPY):
         return _numpy_objects(head)
+    if extension in ARRAYS:
+        return True  # numpy takes whatever is neither of the two for a pickle
     if is_tar(head[:512]) and extension != ".tar":
         return True  # torch before 0.1.10 wrote these, and today's still reads them
     with open(path, "rb") as handle:

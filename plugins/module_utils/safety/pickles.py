@@ -427,6 +427,8 @@ class Pickle:
 
     def _refuse(self, name: str, *_: Any) -> None:
         self.calls += name in ("INST", "OBJ", "NEWOBJ_EX")
+        if name == "PERSID":  # torch's loader takes no text, and others know none at all
+            raise NoPickleError("it is no pickle: it asks for something by a text")
         raise ContentError("its pickle uses %s, which no tensor file needs" % name)
 
     def op_mark(self, _name: str) -> None:
@@ -630,7 +632,9 @@ class Pickle:
     # --- what can do harm
 
     def _misuse(self, what: str, value: Any) -> NoReturn:
-        raise ContentError("its pickle %s %s in a way that no tensor file does" % (what, _sort(value)[:100]))
+        # without an import there is nothing that could be called or changed
+        kind = ContentError if self.imports else NoPickleError
+        raise kind("its pickle %s %s in a way that no tensor file does" % (what, _sort(value)[:100]))
 
     def _import(self, module: Any, name: Any) -> Global:
         if not isinstance(module, str) or not isinstance(name, str):
@@ -702,10 +706,21 @@ class Pickle:
         self._push(Storage(length))
 
 
+def _is_text(handle: BinaryIO) -> bool:
+    """Whether a file begins as plain text does; a character may be cut at the end of what is looked at."""
+    handle.seek(0)
+    raw = handle.read(4096)
+    words = raw.decode("utf-8", "replace")
+    broken = words[:-1].count("\ufffd") - raw.count(b"\xef\xbf\xbd")
+    return broken <= 0 and not re.search(r"[\x00-\x08\x0e-\x1f\x7f]", words)
+
+
 def looks_like_pickle(handle: BinaryIO, size: int) -> bool:
     """Whether a file could be a pickle that does something, whatever it is called.
 
-    From protocol 2 on, pickles begin with 0x80; older ones have no mark, so they count once they import and call.
+    From protocol 2 on, pickles begin with 0x80; older ones have no mark, so they count once they import. An error before STOP
+    comes too late to undo an import, so it makes no difference; but a text that begins with a c imports something as well,
+    so text must call it too.
     """
     handle.seek(0)
     head = handle.read(3)
@@ -713,7 +728,13 @@ def looks_like_pickle(handle: BinaryIO, size: int) -> bool:
         return True
     pickle = Pickle(Window(handle, 0, size), {})
     try:
-        pickle._follow()
-    except ContentError:
-        return bool(pickle.calls and pickle.imports)
-    return bool(pickle.imports)
+        for _ in range(5):  # as many as torch reads
+            pickle._follow()
+            if pickle.imports:
+                return True
+            pickle.stack, pickle.below, pickle.depth, pickle.frame_end = [], [], 0, 0
+    except NoPickleError:
+        return bool(pickle.imports) and (bool(pickle.calls) or not _is_text(handle))
+    except ContentError:  # a loader would go on where we do not
+        return True
+    return False

@@ -164,3 +164,61 @@ def test_zips_and_arrays_under_their_own_names(verdict):
 def test_weights_under_the_name_of_a_pickle(verdict):
     assert verdict(TRUE[-1][1], "x.ckpt")
     assert verdict(GGUF, "x.bin")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"cat\ndog\nmouse\n",
+        b"class\nname\nRabbit\n",
+        "cuisine\nété\n".encode() * 500,
+        b"Python 3.10\nPillow\n",
+        b"In the beginning\nthere was " + b"x" * 9000,
+        b"(Some) words. And more.\n",
+        b"" + bytes(4096),
+        bytes(range(256)) * 20,
+        b"N" * 5,
+        b"Nab",
+    ],
+)
+def test_texts_and_numbers_are_no_pickles(content, verdict):
+    for name in ("x.dat", "x.model", "x.md", "x"):
+        assert verdict(content, name, allow_pickle=False) is None
+
+
+HEAD = "{'descr': %s, 'fortran_order': False, 'shape': (1, 2), }"
+
+
+def array(descr: str) -> bytes:
+    head = (HEAD % descr).encode() + b"    \n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + bytes(64)
+
+
+@pytest.mark.parametrize(
+    "descr", ["'<f4'", "'|b1'", "'<c16'", "'|S12'", "'<U3'", "'|V8'", "'<M8[ns]'", "[('a', '<f4'), ('é', '|u1')]"]
+)
+def test_plain_arrays(descr, verdict):
+    """numpy is the oracle: it reads the array without pickles."""
+    numpy = pytest.importorskip("numpy")
+    raw = array(descr)
+    numpy.load(io.BytesIO(raw), allow_pickle=False) if "12" not in descr and "16" not in descr else None
+    for name in ("x.npy", "x.dat"):
+        assert verdict(raw, name, allow_pickle=False) is None
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as bundle:
+        bundle.writestr("a.npy", raw)
+    assert verdict(out.getvalue(), "x.npz", allow_pickle=False) is None
+
+
+@pytest.mark.parametrize(
+    "descr",
+    ["'|O'", "'O'", "'object'", "'\\x4f'", "'\\117'", "[('a', '<f4'), ('b', '|O')]", "[('a', [('b', 'O')])]", "'f4,O'"],
+)
+def test_arrays_of_objects(descr, verdict):
+    numpy = pytest.importorskip("numpy")
+    raw = array(descr)
+    with pytest.raises(ValueError):
+        numpy.load(io.BytesIO(raw), allow_pickle=False)
+    for name in ("x.npy", "x.npz", "x.dat", "x"):
+        assert "allow_pickle" in verdict(raw, name, allow_pickle=False)
+        assert verdict(raw, name)

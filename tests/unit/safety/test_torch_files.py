@@ -328,3 +328,43 @@ def test_a_large_model_is_judged_in_time(tmp_path):
     assert word == "passed"
     assert seconds < 15
     assert memory < 64
+
+
+def with_members(count: int, extra: bytes = b"") -> bytes:
+    """A zip of ``count`` tensors that nothing asks for, with ``extra`` in each local header."""
+    out, listed = [], []
+    place = 0
+    for number in [-2, -1, *range(count)]:
+        name, data = {-2: (b"a/data.pkl", model("0")), -1: (b"a/version", b"3\n")}.get(
+            number, (b"a/data/%d" % number, NUMBERS)
+        )
+        sizes = (len(data), len(data), len(name))
+        out.append(struct.pack("<4s5H3L2H", b"PK\x03\x04", 20, 0, 0, 0, 0, 0, *sizes, len(extra)) + name + extra + data)
+        listed.append(
+            struct.pack("<4s6H3L5H2L", b"PK\x01\x02", 20, 20, 0, 0, 0, 0, 0, *sizes, 0, 0, 0, 0, 0, place) + name
+        )
+        place += len(out[-1])
+    directory = b"".join(listed)
+    entries = min(len(listed), 0xFFFF)
+    large = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, len(listed), len(listed), len(directory), place)
+    large += struct.pack("<4sLQL", b"PK\x06\x07", 0, place + len(directory), 1)
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, entries, entries, len(directory), place, 0)
+    return b"".join(out) + directory + large + end
+
+
+MANY = {
+    "members": with_members(99_000),
+    "more members than are looked at": with_members(150_000),
+    "members with thousands of fields": with_members(1000, struct.pack("<2H", 0x4246, 0) * 16_000),
+}
+
+
+@pytest.mark.parametrize("name", sorted(MANY))
+@pytest.mark.parametrize("called", ["x.ckpt", "x.npz", "x.zip", "x.dat"])
+def test_many_members_cost_little(name, called, tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(MANY[name])
+    word, seconds, memory = cost(path, called)
+    assert word == "ContentError"
+    assert seconds < 15  # some two seconds at most; this machine may be busy
+    assert memory < 128
