@@ -64,6 +64,7 @@ options:
         and C(vae) (a source or a name, placed as C(NAME.vae.EXT) beside it). Beside a name from the catalog, these win. For a magnet link with several files, C(file) names the one.
       - C(trusted), together with C(sha256), takes a file for its hash alone. It is not scanned, and a pickle needs no
         O(allow_pickle). For files whose maker publishes the hash and that hold more than weights, as detectors of YOLO do.
+      - C(accept_change) is O(accept_change) for this model alone.
       - Kinds are C(checkpoint), C(lora), C(embedding), C(vae), C(hypernetwork), C(upscaler), C(codeformer), C(gfpgan),
         C(controlnet), C(adetailer), C(roop), C(insightface) and C(additional_networks_lora). Civitai tells the kind, other
         sources do not.
@@ -94,6 +95,14 @@ options:
       - On the same disk as O(webui_dir) a file in the cache and the model are one file with two names.
       - One that can only be read is read.
     type: path
+  accept_change:
+    description:
+      - Whether other content is taken for a model that was placed before and is lost, where its source has changed since. By default such
+        a model fails, with the recorded and the new SHA-256. It matters for sources that may change, as a plain URL, a branch on
+        Hugging Face or a Civitai model without its version. C(sha256) of a model decides by itself.
+      - Models that are still there are not asked for again, so they stay as they are.
+    type: bool
+    default: false
   progress_file:
     description:
       - JSON file that is updated about every second while bytes arrive, for programs that watch. It stays. Check mode writes
@@ -192,6 +201,7 @@ def main() -> None:
             "verify": {"type": "str", "choices": ["recorded", "always"], "default": "recorded"},
             "cache_dir": {"type": "path"},
             "progress_file": {"type": "path"},
+            "accept_change": {"type": "bool", "default": False},
             **TRANSFER,
         },
         supports_check_mode=True,
@@ -233,6 +243,8 @@ def main() -> None:
     for item in items:
         if item.status == "unresolved":
             module.warn("%s cannot be asked for yet: %s" % (item.spec.label, item.reason))
+    for sentence in [warning for item in items for warning in item.warnings]:
+        module.warn(sentence)
     for sentence in kept_back(p):
         module.warn(sentence)
     failed = [item for item in items if item.status == "failed"]

@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from ..errors import SdopsError
 from ..files import refuse_irregular
@@ -73,8 +73,12 @@ def explained(exc: Exception, what: str) -> str:
     )
 
 
+class ContentChangedError(SdopsError):
+    """The source gives other content than what was recorded when the model was placed."""
+
+
 class Wants(NamedTuple):
-    """What holds for a whole batch."""
+    """What holds for a whole batch. ``accept_change``: of every model (see ModelSpec)."""
 
     webui_dir: str
     allow_pickle: bool
@@ -87,6 +91,7 @@ class Wants(NamedTuple):
     connections: int
     proxies: Dict[str, str]  # by origin, where it is not the common one
     check_mode: bool
+    accept_change: bool = False
 
 
 class Item:
@@ -110,6 +115,8 @@ class Item:
         self.received = 0
         self.status = "planned"
         self.reason = ""
+        self.warnings: List[str] = []
+        self.recorded: Set[str] = set()  # hashes that this source gave before, where other content needs a consent
         self.seconds = 0.0
 
     @contextlib.contextmanager
@@ -301,7 +308,27 @@ class Placer:
                 % (spec.label, remote.sha256, spec.sha256)
             )
         item.remote = remote._replace(sha256=(spec.sha256 or "").lower() or remote.sha256)
+        if remote.sha256:  # else it is known when the file is here
+            self._compare_recorded(item, remote.sha256)
         return item.remote
+
+    def _compare_recorded(self, item: Item, sha256: str) -> None:
+        """Raise ContentChangedError when a source without a ``sha256`` of the user's gives other content than it gave before."""
+        spec = item.spec
+        if spec.sha256 or not item.recorded or sha256 in item.recorded:
+            return
+        change = "%s has changed at its source: its SHA-256 is %s, and it was %s when the model was placed." % (
+            spec.label,
+            sha256,
+            " or ".join(sorted(item.recorded)),
+        )
+        if not (spec.accept_change or self.wants.accept_change):
+            raise ContentChangedError(
+                "%s The new content was not taken. Set accept_change: true for this model if the change is expected, or give "
+                "the sha256 that is wanted." % change
+            )
+        if change not in item.warnings:
+            item.warnings.append(change)
 
     def _recorded(self, item: Item) -> bool:
         """Settle an item that was placed before and is still there; costs a stat."""
@@ -312,6 +339,7 @@ class Placer:
         else:
             found = self.record.of(spec.wish, spec.kind, spec.name)
         for there, entry in found.items():
+            item.recorded.add(entry["sha256"])
             if spec.sha256 in (None, entry["sha256"]) and self.record.get(there):
                 if self.wants.verify == "always" and self._sha256(item, there) != entry["sha256"]:
                     continue
@@ -425,7 +453,7 @@ class Placer:
         for name in ("sha256", sha256[:2]):
             path = os.path.join(path, name)
             if os.path.islink(path) and os.lstat(path).st_uid not in (0, os.geteuid()):
-                raise TransferError(
+                raise SdopsError(
                     "%s is a symbolic link of another user, so the cache is not used. Remove it, or set another cache_dir."
                     % path
                 )
@@ -518,6 +546,7 @@ class Placer:
         got = Fetcher(self.http(item.spec), self.wants.connections).fetch(item.remote, name, item.line.tell)
         item.received += got.received
         try:
+            self._compare_recorded(item, got.sha256)
             self._check(item, got.partial.path, got.sha256)
         except SdopsError:
             got.partial.discard()
@@ -568,6 +597,7 @@ class Placer:
             wanted = item.remote.sha256 or item.spec.sha256
             if wanted and have != wanted:
                 raise TransferError("%s has SHA-256 %s and not %s; it was not used." % (source, have, wanted))
+            self._compare_recorded(item, have)
             self._check(item, temporary, have)
             note(item, have, temporary)
             publish(temporary, dest)

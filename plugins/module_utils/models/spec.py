@@ -27,7 +27,8 @@ FORMS = (
 CIVITAI_HOSTS = ("civitai.com", "www.civitai.com", "civitai.red", "civitai.green")
 HUB_HOSTS = ("huggingface.co", "hf.co")
 TEXTS = ("source", "kind", "name", "config", "vae", "file")
-FIELDS = {*TEXTS, "sha256", "trusted"}
+SWITCHES = ("trusted", "accept_change")
+FIELDS = {*TEXTS, "sha256", *SWITCHES}
 FILTERS = ("fileId", "type", "format", "size", "fp")  # which file of a Civitai version is meant
 OPEN = ("hf", "file")  # nothing in sources of these forms is secret
 SHORT, LONG = 4, 16  # what is shorter is no secret; what is longer may be one without its name too
@@ -43,7 +44,8 @@ class ModelSpec(NamedTuple):
     ``source`` is what the user wrote, or the catalog's source for a name; ``origin`` one of huggingface, civitai, url,
     file; ``where`` its fields (strings); ``kind`` and ``name`` may be None until the source tells; ``sha256`` lower-case
     hex; ``config`` and ``vae`` are the sidecars' own sources; ``size`` in bytes, when it is known before the source is asked;
-    ``trusted``: taken for its ``sha256`` alone, without a scan.
+    ``trusted``: taken for its ``sha256`` alone, without a scan; ``accept_change``: taken also when the source now gives other
+    content than what was recorded.
     """
 
     source: str
@@ -56,6 +58,7 @@ class ModelSpec(NamedTuple):
     vae: Optional[str] = None
     size: Optional[int] = None
     trusted: bool = False
+    accept_change: bool = False
 
     @property
     def wish(self) -> str:
@@ -254,8 +257,10 @@ def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
         if wanted["sha256"] in (None, listed.sha256):  # another file has another size
             spec = spec._replace(size=listed.size, trusted=listed.trusted)
     spec = spec._replace(**{field: value for field, value in wanted.items() if value is not None})
-    if entry.get("trusted") not in (None, True, False):
-        raise SpecError("%s: trusted must be true or false, not %r." % (what, entry["trusted"]))
+    for field in SWITCHES:
+        if entry.get(field) not in (None, True, False):
+            raise SpecError("%s: %s must be true or false, not %r." % (what, field, entry[field]))
+    spec = spec._replace(accept_change=bool(entry.get("accept_change")))
     if entry.get("trusted"):
         if not spec.sha256:
             raise SpecError("%s: trusted needs a sha256, which is all that it is judged by." % what)

@@ -18,6 +18,7 @@ import tempfile
 import threading
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
+from ..errors import SdopsError
 from ..files import FileTypeError, file_type, open_regular
 from .http import TransferError
 
@@ -25,6 +26,10 @@ CHUNK = 1 << 20
 RESERVE = 64 << 20  # what is left free for everybody else
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
 _HERE: Dict[str, threading.Lock] = {}  # threads of this process, where the file system has no locks
+
+
+class DirectoryError(SdopsError):
+    """A directory that is needed is not there and cannot be made."""
 
 
 def sha256_of(path: str, seen: Callable[[int], None] = lambda count: None) -> str:
@@ -214,19 +219,21 @@ def is_private(path: str, links: Optional[int] = 1) -> bool:
 
 
 def refuse_unusable_directory(path: str) -> None:
-    """Raise TransferError when the directory ``path`` is not there and cannot be made, since something else is in its way."""
+    """Raise DirectoryError when the directory ``path`` is not there and cannot be made, since something else is in its way."""
     path = os.path.abspath(path)
     while not os.path.lexists(path):
         path = os.path.dirname(path)
     if os.path.isdir(path):
         return
     if os.path.islink(path):
-        raise TransferError(
+        raise DirectoryError(
             "%s is a symbolic link to %s, which cannot be reached. Mount the disk that it leads to, or remove the link."
             % (path, os.readlink(path))
         )
     what = file_type(os.lstat(path).st_mode) or "a file"
-    raise TransferError("%s is %s where a directory is expected. Move it away, or choose another place." % (path, what))
+    raise DirectoryError(
+        "%s is %s where a directory is expected. Move it away, or choose another place." % (path, what)
+    )
 
 
 def refuse_directory(path: str) -> None:

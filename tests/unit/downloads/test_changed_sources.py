@@ -1,0 +1,154 @@
+"""A source without a hash of the user's that gives other content than before, when the file is lost.
+
+Oracle: hashlib on the bytes that the server sends, and on those that lie on the disk afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+
+import pytest
+
+
+def weights(seed: int) -> bytes:
+    data = bytes([seed]) * 4096
+    header = json.dumps({"a": {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}}).encode()
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+class Hub:
+    """One file at a URL, at a branch of a Hub and as a model's newest version at a Civitai; ``content`` is what it is now."""
+
+    def __init__(self) -> None:
+        self.content = weights(1)
+        self.asked = 0
+
+    def __call__(self, path, headers):
+        self.asked += 1
+        digest = sha(self.content)
+        told = {"ETag": '"%s"' % digest, "X-Repo-Commit": digest[:40]} if "/resolve/" in path else {"ETag": '"v"'}
+        if path.startswith("/api/v1/model"):
+            file = {"id": 1, "name": "m.safetensors", "type": "Model", "sizeKB": len(self.content) / 1024, "primary": True,
+                    "downloadUrl": "http://%s/f.safetensors" % headers["Host"], "metadata": {"format": "SafeTensor"},
+                    "hashes": {"SHA256": digest.upper()}}  # fmt: skip
+            version = {"id": self.content[-1], "files": [file]}
+            body = json.dumps({"type": "LORA", "modelVersions": [version], "id": 7}).encode()
+            if "model-versions" in path:
+                body = json.dumps({**version, "modelId": 7, "model": {"type": "LORA"}}).encode()
+            return 200, {"Content-Type": "application/json"}, body
+        asked = headers.get("Range")
+        if not asked:
+            return 200, told, self.content
+        begin, end = (int(n) if n else None for n in asked.partition("=")[2].split("-"))
+        end = len(self.content) - 1 if end is None else min(end, len(self.content) - 1)
+        told["Content-Range"] = "bytes %d-%d/%d" % (begin, end, len(self.content))
+        return 206, told, self.content[begin : end + 1]
+
+
+@pytest.fixture
+def hub(serve):
+    hub = Hub()
+    hub.url, _ = serve(hub)
+    return hub
+
+
+SOURCES = {
+    "url": lambda hub: {"source": hub.url + "/f.safetensors", "kind": "checkpoint"},
+    "branch": lambda hub: {"source": "hf://o/r/f.safetensors@main", "kind": "checkpoint"},
+    "newest version": lambda hub: {"source": "civitai:7", "kind": "lora", "name": "f.safetensors"},
+    "sidecar": lambda hub: {
+        "source": "hf://o/r/f.safetensors@main", "kind": "checkpoint", "sha256": sha(weights(1)), "vae": hub.url + "/v.safetensors",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["url", "branch", "newest version", "target"])
+def test_changed_content_needs_a_consent(hub, tmp_path, run_module, kind):
+    if kind == "target":
+        source = tmp_path / "f.safetensors"
+        source.write_bytes(hub.content)
+        wish = {"source": f"file://{source}", "kind": "checkpoint"}
+    else:
+        wish = SOURCES[kind](hub)
+        if kind == "newest version":
+            wish["source"] = "urn:air:sd1:lora:civitai:7"
+    (tmp_path / "webui").mkdir()
+    arguments = {
+        "webui_dir": str(tmp_path / "webui"),
+        "huggingface_endpoint": hub.url,
+        "civitai_endpoint": hub.url,
+        "retries": 1,
+    }
+    first = run_module("model_files", **arguments, models=[wish])
+    assert [m["status"] for m in first["models"]] == ["copied" if kind == "target" else "fetched"], first.get("msg")
+    [path] = (m["path"] for m in first["models"])
+    old, new = sha(hub.content), weights(2)
+    hub.content = new
+    if kind == "target":
+        source.write_bytes(new)
+
+    hub.asked = 0
+    assert run_module("model_files", **arguments, models=[wish])["changed"] is False  # it is there: nobody is asked
+    assert hub.asked == 0
+
+    with open(path, "rb") as handle:
+        assert sha(handle.read()) == old
+    (tmp_path / "webui" / path).unlink()
+    for _ in range(2):
+        refused = run_module("model_files", **arguments, models=[wish])
+        assert refused["failed"] and [m["status"] for m in refused["models"]] == ["failed"]
+        assert old in refused["msg"] and sha(new) in refused["msg"] and "accept_change: true" in refused["msg"]
+        assert not (tmp_path / "webui" / path).exists()
+
+    consents = ({"accept_change": True}, {"sha256": sha(new)})
+    agreed = run_module("model_files", **arguments, models=[{**wish, **consents[kind == "branch"]}])
+    assert not agreed["failed"], agreed["msg"]
+    with open(path, "rb") as handle:
+        assert handle.read() == new
+    if kind != "branch":
+        assert any(old in str(w) and sha(new) in str(w) for w in agreed["warnings"]), agreed["warnings"]
+    # what was accepted counts from then on
+    (tmp_path / "webui" / path).unlink()
+    again = run_module("model_files", **arguments, models=[wish])
+    assert not again["failed"], again["msg"]
+
+
+def test_the_option_is_for_all_and_removal_forgets(hub, tmp_path, run_module):
+    wish = SOURCES["url"](hub)
+    (tmp_path / "webui").mkdir()
+    arguments = {"webui_dir": str(tmp_path / "webui"), "retries": 1, "models": [wish]}
+    [placed] = run_module("model_files", **arguments)["models"]
+    hub.content = weights(2)
+    (tmp_path / "webui" / placed["path"]).unlink()
+    assert run_module("model_files", **arguments)["failed"]
+    assert not run_module("model_files", **arguments, accept_change=True)["failed"]
+    hub.content = weights(3)
+    run_module("model_files", **arguments, state="absent")
+    assert not run_module("model_files", **arguments)["failed"]
+
+
+def test_a_sidecar_is_no_exception(hub, tmp_path, run_module):
+    wish = SOURCES["sidecar"](hub)
+    (tmp_path / "webui").mkdir()
+    arguments = {"webui_dir": str(tmp_path / "webui"), "huggingface_endpoint": hub.url, "retries": 1}
+    placed = run_module("model_files", **arguments, models=[wish])
+    assert not placed["failed"], placed["msg"]
+    hub.content = weights(2)
+    (tmp_path / "webui" / placed["models"][1]["path"]).unlink()
+    refused = run_module("model_files", **arguments, models=[wish])
+    assert [m["status"] for m in refused["models"]] == ["ok", "failed"]
+    assert sha(weights(1)) in refused["msg"] and sha(weights(2)) in refused["msg"]
+
+
+@pytest.mark.parametrize("value", ["yes", 1.5, []])
+def test_the_field_is_a_switch(tmp_path, run_module, value):
+    found = run_module(
+        "model_files", webui_dir=str(tmp_path), models=[{"source": "hf://a/b/c", "accept_change": value}]
+    )
+    assert "accept_change must be true or false" in found["msg"]
