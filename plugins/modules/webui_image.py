@@ -15,6 +15,7 @@ description:
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
+  - sdops.webui.webui_access
 attributes:
   check_mode:
     support: full
@@ -27,9 +28,6 @@ options:
     description: Base URL of the WebUI.
     type: str
     required: true
-  credentials_file:
-    description: File (0600) whose first line is C(user:password) of the API.
-    type: path
   dest:
     description: Path of the PNG.
     type: path
@@ -134,7 +132,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
 from ..module_utils.files import read_regular, write_atomic
-from ..module_utils.webui_api.client import Webui, WebuiError, read_credentials
+from ..module_utils.webui_api.client import WebuiError
+from ..module_utils.webui_api.listener import ARGUMENTS, connect
 from ..module_utils.webui_api.png import parse_infotext, read_text
 
 
@@ -157,8 +156,7 @@ def matches(data: bytes, p: dict) -> bool:
 
 
 def render(p: dict) -> bytes:
-    webui = Webui(p["url"], read_credentials(p["credentials_file"]) if p["credentials_file"] else None)
-    answer = webui.request(
+    answer = connect(p).request(
         "/sdapi/v1/txt2img",
         {
             "prompt": p["prompt"],
@@ -210,8 +208,8 @@ def work(module: AnsibleModule) -> dict:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            **ARGUMENTS,
             "url": {"type": "str", "required": True},
-            "credentials_file": {"type": "path"},
             "dest": {"type": "path", "required": True},
             "prompt": {"type": "str", "required": True},
             "negative_prompt": {"type": "str", "default": ""},
@@ -225,6 +223,7 @@ def main() -> None:
             "force": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 600},
         },
+        required_together=[["program", "supervisor_dir"]],
         supports_check_mode=True,
     )
     try:

@@ -15,6 +15,7 @@ description:
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
+  - sdops.webui.webui_access
 attributes:
   check_mode:
     support: full
@@ -39,15 +40,12 @@ options:
   webui_dir:
     description:
       - Edit C(config.json) in this directory. Only while the WebUI is not running, since it writes the file too.
-      - Together with O(url), the file is edited when nothing answers there, or when what runs was started with other
-        credentials and has to be restarted anyway.
+      - Together with O(url), the file is edited when nothing answers there that may have the credentials, or when what runs
+        was started with other ones and has to be restarted anyway.
     type: path
   url:
     description: Set the options of the WebUI that runs there.
     type: str
-  credentials_file:
-    description: File (0600) whose first line is C(user:password) of the API.
-    type: path
 """
 
 EXAMPLES = r"""
@@ -89,10 +87,10 @@ from ..module_utils.webui_api.client import (
     Webui,
     WebuiError,
     WebuiRefusal,
-    read_credentials,
     same_option,
     typed,
 )
+from ..module_utils.webui_api.listener import ARGUMENTS, connect
 
 
 def read_config(path: str, check: bool) -> dict:
@@ -126,7 +124,7 @@ def opened(p: Dict[str, Any], check: bool) -> Tuple[Optional[Webui], Dict[str, A
     """(the WebUI, its options), or (None, those of its file)."""
     if p["url"]:
         try:
-            webui = Webui(p["url"], read_credentials(p["credentials_file"]) if p["credentials_file"] else None)
+            webui = connect(p)
             return webui, webui.options()
         except WebuiError as exc:
             if not p["webui_dir"] or (isinstance(exc, WebuiRefusal) and exc.status != 401):
@@ -167,13 +165,13 @@ def work(module: AnsibleModule) -> dict:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            **ARGUMENTS,
             "options": {"type": "dict", "default": {}},
             "lists": {"type": "dict", "default": {}},
             "webui_dir": {"type": "path"},
-            "url": {"type": "str"},
-            "credentials_file": {"type": "path"},
         },
         required_one_of=[["webui_dir", "url"]],
+        required_together=[["program", "supervisor_dir"]],
         supports_check_mode=True,
     )
     try:

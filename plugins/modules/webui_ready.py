@@ -16,6 +16,7 @@ description:
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
+  - sdops.webui.webui_access
 attributes:
   check_mode:
     support: full
@@ -29,9 +30,6 @@ options:
     description: Base URL of the WebUI.
     type: str
     required: true
-  credentials_file:
-    description: File (0600) whose first line is C(user:password) of the API.
-    type: path
   timeout:
     description: Seconds to wait.
     type: int
@@ -42,12 +40,6 @@ options:
     default: true
   log_file:
     description: Log whose end is shown on failure.
-    type: path
-  program:
-    description: Name of the program under supervisor.
-    type: str
-  supervisor_dir:
-    description: Directory of that supervisord.
     type: path
 """
 
@@ -78,19 +70,17 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.errors import SdopsError
 from ..module_utils.network.ports import line_of, owners
 from ..module_utils.supervisor.client import DEAD, Supervisor
-from ..module_utils.webui_api.client import Webui, read_credentials
+from ..module_utils.webui_api.listener import ARGUMENTS, connect
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            **ARGUMENTS,
             "url": {"type": "str", "required": True},
-            "credentials_file": {"type": "path"},
             "timeout": {"type": "int", "default": 600},
             "need_model": {"type": "bool", "default": True},
             "log_file": {"type": "path"},
-            "program": {"type": "str"},
-            "supervisor_dir": {"type": "path"},
         },
         required_together=[["program", "supervisor_dir"]],
         supports_check_mode=True,
@@ -118,8 +108,7 @@ def main() -> None:
         return None
 
     try:
-        credentials = read_credentials(p["credentials_file"]) if p["credentials_file"] else None
-        found = Webui(p["url"], credentials).wait_ready(p["timeout"], p["need_model"], p["log_file"], alive)
+        found = connect(p).wait_ready(p["timeout"], p["need_model"], p["log_file"], alive)
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(changed=False, actions=[], **found)

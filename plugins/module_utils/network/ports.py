@@ -1,37 +1,51 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who listens on a TCP port of this host, from /proc: rented boxes often lack ss and netstat."""
+"""Who listens on a TCP port of this host, and who has the other end of a connection, from /proc: rented boxes often lack ss.
+
+Only the standard library, for the role webui_service installs this file beside idle_shutdown.py too.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Set
+import socket
+import struct
+import time
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 LISTEN = "0A"
 
 
 def listening_inodes(port: int, proc: str = "/proc") -> Set[str]:
     """Inodes of the sockets that listen on ``port``, IPv4 and IPv6."""
-    found = set()
-    for name in ("tcp", "tcp6"):
-        try:
-            with open(os.path.join(proc, "net", name), encoding="ascii") as handle:
-                lines = handle.read().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split()
-            if fields[3] == LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                found.add(fields[9])
-    return found
+    return {
+        fields[9]
+        for fields in _tcp_table(proc)
+        if fields[3] == LISTEN and int(fields[1].rpartition(":")[2], 16) == port
+    }
 
 
 def owners(port: int, proc: str = "/proc") -> List[Dict[str, Any]]:
     """``[{"pid", "command"}]`` of the processes that listen on ``port``; pid 0 where it cannot be seen whose socket it is."""
     inodes = listening_inodes(port, proc)
-    if not inodes:
-        return []
+    return _holders(inodes, proc) if inodes else []
+
+
+def _tcp_table(proc: str) -> List[List[str]]:
+    """The lines of /proc/net/tcp and tcp6, as fields (proc(5)): address, remote address and state are 1 to 3, the inode is 9."""
+    lines: List[List[str]] = []
+    for name in ("tcp", "tcp6"):
+        try:
+            with open(os.path.join(proc, "net", name), encoding="ascii") as handle:
+                lines += [line.split() for line in handle.read().splitlines()[1:]]
+        except OSError:
+            continue
+    return [fields for fields in lines if len(fields) > 9]
+
+
+def _holders(inodes: Set[str], proc: str) -> List[Dict[str, Any]]:
+    """As ``owners``, of the processes that have one of these sockets open."""
     wanted = {"socket:[%s]" % inode for inode in inodes}
     found = []
     for pid in sorted((int(name) for name in os.listdir(proc) if name.isdigit())):
@@ -45,6 +59,85 @@ def owners(port: int, proc: str = "/proc") -> List[Dict[str, Any]]:
         except OSError:
             continue
     return found or [{"pid": 0, "command": "a process of another container or user"}]
+
+
+def _address(text: str) -> Tuple[str, int]:
+    """``(IP address, port)`` of a field of /proc/net/tcp, whose words have this machine's byte order."""
+    digits, _, port = text.partition(":")
+    words = [int(digits[start : start + 8], 16) for start in range(0, len(digits), 8)]
+    raw = struct.pack("=%dI" % len(words), *words)
+    return _plain(socket.inet_ntop(socket.AF_INET6 if len(words) > 1 else socket.AF_INET, raw)), int(port, 16)
+
+
+def _plain(address: str) -> str:
+    return address[7:] if address.startswith("::ffff:") and "." in address else address
+
+
+def peer_inode(connection: socket.socket, proc: str = "/proc") -> Optional[str]:
+    """Inode of the other end of a TCP connection; "0" until it is accepted, None where it is not an end on this host."""
+    near = (_plain(connection.getsockname()[0]), connection.getsockname()[1])
+    far = (_plain(connection.getpeername()[0]), connection.getpeername()[1])
+    # the ports first: most lines are another connection's
+    ports = ("%04X" % far[1], "%04X" % near[1])
+    for fields in _tcp_table(proc):
+        if (fields[1][-4:], fields[2][-4:]) == ports and (_address(fields[1]), _address(fields[2])) == (far, near):
+            return fields[9]
+    return None
+
+
+def untrusted_peer(
+    connection: socket.socket, is_trusted: Callable[[int], bool], seconds: float, proc: str = "/proc"
+) -> Optional[str]:
+    """Who has the other end of ``connection`` and is not trusted, as the end of a sentence; None when all who have it are.
+
+    Asked of the connection itself and not of its port: whoever listens there now need not be the one that accepted it.
+    ``is_trusted`` is called with process ids. Waits ``seconds`` for the connection to be accepted.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        inode = peer_inode(connection, proc)
+        if inode is None:
+            return "is not on this host, or has closed the connection"
+        if inode != "0":
+            break
+        if time.monotonic() > deadline:
+            return "has not accepted the connection within %d seconds" % seconds
+        time.sleep(0.02)
+    for holder in _holders({inode}, proc):
+        if not holder["pid"] or not is_trusted(holder["pid"]):
+            return "is %s (pid %d)" % (holder["command"], holder["pid"])
+    return None
+
+
+def start_time(pid: int, proc: str = "/proc") -> Optional[int]:
+    """When a process started, in clock ticks since the host did (proc(5)); None when it is gone."""
+    try:
+        with open(os.path.join(proc, str(pid), "stat"), encoding="utf-8", errors="replace") as handle:
+            return int(handle.read().rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def is_part_of(pid: int, ask: Callable[[], Tuple[int, int]], proc: str = "/proc") -> bool:
+    """Whether ``pid`` is a supervised program or descends from it. ``ask`` gives (pid of the program, pid of supervisord).
+
+    The number of a process that ended may be another one's by now: the program must be a child of supervisord, and the same
+    one, with the same start time, before and after looking.
+    """
+    program, supervisord = ask()
+    started = start_time(program, proc)
+    inside = program in line_of(pid, proc) and supervisord in line_of(program, proc)[1:]
+    return inside and started is not None and start_time(program, proc) == started and ask() == (program, supervisord)
+
+
+def runs_as(pid: int, users: Set[int], proc: str = "/proc") -> bool:
+    """Whether a process has only ids of these users. Not by the owner of /proc/PID, which a process can make root."""
+    try:
+        with open(os.path.join(proc, str(pid), "status"), encoding="utf-8", errors="replace") as handle:
+            ids = [line.split()[1:] for line in handle if line.startswith("Uid:")]
+    except OSError:
+        return False
+    return len(ids) == 1 and {int(text) for text in ids[0]} <= users
 
 
 def line_of(pid: int, proc: str = "/proc") -> List[int]:

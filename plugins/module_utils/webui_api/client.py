@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import http.client
 import json
 import os
 import re
+import socket
 import stat
 import time
-import urllib.error
-import urllib.request
+import urllib.parse
 from typing import Any, Callable, Dict, List, Optional
 
 from ..errors import SdopsError
@@ -40,6 +42,7 @@ CAUSES = (
 )
 
 
+MOST = 256 << 20  # bytes of an answer; a large image in JSON has some ten MiB
 PROOFS = 3  # what fails so often has no model that renders
 
 
@@ -71,44 +74,76 @@ def read_credentials(path: str) -> str:
 
 
 class Webui:
-    """``url`` such as http://127.0.0.1:6006; ``credentials`` "user:password" for HTTP Basic, or None."""
+    """``url`` such as http://127.0.0.1:6006; ``credentials`` "user:password" for HTTP Basic, or None.
 
-    def __init__(self, url: str, credentials: Optional[str] = None, timeout: float = 30) -> None:
+    ``check`` is called with each connection before the credentials go over it, and raises WebuiError for one that must not
+    have them; credentials need one. The WebUI is on this box: no proxy comes between, and no redirect is followed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        credentials: Optional[str] = None,
+        timeout: float = 30,
+        check: Optional[Callable[[socket.socket], None]] = None,
+    ) -> None:
         self.url = url.rstrip("/")
         self.timeout = timeout
-        self._headers = {"Content-Type": "application/json"}
+        self._authorization: Dict[str, str] = {}
+        self._check = check
         if credentials:
-            self._headers["Authorization"] = "Basic " + base64.b64encode(credentials.encode()).decode()
-        # the WebUI is on this box: no proxy of the environment may come between
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            if check is None:
+                raise ValueError("credentials without a check of who gets them")
+            self._authorization["Authorization"] = "Basic " + base64.b64encode(credentials.encode()).decode()
 
-    def request(self, path: str, body: Any = None, timeout: Optional[float] = None) -> Any:
-        """GET (or POST ``body`` as JSON) and return the decoded answer. Raises WebuiError with a sentence."""
+    def _open(self, timeout: float) -> http.client.HTTPConnection:
+        parts = urllib.parse.urlsplit(self.url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=timeout)
+        connection.connect()
+        return connection
+
+    def request(self, path: str, body: Any = None, timeout: Optional[float] = None, login: bool = True) -> Any:
+        """GET (or POST ``body`` as JSON) and return the decoded answer; ``login`` sends the credentials with it.
+
+        Raises WebuiError with a sentence.
+        """
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data=data, headers=self._headers)
+        headers = {"Content-Type": "application/json"}
         try:
-            with self._opener.open(request, timeout=timeout or self.timeout) as answer:
-                return parse_json(answer.read() or b"null")
-        except urllib.error.HTTPError as exc:
-            raise WebuiRefusal(self._explain(path, exc), exc.code) from exc
-        except (OSError, ValueError) as exc:
-            raise WebuiError("%s%s does not answer: %s." % (self.url, path, getattr(exc, "reason", exc))) from exc
+            with contextlib.closing(self._open(timeout or self.timeout)) as connection:
+                if login and self._authorization and self._check:
+                    self._check(connection.sock)
+                    headers.update(self._authorization)
+                place = urllib.parse.urlsplit(self.url).path + path
+                connection.request("GET" if data is None else "POST", place, data, headers)
+                answer = connection.getresponse()
+                text = answer.read(MOST + 1)
+                if answer.status >= 300:
+                    raise WebuiRefusal(
+                        self._explain(path, answer.status, text.decode("utf-8", "replace")), answer.status
+                    )
+                if len(text) > MOST:
+                    raise WebuiError("%s%s answered with more than %d MiB." % (self.url, path, MOST >> 20))
+                return parse_json(text or b"null")
+        except (OSError, ValueError, http.client.HTTPException) as exc:
+            reason = exc if str(exc) else type(exc).__name__
+            raise WebuiError("%s%s does not answer: %s." % (self.url, path, reason)) from exc
 
-    def _explain(self, path: str, exc: urllib.error.HTTPError) -> str:
-        text = exc.read().decode("utf-8", "replace")
+    def _explain(self, path: str, status: int, text: str) -> str:
         try:
             said = parse_json(text)
             text = said.get("errors") or said.get("detail") or said.get("error") or text
         except (ValueError, AttributeError):
             pass
-        if exc.code == 401:
+        if status == 401:
             return "%s refuses the credentials for %s. The WebUI was started with others; restart it." % (
                 self.url,
                 path,
             )
-        if exc.code == 404 and path.startswith("/sdapi"):
+        if status == 404 and path.startswith("/sdapi"):
             return "%s has no %s. Was the WebUI started without --api, or with another version?" % (self.url, path)
-        return "%s%s answered %d: %s" % (self.url, path, exc.code, str(text).strip()[:500])
+        return "%s%s answered %d: %s" % (self.url, path, status, str(text).strip()[:500])
 
     def options(self) -> Dict[str, Any]:
         result: Dict[str, Any] = self.request("/sdapi/v1/options")
@@ -159,7 +194,7 @@ class Webui:
                 )
             try:
                 waiting_for = "/internal/ping"
-                self.request("/internal/ping", timeout=10)
+                self.request("/internal/ping", timeout=10, login=False)
                 waiting_for = "the API"
                 self.options()
                 if need_model:

@@ -8,6 +8,7 @@ only has the page open does not use it.
 """
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -15,32 +16,81 @@ import shlex
 import subprocess
 import sys
 import time
-import urllib.request
+import urllib.parse
+import xmlrpc.client
+
+from ports import is_part_of, runs_as, untrusted_peer
+
+
+class Unanswered(Exception):
+    """supervisord does not answer."""
 
 
 def say(text):
     print("%s %s" % (time.strftime("%Y-%m-%d %H:%M:%S"), text), flush=True)
 
 
-def generation(config):
-    """(running, name of the last job) as the WebUI tells it; (False, None) where it does not answer."""
-    try:
+def may_log_in(config):
+    """A test of process ids: who may have the credentials. The program under supervisor, or without one who owns their file."""
+    if not config.get("program"):
+        users = {0, os.stat(config["credentials_file"]).st_uid}
+        return lambda pid: runs_as(pid, users)
+
+    def ask():
+        from supervisor.xmlrpc import SupervisorTransport
+
+        socket = os.path.join(config["supervisor_dir"], "supervisor.sock")
+        transport = SupervisorTransport(None, None, "unix://" + socket)
+        try:
+            supervisor = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
+            return supervisor.getProcessInfo(config["program"])["pid"] or -1, supervisor.getPID()
+        except xmlrpc.client.Fault:
+            return -1, -1  # it has no such program
+        except (OSError, http.client.HTTPException) as exc:
+            raise Unanswered(str(exc)) from exc
+        finally:
+            transport.close()
+
+    return lambda pid: is_part_of(pid, ask)
+
+
+def ask_progress(config):
+    """The WebUI's answer to /sdapi/v1/progress; {} where another process has its port. Raises what http.client raises."""
+    url = urllib.parse.urlsplit(config["url"])
+    connection = http.client.HTTPConnection(url.hostname, url.port or 80, timeout=10)
+    with contextlib.closing(connection):
+        connection.connect()
+        stranger = untrusted_peer(connection.sock, may_log_in(config), 10)
+        if stranger:
+            say("the credentials are not sent to %s: the other end of the connection %s" % (config["url"], stranger))
+            return {}
         with open(config["credentials_file"], encoding="utf-8") as handle:
             basic = base64.b64encode(handle.readline().strip().encode()).decode()
-        request = urllib.request.Request(
-            config["url"] + "/sdapi/v1/progress?skip_current_image=true", headers={"Authorization": "Basic " + basic}
-        )
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=10) as answer:
-            told = json.load(answer)
+        place = "/sdapi/v1/progress?skip_current_image=true"
+        connection.request("GET", place, headers={"Authorization": "Basic " + basic})
+        answer = connection.getresponse()
+        return json.loads(answer.read(1 << 20)) if answer.status == 200 else {}
+
+
+def generation(config):
+    """(running, name of the last job) as the WebUI tells it; (False, None) where it does not answer.
+
+    Where supervisord does not answer, its programs may go on without it: then the box counts as in use.
+    """
+    try:
+        told = ask_progress(config)
         state = told.get("state") or {}
         return bool(told.get("progress") or state.get("job_count")), state.get("job_timestamp")
+    except Unanswered as exc:
+        say("supervisord does not answer, so nobody knows whether the WebUI is in use: %s" % exc)
+        return True, None
     except (
         OSError,
         ValueError,
+        AttributeError,
         RecursionError,
         http.client.HTTPException,
-    ):  # also one that is cut off in the middle of its answer
+    ):  # also one that is cut off in its answer
         return False, None
 
 

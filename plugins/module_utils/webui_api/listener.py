@@ -1,0 +1,65 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who gets the WebUI's password: only the process that supervisord runs, not whoever has the port."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any, Callable, Dict, Optional, Tuple
+
+from ..network.ports import is_part_of, runs_as, untrusted_peer
+from ..supervisor.client import Supervisor, SupervisorError
+from .client import Webui, WebuiError, read_credentials
+
+ARGUMENTS: Dict[str, Dict[str, Any]] = {
+    "url": {"type": "str"},
+    "credentials_file": {"type": "path"},
+    "program": {"type": "str"},
+    "supervisor_dir": {"type": "path"},
+}
+SECONDS = 10  # a WebUI that loads a model accepts late
+
+
+def supervised(program: str, supervisor_dir: str) -> Callable[[int], bool]:
+    """A test of process ids: the program under this supervisord, and what it started."""
+
+    def ask() -> Tuple[int, int]:
+        supervisor = Supervisor(supervisor_dir)
+        try:
+            info = supervisor.info(program)
+            return int((info or {}).get("pid") or -1), supervisor.pid()
+        except SupervisorError as exc:
+            raise WebuiError(str(exc)) from exc
+
+    return lambda pid: is_part_of(pid, ask)
+
+
+def owned(credentials_file: str) -> Callable[[int], bool]:
+    """A test of process ids where no supervisord is known: root's, or of the user whose credentials file it is."""
+    users = {0, os.stat(credentials_file).st_uid}
+    return lambda pid: runs_as(pid, users)
+
+
+def connect(params: Dict[str, Any]) -> Webui:
+    """The WebUI of a module with ``ARGUMENTS``, which sends its credentials to nobody else. Raises WebuiError."""
+    if not params["credentials_file"]:
+        return Webui(params["url"])
+    credentials = read_credentials(params["credentials_file"])
+    if params["program"]:
+        wanted = "the program %s of the supervisord in %s" % (params["program"], params["supervisor_dir"])
+        is_trusted = supervised(params["program"], params["supervisor_dir"])
+    else:
+        wanted = "a process of root or of the user who owns %s" % params["credentials_file"]
+        is_trusted = owned(params["credentials_file"])
+
+    def check(connection: socket.socket) -> None:
+        stranger: Optional[str] = untrusted_peer(connection, is_trusted, SECONDS)
+        if stranger:
+            raise WebuiError(
+                "The credentials were not sent to %s: the other end of the connection %s. It must be %s. Stop what has the "
+                "port, and start the WebUI with the playbook start." % (params["url"], stranger, wanted)
+            )
+
+    return Webui(params["url"], credentials, check=check)
