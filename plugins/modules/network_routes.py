@@ -123,15 +123,19 @@ actions:
 
 import json
 import os
+from urllib.parse import unquote
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
 from ..module_utils.files import load_json, write_atomic
+from ..module_utils.git.command import secrets_in
+from ..module_utils.network.logins import without_login
 from ..module_utils.network.routes import (
     PROBES,
     SERVICES,
     WAYS,
+    Route,
     RouteError,
     candidates,
     choose,
@@ -141,6 +145,7 @@ from ..module_utils.network.routes import (
     table,
     trust,
 )
+from ..module_utils.safety.secrets import hide
 
 
 def read(path: str) -> dict:
@@ -183,6 +188,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     p = module.params
+    for base in p["bases"].values():
+        hide(module, secrets_in(str(base)))
+    # the package index's login is in the netrc file, and git's is put in again by the role: results and the memory hold none
+    plain = {**p["bases"], **{s: without_login(str(p["bases"].get(s) or "")) for s in ("github", "pypi")}}
     paths = {**PROBES, **p["probes"]}
     remembered = read(p["memory"]) if p["memory"] else {}
     acceleration = []
@@ -191,16 +200,20 @@ def main() -> None:
         acceleration[:] = acceleration or [read_turbo(p["turbo_file"])]
         return acceleration[0].proxy
 
+    def login(service: str, route: Route) -> str:
+        given = str(p["bases"].get(service) or "")
+        return unquote(given.split("://", 1)[1].rpartition("@")[0]) if given != plain.get(service) == route.base else ""
+
     try:
         check_names(p)
-        options = candidates(p["network"], p["bases"], p["mirrors"], p["ways"], p["xray_proxy"], turbo)
+        options = candidates(p["network"], plain, p["mirrors"], p["ways"], p["xray_proxy"], turbo)
         trust(p["ca_path"])
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
     chosen, measured = choose(
         options,
         remembered,
-        lambda service, route: probe(service, route, paths[service], p["timeout"], p["ca_path"]),
+        lambda service, route: probe(service, route, paths[service], p["timeout"], p["ca_path"], login(service, route)),
         p["again"],
         # who asked for mirrors goes directly only where there is none
         last=("direct",) if p["network"] == "mirrors" else (),

@@ -8,6 +8,7 @@ Standard library only: the choice is made before anything is installed.
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import ssl
@@ -255,8 +256,10 @@ def trust(ca_path: Optional[str]) -> ssl.SSLContext:
         ) from exc
 
 
-def probe(service: str, route: Route, path: str, timeout: float, ca_path: Optional[str] = None) -> Measurement:
-    """Read up to 128 KiB from the service through ``route``; ``timeout`` in seconds for all of it."""
+def probe(
+    service: str, route: Route, path: str, timeout: float, ca_path: Optional[str] = None, login: str = ""
+) -> Measurement:
+    """Read up to 128 KiB from the service through ``route``; ``timeout`` in seconds for all of it; ``login`` is USER:PASSWORD."""
     base = address(service, route.base)
     if not base:
         return Measurement(service, route, None, "pip is not here to tell which index it would take")
@@ -267,11 +270,14 @@ def probe(service: str, route: Route, path: str, timeout: float, ca_path: Option
         urllib.request.HTTPSHandler(context=context),
     )
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Range": "bytes=0-%d" % (ENOUGH - 1)}
+    request = urllib.request.Request(url, headers=headers)
+    if login:  # not for where a redirect leads
+        request.add_unredirected_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
     started = time.monotonic()
     body = b""
     try:
         try:
-            answer = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
+            answer = opener.open(request, timeout=timeout)
         except urllib.error.HTTPError as exc:
             answer = exc
         with answer:

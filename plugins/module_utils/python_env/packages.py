@@ -11,7 +11,7 @@ import tempfile
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from ..files import parse_json
-from ..git.command import redact
+from ..git.command import redact, secrets_in
 from ..process import Completed, run
 from .inspect import PythonEnvError, difference, inspect, labels, normalise
 from .requirements import HAS_PACKAGING, Judge, read_file
@@ -90,13 +90,9 @@ class Installer:
             ("--requirement", wish.requirements),
             ("--constraint", wish.constraints),
             ("--override", wish.overrides),
-            ("--index", wish.extra_index_urls),
-            ("--find-links", wish.find_links),
         ):
             for value in values:
                 argv += [option, value]
-        if wish.index_url:
-            argv += ["--default-index", wish.index_url]
         if wish.index_strategy:
             argv += ["--index-strategy", wish.index_strategy]
         if wish.link_mode:
@@ -109,7 +105,23 @@ class Installer:
         ):
             if on:
                 argv.append(option)
-        return run([*argv, *more, "--", *wish.packages], env=self.environment)
+        # whoever is on this host can read arguments, but not the environment or a private file: URLs may hold a login
+        environment = dict(self.environment)
+        for variable, value in (
+            ("UV_INDEX", " ".join(wish.extra_index_urls)),
+            ("UV_FIND_LINKS", ",".join(wish.find_links)),
+            ("UV_DEFAULT_INDEX", wish.index_url),
+        ):
+            if value:
+                environment[variable] = value
+        secret = [package for package in wish.packages if secrets_in(package)]
+        if not secret:
+            return run([*argv, *more, "--", *wish.packages], env=environment)
+        with tempfile.NamedTemporaryFile("w", prefix="sdops-packages-", suffix=".txt", encoding="utf-8") as handle:
+            handle.write("\n".join(secret) + "\n")
+            handle.flush()
+            open_ones = [package for package in wish.packages if package not in secret]
+            return run([*argv, "--requirement", handle.name, *more, "--", *open_ones], env=environment)
 
     def _held(self, wish: Wish, protect: List[str]) -> List[str]:
         """Constraints that hold the protected distributions where they are, so that uv plans around them."""

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import json
 import os
+import re
 import socket
 import time
+import unicodedata
 import xmlrpc.client
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
@@ -45,6 +48,12 @@ class _UnixTransport(xmlrpc.client.Transport):
         return _UnixConnection(self._path)
 
 
+def _holds(text: str) -> bool:
+    """Whether a line of supervisor's configuration gives ``text`` back: it strips spaces and takes ; or # after one for a comment."""
+    control = any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text)
+    return not control and text == text.strip() and not re.search(r"\s[;#]", text)
+
+
 class Program(NamedTuple):
     """What the ``[program:NAME]`` section says. Times are in seconds, sizes in supervisor's notation ("10MB")."""
 
@@ -67,43 +76,55 @@ class Program(NamedTuple):
     def render(self) -> str:
         """The section. Raises SupervisorError for what supervisor's format cannot hold."""
 
-        def escape(value: object) -> str:
+        def escape(field: str, value: object) -> str:
             text = str(value)
-            if "\n" in text or " ;" in text or " #" in text:  # the rest of the line would be taken for a comment
+            if not _holds(text):
                 raise SupervisorError(
-                    "%s: supervisor cannot hold %r (line break, or ; or # after a space)." % (self.name, text)
+                    "%s: supervisor cannot hold the %s %s: control characters, spaces at an end, and ; or # after a space do not "
+                    "survive in its format. Write it without them." % (json.dumps(self.name), field, json.dumps(text))
                 )
             return text.replace("%", "%%")  # which supervisor expands
 
+        if not re.match(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", self.name):
+            raise SupervisorError(
+                "%s is no name for a program: letters, digits, dots, hyphens and underscores are allowed."
+                % json.dumps(self.name)
+            )
         for variable, value in self.environment.items():
-            if '"' in str(value):
+            if not re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", variable):
+                raise SupervisorError(
+                    "%s: %s is no name for an environment variable." % (self.name, json.dumps(variable))
+                )
+            if '"' in str(value) or str(value) != str(value).strip("'"):
                 raise SupervisorError(
                     "%s: supervisor cannot hold the quotes in the environment variable %s." % (self.name, variable)
                 )
         lines = [
             "; made by sdops.webui; started with inputs %s" % hashlib.sha256(self.restart_on.encode()).hexdigest(),
             "[program:%s]" % self.name,
-            "command=%s" % escape(self.command),
-            "directory=%s" % escape(self.directory),
+            "command=%s" % escape("command", self.command),
+            "directory=%s" % escape("directory", self.directory),
             "autostart=true",
-            "autorestart=%s" % self.autorestart,
+            "autorestart=%s" % escape("autorestart", self.autorestart),
             "startsecs=%d" % self.startsecs,
             "startretries=%d" % self.startretries,
             "stopwaitsecs=%d" % self.stopwaitsecs,
-            "stopsignal=%s" % self.stopsignal,
+            "stopsignal=%s" % escape("stopsignal", self.stopsignal),
             # a launcher's children have to go with it, or the port stays taken
             "stopasgroup=true",
             "killasgroup=true",
             "redirect_stderr=true",
-            "stdout_logfile=%s" % escape(self.stdout_logfile),
-            "stdout_logfile_maxbytes=%s" % self.log_maxbytes,
+            "stdout_logfile=%s" % escape("stdout_logfile", self.stdout_logfile),
+            "stdout_logfile_maxbytes=%s" % escape("log_maxbytes", self.log_maxbytes),
             "stdout_logfile_backups=%d" % self.log_backups,
             "priority=%d" % self.priority,
         ]
         if self.user:
-            lines.append("user=%s" % self.user)
+            lines.append("user=%s" % escape("user", self.user))
         if self.environment:
-            quoted = ('%s="%s"' % (k, escape(v)) for k, v in sorted(self.environment.items()))
+            quoted = (
+                '%s="%s"' % (k, escape("environment variable " + k, v)) for k, v in sorted(self.environment.items())
+            )
             lines.append("environment=" + ",".join(quoted))
         return "\n".join(lines) + "\n"
 

@@ -1,0 +1,264 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""fetch_files: files from a target to the controller, which never believes the target."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import os
+import shlex
+import tempfile
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ..module_utils.errors import SdopsError
+from ..plugin_utils.controller_paths import (
+    UntrustedPathError,
+    local_path,
+    refuse_variables_among_facts,
+    relative_below,
+    shown,
+)
+
+PIECE = 4 * 1024 * 1024  # bytes that one command on the target returns
+GROWTH = 16 * 1024 * 1024  # bytes that a file may have grown since it was listed
+RESERVE = 256 * 1024 * 1024  # bytes that stay free on the controller's disk
+MOST_TOLD = 10  # entries of a message
+# between marks: what a login script prints is not part of the file
+READ = "test -f {path} && echo sdops-begin && tail -c +{first} -- {path} | head -c {count} | base64 && echo sdops-end"
+
+
+class FetchError(SdopsError):
+    """A file cannot be fetched."""
+
+
+class RemoteFile(NamedTuple):
+    """A file on the target, and where it belongs: ``label`` is its name in results, ``size`` is None when nobody asked."""
+
+    path: str
+    dest: str
+    label: str
+    size: Optional[int]
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = True
+    _requires_connection = True
+
+    def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        task_vars = task_vars or {}
+        unused, args = self.validate_argument_spec(
+            argument_spec={
+                "src": {"type": "str", "required": True},
+                "dest": {"type": "path", "required": True},
+                "patterns": {"type": "list", "elements": "str"},
+                "private": {"type": "bool", "default": False},
+                "max_bytes": {"type": "int", "default": 4 * 1024**3},
+            }
+        )
+        host = str(task_vars.get("inventory_hostname", "?"))
+        self._private, self._limit = args["private"], args["max_bytes"]
+        src = self._remote_expand_user(args["src"]).rstrip("/")
+        dest = os.path.abspath(self._loader.path_dwim(args["dest"]))
+        try:
+            refuse_variables_among_facts(task_vars)
+            if args["patterns"] is None:
+                result.update(
+                    self._fetch([RemoteFile(src, dest, os.path.basename(dest), None)], os.path.dirname(dest), [])
+                )
+            else:
+                files, refused = self._list(src, dest, args["patterns"], task_vars)
+                result.update(self._fetch(files, dest, refused))
+                result["matched"] = len(files)
+        except UntrustedPathError as exc:
+            raise AnsibleActionFail(_warning(host, [str(exc)])) from None
+        except SdopsError as exc:
+            raise AnsibleActionFail("%s: %s" % (host, exc)) from None
+        if result.pop("refused"):
+            result.update(failed=True, msg=_warning(host, result["skipped_files"]))
+        return result
+
+    def _list(self, src: str, dest: str, patterns: List[str], task_vars: Dict[str, Any]) -> Any:
+        """The files below ``src`` that may be fetched, and sentences for those that must not."""
+        found = self._execute_module(
+            module_name="ansible.builtin.find",
+            module_args={"paths": [src], "patterns": patterns, "recurse": True},
+            task_vars=task_vars,
+        )
+        if found.get("failed"):
+            raise FetchError(
+                "the files below %s cannot be listed: %s" % (src, shown(found.get("msg", "no reason was given")))
+            )
+        entries = found.get("files")
+        files, refused = [], []
+        for entry in entries if isinstance(entries, list) else [entries]:
+            try:
+                path, size = (entry.get("path"), entry.get("size")) if isinstance(entry, dict) else (entry, None)
+                relative = relative_below(src, path)
+                if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+                    raise UntrustedPathError("%s has no size that could be true" % shown(path))
+                if size > self._limit:
+                    raise UntrustedPathError(
+                        "%s has %d bytes, more than max_bytes allows (%d)" % (shown(path), size, self._limit)
+                    )
+                files.append(RemoteFile(str(path), local_path(dest, relative), relative, size))
+            except UntrustedPathError as exc:
+                refused.append(str(exc))
+        return files, refused
+
+    def _fetch(self, files: List[RemoteFile], root: str, refused: List[str]) -> Dict[str, Any]:
+        """Fetch what is not here in the same size; a run that was interrupted is resumed like this."""
+        check = self._task.check_mode
+        missing = [f for f in files if f.size is None or not _is_here(f)]
+        needed = sum(f.size or 0 for f in missing)
+        if needed:
+            _require_space(root, needed)
+        fetched = []
+        for file in missing:
+            if check and file.size is not None or self._one(file):
+                fetched.append(file.label)
+        return {
+            "changed": bool(fetched),
+            "files": fetched,
+            "dest": root,
+            "skipped_files": refused,
+            "refused": bool(refused),
+            "diff": {"before": "", "after": "".join(label + "\n" for label in fetched), "after_header": root},
+        }
+
+    def _one(self, file: RemoteFile) -> bool:
+        """Bring one file; whether that changed something. It appears under its name when it is whole."""
+        limit = self._limit if file.size is None else min(self._limit, file.size + GROWTH)
+        directory = os.path.dirname(file.dest)
+        with tempfile.TemporaryFile() as content:
+            for piece in self._pieces(file, limit):
+                content.write(piece)
+            content.seek(0)
+            same = _same_content(file.dest, content)
+            private = not self._private or (same and _is_private(directory) and _is_private(file.dest))
+            if self._task.check_mode or (same and private):
+                return not (same and private)
+            try:
+                os.makedirs(directory, mode=0o700 if self._private else 0o777, exist_ok=True)
+                if self._private:
+                    os.chmod(directory, 0o700)
+                content.seek(0)
+                _replace(file.dest, content, self._private)
+            except OSError as exc:
+                raise FetchError(
+                    "%s cannot be written on the controller: %s. Make room for it, or choose another directory."
+                    % (file.dest, exc.strerror or exc)
+                ) from exc
+        return True
+
+    def _pieces(self, file: RemoteFile, limit: int) -> Iterator[bytes]:
+        done = 0
+        while True:
+            command = READ.format(path=shlex.quote(file.path), first=done + 1, count=PIECE)
+            with self._quiet():
+                answer = self._low_level_execute_command(command)
+            text = str(answer.get("stdout", ""))
+            unused, begin, rest = text.partition("sdops-begin")
+            body, end, unused = rest.partition("sdops-end")
+            if answer.get("rc") != 0 or not begin or not end:
+                raise FetchError(
+                    "%s cannot be read on the host: it is not there, is not a plain file, or must not be read by this user."
+                    % shown(file.path)
+                )
+            try:
+                piece = base64.b64decode("".join(body.split()), validate=True)
+            except (binascii.Error, ValueError) as exc:
+                raise FetchError("%s came damaged from the host. Run this again." % shown(file.path)) from exc
+            done += len(piece)
+            if len(piece) > PIECE or done > limit:
+                raise FetchError(
+                    "%s is larger than it should be (%d bytes at most); nothing of it was kept. If it is still being written, "
+                    "run this again later." % (shown(file.path), limit)
+                )
+            yield piece
+            if len(piece) < PIECE:
+                return
+
+    @contextlib.contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """Connections show what a command prints at -vvv: that would be the file, which may hold a password."""
+        context = self._connection._play_context
+        before, context.no_log = context.no_log, True
+        try:
+            yield
+        finally:
+            context.no_log = before
+
+
+def _warning(host: str, what: List[str]) -> str:
+    more = len(what) - MOST_TOLD
+    return (
+        "%s: not everything was fetched, because the answers of this host cannot be trusted: %s%s. Nothing was written outside of "
+        "the directory for its files. Rename a file of your own that is among them; if you know of none, take the host for "
+        "compromised." % (host, "; ".join(what[:MOST_TOLD]), "; and %d more" % more if more > 0 else "")
+    )
+
+
+def _is_here(file: RemoteFile) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.isfile(file.dest) and os.path.getsize(file.dest) == file.size
+    return False
+
+
+def _is_private(path: str) -> bool:
+    return os.stat(path).st_mode & 0o077 == 0
+
+
+def _same_content(path: str, content: Any) -> bool:
+    if not os.path.isfile(path) or os.path.islink(path):
+        return False
+    with open(path, "rb") as handle:
+        while True:
+            ours, theirs = handle.read(PIECE), content.read(PIECE)
+            if ours != theirs:
+                return False
+            if not ours:
+                return True
+
+
+def _require_space(root: str, needed: int) -> None:
+    """Raises FetchError when the controller's disk cannot take ``needed`` bytes."""
+    place = root
+    while not os.path.exists(place):
+        place = os.path.dirname(place)
+    disk = os.statvfs(place)
+    free = disk.f_bavail * disk.f_frsize
+    if disk.f_blocks and needed + RESERVE > free:
+        raise FetchError(
+            "the files have %d MiB, but %s on the controller has %d MiB free. Make room there, or set another directory."
+            % (needed >> 20, place, free >> 20)
+        )
+
+
+def _replace(dest: str, content: Any, private: bool) -> None:
+    """Write ``content`` (an open file) to ``dest`` in one step; a link that stands there is replaced, not followed."""
+    handle, path = tempfile.mkstemp(prefix=".sdops-", dir=os.path.dirname(dest))
+    try:
+        with os.fdopen(handle, "wb") as new:
+            while True:
+                piece = content.read(PIECE)
+                if not piece:
+                    break
+                new.write(piece)
+            new.flush()
+            os.fsync(new.fileno())
+        if not private:
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(path, 0o666 & ~mask)
+        os.replace(path, dest)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise

@@ -1,0 +1,88 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which paths a target may have written on the controller. What a target reports is never believed."""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import unicodedata
+from typing import Any, Dict, Iterable, List
+
+from ..module_utils.errors import SdopsError
+
+# the beginnings of our variables' names, and the one fact of ours that begins like them
+OUR_VARIABLES = (
+    "sdops_",
+    "base_",
+    "conda_env_",
+    "extensions_",
+    "model_fetch_",
+    "sd_webui_",
+    "webui_service_",
+    "xformers_build_",
+    "xray_proxy_",
+)
+OUR_FACTS = ("sdops_gpu",)
+LONGEST_NAME = 255  # bytes of one component: NAME_MAX of the usual file systems
+
+
+class UntrustedPathError(SdopsError):
+    """A path from a target that must not be used on the controller."""
+
+
+def shown(path: Any) -> str:
+    """``path`` for a message: in quotes, on one line, with control characters written out, at most 200 characters."""
+    text = json.dumps(path) if isinstance(path, str) else "%s instead of a path" % type(path).__name__
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def relative_below(root: str, path: Any) -> str:
+    """``path`` (as a target reports it) relative to ``root``, a directory on that target.
+
+    Both are POSIX paths. Raises UntrustedPathError for anything but a plain path below ``root``: another type, a path outside,
+    ``..``, control or invisible formatting characters, undecodable bytes, or a name that no file system takes.
+    """
+    inside = root.rstrip("/") + "/"
+    if not isinstance(path, str):
+        raise UntrustedPathError("%s was reported" % shown(path))
+    if not path.startswith(inside):
+        raise UntrustedPathError("%s is not below %s" % (shown(path), root))
+    relative = posixpath.normpath(path[len(inside) :].lstrip("/") or ".")
+    for part in relative.split("/"):
+        if part in ("", ".", ".."):
+            raise UntrustedPathError("%s is not below %s" % (shown(path), root))
+        # Cc: control characters, Cf: bidirectional marks and the like, Cs: undecodable bytes, Zl and Zp: line separators
+        if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in part):
+            raise UntrustedPathError("%s has control characters in its name" % shown(path))
+        if len(part.encode("utf-8")) > LONGEST_NAME:
+            raise UntrustedPathError("%s has a name of more than %d bytes" % (shown(path), LONGEST_NAME))
+    return relative
+
+
+def local_path(root: str, relative: str) -> str:
+    """Where ``relative`` (from ``relative_below``) belongs below ``root`` on the controller.
+
+    ``root`` itself may be a symbolic link of the user's. Raises UntrustedPathError when a link below it leads out of it.
+    """
+    path = os.path.join(root, relative)
+    real = os.path.realpath(root)
+    if not os.path.realpath(path).startswith(real.rstrip("/") + "/"):
+        raise UntrustedPathError("%s leads out of %s by a symbolic link on the controller" % (shown(path), root))
+    return path
+
+
+def variables_among_facts(facts: Iterable[str]) -> List[str]:
+    """Names in ``facts`` that are names of our variables: with ``inject_facts_as_vars`` a target would set them for itself."""
+    return sorted(str(f) for f in facts if str(f).startswith(OUR_VARIABLES) and f not in OUR_FACTS)
+
+
+def refuse_variables_among_facts(task_vars: Dict[str, Any]) -> None:
+    """Raises UntrustedPathError when the target's facts try to replace the inventory's variables."""
+    found = variables_among_facts(task_vars.get("ansible_facts") or {})
+    if found:
+        raise UntrustedPathError(
+            "the host reported facts with the names of variables (%s)" % ", ".join(map(shown, found[:5]))
+        )
