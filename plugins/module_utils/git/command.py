@@ -15,15 +15,21 @@ from typing import Any, Dict, List, Optional
 from urllib.parse import unquote
 
 from ..errors import SdopsError
-from ..process import Completed, run
+from ..process import Completed, ProcessError, run
+from .settings import FIXED, NOT_TO_OVERRULE, Items, as_text, nested_configs, overrides, parse_list, quoted
 
 QUIET = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_ASKPASS": "true",
     "SSH_ASKPASS": "true",
     "GCM_INTERACTIVE": "never",
+    "GIT_EDITOR": "true",
+    "GIT_PAGER": "cat",
     "LC_ALL": "C",
 }
+# seconds: no command of git may hang a run for ever. The longer one is for those that may talk to a server.
+LOCAL_LIMIT = 900
+NETWORK_LIMIT = 4 * 3600
 # a transfer that has all but stopped is a fault that may pass, not one to wait for: bytes per second, for seconds
 SLOW = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
 PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY")
@@ -60,6 +66,10 @@ REFUSED = (
 
 # what it says of a repository that is not there for us
 GONE = ("not found", "could not read username", "does not exist", "does not appear to be a git", "error: 404")
+
+
+# one that runs from a hook or another checkout's environment must not end up there
+STRIP = ["env", "-u", "GIT_DIR", "-u", "GIT_WORK_TREE", "-u", "GIT_INDEX_FILE"]
 
 
 class GitError(SdopsError):
@@ -123,6 +133,10 @@ class Git:
         self._config = -1
         self._logins: Dict[str, int] = {}  # URL -> file in memory
         self._lock = threading.Lock()
+        self._protocols = {"https", "ssh"}
+        self._trusted: Items = []
+        self._overrides: Dict[str, List[str]] = {}  # directory -> options of git
+        self._umask = -1
 
     def __enter__(self) -> Git:
         # git before 2.38 takes safe.directory from files only, so -c does not do: a configuration of our own for the
@@ -131,20 +145,45 @@ class Git:
         xdg = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
         own = os.environ.get("GIT_CONFIG_GLOBAL")
         includes = [own] if own else [os.path.join(xdg, "git", "config"), os.path.join(home, ".gitconfig")]
-        lines = ["[include]"] + ["\tpath = " + _quoted(path) for path in includes]
-        lines += ["[safe]"] + ["\tdirectory = " + _quoted(path) for path in self.directories]
         # git takes a proxy from its files before one from the environment, but it is there that the way out is chosen
         proxy = next((os.environ[name] for name in PROXIES if os.environ.get(name)), "")
-        if proxy or any(OUR_BLOCK in _text(path) for path in includes):
-            lines += ["[http]", "\tproxy = " + _quoted(proxy)]
+        chosen = bool(proxy) or any(OUR_BLOCK in _text(path) for path in includes)
+        text = self._users_own(chosen)
+        lines = [] if text is not None else ["[include]"] + ["\tpath = " + quoted(path) for path in includes]
+        lines += ["[safe]"] + ["\tdirectory = " + quoted(path) for path in self.directories]
+        if chosen:
+            lines += ["[http]", "\tproxy = " + quoted(proxy)]
         # in memory: a run that is killed leaves nothing behind
         self._config = os.memfd_create("gitconfig")
-        os.write(self._config, ("\n".join(lines) + "\n").encode("utf-8"))
+        os.write(self._config, ((text or "") + "\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
         self.environment = {**{k: v for k, v in SLOW.items() if k not in os.environ}, **QUIET}
         self.environment["GIT_CONFIG_GLOBAL"] = "/proc/%d/fd/%d" % (os.getpid(), self._config)
+        if text is not None:
+            self.environment["GIT_CONFIG_NOSYSTEM"] = "1"
+        self._umask = os.umask(0o022)  # what root checks out is for others to read and for nobody else to write
         return self
 
+    def _users_own(self, chosen: bool) -> Optional[str]:
+        """The user's own settings (system and global) as one file, without those that lead past the ``chosen`` way.
+
+        None when they cannot be read; git itself says what is wrong with them then.
+        """
+        if not self.program:
+            return None
+        # of no repository: a directory that is none
+        done = run(
+            [self.program, "config", "--includes", "--list", "-z"],
+            env={**QUIET, "GIT_DIR": "/dev/null"},
+            cwd="/",
+            timeout=LOCAL_LIMIT,
+        )
+        if done.rc != 0:
+            return None
+        self._trusted = parse_list(done.out)
+        return as_text(self._trusted, lambda key, value: not _leads_past(key, value, chosen))
+
     def __exit__(self, *unused: Any) -> None:
+        os.umask(self._umask)
         for handle in (self._config, *self._logins.values()):
             os.close(handle)
 
@@ -155,6 +194,8 @@ class Git:
         user's own keepers of passwords, do not get them.
         """
         bare = without_login(url)
+        with self._lock:
+            self._protocols.add(_protocol(url))
         if bare == url:
             return url
         user, _, password = re.sub(r"^https?://([^/@\s]+)@.*$", r"\1", url).partition(":")
@@ -162,29 +203,73 @@ class Git:
             if url not in self._logins:
                 handle = self._logins[url] = os.memfd_create("login")
                 os.write(handle, ("username=%s\npassword=%s\n" % (unquote(user), unquote(password))).encode("utf-8"))
-                helper = '!login() { test "$1" != get || cat /proc/%d/fd/%d; }; login' % (os.getpid(), handle)
-                lines = ["[credential %s]" % _quoted(bare), '\thelper = ""', "\thelper = " + _quoted(helper)]
-                os.write(self._config, ("\n".join(lines) + "\n").encode("utf-8"))
+                os.write(self._config, as_text(self._login_items(url), lambda *unused: True).encode("utf-8"))
         return bare
 
-    def _argv(self, where: str, arguments: Any) -> List[str]:
-        # one that runs from a hook or another checkout's environment must not end up there
-        strip = ["env", "-u", "GIT_DIR", "-u", "GIT_WORK_TREE", "-u", "GIT_INDEX_FILE"]
-        return [*strip, self.program, "-c", "advice.detachedHead=false", "-C", where, *arguments]
+    def _options(self, where: str) -> List[str]:
+        """Options under which git runs no program that the checkout ``where`` names."""
+        with self._lock:
+            if where not in self._overrides:
+                self._overrides[where] = self._look(where)
+            return self._overrides[where]
+
+    def _look(self, where: str) -> List[str]:
+        listed = ["config", "--includes", "--list", "-z"]
+        found: Items = []
+        for scope in ("--local", "--worktree"):
+            found += parse_list(self._run(where, _as_options(FIXED.items()), [*listed, scope], LOCAL_LIMIT).out)
+        inside = self._run(where, _as_options(FIXED.items()), ["rev-parse", "--absolute-git-dir"], LOCAL_LIMIT).out
+        if inside.strip() and os.path.exists(os.path.join(where, ".git")):
+            if dict(found).get("core.worktree") is not None:
+                raise GitError(
+                    "%s has core.worktree in its .git/config: its files lie in another directory, which is not ours to write in. "
+                    "Remove the setting ('git -C %s config --unset core.worktree'), or move the checkout away."
+                    % (where, where)
+                )
+            for path in nested_configs(where, inside.strip()):
+                found += parse_list(self._run("/", [], [*listed, "--file", path], LOCAL_LIMIT).out)
+        items = overrides(found, self._trusted)
+        fixed = [key for key, _ in items if "=" in key] + [key for key, _ in found if NOT_TO_OVERRULE.match(key)]
+        if fixed:
+            raise GitError(
+                "%s has the setting %s in its .git/config, which would have git run a program that the checkout names, and which "
+                "cannot be overruled. Nothing was touched. Remove it, or move the checkout away." % (where, fixed[0])
+            )
+        if any(key == "credential.helper" for key, _ in items):
+            items += [(key, value) for key, value in self._login_settings() if key.endswith(".helper")]
+        return _as_options([*FIXED.items(), *items])
+
+    def _login_settings(self) -> Items:
+        return [item for url in self._logins for item in self._login_items(url)]
+
+    def _login_items(self, url: str) -> Items:
+        helper = '!login() { test "$1" != get || cat /proc/%d/fd/%d; }; login' % (os.getpid(), self._logins[url])
+        key = "credential.%s.helper" % without_login(url)
+        return [(key, ""), (key, helper)]
+
+    def _run(self, where: str, options: List[str], arguments: Any, limit: float, **more: str) -> Completed:
+        environment = {**self.environment, "GIT_ALLOW_PROTOCOL": ":".join(sorted(self._protocols)), **more}
+        try:
+            return run([*STRIP, self.program, *options, "-C", where, *arguments], env=environment, timeout=limit)
+        except ProcessError as exc:
+            raise GitError(
+                "git %s in %s: %s Run again; what has arrived is kept." % (arguments[0], where, exc)
+            ) from exc
 
     def run(self, where: str, *arguments: str, lazy: bool = True) -> Completed:
-        """git in ``where``; with ``lazy`` off a partial clone does not fetch what it lacks."""
-        environment = self.environment if lazy else {**self.environment, "GIT_ALLOW_PROTOCOL": "none"}
-        return run(self._argv(where, arguments), env=environment)
+        """git in ``where``; with ``lazy`` off a partial clone does not fetch what it lacks. Raises GitError when it hangs."""
+        more = {} if lazy else {"GIT_ALLOW_PROTOCOL": "none"}
+        return self._run(where, self._options(where), arguments, NETWORK_LIMIT if lazy else LOCAL_LIMIT, **more)
 
     def blob(self, where: str, name: str) -> Optional[bytes]:
         """Content of a file in a commit (``COMMIT:path``), None when there is none."""
         done = subprocess.run(
-            self._argv(where, ["cat-file", "blob", name]),
-            env={**os.environ, **self.environment},
+            [*STRIP, self.program, *self._options(where), "-C", where, "cat-file", "blob", name],
+            env={**os.environ, **self.environment, "GIT_ALLOW_PROTOCOL": ":".join(sorted(self._protocols))},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            timeout=NETWORK_LIMIT,
             check=False,
         )
         return done.stdout if done.returncode == 0 else None
@@ -207,6 +292,10 @@ class Git:
         return done
 
 
+def _as_options(items: Any) -> List[str]:
+    return [word for key, value in items for word in ("-c", key if value is None else "%s=%s" % (key, value))]
+
+
 def _text(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="replace") as handle:
@@ -215,5 +304,24 @@ def _text(path: str) -> str:
         return ""
 
 
-def _quoted(path: str) -> str:
-    return '"%s"' % path.replace("\\", "\\\\").replace('"', '\\"')
+def _protocol(url: str) -> str:
+    """The protocol of a URL as GIT_ALLOW_PROTOCOL names it; only those that the user may ask for, else https."""
+    scheme = url.partition("://")[0].lower() if "://" in url else "file" if os.path.isabs(url) else "ssh"
+    return scheme if scheme in ("http", "file") else "https"
+
+
+def _host(url: str) -> str:
+    match = re.match(r"^(?:[a-z+]+://)?(?:[^/@]*@)?([^/:]*)", url, re.I)
+    return match.group(1).lower() if match else ""
+
+
+def _leads_past(key: str, value: Optional[str], chosen: bool) -> bool:
+    """Whether a setting of the user sends git another way than the one that was chosen for it."""
+    if key.startswith("http.") and key.endswith(".proxy") and key != "http.proxy":
+        return chosen
+    match = re.match(r"^url\.(.+)\.insteadof$", key, re.S)
+    if not match:
+        return False
+    # another spelling of the same host (with a login, by ssh) is how the user gets in there
+    other = match.group(1)
+    return _host(other) != _host(value or "") or (chosen and not other.startswith("http"))

@@ -341,10 +341,12 @@ class Checkout:
         raise GitError(explain(self.pin.name, self.asked, "checking out " + commit, done.tail(4)))
 
     def _bring_submodules(self, where: str) -> None:
-        done = self.git.network(where, "submodule", "update", "--init", "--recursive", "--depth=1", "--quiet")
+        done = self.git.network(
+            where, "submodule", "update", "--init", "--checkout", "--recursive", "--depth=1", "--quiet"
+        )
         if done.rc != 0:
             # a server that gives no commit by its id
-            done = self.git.network(where, "submodule", "update", "--init", "--recursive", "--quiet")
+            done = self.git.network(where, "submodule", "update", "--init", "--checkout", "--recursive", "--quiet")
         if done.rc != 0:
             raise GitError(explain(self.pin.name, self.asked, "bringing the submodules", done.tail(4)))
 

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from ..errors import SdopsError
 from ..files import read_regular, write_atomic
-from ..process import run
+from ..git.command import Git
 from .hardened import MARK, render
 
 MOST = 0.7  # upstream's own threshold: a higher one would let more through
@@ -291,10 +291,11 @@ class Patch:
             pass
         top = os.path.dirname(os.path.dirname(os.path.abspath(self.file)))
         if os.path.isdir(os.path.join(top, ".git")):
-            for commit in ("HEAD", "868f7d1bdd0e1dd6656b06d650fd16a7d414892b"):
-                done = run(["git", "-c", "safe.directory=" + top, "-C", top, "show", commit + ":scripts/cimage.py"])
-                if done.rc == 0 and classify(done.out.encode()).status == "upstream":
-                    return done.out.encode()
+            with Git([top]) as git:
+                for commit in ("HEAD", "868f7d1bdd0e1dd6656b06d650fd16a7d414892b"):
+                    kept = (git.blob(top, commit + ":scripts/cimage.py") if git.program else None) or b""
+                    if classify(kept).status == "upstream":
+                        return kept
         raise RoopError(
             "The original of %s is neither in its backup nor in the extension's git history. Check the extension out again."
             % self.file

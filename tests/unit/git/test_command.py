@@ -86,3 +86,39 @@ def test_a_checkout_of_another_owner(tmp_path: Path) -> None:
         assert "dubious ownership" in git.run(str(theirs), "status").err
     with Git([str(theirs)]) as git:
         assert git.run(str(theirs), "status").rc == 0
+
+
+def test_settings_for_single_addresses_do_not_lead_past_the_route(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """git's own config is the oracle: http.URL.proxy is more specific than http.proxy, the longest insteadOf wins."""
+    (tmp_path / ".gitconfig").write_text(
+        '[http "https://github.com"]\n\tproxy = http://dead.example.com:1\n'
+        '[url "https://slow.example.com/https://github.com/"]\n\tinsteadOf = https://github.com/\n'
+        '[url "https://me:token@github.com/"]\n\tinsteadOf = https://github.com/mine/\n'
+        '[url "git@github.com:"]\n\tinsteadOf = https://github.com/theirs/\n'
+        '[user]\n\tname = a \\"b\\\\\n'
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name == "GIT_CONFIG_GLOBAL":
+            monkeypatch.delenv(name)
+
+    def seen(proxy: str) -> tuple:
+        if proxy:
+            monkeypatch.setenv("https_proxy", proxy)
+        with Git([]) as git:
+            urls = [
+                git.run(str(tmp_path), "ls-remote", "--get-url", "https://github.com/" + name).out.strip()
+                for name in ("a/b", "mine/x", "theirs/y")
+            ]
+            asked = git.run(
+                str(tmp_path), "config", "--get-urlmatch", "http.proxy", "https://github.com/a/b"
+            ).out.strip()
+            assert git.run(str(tmp_path), "config", "user.name").out == 'a "b\\\n'
+            return (asked, *urls)
+
+    # somebody's login for the same host stays; another host does not, and neither does ssh, which no proxy leads to
+    plain = ("https://github.com/a/b", "https://me:token@github.com/x")
+    assert seen("") == ("http://dead.example.com:1", *plain, "git@github.com:y")
+    assert seen("http://127.0.0.1:10809") == ("http://127.0.0.1:10809", *plain, "https://github.com/theirs/y")

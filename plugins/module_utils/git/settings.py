@@ -1,0 +1,106 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settings under which git runs nobody's programs but the user's own.
+
+A checkout may belong to somebody else, and its ``.git/config`` names programs that git runs (git-config(1)). What is given with
+``-c`` wins over it. What the user of this process has set for himself (system and global configuration) stays.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from typing import Callable, Dict, List, Optional, Tuple
+
+# whatever the checkout says
+FIXED = {
+    "advice.detachedHead": "false",
+    "core.fsmonitor": "false",
+    "core.hooksPath": "/dev/null",
+    "core.pager": "cat",
+    "core.alternateRefsCommand": "true",
+    "log.showSignature": "false",
+    "submodule.recurse": "false",
+    "fetch.recurseSubmodules": "false",
+    # gc.recentObjectsHook
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+}
+# keys (as git lists them: lower case but for the middle part) that name a program and are replaced by what the user has, else by
+# the second column
+PROGRAMS = (
+    (re.compile(r"^filter\..+\.(clean|smudge|process)$", re.S), ""),
+    (re.compile(r"^filter\..+\.required$", re.S), "false"),
+    (re.compile(r"^core\.sshcommand$"), "ssh"),
+    (re.compile(r"^diff\.(.+\.)?(external|command|textconv)$", re.S), ""),
+    (re.compile(r"^merge\..+\.driver$", re.S), ""),
+    (re.compile(r"^(core\.(editor|askpass|gitproxy)|sequence\.editor|gpg\.(.+\.)?program)$", re.S), "false"),
+)
+# git takes the first of several here, which is the checkout's: nothing can take its place
+NOT_TO_OVERRULE = re.compile(r"^remote\..+\.uploadpack$", re.S)
+HELPERS = re.compile(r"^credential\.(.+\.)?helper$", re.S)
+Items = List[Tuple[str, Optional[str]]]
+
+
+def parse_list(text: str) -> Items:
+    """``[(key, value)]`` of ``git config --list -z``; the value is None for a key without one."""
+    items: Items = []
+    for entry in text.split("\0"):
+        key, newline, value = entry.partition("\n")
+        if key:
+            items.append((key, value if newline else None))
+    return items
+
+
+def overrides(local: Items, trusted: Items) -> Items:
+    """Settings that take the place of the programs that ``local`` (a checkout's configuration) names.
+
+    ``trusted``: what the user has set for himself. The user's own keepers of passwords count again after the checkout's.
+    """
+    own: Dict[str, Optional[str]] = dict(trusted)
+    found: Items = []
+    for key in sorted({key for key, _ in local}):
+        for pattern, instead in PROGRAMS:
+            if pattern.match(key):
+                found.append((key, own.get(key, instead)))
+    if any(HELPERS.match(key) for key, _ in local):
+        found.append(("credential.helper", ""))
+        found += [(key, value) for key, value in trusted if HELPERS.match(key)]
+    return found
+
+
+def nested_configs(work_tree: str, git_dir: str) -> List[str]:
+    """Configuration files of the submodules of a checkout, wherever their repositories lie."""
+    found = glob.glob(os.path.join(glob.escape(git_dir), "modules", "**", "config"), recursive=True)
+    for directory, names, files in os.walk(work_tree):
+        if directory != work_tree and ".git" in names + files:
+            inside = os.path.join(directory, ".git")
+            if os.path.isfile(inside):
+                with open(inside, encoding="utf-8", errors="replace") as handle:
+                    inside = os.path.join(directory, handle.read().partition("gitdir:")[2].strip())
+            found.append(os.path.join(inside, "config"))
+        if ".git" in names:
+            names.remove(".git")
+    return sorted({os.path.realpath(path) for path in found if os.path.isfile(path)})
+
+
+def as_text(items: Items, keep: Callable[[str, Optional[str]], bool]) -> str:
+    """The items that ``keep`` wants as a configuration file."""
+    lines = []
+    for key, value in items:
+        if not keep(key, value):
+            continue
+        section, _, rest = key.partition(".")
+        middle, _, name = rest.rpartition(".")
+        lines.append("[%s%s]" % (section, " " + quoted(middle) if middle else ""))
+        lines.append("\t" + name if value is None else "\t%s = %s" % (name, quoted(value)))
+    return "".join(line + "\n" for line in lines)
+
+
+def quoted(text: str) -> str:
+    """``text`` as a value or a middle part in a configuration file."""
+    for raw, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\t", "\\t")):
+        text = text.replace(raw, escaped)
+    return '"%s"' % text

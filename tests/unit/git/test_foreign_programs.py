@@ -1,0 +1,287 @@
+"""A checkout of somebody else names programs in every way that git knows; none of them runs. The oracle is the real git.
+
+For each of them a plain git is run too and has to start the program: else the test would prove nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
+from ansible_collections.sdops.webui.plugins.module_utils.git import command
+from ansible_collections.sdops.webui.plugins.module_utils.git.command import Git
+from git_world import Repo, Server, git
+from module_process import run_module
+
+HOOKS = ("post-checkout", "reference-transaction", "post-index-change", "pre-auto-gc", "post-merge", "update")
+
+
+class Trap:
+    """A program that leaves a file behind when it runs."""
+
+    def __init__(self, base: Path) -> None:
+        self.mark, self.program = base / "canary-ran", base / "canary.sh"
+        self.program.write_text(f"#!/bin/sh\necho \"$0 $@\" >> '{self.mark}'\nexit 1\n")
+        self.program.chmod(0o755)
+
+    def sprung(self) -> bool:
+        found = self.mark.exists()
+        self.mark.unlink(missing_ok=True)
+        return found
+
+
+def included(where: Path, path: str) -> None:
+    more = where / ".git" / "more"
+    more.write_text(f'[core]\n\tfsmonitor = {path}\n[filter "x"]\n\tsmudge = {path}\n\tclean = {path}\n')
+    git(where, "config", "include.path", "more")
+
+
+def hooks(directory: Path, path: str) -> None:
+    directory.mkdir(exist_ok=True)
+    for name in HOOKS:
+        (directory / name).unlink(missing_ok=True)
+        (directory / name).symlink_to(path)
+
+
+def hooks_path(where: Path, path: str) -> None:
+    hooks(where / "own-hooks", path)
+    git(where, "config", "core.hooksPath", str(where / "own-hooks"))
+
+
+def fake_daemon(where: Path, path: str) -> None:
+    git(where, "config", "filter.x.process", path)
+    git(where, "config", "filter.x.required", "true")
+
+
+# what is set, and what a plain git has to be told so that it runs the program
+WAYS = {
+    "core.fsmonitor": (lambda w, p: git(w, "config", "core.fsmonitor", p), ["status"]),
+    "hooks": (lambda w, p: hooks(w / ".git" / "hooks", p), ["checkout", "-q", "-B", "b", "{second}"]),
+    "core.hooksPath": (hooks_path, ["checkout", "-q", "-B", "b", "{second}"]),
+    "filter smudge": (lambda w, p: git(w, "config", "filter.x.smudge", p), ["checkout", "-q", "-f", "{second}"]),
+    "filter process": (fake_daemon, ["checkout", "-q", "-f", "{second}"]),
+    "filter clean": (lambda w, p: git(w, "config", "filter.x.clean", p), ["add", "--renormalize", "."]),
+    "include.path": (included, ["status"]),
+    "credential.helper": (lambda w, p: git(w, "config", "credential.helper", "!" + p), ["fetch", "-q", "origin"]),
+    "credential for a host": (
+        lambda w, p: git(w, "config", "credential.http://127.0.0.1.helper", "!" + p),
+        None,
+    ),
+    "core.askPass": (lambda w, p: git(w, "config", "core.askPass", p), ["fetch", "-q", "origin"]),
+    "core.gitProxy": (lambda w, p: git(w, "config", "core.gitProxy", p), ["ls-remote", "git://127.0.0.1/x"]),
+    "core.sshCommand": (lambda w, p: git(w, "config", "core.sshCommand", p), ["ls-remote", "ssh://127.0.0.1/x"]),
+    "diff.external": (lambda w, p: git(w, "config", "diff.external", p), ["diff", "HEAD~0", "{second}"]),
+    "insteadOf ext": (
+        lambda w, p: git(w, "config", f"url.ext::{p} .insteadOf", "http://127.0.0.1"),
+        ["-c", "protocol.ext.allow=always", "ls-remote", "origin"],
+    ),
+    "core.alternateRefsCommand": (lambda w, p: git(w, "config", "core.alternateRefsCommand", p), None),
+    "alias": (lambda w, p: git(w, "config", "alias.lookaround", "!" + p), ["lookaround"]),
+    "gpg.program": (
+        lambda w, p: [git(w, "config", "gpg.program", p), git(w, "config", "log.showSignature", "true")],
+        None,
+    ),
+}
+
+
+@pytest.fixture
+def server(tmp_path: Path):
+    made = Server(tmp_path / "served")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Repo:
+    made = Repo(tmp_path, "theirs")
+    made.first = made.commit({"a.txt": "one\n", ".gitattributes": "* filter=x\n"}, tag="v1")
+    made.second = made.commit({"a.txt": "two\n"}, tag="v2")
+    return made
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_program_of_the_checkout_runs(tmp_path: Path, server: Server, repo: Repo, way: str) -> None:
+    set_it, plain = WAYS[way]
+    url, dest = f"{server.url}/theirs.git", tmp_path / "dest"
+    pins = [{"repo": url, "dest": str(dest), "commit": repo.first}]
+    made = run_module("git_pins", repos=pins, filter="")
+    assert not made.get("failed"), made
+    trap = Trap(tmp_path)
+    git(dest, "fetch", "-q", "origin", repo.second)
+    set_it(dest, str(trap.program))
+    if "credential" in way or "askPass" in way:
+        server.token = "user:secret"
+    if plain:
+        words = [word.format(second=repo.second) for word in plain]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k == "GIT_CONFIG_GLOBAL"}
+        subprocess.run(
+            ["git", *words], cwd=dest, env=environment, capture_output=True, stdin=subprocess.DEVNULL, timeout=60
+        )
+        assert trap.sprung(), "a plain git does not run it either"
+        git_reset(dest, repo.first)
+        trap.mark.unlink(missing_ok=True)
+    if os.geteuid() == 0:
+        subprocess.run(["chown", "-R", "65534:65534", str(dest)], check=True)
+    (dest / "a.txt").touch()  # git has to look into it
+    for wanted in (
+        {"repo": url, "dest": str(dest), "commit": repo.first},
+        {"repo": url, "dest": str(dest), "commit": repo.second},
+        {"repo": url, "dest": str(dest), "ref": "main"},
+    ):
+        for check in (True, False):
+            run_module("git_pins", check=check, repos=[wanted], refresh=True, retries=0)
+            assert not trap.sprung(), (wanted, check)
+    server.token = None
+    last = run_module("git_pins", repos=[{"repo": url, "dest": str(dest), "commit": repo.second}], retries=0)
+    assert not last.get("failed"), last["msg"]
+    assert not trap.sprung() and (dest / "a.txt").read_text() == "two\n"
+
+
+def git_reset(dest: Path, commit: str) -> None:
+    """As it was before the plain git worked in it, without git."""
+    (dest / "a.txt").write_text("one\n")
+    (dest / ".gitattributes").write_text("* filter=x\n")
+    (dest / ".git" / "HEAD").write_text("ref: refs/heads/sdops-pin\n")
+    (dest / ".git" / "refs" / "heads" / "sdops-pin").write_text(commit + "\n")
+    (dest / ".git" / "index").unlink(missing_ok=True)
+    neutral = ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]
+    neutral += [w for k in ("clean", "smudge", "process") for w in ("-c", f"filter.x.{k}=")]
+    subprocess.run(["git", *neutral, "-c", "filter.x.required=false", "reset", "-q"], cwd=dest, check=True)
+
+
+@pytest.mark.parametrize("key", ["remote.origin.uploadpack", "remote.other.uploadpack", "filter.a=b.smudge"])
+def test_what_cannot_be_overruled_is_refused(tmp_path: Path, repo: Repo, key: str) -> None:
+    """Of several uploadpacks git takes the first, and ``-c`` cannot name a key with an equals sign."""
+    dest, trap = tmp_path / "dest", Trap(tmp_path)
+    wanted = {"repo": f"file://{repo.bare}", "dest": str(dest), "commit": repo.first}
+    assert not run_module("git_pins", repos=[wanted]).get("failed")
+    git(dest, "config", key, str(trap.program))
+    if "origin" in key:
+        subprocess.run(["git", "fetch", "origin"], cwd=dest, capture_output=True)
+        assert trap.sprung()
+    for more in ({"commit": repo.second}, {"ref": "v1"}):
+        found = run_module("git_pins", repos=[{"repo": wanted["repo"], "dest": str(dest), **more}], refresh=True)
+        assert found["failed"] and key in found["msg"] and not trap.sprung()
+
+
+def test_submodules_of_somebody_else(tmp_path: Path, server: Server, repo: Repo) -> None:
+    """Their update command, and the programs that their own repositories name."""
+    outer = Repo(tmp_path, "outer")
+    outer.first = outer.commit({"x": "1\n"})
+    git(outer.tree, "submodule", "--quiet", "add", server.url + "/theirs.git", "sub")
+    outer.second = outer.push()
+    git(outer.tree / "sub", "checkout", "--quiet", repo.first)
+    git(outer.tree, "add", "sub")
+    outer.third = outer.push()
+    dest, trap = tmp_path / "dest", Trap(tmp_path)
+    wanted = {"repo": server.url + "/outer.git", "dest": str(dest), "submodules": True}
+    assert not run_module("git_pins", repos=[{**wanted, "commit": outer.second}]).get("failed")
+    inner = dest / ".git" / "modules" / "sub"
+    git(dest, "config", "submodule.sub.update", f"!{trap.program}")
+    git(dest / "sub", "config", "filter.x.smudge", str(trap.program))
+    git(dest / "sub", "config", "core.fsmonitor", str(trap.program))
+    hooks(inner / "hooks", str(trap.program))
+    found = run_module("git_pins", repos=[{**wanted, "commit": outer.third}])
+    assert not found.get("failed") and not trap.sprung(), found
+    assert git(dest / "sub", "-c", "core.fsmonitor=false", "rev-parse", "HEAD") == repo.first
+    git(dest, "-c", "core.fsmonitor=false", "checkout", "--quiet", outer.second)
+    subprocess.run(["git", "submodule", "update"], cwd=dest, capture_output=True)
+    assert trap.sprung(), "a plain git does not run it either"
+
+
+def test_the_users_own_filters_still_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server, repo: Repo
+) -> None:
+    """git-lfs is one, from ~/.gitconfig; a checkout that names another program for it does not get that."""
+    (tmp_path / ".gitconfig").write_text('[filter "x"]\n\tsmudge = sed s/two/lfs/\n\tclean = sed s/lfs/two/\n')
+    dest, trap = tmp_path / "dest", Trap(tmp_path)
+    wanted = {"repo": f"{server.url}/theirs.git", "dest": str(dest)}
+    env = {"HOME": str(tmp_path)}
+    assert not run_module("git_pins", env=env, repos=[{**wanted, "commit": repo.first}], filter="").get("failed")
+    git(dest, "config", "filter.x.smudge", str(trap.program))
+    found = run_module("git_pins", env=env, repos=[{**wanted, "commit": repo.second}])
+    assert not found.get("failed") and not trap.sprung(), found
+    assert (dest / "a.txt").read_text() == "lfs\n"
+
+
+def test_a_work_tree_elsewhere_is_refused(tmp_path: Path, server: Server, repo: Repo) -> None:
+    dest, other = tmp_path / "dest", tmp_path / "etc"
+    wanted = {"repo": f"{server.url}/theirs.git", "dest": str(dest), "commit": repo.first}
+    assert not run_module("git_pins", repos=[wanted]).get("failed")
+    other.mkdir()
+    git(dest, "config", "core.worktree", str(other))
+    found = run_module("git_pins", repos=[{**wanted, "commit": repo.second}])
+    assert found["failed"] and "core.worktree" in found["msg"] and not list(other.iterdir())
+
+
+@pytest.mark.parametrize("url", ["ext::sh -c true", "git://127.0.0.1/x.git", "ftp://127.0.0.1/x.git"])
+def test_other_protocols_are_not_spoken(tmp_path: Path, url: str) -> None:
+    found = run_module("git_pins", repos=[{"repo": url, "dest": str(tmp_path / "d"), "ref": "main"}], retries=0)
+    assert found["failed"] and "not allowed" in found["msg"], found["msg"]
+
+
+def test_plain_http_and_files_only_where_the_url_says_so(tmp_path: Path) -> None:
+    with Git([]) as tool:
+        tool.log_in("https://example.org/x.git")
+        assert tool._protocols == {"https", "ssh"}
+        tool.log_in("http://example.org/x.git")
+        tool.log_in("/srv/x.git")
+        assert tool._protocols == {"https", "ssh", "http", "file"}
+
+
+def test_files_are_not_for_everybody_to_write(tmp_path: Path, server: Server, repo: Repo) -> None:
+    before = os.umask(0)
+    try:
+        dest = tmp_path / "dest"
+        made = run_module(
+            "git_pins", repos=[{"repo": f"{server.url}/theirs.git", "dest": str(dest), "commit": repo.first}]
+        )
+        assert not made.get("failed")
+    finally:
+        os.umask(before)
+    assert not [p for p in dest.rglob("*") if not p.is_symlink() and p.stat().st_mode & 0o022]
+
+
+def test_git_that_hangs_ends_with_all_that_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = tmp_path / "alive"
+    fake = tmp_path / "git"
+    fake.write_text(
+        f"#!/bin/sh\ntest \"$1\" = config && exit 0\n(while :; do date > '{mark}'; sleep 0.1; done) &\nsleep 60\n"
+    )
+    fake.chmod(0o755)
+    monkeypatch.setattr(command, "NETWORK_LIMIT", 1)
+    monkeypatch.setattr(command, "LOCAL_LIMIT", 1)
+    with Git([], program=str(fake)) as tool, pytest.raises(SdopsError, match="did not end within 1"):
+        tool.run(str(tmp_path), "status")
+    assert mark.exists()
+    mark.unlink()
+    subprocess.run([sys.executable, "-c", "import time; time.sleep(0.6)"], check=True)
+    assert not mark.exists()
+
+
+def test_the_git_of_launch_runs_none_either(tmp_path: Path, repo: Repo) -> None:
+    """The variables that the role gives launch.py, as Ansible's templating makes them, with the real git."""
+    role = yaml.safe_load((Path(__file__).parents[3] / "roles/sdops/vars/main.yml").read_text())
+    templar = Templar(
+        loader=DataLoader(), variables={k: trust_as_template(v) if isinstance(v, str) else v for k, v in role.items()}
+    )
+    variables = templar.template(trust_as_template(role["__sdops_git_variables"]))
+    assert variables["GIT_CONFIG_COUNT"] == str(len(role["__sdops_git_settings"]))
+    trap = Trap(tmp_path)
+    git(repo.tree, "config", "core.fsmonitor", str(trap.program))
+    hooks(repo.tree / ".git" / "hooks", str(trap.program))
+    if os.geteuid() == 0:
+        subprocess.run(["chown", "-R", "65534:65534", str(repo.tree)], check=True)
+    (repo.tree / "a.txt").touch()
+    for words in (["status"], ["checkout", "-q", "-B", "other", repo.first], ["log", "-1"]):
+        done = subprocess.run(
+            ["git", *words], cwd=repo.tree, env={**os.environ, **variables}, capture_output=True, text=True
+        )
+        assert done.returncode == 0 and not trap.sprung(), done.stderr
