@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: netrc
 short_description: A netrc file with the logins of URLs
-version_added: 0.2.0
+version_added: 0.1.0
 author: The sdops.webui authors (!UNKNOWN)
 description:
   - The content of a netrc file with the user names and passwords of the URLs, for pip, uv and others that read the file that

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fetch_files
 short_description: Fetch files from a host that need not be trusted
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Copies one file, or all files below a directory that match patterns, from the target to the controller.
   - "Nothing that the target reports is believed: every path has to lie below O(src) and lands below O(dest), no name may hold

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: xformers_wheel
 short_description: An xformers wheel for this torch, CUDA, Python and GPU, from a cache or built
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Looks for a wheel in cache directories, which hosts may share, and builds one from sources when there is none.
   - A cached wheel is used only when its hash and its metadata are right. Of several hosts that share a cache, one builds and
