@@ -26,7 +26,9 @@ options:
     elements: str
     required: true
   no_proxy:
-    description: Hosts that are reached without a proxy in any case.
+    description:
+      - Hosts that are reached without a proxy in any case, written as httpx, requests, urllib and curl all take them.
+      - What none of them could take, a network of IPv6 for example, is left out with a warning.
     type: list
     elements: str
     default: []
@@ -52,7 +54,9 @@ _value:
 
 from typing import Any, Callable, Dict, List, Optional
 
-from ..module_utils.network.environment import environment
+from ansible.utils.display import Display
+
+from ..module_utils.network.environment import environment, no_proxy_forms
 
 
 def route_environment(
@@ -61,6 +65,12 @@ def route_environment(
     no_proxy: Optional[List[str]] = None,
     indexes: Optional[List[str]] = None,
 ) -> Dict[str, str]:
+    for entry in no_proxy or []:
+        if str(entry).strip() and not no_proxy_forms(str(entry)):
+            Display().warning(
+                "no_proxy: %r is left out, because the WebUI's HTTP client ends at it or none understands it. Name hosts, "
+                "domains, addresses, or networks of IPv4 in sdops_no_proxy." % entry
+            )
     return environment(routes, services, no_proxy or [], indexes or [])
 
 

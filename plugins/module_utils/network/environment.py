@@ -5,10 +5,43 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from typing import Any, Dict, Iterable, List
 from urllib.parse import urlsplit
 
 from .routes import CERTIFICATES, PUBLIC, hosts_of
+
+MOST_ADDRESSES = 16  # a network this small is written as its addresses too
+NAME = re.compile(r"(?!-)[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]{1,5})?")
+
+
+def no_proxy_forms(entry: str) -> List[str]:
+    """The entry of no_proxy as httpx 0.24, requests, urllib and curl all take it; [] for one that none of these forms says.
+
+    The WebUI's httpx dies at its import of an entry that is no URL behind "all://*": a network of IPv6, brackets. Domains stand
+    without a dot or star before them, which not all honour. Networks of IPv4 are known to requests and curl only.
+    """
+    text = entry.strip().lower()
+    if "://" in text:
+        text = re.split(r"[/?#]", text.partition("://")[2])[0].rpartition("@")[2]
+    if text == "*":
+        return [text]
+    bracketed = re.match(r"\[([0-9a-f:.]+)\](:[0-9]+)?$", text)
+    text = bracketed.group(1) if bracketed else text
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        name = re.sub(r"^\*?\.", "", text).rstrip(".")
+        try:
+            name = name if name.isascii() else name.encode("idna").decode("ascii")
+        except UnicodeError:
+            return []
+        return [name] if NAME.fullmatch(name) else []
+    if network.num_addresses == 1:
+        return [str(network.network_address)] if "%" not in text else []
+    addresses = [str(address) for address in network] if network.num_addresses <= MOST_ADDRESSES else []
+    return ([str(network)] if network.version == 4 else []) + addresses
 
 
 def environment(
@@ -30,7 +63,7 @@ def environment(
             if not route.get("proxy"):
                 around += route.get("hosts") or hosts_of(service, route.get("base") or "")
                 around += [urlsplit(url).hostname or "" for url in indexes] if service == "pypi" else []
-        hosts = ",".join(host for host in dict.fromkeys(around) if host)
+        hosts = ",".join(dict.fromkeys(form for host in around for form in no_proxy_forms(host)))
         for name, value in (("http_proxy", proxy), ("https_proxy", proxy), ("no_proxy", hosts)):
             result[name] = result[name.upper()] = value
         if proxied[0].get("ca"):

@@ -149,6 +149,19 @@ class Webui:
         result: Dict[str, Any] = self.request("/sdapi/v1/options")
         return result
 
+    def has_started(self) -> bool:
+        """Whether the WebUI has finished its start; True too where it cannot tell.
+
+        The routes of its API answer earlier than what they need exists: a request to txt2img then fails with a traceback in the
+        log. /internal/profile-startup (since 1.4) is null until the start is over.
+        """
+        try:
+            return self.request("/internal/profile-startup", timeout=10) is not None
+        except WebuiRefusal as exc:
+            if exc.status != 404:
+                raise
+            return True
+
     def prove_model(self, timeout: float) -> None:
         """Render one step of a tiny image and keep nothing of it. Raises WebuiError when no model can.
 
@@ -195,6 +208,9 @@ class Webui:
             try:
                 waiting_for = "/internal/ping"
                 self.request("/internal/ping", timeout=10, login=False)
+                waiting_for = "the end of its start"
+                if not self.has_started():
+                    raise WebuiError("%s answers, and is still starting." % self.url)
                 waiting_for = "the API"
                 self.options()
                 if need_model:
