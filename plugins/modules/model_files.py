@@ -64,6 +64,9 @@ options:
         and C(vae) (a source or a name, placed as C(NAME.vae.EXT) beside it). Beside a name from the catalog, these win. For a magnet link with several files, C(file) names the one.
       - C(trusted), together with C(sha256), takes a file for its hash alone. It is not scanned, and a pickle needs no
         O(allow_pickle). For files whose maker publishes the hash and that hold more than weights, as detectors of YOLO do.
+      - C(config) and C(vae) may be mappings too, of C(source), C(sha256) and C(trusted). A C(config) is code to the WebUI. Its
+        C(target) values must name classes below C(ldm), C(sgm), C(torch.nn) or the WebUI's own models, unless it is taken for its
+        C(sha256) with C(trusted).
       - Kinds are C(checkpoint), C(lora), C(embedding), C(vae), C(hypernetwork), C(upscaler), C(codeformer), C(gfpgan),
         C(controlnet), C(adetailer), C(roop), C(insightface) and C(additional_networks_lora). Civitai tells the kind, other
         sources do not.

@@ -14,6 +14,7 @@ import re
 import zipfile
 
 from .lookalikes import LFS, LOOKS, answer, check_looks, stranger
+from .model_config import check_config
 from .pickles import looks_like_pickle
 from .refusal import ContentError, UnsafeError
 from .safetensors import check_safetensors
@@ -113,6 +114,8 @@ def _check(path: str, name: str, allow_pickle: bool) -> None:
         check_pickle(path)
     else:
         check_looks(path, extension)
+        if extension in (".yaml", ".yml"):
+            check_config(path)
 
 
 def check(path: str, name: str, allow_pickle: bool) -> None:
