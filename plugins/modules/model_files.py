@@ -65,6 +65,9 @@ options:
       - C(trusted), together with C(sha256), takes a file for its hash alone. It is not scanned, and a pickle needs no
         O(allow_pickle). For files whose maker publishes the hash and that hold more than weights, as detectors of YOLO do.
       - C(accept_change) is O(accept_change) for this model alone.
+      - C(config) and C(vae) may be mappings too, of C(source), C(sha256) and C(trusted). A C(config) is code to the WebUI. Its
+        C(target) values must name classes below C(ldm), C(sgm), C(torch.nn) or the WebUI's own models, unless it is taken for its
+        C(sha256) with C(trusted).
       - Kinds are C(checkpoint), C(lora), C(embedding), C(vae), C(hypernetwork), C(upscaler), C(codeformer), C(gfpgan),
         C(controlnet), C(adetailer), C(roop), C(insightface) and C(additional_networks_lora). Civitai tells the kind, other
         sources do not.

@@ -219,7 +219,7 @@ def _hub_content() -> dict[str, tuple[dict[str, Any], dict[str, bytes]]]:
             {
                 "README.md": readme("tiny-sd15"),
                 "model_index.json": json.dumps(small, indent=2).encode() + b"\n",
-                "v1-inference.yaml": b"# lab stand-in of a model config\nmodel:\n  target: lab.standin.LatentDiffusion\n",
+                "v1-inference.yaml": b"# lab stand-in of a model config\nmodel:\n  target: ldm.models.diffusion.ddpm.LatentDiffusion\n",
                 "v1-5-pruned-emaonly.safetensors": safetensors_bytes("tiny-sd15", checkpoint_tensors(24, "F16")),
                 "vae/config.json": json.dumps({"_class_name": "AutoencoderKL", "_lab": NOTE}).encode(),
             },

@@ -220,7 +220,15 @@ class Placer:
             source = getattr(spec, what)
             if source and main.path and main.status not in ("failed", "unresolved"):
                 line_of_it = self.progress.line("%s of %s" % (what, line.name))
-                item = Item(ModelSpec(source, "", {}, kind=what), line_of_it, beside=main.path)
+                wish = ModelSpec(
+                    source,
+                    "",
+                    {},
+                    kind=what,
+                    sha256=getattr(spec, what + "_sha256"),
+                    trusted=getattr(spec, what + "_trusted"),
+                )
+                item = Item(wish, line_of_it, beside=main.path)
                 items.append(item)
                 self._try(item, lambda item=item: self._plan_sidecar(item))  # type: ignore[misc]
         return items
@@ -366,7 +374,8 @@ class Placer:
 
     def _plan_sidecar(self, item: Item) -> None:
         what = item.kind or ""
-        item.spec = parse_source(item.spec.source)._replace(kind=what)
+        parsed = parse_source(item.spec.source)
+        item.spec = parsed._replace(kind=what, sha256=item.spec.sha256, trusted=item.spec.trusted)
         if self._recorded(item):
             return
         remote = self._resolve(item)

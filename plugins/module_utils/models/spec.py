@@ -59,6 +59,10 @@ class ModelSpec(NamedTuple):
     size: Optional[int] = None
     trusted: bool = False
     accept_change: bool = False
+    config_sha256: Optional[str] = None  # of the sidecars, as sha256 and trusted are of the model
+    config_trusted: bool = False
+    vae_sha256: Optional[str] = None
+    vae_trusted: bool = False
 
     @property
     def wish(self) -> str:
@@ -108,7 +112,8 @@ def secrets_of(source: str) -> List[str]:
 
 def secrets_in(entry: Any) -> List[str]:
     """The same for an entry as it was written, before anything is known of it."""
-    texts = entry.values() if isinstance(entry, dict) else [entry]
+    texts = list(entry.values()) if isinstance(entry, dict) else [entry]
+    texts += [value for inner in texts if isinstance(inner, dict) for value in inner.values()]
     return [part for text in texts if isinstance(text, str) for part in secrets_of(text)]
 
 
@@ -136,6 +141,31 @@ def sidecar_source(source: Optional[str]) -> Optional[str]:
         return None
     entry = known(source)
     return parse_source(entry.source if entry else source).source
+
+
+def _sidecar_fields(entry: Dict[str, Any], field: str, what: str) -> Dict[str, Any]:
+    """The fields of ModelSpec for a sidecar, which is a source or a mapping of source, sha256 and trusted."""
+    value = entry.get(field)
+    if not isinstance(value, dict):
+        return {field: sidecar_source(value)}
+    what = "%s, %s" % (what, field)
+    unknown = sorted(str(name) for name in set(value) - {"source", "sha256", "trusted"})
+    if unknown:
+        raise SpecError(
+            "%s has the unknown field %s; there are source, sha256 and trusted." % (what, ", ".join(unknown))
+        )
+    if not isinstance(value.get("source"), str) or not value["source"]:
+        raise SpecError("%s has no source. It is one of %s." % (what, FORMS))
+    sha256, trusted = value.get("sha256"), value.get("trusted")
+    if trusted not in (None, True, False):
+        raise SpecError("%s: trusted must be true or false, not %r." % (what, trusted))
+    if trusted and sha256 is None:
+        raise SpecError("%s: trusted needs a sha256, which is all that it is judged by." % what)
+    return {
+        field: sidecar_source(value["source"]),
+        field + "_sha256": wanted_sha256(sha256, what) if sha256 is not None else None,
+        field + "_trusted": bool(trusted) or None,
+    }
 
 
 def parse_source(source: str) -> ModelSpec:
@@ -232,6 +262,8 @@ def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
     if unknown:
         raise SpecError("%s has the unknown field %s." % (what, ", ".join(unknown)))
     for field in TEXTS:
+        if isinstance(entry.get(field), dict) and field in ("config", "vae"):
+            continue
         if entry.get(field) is not None and not isinstance(entry[field], str):
             raise SpecError("%s: %s must be a text, not %r. Put it in quotes." % (what, field, entry[field]))
     kind, name, sha256 = entry.get("kind"), entry.get("name"), entry.get("sha256")
@@ -243,8 +275,8 @@ def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
         "kind": kind,
         "name": name,
         "sha256": wanted_sha256(sha256, what) if sha256 is not None else None,
-        "config": sidecar_source(entry.get("config")),
-        "vae": sidecar_source(entry.get("vae")),
+        **_sidecar_fields(entry, "config", what),
+        **_sidecar_fields(entry, "vae", what),
     }
     listed = known(source)
     spec = parse_source(listed.source if listed else source)

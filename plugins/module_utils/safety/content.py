@@ -14,6 +14,7 @@ import re
 import zipfile
 
 from .lookalikes import LFS, LOOKS, answer, check_looks, stranger
+from .model_config import check_config
 from .pickles import looks_like_pickle
 from .refusal import ContentError, UnsafeError
 from .safetensors import check_safetensors
@@ -94,7 +95,9 @@ def _check(path: str, name: str, allow_pickle: bool) -> None:
     extension = _extension(name)
     with open(path, "rb") as handle:
         head = handle.read(4096)
-    instead = stranger(head) if extension in WEIGHTS else None
+    # the length of a header may have any bytes, also those that other formats begin with; but it is below 2**32
+    tensors = extension == ".safetensors" and head[4:9] == b"\0\0\0\0{"
+    instead = stranger(head) if extension in WEIGHTS and not tensors else None
     if extension in LOOKS and extension not in (".txt", ".json"):
         instead = instead or answer(head)
     if head.startswith(LFS):
@@ -113,6 +116,8 @@ def _check(path: str, name: str, allow_pickle: bool) -> None:
         check_pickle(path)
     else:
         check_looks(path, extension)
+        if extension in (".yaml", ".yml"):
+            check_config(path)
 
 
 def check(path: str, name: str, allow_pickle: bool) -> None:

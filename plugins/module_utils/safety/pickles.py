@@ -42,7 +42,7 @@ IDENTIFIER = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 DECIMAL = re.compile(rb"(0|-?[1-9]\d{0,18})L?")
 # numbers and plain text of a fixed size: no objects, no records
 SCALAR_TYPE = re.compile(r"[<>=|]?(?:[biu][1248]|f[248]|c(?:8|16)|[SU]\d{1,5}|\?)")
-LOCATION = re.compile(r"[a-z]{1,12}(:\d{1,3})?")
+LOCATION = re.compile(r"[a-z][a-z0-9_]{0,40}(:\d{1,6})?")  # of a device: cpu, cuda:0, privateuseone:0
 
 
 class NoPickleError(ContentError):
@@ -134,13 +134,18 @@ def _set(arguments: Any) -> Optional[Token]:
     return SET if len(arguments) == 1 and isinstance(arguments[0], Listing) else None
 
 
+def _no_hooks(value: Any) -> bool:
+    """Backward hooks, of which old and DirectML files say None and all others have an empty OrderedDict."""
+    return value is ORDERED or value is None
+
+
 def _tensor(arguments: Any) -> Optional[Token]:
     if not 6 <= len(arguments) <= 7 or not isinstance(arguments[0], Storage):
         return None
     storage, offset, size, stride, gradient, hooks = arguments[:6]
     if not _ints((offset,)) or not _ints(size) or not _ints(stride) or len(size) != len(stride):
         return None
-    if type(gradient) is not bool or hooks is not ORDERED or (len(arguments) == 7 and arguments[6] is not DICT):
+    if type(gradient) is not bool or not _no_hooks(hooks) or (len(arguments) == 7 and arguments[6] is not DICT):
         return None
     last = offset + sum((length - 1) * step for length, step in zip(size, stride))
     # torch would make the storage larger, with whatever lies in memory
@@ -148,7 +153,7 @@ def _tensor(arguments: Any) -> Optional[Token]:
 
 
 def _parameter(arguments: Any) -> Optional[Token]:
-    if len(arguments) == 3 and arguments[0] is TENSOR and type(arguments[1]) is bool and arguments[2] is ORDERED:
+    if len(arguments) == 3 and arguments[0] is TENSOR and type(arguments[1]) is bool and _no_hooks(arguments[2]):
         return TENSOR
     return None
 

@@ -18,8 +18,9 @@ from typing import Iterator, List, Set, Tuple
 
 from .refusal import ContentError
 
-MAX_HEADER = 25_000_000  # the format allows 100 MB; real ones have some hundred kB, with training metadata a few MB
+MAX_HEADER = 100_000_000  # the format's own limit
 MAX_TENSORS = 100_000
+MAX_DEPTH = 32  # of what stands in a field that the format does not know
 MAX_NAME = 4096
 BITS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
@@ -33,6 +34,7 @@ SPACE = re.compile(rb"[ \t\r\n]*")
 # A piece of a JSON string up to its quote; in pieces, as a repetition takes memory. Nothing behind it can fail.
 PIECE = re.compile(rb'(?:[^"\\\x00-\x1f]+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})){0,1000}')
 DTYPE = re.compile(rb'"([A-Z0-9_]{1,24})"')
+ATOM = re.compile(rb"null|true|false|-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,2})?")
 NUMBER = rb"(?:0|[1-9][0-9]{0,18})[ \t\r\n]{0,99}"
 NUMBERS = re.compile(rb"\[[ \t\r\n]{0,99}((?:%s(?:,[ \t\r\n]{0,99}(?=[0-9])|(?=\]))){0,64})\]" % NUMBER)
 
@@ -103,12 +105,43 @@ class _Header:
                 return
             self.expect(b",")
 
+    def value(self, depth: int = MAX_DEPTH) -> None:
+        """Pass over any JSON value."""
+        self.skip()
+        first = self.raw[self.at : self.at + 1]
+        if first in (b"{", b"[") and not depth:
+            raise self.wrong("something is nested too deep")
+        if first == b'"':
+            self.string()
+        elif first == b"{":
+            for _name in self.fields():
+                self.value(depth - 1)
+        elif self.next_is(b"["):
+            if self.next_is(b"]"):
+                return
+            while True:
+                self.value(depth - 1)
+                if self.next_is(b"]"):
+                    return
+                self.expect(b",")
+        else:
+            found = ATOM.match(self.raw, self.at)
+            if not found:
+                raise self.wrong("a value is malformed")
+            self.at = found.end()
+
     def numbers(self) -> List[int]:
         found = NUMBERS.match(self.raw, self.at)
         if not found:
             raise self.wrong("a list of sizes is malformed")
         self.at = found.end()
         return [int(number) for number in found.group(1).replace(b",", b" ").split()]
+
+    def null(self) -> bool:
+        """Whether ``null`` is next; it is taken if so."""
+        found = self.raw[self.at : self.at + 4] == b"null"
+        self.at += 4 if found else 0
+        return found
 
     def dtype(self) -> str:
         found = DTYPE.match(self.raw, self.at)
@@ -131,8 +164,8 @@ def _tensor(header: _Header, name: str) -> Tuple[int, int]:
         elif part == "data_offsets":
             offsets = header.numbers()
         else:
-            raise header.wrong("the tensor %.80r has the unknown field %.80r" % (name, part))
-    if parts != {"dtype", "shape", "data_offsets"} or len(offsets) != 2:
+            header.value()  # the format's own library passes over it
+    if not parts >= {"dtype", "shape", "data_offsets"} or len(offsets) != 2:
         raise header.wrong("the tensor %.80r is incomplete" % name)
     begin, end = offsets
     bits = BITS.get(dtype)
@@ -156,6 +189,8 @@ def _places(raw: bytes) -> List[Tuple[int, int]]:
     for name in header.fields():
         if name != "__metadata__":
             places.append(_tensor(header, name))
+            continue
+        if header.null():
             continue
         for _key in header.fields():
             header.string()

@@ -221,6 +221,42 @@ def test_sidecars_lie_beside_the_checkpoint(box, run_module, tmp_path):
     assert run_module("model_files", **box.arguments, models=[wish])["changed"] is False
 
 
+def test_a_config_is_code(box, run_module, tmp_path):
+    """A foreign target is taken for its hash and the user's word alone; either of them by itself is not enough."""
+    config = tmp_path / "any.yaml"
+    config.write_text("model: {target: subprocess.Popen, params: {args: [id]}}\n")
+    sha256 = hashlib.sha256(config.read_bytes()).hexdigest()
+    place = box.path("models/Stable-diffusion/anime.yaml")
+    sidecar = {"source": f"file://{config}"}
+
+    def run(written: object) -> dict:
+        wish = {"source": CHECKPOINT, "kind": "checkpoint", "name": "anime.safetensors", "config": written}
+        return run_module("model_files", **box.arguments, models=[wish])
+
+    for written in (f"file://{config}", sidecar, {**sidecar, "sha256": sha256}):
+        found = run(written)
+        assert found["failed"]
+        assert "subprocess.Popen" in found["msg"]
+        assert "trusted: true" in found["msg"]
+        assert not place.exists()
+    for written, says in (
+        ({**sidecar, "sha256": "0" * 64, "trusted": True}, sha256),
+        ({**sidecar, "trusted": True}, "trusted needs a sha256"),
+        ({**sidecar, "trusted": "yes"}, "true or false"),
+        ({**sidecar, "kind": "vae"}, "unknown field kind"),
+        ({"sha256": sha256}, "no source"),
+        ({**sidecar, "sha256": "x"}, "64 hex digits"),
+    ):
+        found = run(written)
+        assert found["failed"]
+        assert says in found["msg"], found["msg"]
+        assert not place.exists()
+    trusted = {**sidecar, "sha256": sha256, "trusted": True}
+    assert run(trusted)["changed"]
+    assert place.read_bytes() == config.read_bytes()
+    assert run(trusted)["changed"] is False
+
+
 def test_check_mode_without_a_network_tells_what_it_cannot_know(box, run_module):
     arguments = {**box.arguments, "huggingface_endpoint": "http://127.0.0.1:9", "retries": 0}
     wish = [{"source": CHECKPOINT, "kind": "checkpoint"}]

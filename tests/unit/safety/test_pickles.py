@@ -215,6 +215,20 @@ def test_a_tensor_stays_within_its_storage(old, new, verdict):
     assert "_rebuild_tensor_v2" in verdict(torch_zip(pickled=raw.replace(old, new)))
 
 
+NO_HOOKS = b"ccollections\nOrderedDict\n)R"
+
+
+@pytest.mark.parametrize("place", ["cuda:0", "privateuseone:0", "mps", "xpu:12", "hpu", "meta"])
+@pytest.mark.parametrize("hooks", [NO_HOOKS, b"N"])
+def test_tensors_of_other_versions_and_devices(place, hooks, verdict):
+    """torch 0.4 and DirectML write None for the hooks; a device may have any name."""
+    raw = P2 + tensor().replace(text("cpu"), text(place)).replace(NO_HOOKS, hooks) + b"."
+    assert verdict(torch_zip(pickled=raw)) is None
+    wrapped = P2 + b"ctorch._utils\n_rebuild_parameter\n(" + raw[2:-1] + b"\x88" + hooks + b"tR."
+    assert verdict(torch_zip(pickled=wrapped)) is None
+    assert verdict(torch_zip(pickled=raw.replace(hooks + b"tR", b"\x88tR")))
+
+
 def test_the_names_of_all_strangers_are_told(verdict):
     raw = P2 + b"".join(b"cm%d\nf\n0" % number for number in range(7)) + mkdir_call("x") + b"."
     assert "would import m0.f, m1.f, m2.f, m3.f, m4.f and 3 more when loaded" in verdict(raw)

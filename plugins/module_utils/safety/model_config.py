@@ -1,0 +1,154 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A checkpoint's YAML config is code: the WebUI imports and calls what its ``target`` values name.
+
+The WebUI (AUTOMATIC1111 1.10.1) reads it with OmegaConf and hands it to ``instantiate_from_config``: ``{target: A.B.C, params: {}}``
+becomes ``A.B.C(**params)``, at any depth. So every ``target`` must name a class of a model library. The YAML is parsed, but
+nothing is built from it: anchors, merges, tags, repeated keys and several documents are seen as they are written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Dict, List, Tuple
+
+from .refusal import ContentError, UnsafeError
+
+try:
+    import yaml
+except ImportError:
+    yaml = None  # type: ignore[assignment]
+
+MAX_BYTES = 1 << 18  # real ones have some ten kB
+MAX_DEPTH = 60
+MAX_NODES = 100_000  # with every alias written out
+PART = r"[A-Za-z_][A-Za-z0-9_]*"
+# Classes only, which begin with a capital: the libraries have functions that import or run whatever they are given. Of the
+# WebUI's own modules, those that its configs name.
+ALLOWED = re.compile(r"(?:ldm|sgm|torch\.nn|modules\.(?:models|xlmr|xlmr_m18))(?:\.%s)*\.[A-Z][A-Za-z0-9_]*" % PART)
+# For training, at the top level and outside ``model``: nothing in the WebUI makes these.
+TRAINING_KEYS = ("data", "lightning")
+TRAINING = re.compile(
+    r"main\.DataModuleFromConfig|main\.ImageLogger|edit_dataset\.EditDataset|pytorch_lightning\.strategies\.DDPStrategy|"
+    r"(?:sdata\.mappers|torchvision\.transforms)\.[A-Z][A-Za-z0-9_]*"
+)
+TARGETS = ("target", "_target_")
+TAGS = {
+    "tag:yaml.org,2002:" + name for name in ("str", "int", "float", "bool", "null", "map", "seq", "merge", "timestamp")
+}
+# A reference to another value of the same file, but for training. Others read the environment, or make a config of a text.
+REFERENCE = re.compile(r"\$\{(?!(?:%s)\b)[A-Za-z0-9_][A-Za-z0-9_.\[\]]*\}" % "|".join(TRAINING_KEYS))
+ADVICE = "if you trust it, give its sha256 and trusted: true (config: {source: ..., sha256: ..., trusted: true})"
+
+
+def check_config(path: str) -> None:
+    """Raise ContentError unless every ``target`` in a YAML file names a model class."""
+    if os.path.getsize(path) > MAX_BYTES:
+        raise ContentError("it has more than %d kB, which no config of a model has" % (MAX_BYTES >> 10))
+    with open(path, encoding="utf-8") as handle:
+        text = handle.read()
+    # a key can be written otherwise only with an escape, and come from elsewhere only by a reference
+    if not re.search(r"target|[\\$!]", text):
+        return
+    if yaml is None:
+        raise ContentError(
+            "it may name code to run, and PyYAML, which reads it, is missing on the target; run the role base first, which "
+            "installs it"
+        )
+    loaders = [yaml.SafeLoader, *([yaml.CSafeLoader] if hasattr(yaml, "CSafeLoader") else [])]
+    for loader in loaders:  # OmegaConf has used either
+        try:
+            _check_depth(text)
+            for document in yaml.compose_all(text, Loader=loader):
+                _check_document(document)
+        except (yaml.YAMLError, ValueError) as exc:
+            problem = getattr(exc, "problem", None) or type(exc).__name__
+            raise ContentError("it is no YAML that can be read (%.100s)" % problem) from exc
+
+
+def _check_depth(text: str) -> None:
+    """Before anything is built, which takes a call for each level."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise ContentError("it is nested deeper than the config of a model")
+
+
+def _check_document(document: Any) -> None:
+    if document is None:
+        return
+    if isinstance(document, yaml.ScalarNode):  # OmegaConf reads a text once more, as YAML
+        raise ContentError("it is a single text and no config")
+    _size(document, {}, [])
+    if not isinstance(document, yaml.MappingNode):
+        _walk(document, False)
+        return
+    _check_tag(document)
+    for key, value in document.value:
+        _check_pair(key, value, False)
+        _walk(key, False)
+        _walk(value, getattr(key, "value", None) in TRAINING_KEYS)
+
+
+def _children(node: Any) -> List[Any]:
+    if isinstance(node, yaml.MappingNode):
+        return [child for pair in node.value for child in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _size(node: Any, known: Dict[int, int], above: List[int]) -> int:
+    """Nodes below ``node``, aliases written out as OmegaConf does. Raises ContentError when there are too many, or a circle."""
+    if id(node) in above:
+        raise ContentError("it contains itself")
+    if len(above) > MAX_DEPTH:
+        raise ContentError("it is nested deeper than the config of a model")
+    if id(node) not in known:
+        inside = [*above, id(node)]
+        known[id(node)] = 1 + sum(_size(child, known, inside) for child in _children(node))
+    if known[id(node)] > MAX_NODES:
+        raise ContentError("its aliases make more of it than a config of a model has")
+    return known[id(node)]
+
+
+def _check_tag(node: Any) -> None:
+    if node.tag not in TAGS:
+        raise UnsafeError("it has the tag %.80s, which no config of a model needs; %s" % (node.tag, ADVICE))
+
+
+def _walk(node: Any, training: bool) -> None:
+    """Check every tag, reference and target below ``node``. Each node is visited once for each of the two rules."""
+    seen = set()
+    stack: List[Tuple[Any, bool]] = [(node, training)]
+    while stack:
+        node, training = stack.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        _check_tag(node)
+        if isinstance(node, yaml.ScalarNode):
+            if "${" in REFERENCE.sub("", node.value):
+                raise UnsafeError(
+                    "it has the reference %.80r, which can run code or read secrets; %s" % (node.value, ADVICE)
+                )
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                _check_pair(key, value, training)
+        stack += [(child, training) for child in _children(node)]
+
+
+def _check_pair(key: Any, value: Any, training: bool) -> None:
+    if not isinstance(key, yaml.ScalarNode) or key.value not in TARGETS:
+        return
+    named = value.value if isinstance(value, yaml.ScalarNode) else "something that is no name"
+    if ALLOWED.fullmatch(named) or (training and TRAINING.fullmatch(named)):
+        return
+    raise UnsafeError(
+        "its target %.100r is no class below ldm, sgm, torch.nn or the WebUI's models, and the WebUI would run it; %s"
+        % (named, ADVICE)
+    )

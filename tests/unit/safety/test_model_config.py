@@ -1,0 +1,158 @@
+"""A checkpoint's YAML is code. OmegaConf, which the WebUI reads it with, is the oracle: whatever it hands on as a target is allowed.
+
+The good ones have the shape of the configs of AUTOMATIC1111 1.10.1, Stability-AI/stablediffusion and generative-models.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.safety import model_config
+from ansible_collections.sdops.webui.plugins.module_utils.safety.refusal import ContentError
+from omegaconf import OmegaConf
+
+BASE = """model:
+  base_learning_rate: 1.0e-04
+  target: %s
+  params:
+    linear_start: 0.00085
+    unet_config: {target: ldm.modules.diffusionmodules.openaimodel.UNetModel, params: {legacy: False}}
+"""
+SOUND = {
+    "sd 1": BASE % "ldm.models.diffusion.ddpm.LatentDiffusion",
+    "sdxl": BASE % "sgm.models.diffusion.DiffusionEngine",
+    "sd 3": BASE % "modules.models.sd3.sd3_model.SD3Inferencer",
+    "alt": BASE % "modules.xlmr_m18.BertSeriesModelWithTransformation",
+    "identity": BASE % "torch.nn.Identity",
+    "reference": "model:\n  target: sgm.models.autoencoder.AutoencodingEngine\n  a: {b: 1}\n  params: ${model.a}\n",
+    "training": BASE % "ldm.models.diffusion.ddpm.LatentDiffusion"
+    + "data:\n  target: main.DataModuleFromConfig\n  params: {train: {target: edit_dataset.EditDataset}}\n",
+    "anchors": "a: &a {target: torch.nn.Identity}\nb: [*a, *a]\nc: {<<: *a, x: 1}\n",
+    "no target at all": "cond_stage_key: txt\n",
+    "a text that is no key": "a: the target is subprocess.Popen\n",
+    "empty": "",
+}
+HARM = "subprocess.Popen"
+UNSAFE = {
+    "the model": BASE % HARM,
+    "os.system": BASE % "os.system",
+    "a function that runs what it is given": BASE % "ldm.util.instantiate_from_config",
+    "a function of the WebUI": BASE % "modules.launch_utils.run",
+    "a class of another part of the WebUI": BASE % "modules.launch_utils.Popen",
+    "a prefix only": BASE % "ldmx.models.Model",
+    "a prefix of torch": BASE % "torch.hub.Load",
+    "relative": BASE % "ldm..os.System",
+    "spaces": BASE % "'ldm.models.X '",
+    "training classes in the model": BASE % "main.DataModuleFromConfig",
+    "in a list": "model: [{a: [{target: %s}]}]\n" % HARM,
+    "a list as the document": "- {target: %s}\n" % HARM,
+    "flow style": "{model: {target: %s, params: {args: [id]}}}" % HARM,
+    "quoted key": 'model: {"target": %s}\n' % HARM,
+    "single-quoted key": "model: {'target': %s}\n" % HARM,
+    "escaped key": 'model: {"\\x74arget": %s}\n' % HARM,
+    "escaped and folded key": 'model: {"tar\\\n    get": %s}\n' % HARM,
+    "explicit key": "model:\n  ? target\n  : %s\n" % HARM,
+    "block value": "model:\n  target: |-\n    %s\n" % HARM,
+    "folded value": "model:\n  target: >-\n    %s\n" % HARM,
+    "escaped value": 'model: {target: "ldm.X\\n"}\n',
+    "anchor and alias": "x: &x %s\nmodel:\n  target: *x\n" % HARM,
+    "alias of a key": "x: &x target\nmodel:\n  *x : %s\n" % HARM,
+    "anchored mapping": "x: &x {target: %s}\nmodel: *x\n" % HARM,
+    "merge": "x: &x {target: %s}\nmodel:\n  <<: *x\n" % HARM,
+    "merge of a list": "x: &x {target: %s}\nmodel:\n  <<: [*x]\n" % HARM,
+    "twice, the last": "model:\n  target: torch.nn.Identity\n  target: %s\n" % HARM,
+    "twice, the first": "model:\n  target: %s\n  target: torch.nn.Identity\n" % HARM,
+    "second document": "a: 1\n---\nmodel: {target: %s}\n" % HARM,
+    "python tag": "model: !!python/object/apply:os.system [id]\n",
+    "python name": "model: {target: !!python/name:os.system ''}\n",
+    "own tag": "!x {target: torch.nn.Identity}\n",
+    "tagged text": "model: {target: !!str %s}\n" % HARM,
+    "binary": "model: {!!binary dGFyZ2V0: x}\n",
+    "reference as a target": "x: %s\nmodel: {target: '${x}'}\n" % HARM,
+    "reference in a target": "x: Popen\nmodel: {target: 'ldm.${x}'}\n",
+    "environment": "model: {target: torch.nn.Identity, params: {a: '${oc.env:HOME}'}}\n",
+    "a config in a text": "model: ${oc.create:{target:os.system}}\n",
+    "nested reference": "a: b\nb: c\nmodel: ${${a}}\n",
+    "a mapping as a target": "model: {target: {a: b}}\n",
+    "no target given": "model: {target: }\n",
+    "in training": "data: {target: %s}\n" % HARM,
+    "training classes through an alias": "data: &d {target: main.ImageLogger}\nmodel: *d\n",
+    "training classes by a reference": "data: {a: {target: main.ImageLogger}}\nmodel: ${data.a}\n",
+    "training classes by another reference": "data: {a: {target: main.ImageLogger}}\nmodel: ${[data].a}\n",
+    "training classes by a near reference": "data: {a: {target: main.ImageLogger}}\nmodel: ${.data.a}\n",
+    "a text that is YAML": "'model: {target: %s}'\n" % HARM,
+    "a block that is YAML": "|\n  model:\n    target: %s\n" % HARM,
+    "hydra": "model: {_target_: %s}\n" % HARM,
+    "utf-8 mark": "\ufeffmodel: {target: %s}\n" % HARM,
+    "circle": "model: &a {target: torch.nn.Identity, a: *a}\n",
+    "laughs": "a0: &a0 {target: torch.nn.Identity}\n" + "".join(
+        "a%d: &a%d [%s]\n" % (n, n, ", ".join(["*a%d" % (n - 1)] * 10)) for n in range(1, 12)),
+    "deep": "target: " + "[" * 5000 + "]" * 5000,
+    "long": "# target\n" + "a" * 300_000 + ": 1\n",
+    "no YAML": "target: [\n",
+}  # fmt: skip
+
+
+def targets(value: object) -> list[object]:
+    """Every target below a config, as instantiate_from_config would find it."""
+    if isinstance(value, dict):
+        return [v for k, v in value.items() if k == "target"] + [t for v in value.values() for t in targets(v)]
+    return [t for v in value for t in targets(v)] if isinstance(value, list) else []
+
+
+@pytest.mark.parametrize("name", sorted(SOUND))
+def test_sound_configs(name, tmp_path, verdict):
+    for called in ("x.yaml", "x.yml", "x.YAML"):
+        assert verdict(SOUND[name].encode(), called, allow_pickle=False) is None
+    path = tmp_path / "x.yaml"
+    path.write_text(SOUND[name])
+    config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    assert len(targets(config)) >= ("target: " in SOUND[name])
+
+
+@pytest.mark.parametrize("name", sorted(UNSAFE))
+def test_unsafe_configs(name, verdict):
+    reason = verdict(UNSAFE[name].encode(), "x.yaml")
+    assert reason
+    if HARM in reason:
+        assert "sha256" in reason
+        assert "trusted: true" in reason
+
+
+def test_without_a_parser(monkeypatch, verdict):
+    monkeypatch.setattr(model_config, "yaml", None)
+    assert "role base" in verdict(SOUND["sd 1"].encode(), "x.yaml")
+    assert verdict(SOUND["no target at all"].encode(), "x.yaml") is None
+
+
+def test_what_passes_names_allowed_targets_to_omegaconf(tmp_path):
+    """Thousands of mutations: what ours accepts, OmegaConf cannot read, or reads with allowed targets only."""
+    chance = random.Random(11)
+    seeds = [text for text in {**SOUND, **UNSAFE}.values() if len(text) < 2000]
+    pieces = [HARM, "target: ", "target", "*a", "&a ", "<<: ", "'", '"', "\\x74", "\n", "  ", "{", "}", "[", "]", ", ", ": ", "? ",
+              "- ", "|\n", "!!str ", "${a}", "---\n", "#", "ldm.X", "os.", "\t"]  # fmt: skip
+    path = tmp_path / "x.yaml"
+    passed = loaded = 0
+    for _ in range(6000):
+        text = chance.choice(seeds)
+        for _ in range(chance.choice((1, 1, 2, 3))):
+            place = chance.randrange(len(text) + 1)
+            text = text[:place] + chance.choice((*pieces, "")) + text[place + chance.choice((0, 0, 1, 4)) :]
+        path.write_text(text, encoding="utf-8", newline="")
+        try:
+            model_config.check_config(str(path))
+        except ContentError:
+            continue
+        passed += 1
+        try:
+            config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        except Exception:  # noqa: BLE001  OmegaConf is stricter: then nothing runs
+            continue
+        loaded += 1
+        if isinstance(config, dict):
+            config = {key: value for key, value in config.items() if key not in model_config.TRAINING_KEYS}
+        for named in targets(config):
+            assert model_config.ALLOWED.fullmatch(str(named)), (text, config)
+    assert passed > 500
+    assert loaded > 200
