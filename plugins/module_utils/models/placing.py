@@ -386,7 +386,7 @@ class Placer:
     def _decide(self, item: Item, ours: bool = False) -> None:
         """What has to be done, now that source and path are known. ``ours``: whatever lies there may be replaced."""
         item.line.name = os.path.basename(item.path)
-        self._refuse_pickle(item.spec, item.path)
+        self._refuse_pickle(item.spec, _format_name(item))
         remote = item.remote
         item.size = remote.size if remote.size is not None else remote.about
         item.line.tell("waiting", None, item.size)
@@ -499,7 +499,7 @@ class Placer:
         """Judge a file by its content, under the name that it will have; a trusted one by nothing but its hash."""
         if item.spec.trusted and sha256 == item.spec.sha256:
             return
-        check(path, os.path.basename(item.path), self.wants.allow_pickle)
+        check(path, _format_name(item), self.wants.allow_pickle)
 
     # --- bringing one file ---------------------------------------------------------------------------------------------
 
@@ -643,7 +643,7 @@ class Placer:
     # --- one file, without a record ------------------------------------------------------------------------------------
 
     def place_at(self, spec: ModelSpec, dest: str) -> Item:
-        """Bring one file to ``dest``, a path or an existing directory; what lies there is judged by its hash.
+        """Bring one file to ``dest``, a path or a directory (one that exists, or with a slash at its end); what lies there is judged by its hash.
 
         Raises SdopsError.
         """
@@ -659,10 +659,11 @@ class Placer:
 
     def _place_at(self, item: Item, dest: str) -> None:
         spec = item.spec
-        if spec.name or not os.path.isdir(dest):
+        into = dest.endswith("/") or os.path.isdir(dest)
+        if not into:
             self._refuse_pickle(spec, dest)
         remote = self._resolve(item)
-        item.path = os.path.join(dest, spec.name or remote.filename) if os.path.isdir(dest) else os.path.abspath(dest)
+        item.path = os.path.join(os.path.abspath(dest), remote.filename) if into else os.path.abspath(dest)
         self._decide(item, ours=True)
         if item.status == "adopt":
             item.settle("ok", item.sha256, os.path.getsize(item.path))
@@ -723,6 +724,12 @@ class Placer:
             unlink_all([path])
             self.record.drop(path)
         item.settle("removed", entry["sha256"], entry["bytes"])
+
+
+def _format_name(item: Item) -> str:
+    """The name that tells a file's format: its own, or its source's where its own has no extension."""
+    name = os.path.basename(item.path)
+    return name if os.path.splitext(name)[1] else item.remote.filename or name
 
 
 def _can_tell(remote: RemoteFile) -> bool:
