@@ -52,7 +52,7 @@ options:
     description: Precision, V(fp16) or V(fp32) for example.
     type: str
   dest:
-    description: Path of the file, or an existing directory for it.
+    description: Path of the file, or a directory for it, which exists or is written with a slash at its end and is then made.
     type: path
     required: true
   sha256:

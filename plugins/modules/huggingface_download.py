@@ -38,7 +38,7 @@ options:
     type: str
     default: main
   dest:
-    description: Path of the file, or an existing directory for it.
+    description: Path of the file, or a directory for it, which exists or is written with a slash at its end and is then made.
     type: path
     required: true
   sha256:

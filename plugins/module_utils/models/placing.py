@@ -17,11 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from ..errors import SdopsError
-from ..files import refuse_irregular
-from ..safety.content import ContentError, UnsafeError, check, refuse_pickle
+from ..files import open_regular, refuse_irregular
+from ..safety.content import ContentError, check, refuse_pickle
+from ..safety.lookalikes import is_no_model
 from ..safety.names import hex_digits, safe_name
 from ..sources import civitai, direct, huggingface, magnet
 from ..transfer.disk import (
+    CHUNK,
     check_space,
     copy_hashed,
     existing,
@@ -46,6 +48,13 @@ from .spec import ModelSpec, parse_source
 ASKING = 8  # sources are asked by so many at once: that is waiting, not bandwidth
 # what will be done -> what was done
 DONE = {"fetch": "fetched", "adopt": "adopted", "copy": "copied", "from cache": "from cache"}
+HEAD = 64 << 10  # bytes of a user's file that are compared with the wanted one before it is fetched
+# of a file that stays; by whether its source tells anything to know it by
+_EXISTS = {
+    True: "%s exists, was not placed by us and is another file than the wanted one. It stays. Move it away, or set another name.",
+    False: "%s exists and was not placed by us, and its source tells neither size nor hash to know it by. It stays. Move it away, "
+    "or set another name. With sha256 it is adopted if it is the one.",
+}
 ABOUT = 1024  # bytes that a size which is only nearly right may be wrong by
 
 
@@ -116,6 +125,7 @@ class Item:
         self.status = "planned"
         self.reason = ""
         self.warnings: List[str] = []
+        self.truncated = False  # what lies at the path is taken for a cut copy of the wanted file
         self.recorded: Set[str] = set()  # hashes that this source gave before, where other content needs a consent
         self.seconds = 0.0
 
@@ -385,7 +395,7 @@ class Placer:
     def _decide(self, item: Item, ours: bool = False) -> None:
         """What has to be done, now that source and path are known. ``ours``: whatever lies there may be replaced."""
         item.line.name = os.path.basename(item.path)
-        self._refuse_pickle(item.spec, item.path)
+        self._refuse_pickle(item.spec, _format_name(item))
         remote = item.remote
         item.size = remote.size if remote.size is not None else remote.about
         item.line.tell("waiting", None, item.size)
@@ -404,21 +414,44 @@ class Placer:
         item.sha256 = remote.sha256
 
     def _refuse_to_overwrite(self, item: Item) -> None:
-        """A whole file of somebody else stays; a damaged one (a web page, cut off) is nobody's loss."""
+        """Raise SdopsError unless the file at the path is provably nobody's loss: no model at all, or the start of the wanted one.
+
+        What it is good for is not judged: that we cannot read a file does not make it damaged.
+        """
         path, remote = item.path, item.remote
-        try:
-            check(path, os.path.basename(path), True)
-        except UnsafeError:
-            pass  # somebody may well have pickles that we would not bring
-        except (ContentError, OSError):
+        with os.fdopen(open_regular(path, follow=True), "rb") as handle:
+            head = handle.read(HEAD)
+            size = os.fstat(handle.fileno()).st_size
+        if is_no_model(head):
             return
-        hint = "Move it away, or set another name."
-        if not _can_tell(remote):
-            raise SdopsError(
-                "%s exists and was not placed by us, and its source tells neither size nor hash to know it by. %s With "
-                "sha256 it is adopted if it is the one." % (path, hint)
-            )
-        raise SdopsError("%s exists, was not placed by us and is another file than the wanted one. %s" % (path, hint))
+        if size < (remote.size or remote.about or 0) and self._begins_like(item, head):
+            item.truncated = True  # all of it is compared when the wanted file is here
+            return
+        raise SdopsError(_EXISTS[_can_tell(remote)] % path)
+
+    def _begins_like(self, item: Item, head: bytes) -> bool:
+        """Whether the wanted file begins with ``head``. Where that cannot be asked, it is compared later. Raises TransferError."""
+        url = item.remote.url
+        cached = self._cached(item.remote)
+        here = url[7:] if url.startswith("file://") else cached if cached and _is_cached(cached) else None
+        if here:
+            with os.fdopen(open_regular(here, follow=True), "rb") as handle:
+                return handle.read(len(head)) == head
+        if url.startswith("magnet:"):
+            return True
+        answer = self.http(item.spec).request("GET", url, {"Range": "bytes=0-%d" % (len(head) - 1)}, stream=True)
+        with contextlib.closing(answer):
+            return answer.status_code in (200, 206) and answer.raw.read(len(head), decode_content=False) == head
+
+    @staticmethod
+    def _compare_truncated(item: Item, whole: str) -> None:
+        """Raise SdopsError when the file at the path, which is about to be replaced, is not the start of ``whole``."""
+        if not item.truncated or not os.path.isfile(item.path):
+            return
+        with os.fdopen(open_regular(item.path, follow=True), "rb") as old, os.fdopen(open_regular(whole), "rb") as new:
+            for block in iter(lambda: old.read(CHUNK), b""):
+                if new.read(len(block)) != block:
+                    raise SdopsError(_EXISTS[True] % item.path)
 
     def _sha256(self, item: Item, path: str) -> str:
         size = os.path.getsize(path)
@@ -475,7 +508,7 @@ class Placer:
         """Judge a file by its content, under the name that it will have; a trusted one by nothing but its hash."""
         if item.spec.trusted and sha256 == item.spec.sha256:
             return
-        check(path, os.path.basename(item.path), self.wants.allow_pickle)
+        check(path, _format_name(item), self.wants.allow_pickle)
 
     # --- bringing one file ---------------------------------------------------------------------------------------------
 
@@ -491,6 +524,7 @@ class Placer:
 
     def _note(self, item: Item, sha256: str, stand_in: str) -> None:
         """Record a file, before it gets its name: a kill in between must not leave one that we do not know as ours."""
+        self._compare_truncated(item, stand_in)
         self.record.put(
             item.path,
             stand_in,
@@ -618,7 +652,7 @@ class Placer:
     # --- one file, without a record ------------------------------------------------------------------------------------
 
     def place_at(self, spec: ModelSpec, dest: str) -> Item:
-        """Bring one file to ``dest``, a path or an existing directory; what lies there is judged by its hash.
+        """Bring one file to ``dest``, a path or a directory (one that exists, or with a slash at its end); what lies there is judged by its hash.
 
         Raises SdopsError.
         """
@@ -634,10 +668,11 @@ class Placer:
 
     def _place_at(self, item: Item, dest: str) -> None:
         spec = item.spec
-        if spec.name or not os.path.isdir(dest):
+        into = dest.endswith("/") or os.path.isdir(dest)
+        if not into:
             self._refuse_pickle(spec, dest)
         remote = self._resolve(item)
-        item.path = os.path.join(dest, spec.name or remote.filename) if os.path.isdir(dest) else os.path.abspath(dest)
+        item.path = os.path.join(os.path.abspath(dest), remote.filename) if into else os.path.abspath(dest)
         self._decide(item, ours=True)
         if item.status == "adopt":
             item.settle("ok", item.sha256, os.path.getsize(item.path))
@@ -698,6 +733,12 @@ class Placer:
             unlink_all([path])
             self.record.drop(path)
         item.settle("removed", entry["sha256"], entry["bytes"])
+
+
+def _format_name(item: Item) -> str:
+    """The name that tells a file's format: its own, or its source's where its own has no extension."""
+    name = os.path.basename(item.path)
+    return name if os.path.splitext(name)[1] else item.remote.filename or name
 
 
 def _can_tell(remote: RemoteFile) -> bool:

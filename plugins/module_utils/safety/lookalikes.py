@@ -41,6 +41,12 @@ def answer(head: bytes) -> Optional[str]:
     return None
 
 
+def is_no_model(head: bytes) -> bool:
+    """Whether a file is provably no model of anybody: empty, a web page, or a git-lfs pointer. ``head`` is its beginning."""
+    page = head.lstrip(BLANK)[:200].lower().startswith(PAGES)
+    return not head or page or head.startswith(LFS[:23])  # also one that is cut off behind git-lfs
+
+
 def stranger(head: bytes) -> Optional[str]:
     """What lies where weights should be, as the end of a sentence; None if nothing known. ``head`` is all of a short file."""
     text = head.lstrip(BLANK)

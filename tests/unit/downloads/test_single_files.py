@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+
+import pytest
 
 HUB = {"repo": "lab-standins/tiny-vae", "file": "vae-ft-mse-840000-ema-pruned.safetensors"}
 
@@ -49,3 +52,31 @@ def test_a_pickle_needs_permission(box, tmp_path, run_module):
     found = run_module("civitai_download", version_id=66043, dest=str(tmp_path / "x.pt"), **endpoints(box))
     assert found["failed"]
     assert "allow_pickle" in found["msg"]
+
+
+@pytest.mark.parametrize("end", ["new/", "new/deeper/"])
+def test_a_slash_at_the_end_means_a_directory(box, tmp_path, run_module, end):
+    """Oracle: the file system."""
+    arguments = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
+    wish = {"repo": "lab-standins/tiny-sd15", "file": "v1-5-pruned-emaonly.safetensors", "dest": f"{tmp_path}/{end}"}
+    found = run_module("huggingface_download", **wish, **arguments)
+    assert found["path"] == f"{tmp_path}/{end}v1-5-pruned-emaonly.safetensors", found.get("msg")
+    assert os.path.isfile(found["path"])
+    assert run_module("huggingface_download", **wish, **arguments)["changed"] is False
+
+
+def test_without_an_extension_the_source_tells_the_format(box, tmp_path, serve, run_module):
+    """Oracle: the bytes are no safetensors, whatever the file is to be called."""
+    body = b"\xff" * 1000
+
+    def answer(path, headers):
+        told = {"ETag": '"%s"' % hashlib.sha256(body).hexdigest(), "X-Repo-Commit": "c" * 40}
+        return 200, told, body
+
+    url, _ = serve(answer)
+    arguments = {**box.arguments, "huggingface_endpoint": url}
+    del arguments["webui_dir"]
+    found = run_module(
+        "huggingface_download", repo="o/r", file="a.safetensors", dest=str(tmp_path / "plain"), **arguments
+    )
+    assert found["failed"] and not (tmp_path / "plain").exists()

@@ -154,15 +154,62 @@ def test_a_plain_url_survives_the_loss_of_the_record(box, world, run_module):
     assert apply(box, run_module, plain(world))["changed"] is False
 
 
-def test_a_file_of_another_size_stays_and_a_broken_one_of_the_same_goes(box, world, run_module):
+def forget(box):
+    (box.webui / ".sdops" / "models.json").unlink()
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        b"",
+        b"<!DOCTYPE html><html>log in</html>",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        "truncated",
+        "truncated early",
+    ],
+    ids=["empty", "page", "lfs", "truncated", "truncated early"],
+)
+def test_what_is_provably_nobodys_loss_is_replaced(box, world, run_module, theirs):
+    """Oracle: the bytes themselves."""
     place = place_of(box)
     apply(box, run_module, plain(world))
     good = place.read_bytes()
-    (box.webui / ".sdops" / "models.json").unlink()
-    place.write_bytes(b"\xff" * len(good))
+    forget(box)
+    cuts = {"truncated": good[:-1], "truncated early": good[:10]}
+    place.write_bytes(cuts.get(theirs, theirs))
     assert [m["status"] for m in apply(box, run_module, plain(world))["models"]] == ["fetched"]
     assert place.read_bytes() == good
-    (box.webui / ".sdops" / "models.json").unlink()
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        lambda good: b"\xff" * len(good),
+        lambda good: good + b"more",
+        lambda good: b"\x80\x02K\x01.",
+        lambda good: b'{"mine": 1}',
+        lambda good: good[:200_000] + b"\xff" * 1000,  # begins like it, and goes on otherwise
+        lambda good: b"\x1f\x8b" + good[2:1000],
+    ],
+    ids=["same size", "longer", "pickle", "json", "begins like it", "gzip"],
+)
+def test_what_we_do_not_know_stays(box, world, run_module, theirs):
+    """Oracle: the bytes themselves. Not to be readable for us is not to be damaged."""
+    place = place_of(box)
+    apply(box, run_module, plain(world))
+    own = theirs(place.read_bytes())
+    forget(box)
+    place.write_bytes(own)
+    for check in (True, False):
+        found = run_module("model_files", check=check, **box.arguments, models=[plain(world)])
+        assert place.read_bytes() == own
+    assert found["failed"] and "another file than the wanted one. It stays" in found["msg"]
+
+
+def test_a_file_of_another_size_stays(box, world, run_module):
+    place = place_of(box)
+    apply(box, run_module, plain(world))
+    forget(box)
     apply(box, run_module, {**plain(world, 2_000_000, "q"), "name": "other.safetensors"})
     other = place.with_name("other.safetensors").read_bytes()
     place.write_bytes(other)
