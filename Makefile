@@ -16,13 +16,14 @@ export UV_CACHE_DIR := $(CURDIR)/$(WORK)/cache/uv
 export PIP_CACHE_DIR := $(CURDIR)/$(WORK)/cache/pip
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup programs gradio demo demo-down test lint unit integration molecule bench build clean
+.PHONY: help setup programs gradio demo demo-down test lint unit integration molecule bench lock build clean
 
 help:
 	@echo 'make demo       bring up the lab and a WebUI in it, with one image'
 	@echo 'make demo-down  take all of it away again'
 	@echo 'make test       lint, unit, integration and molecule tests'
 	@echo 'make bench      downloads side by side with aria2c, curl and get_url; the check of roop before and after'
+	@echo 'make lock       the hashes of what the toolbox of a target holds'
 	@echo 'make build      the collection tarball'
 
 # --- tools -------------------------------------------------------------------------------------------------------
@@ -89,6 +90,11 @@ molecule-%: setup programs
 bench: setup
 	$(BIN)/python tests/bench/download
 	$(BIN)/python tests/bench/roop
+
+# the toolbox of the targets: every package with its hashes, for each Python from 3.8 on
+lock: setup
+	cd roles/base/files && $(CURDIR)/$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.8 --no-annotate \
+	  --custom-compile-command 'make lock' toolbox-requirements.in -o toolbox-requirements.txt
 
 build: setup
 	@mkdir -p $(WORK)/dist

@@ -68,7 +68,8 @@ options:
     description:
       - How uv chooses where several indexes have a package; its own default is V(first-index).
       - PyTorch's indexes carry a few versions of numpy, certifi and others too, which would hide all versions that the normal
-        index has. V(unsafe-best-match) looks at all of them.
+        index has. V(unsafe-best-match) looks at all of them, so that any of the indexes can offer a higher version of anything: install
+        from one index at a time (O(index_url), O(no_deps)) instead where they are not all equally trusted.
     type: str
     choices: [first-index, unsafe-first-match, unsafe-best-match]
   find_links:
@@ -121,8 +122,14 @@ EXAMPLES = r"""
   sdops.webui.python_packages:
     python: /root/autodl-tmp/envs/StableDiffusion/bin/python
     packages: [torch==2.1.2, torchvision==0.16.2]
-    extra_index_urls: [https://download.pytorch.org/whl/cu121]
-    index_strategy: unsafe-best-match
+    index_url: https://download.pytorch.org/whl/cu121
+    no_deps: true
+
+- name: Install what it depends on, from the normal index
+  sdops.webui.python_packages:
+    python: /root/autodl-tmp/envs/StableDiffusion/bin/python
+    packages: [torch==2.1.2, torchvision==0.16.2]
+    protect: [torch, torchvision]
 
 - name: Install an extension's requirements, but not another torch
   sdops.webui.python_packages:

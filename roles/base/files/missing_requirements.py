@@ -1,37 +1,36 @@
-"""Print, as a JSON list, which of the requirements given as a JSON list are not met by the running interpreter.
+"""Print, as a JSON list, which pins of a lock are not met by the running interpreter.
 
-Only what the toolbox list uses is understood: ``name==version`` with an optional ``python_version`` marker.
+``missing_requirements.py JSON``: the list of the lock's lines without their hashes, ``name==version`` with an optional
+``; marker``. Markers are judged by the library ``packaging``, as pip has it; where there is neither, everything is missing.
 """
 
 import json
-import re
 import sys
 from importlib import metadata
 
-PIN = re.compile(r'^([A-Za-z0-9._-]+)==([^;\s]+)\s*(?:;\s*python_version\s*(>=|<)\s*"(\d+)\.(\d+)")?$')
+try:
+    from packaging.markers import Marker
+except ImportError:
+    try:
+        from pip._vendor.packaging.markers import Marker
+    except ImportError:
+        Marker = None
 
 
-def missing(requirements):
-    result = []
-    for requirement in requirements:
-        match = PIN.match(requirement.strip())
-        if not match:
-            sys.exit(
-                'base_toolbox_requirements: %r is not of the form name==version[; python_version >= "X.Y"]'
-                % requirement
-            )
-        name, version, operator, major, minor = match.groups()
-        if operator:
-            newer = sys.version_info[:2] >= (int(major), int(minor))
-            if newer != (operator == ">="):
-                continue
-        try:
-            met = metadata.version(name) == version
-        except metadata.PackageNotFoundError:
-            met = False
-        if not met:
-            result.append(requirement)
-    return result
+def met(pin, marker):
+    if marker.strip() and not Marker(marker.strip()).evaluate():
+        return True
+    name, _, version = pin.strip().partition("==")
+    try:
+        return metadata.version(name) == version
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def missing(lines):
+    if Marker is None:
+        return lines
+    return [line for line in lines if not met(*line.partition(";")[::2])]
 
 
 print(json.dumps(missing(json.loads(sys.argv[1]))))

@@ -92,9 +92,9 @@ def test_packaging_tools_of_a_new_environment_are_pinned_first() -> None:
     assert [line.split("==")[0] for line in DEFAULTS["sd_webui_build_packages"]] == ["pip", "setuptools", "wheel"]
     tasks = load("sd_webui/tasks/requirements.yml")
     order = [task["name"] for task in tasks]
-    assert order.index("Install the packaging tools") < order.index("Install torch")
+    assert order.index("Install the packaging tools") < order.index("Install torch from PyTorch's index")
     clip = next(task for task in tasks if task["name"] == "Install CLIP and open_clip")
-    assert order.index("Install torch") < order.index(clip["name"])
+    assert order.index("Install torch from PyTorch's index") < order.index(clip["name"])
     assert clip["sdops.webui.python_packages"]["no_build_isolation"] is True
 
 
@@ -104,10 +104,11 @@ def test_torch_is_not_moved_by_what_comes_after_it() -> None:
         for task in load("sd_webui/tasks/requirements.yml")
         if "sdops.webui.python_packages" in task
     ]
-    torch = next(n for n, task in enumerate(tasks) if "index_strategy" in task)
-    # numpy and others of PyTorch's index hide no version of the normal one
-    assert tasks[torch]["index_strategy"] == "unsafe-best-match"
-    assert all(task["protect"] == "{{ __sd_webui_protect }}" for task in tasks[torch + 1 :])
+    torch = next(n for n, task in enumerate(tasks) if "index_url" in task)
+    # numpy and others of PyTorch's index are not looked at, so they hide no version of the normal one
+    assert tasks[torch]["no_deps"] is True and not [task for task in tasks if "index_strategy" in task]
+    assert tasks[torch + 1]["protect"] == "{{ __sd_webui_protect if __sd_webui_torch_index else [] }}"
+    assert all(task["protect"] == "{{ __sd_webui_protect }}" for task in tasks[torch + 2 :])
     assert all(task["constraints"] for task in tasks[torch:])
 
 
