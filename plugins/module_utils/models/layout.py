@@ -16,18 +16,24 @@ class LayoutError(SdopsError):
 
 
 class Kind(NamedTuple):
+    """Where a kind lies, and what the WebUI's loader of that kind lists there."""
+
     directory: str
     extensions: Tuple[str, ...]
+    any_case: bool = True  # whether it finds .PT as well as .pt
+    unlisted: Tuple[str, ...] = ()  # ends of names that it leaves out
 
 
 # embeddings lie at the root and not below models
 KINDS: Dict[str, Kind] = {
-    "checkpoint": Kind("models/Stable-diffusion", (".safetensors", ".ckpt")),
+    "checkpoint": Kind(
+        "models/Stable-diffusion", (".safetensors", ".ckpt"), unlisted=(".vae.ckpt", ".vae.safetensors")
+    ),
     "lora": Kind("models/Lora", (".safetensors", ".pt", ".ckpt")),
     "embedding": Kind("embeddings", (".safetensors", ".pt", ".bin", ".png", ".webp")),
-    "vae": Kind("models/VAE", (".safetensors", ".pt", ".ckpt")),
-    "hypernetwork": Kind("models/hypernetworks", (".pt", ".safetensors")),
-    "upscaler": Kind("models/ESRGAN", (".pth", ".pt", ".safetensors")),
+    "vae": Kind("models/VAE", (".safetensors", ".pt", ".ckpt"), any_case=False),
+    "hypernetwork": Kind("models/hypernetworks", (".pt",), any_case=False),
+    "upscaler": Kind("models/ESRGAN", (".pth", ".pt")),
     "codeformer": Kind("models/Codeformer", (".pth",)),
     "gfpgan": Kind("models/GFPGAN", (".pth",)),
     "controlnet": Kind("models/ControlNet", (".safetensors", ".pth", ".pt", ".ckpt", ".bin")),
@@ -56,7 +62,14 @@ CIVITAI_KINDS = {
 def path_of(webui_dir: str, kind: str, name: str) -> str:
     """Absolute path of a model. Raises LayoutError when the extension is not one the WebUI looks for there."""
     where = KINDS[kind]
-    if os.path.splitext(name)[1].lower() not in where.extensions:
+    extension = os.path.splitext(name)[1]
+    found = (extension.lower() if where.any_case else extension) in where.extensions
+    if found and name.endswith(where.unlisted or ("/",)):
+        raise LayoutError(
+            "%s cannot be a %s: the WebUI leaves out names that end in %s. Set kind or name."
+            % (name, kind, " or ".join(where.unlisted))
+        )
+    if not found:
         raise LayoutError(
             "%s cannot be a %s: the WebUI looks for %s in %s. Set kind or name."
             % (name, kind, ", ".join(where.extensions), where.directory)
