@@ -51,10 +51,19 @@ WHOLE = {
         ({"sdops_network": "xray", "xray_proxy_link": LINK + "&sid=abc"}, "parameter sid"),
         ({"sdops_network": "xray", "xray_proxy_config": "{}"}, "xray_proxy_config"),
         ({"sdops_data_dir": "relative/path"}, "sdops_data_dir"),
+        ({"sdops_home": "/opt/with space"}, "sdops_home"),
+        ({"sdops_home": "/" + "h" * 80}, "sdops_home"),
+        ({"sdops_nvidia_smi": "nvidia-smi\n"}, "sdops_nvidia_smi"),
+        ({"sdops_no_proxy": "a.example.com,b.example.com"}, "sdops_no_proxy"),
+        ({"sd_webui_commit": "a" * 40 + "\n"}, "sd_webui_commit"),
+        ({**GOOD_PROXY, "xray_proxy_public_key": "A" * 43 + "\n"}, "xray_proxy_public_key"),
+        ({**GOOD_PROXY, "xray_proxy_server_name": "www.example.com:443"}, "xray_proxy_server_name must be a host"),
+        ({**GOOD_PROXY, "xray_proxy_server": "https://xray.example.com"}, "xray_proxy_server must be a host"),
+        ({**GOOD_PROXY, "xray_proxy_version": "latest"}, "xray_proxy_version"),
     ],
 )
 def test_wrong_variable_is_named_before_anything_changes(site, variables, named):
-    result = site.play(**variables)
+    result = site.play("-e" + json.dumps(variables))  # as an inventory gives them: NAME=VALUE would end at a space
     assert result.returncode != 0
     assert named in result.stdout + result.stderr
     assert site.files() == []
@@ -138,3 +147,17 @@ def test_check_mode_on_a_bare_host_finishes_and_touches_nothing(site):
     assert result.returncode == 0, result.stdout + result.stderr
     assert site.files() == []
     assert GOOD_PROXY["xray_proxy_uuid"] not in result.stdout
+
+
+def test_all_mistakes_in_shared_variables_are_told_at_once(site):
+    wrong = {
+        "sdops_data_dir": "data",
+        "sdops_no_proxy": "a,b",
+        "sdops_boot_hook": "/etc/boot\nreboot",
+        "sdops_proxy_http_port": 0,
+    }
+    result = site.play("-e" + json.dumps(wrong))
+    assert result.returncode != 0
+    said = result.stdout[result.stdout.index("Check the shared variables") :]
+    assert all(name in said for name in wrong), said
+    assert site.files() == []

@@ -66,7 +66,7 @@ WORDS = {
 }
 SCHEMES = ("vmess", "trojan", "ss", "ssr", "hysteria", "hysteria2", "hy2", "tuic", "socks", "socks5", "http", "https")
 
-UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")  # as Xray reads it
 LONGEST_ID = 30  # bytes of a user id that is no UUID; Xray makes one of it
 LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 ENCRYPTION = re.compile(r"none|mlkem768x25519plus(\.[A-Za-z0-9_-]+)+")

@@ -107,6 +107,10 @@ def test_a_longer_one_is_neither(user):
         parse(link(user=quote(user)))
 
 
+def test_a_uuid_without_hyphens_is_one_as_xray_takes_it():
+    assert parse(link(user=UUID.replace("-", "")))["uuid"] == UUID.replace("-", "")
+
+
 def test_percent_encoding_in_every_part():
     every = "".join(f"%{byte:02X}" for byte in UUID.encode())
     fields = parse(
@@ -167,7 +171,7 @@ def test_other_security_is_sent_to_a_whole_config(security):
         (link(fm="%7B%7D"), ["fm", "xray_proxy_config"]),
         (link(user=UUID[:-1]), ["user id", "UUID"]),
         (link(user=UUID + "%0A"), ["user id", "control"]),
-        (link(user=UUID.replace("-", "")), ["user id", "UUID"]),
+        (link(user=UUID.replace("-", "") + "0"), ["user id", "UUID"]),
         (link(user=UUID + ":" + KEY), ["user id", "UUID"]),
         (link(user="%FF"), ["user id", "UTF-8"]),
         (f"vless://xray.example.com:443?security=reality&pbk={KEY}", ["@"]),
