@@ -68,7 +68,7 @@ options:
     description:
       - How uv chooses where several indexes have a package; its own default is V(first-index).
       - PyTorch's indexes carry a few versions of numpy, certifi and others too, which would hide all versions that the normal
-        index has. V(unsafe-best-match) looks at all of them, so that any of the indexes can offer a higher version of anything: install
+        index has. V(unsafe-best-match) looks at all of them, so that any of the indexes can offer a higher version of anything. Install
         from one index at a time (O(index_url), O(no_deps)) instead where they are not all equally trusted.
     type: str
     choices: [first-index, unsafe-first-match, unsafe-best-match]
