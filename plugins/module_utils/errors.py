@@ -5,10 +5,22 @@
 
 from __future__ import annotations
 
+from .terminal import printable
+
 
 class SdopsError(Exception):
     """A failure we can explain: a full sentence naming the object, the cause and what to do next.
 
-    Rooms under ``module_utils`` raise subclasses; each module's ``main()`` catches this class once and
+    Packages under ``module_utils`` raise subclasses; each module's ``main()`` catches this class once and
     turns it into ``fail_json``. Anything else that escapes is a defect and keeps its traceback.
+
+    Servers and files have a say in most messages, so ``str()`` gives one line without anything that a terminal acts upon.
+    ``details`` (the end of a log, for instance) follow it, each line indented, so that none can pass for a line of Ansible's.
     """
+
+    def __init__(self, message: str = "", details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
+
+    def __str__(self) -> str:
+        return "\n    ".join([printable(super().__str__()), *map(printable, self.details.splitlines())])

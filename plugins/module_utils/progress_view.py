@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
+from .terminal import printable
+
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 ACTIVE = ("asking", "fetching", "verifying", "building")
 ENDED = ("done", "failed")
@@ -66,7 +68,7 @@ def percent(done: Optional[float], total: Optional[float]) -> Optional[int]:
 
 def plain(name: Any) -> str:
     """A file name that can do nothing to a terminal and does not fill the line: its middle goes first."""
-    text = "".join(c if c.isprintable() else "?" for c in str(name))
+    text = printable(str(name))
     return text if len(text) <= WIDTH else text[: WIDTH - 16] + "..." + text[-13:]
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-import unicodedata
 from typing import Any, Dict, Iterable, List
 
 from ..module_utils.errors import SdopsError
+from ..module_utils.terminal import has_unseen
 
 # the beginnings of our variables' names, and the one fact of ours that begins like them
 OUR_VARIABLES = (
@@ -55,7 +55,7 @@ def relative_below(root: str, path: Any) -> str:
         if part in ("", ".", ".."):
             raise UntrustedPathError("%s is not below %s" % (shown(path), root))
         # Cc: control characters, Cf: bidirectional marks and the like, Cs: undecodable bytes, Zl and Zp: line separators
-        if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in part):
+        if has_unseen(part):
             raise UntrustedPathError("%s has control characters in its name" % shown(path))
         if len(part.encode("utf-8")) > LONGEST_NAME:
             raise UntrustedPathError("%s has a name of more than %d bytes" % (shown(path), LONGEST_NAME))

@@ -22,6 +22,7 @@ from ..safety.content import ContentError, check, refuse_pickle
 from ..safety.lookalikes import is_no_model
 from ..safety.names import hex_digits, safe_name
 from ..sources import civitai, direct, huggingface, magnet
+from ..terminal import printable
 from ..transfer.disk import (
     CHUNK,
     check_space,
@@ -71,7 +72,7 @@ def explained(exc: Exception, what: str) -> str:
     if isinstance(exc, SdopsError):
         return str(exc)
     if isinstance(exc, OSError):
-        return "%s: %s." % (exc.filename or what, exc.strerror or type(exc).__name__)
+        return "%s: %s." % (printable(str(exc.filename or what)), exc.strerror or type(exc).__name__)
     frames = traceback.extract_tb(sys.exc_info()[2])
     where = [frame for frame in frames if "module_utils" in frame.filename][-1]
     return "%s: something that nobody foresaw (%s in %s, line %s). Please report it." % (
@@ -147,18 +148,18 @@ class Item:
 
     def result(self) -> Dict[str, Any]:
         entry = {
-            "name": os.path.basename(self.path) or self.spec.name or self.spec.label,
+            "name": printable(os.path.basename(self.path) or self.spec.name or self.spec.label),
             "kind": self.kind,
             "path": self.path or None,
             "sha256": self.sha256,
             "bytes": self.size,
-            "source": self.spec.label,
-            "revision": self.remote.revision,
+            "source": printable(self.spec.label),
+            "revision": self.remote.revision and printable(self.remote.revision),
             "status": self.status,
             "seconds": round(self.seconds, 2),
         }
         if self.reason:
-            entry["reason"] = self.reason
+            entry["reason"] = printable(self.reason)
         return entry
 
 
@@ -186,12 +187,13 @@ class Placer:
         with self._lock:
             proxy = self.wants.proxies.get(spec.origin, self._http_options["proxy"])
             if spec.origin not in self._https:
-                tokens = {
-                    self.wants.huggingface_endpoint: self.wants.huggingface_token,
-                    self.wants.civitai_endpoint: self.wants.civitai_token,
-                }
+                # a plain URL never carries a token, wherever it leads
+                endpoint, token = {
+                    "huggingface": (self.wants.huggingface_endpoint, self.wants.huggingface_token),
+                    "civitai": (self.wants.civitai_endpoint, self.wants.civitai_token),
+                }.get(spec.origin, ("", None))
                 options = {**self._http_options, "proxy": proxy}
-                self._https[spec.origin] = Http(tokens={k: v for k, v in tokens.items() if v}, **options)
+                self._https[spec.origin] = Http(tokens={endpoint: token} if token else {}, **options)
             return self._https[spec.origin]
 
     # --- the batch -----------------------------------------------------------------------------------------------------

@@ -13,13 +13,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import SdopsError
 from ..safety.names import hex_digits
-from ..transfer.http import scrub
+from ..terminal import has_unseen
+from ..transfer.http import TransferError, check_url, scrub
 from .catalog import CatalogError, Entry, find
 from .layout import KINDS
 
 AIR = re.compile(r"^(?:urn:)?(?:air:)?(?:[a-z0-9_]+:){0,2}civitai:(\d+)(?:@(\d+))?(?:\+(\d+))?(?:\.\w+)?$")
 PLAIN = re.compile(r"^[^:/]+$")
-CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 FORMS = (
     "a name from the catalog, hf://OWNER/REPO/PATH@REVISION, civitai://VERSION_ID, "
     "an AIR (urn:air:sd1:lora:civitai:MODEL@VERSION), https://..., magnet:?xt=... or file:///..."
@@ -170,7 +170,7 @@ def _sidecar_fields(entry: Dict[str, Any], field: str, what: str) -> Dict[str, A
 
 def parse_source(source: str) -> ModelSpec:
     """A ModelSpec with origin and fields only. Raises SpecError with the forms there are."""
-    if CONTROL.search(source):
+    if has_unseen(source):
         raise SpecError("The model source %r has control characters in it; write it again." % shown(source))
     air = AIR.match(source)
     if air and "civitai:" in source and "://" not in source:
@@ -204,6 +204,10 @@ def parse_source(source: str) -> ModelSpec:
             )
         return ModelSpec(source, "civitai", {"version_id": parts.netloc, **query})
     if parts.scheme in ("https", "http") and parts.hostname:
+        try:
+            check_url(source)
+        except TransferError as exc:
+            raise SpecError("The model source cannot be used: %s" % exc) from None
         return _page(source) or ModelSpec(source, "url", {"url": source})
     if parts.scheme == "magnet":
         return ModelSpec(source, "magnet", {"url": source})
@@ -242,7 +246,7 @@ def _plain(name: str) -> bool:
         name.encode()
     except UnicodeEncodeError:
         return False
-    return os.path.basename(name) == name and name not in ("", ".", "..") and not CONTROL.search(name)
+    return os.path.basename(name) == name and name not in ("", ".", "..") and not has_unseen(name)
 
 
 def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:

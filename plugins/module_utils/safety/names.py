@@ -10,6 +10,7 @@ import unicodedata
 from typing import Any, Optional
 
 from ..errors import SdopsError
+from ..terminal import is_unseen
 
 
 def hex_digits(value: Any, count: int) -> Optional[str]:
@@ -19,12 +20,12 @@ def hex_digits(value: Any, count: int) -> Optional[str]:
 
 
 def safe_name(name: str) -> str:
-    """A plain file name from an untrusted one: last path part, no control or reserved characters, at most 200 bytes.
+    """A plain file name from an untrusted one: last path part, no control, format or reserved characters, at most 200 bytes.
 
     Raises SdopsError when nothing is left.
     """
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", name.encode("utf-8", "replace").decode()))[-1]
-    last = re.sub(r'[\x00-\x1f\x7f<>:"|?*]', "_", last).strip(" .")
+    last = "".join("_" if c in '<>:"|?*' or is_unseen(c) else c for c in last).strip(" .")
     stem, dot, extension = last.rpartition(".")
     room = 200 - len((dot + extension).encode())
     if dot:

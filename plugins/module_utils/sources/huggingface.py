@@ -17,7 +17,7 @@ from ..errors import SdopsError
 from ..files import parse_json
 from ..safety.names import hex_digits, safe_name
 from ..transfer.fetch import RemoteFile
-from ..transfer.http import Http, join, number, refuse_downgrade
+from ..transfer.http import Http, header_text, join, number, refuse_downgrade
 
 
 class HubError(SdopsError):
@@ -93,7 +93,7 @@ def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = 
     # a mirror may send us to the Hub itself: redirects are followed until one carries the metadata
     for _hop in range(5):
         answer = http.request("HEAD", url, stop_at_foreign=True)
-        location = answer.headers.get("Location")
+        location = header_text(answer.headers.get("Location"))
         if answer.status_code < 300 or not location or answer.headers.get("X-Repo-Commit"):
             break
         target = join(url, location)

@@ -212,13 +212,13 @@ class Supervisor:
                 return found
             if found["statename"] in DEAD or time.monotonic() > deadline:
                 raise SupervisorError(
-                    "%s is %s and not RUNNING%s. The end of %s:\n%s"
+                    "%s is %s and not RUNNING%s. The end of %s:"
                     % (
                         name,
                         found["statename"],
                         " (%s)" % found["spawnerr"] if found.get("spawnerr") else "",
                         logfile,
-                        tail(logfile) or "(empty)",
-                    )
+                    ),
+                    details=tail(logfile) or "(empty)",
                 )
             time.sleep(0.2)

@@ -18,9 +18,12 @@ from urllib.parse import urljoin, urlsplit
 
 from ..errors import SdopsError
 from ..files import parse_json
+from ..terminal import has_unseen
 
 try:
     import requests
+    import urllib3
+    from urllib3.util import parse_url
 
     HAS_REQUESTS = True
 except ImportError:
@@ -29,6 +32,9 @@ except ImportError:
 RETRY = (408, 429, 500, 502, 503, 504)
 REDIRECTS = (301, 302, 303, 307, 308)
 LONGEST_WAIT = 300.0
+BODY_LIMIT = 32 << 20  # decoded bytes of an API's answer or a page; a page of the Hub's tree has some hundred kB
+ERROR_LIMIT = 64 << 10  # of what comes with an error or a redirect; the rest is left unread
+PIECE = 16 << 10  # read at once: a compressed one grows a thousandfold at most
 # Civitai answers browsers with pages instead of errors: this must not look like one
 USER_AGENT = "sdops.webui/0.1 (ansible)"
 # one service under several names: a token for one of them is meant for all
@@ -57,21 +63,93 @@ def scrub(url: str) -> str:
     return scheme + mark + host.rpartition("@")[2] + slash + path
 
 
-def origin(url: str) -> Tuple[str, str, int]:
-    """Scheme, host and port. Raises TransferError for a malformed URL: they come from servers too."""
+def _check_characters(url: str) -> None:
+    """Raise TransferError for characters that one parser of URLs takes for a part of the host, and another one for its end."""
+    if "\\" in url or has_unseen(url) or any(map(str.isspace, url)):
+        raise TransferError(
+            "%s has a backslash, white space or a control character in it. Write such characters percent-encoded "
+            "(%%5C, %%20)." % scrub(url)
+        )
+
+
+def check_url(url: str) -> None:
+    """Raise TransferError for an http(s) URL that programs read differently, or that holds a login."""
+    _check_characters(url)
+    if "@" in re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0]:
+        raise TransferError(
+            "%s has a user name or password in front of its host, which ends up in logs. Take it out: tokens go into the "
+            "options for them, and a file that needs a login is fetched by hand and given as file:///path." % scrub(url)
+        )
+
+
+def wire_url(url: str) -> str:
+    """An http(s) URL as requests sends it.
+
+    Raises TransferError where the parsers that take part in a request (requests, urllib3, the standard library) would not
+    all go to the same host: one of them decides where the connection goes, and another one who gets a token.
+    """
+    check_url(url)
     try:
-        parts = urlsplit(url)
+        wire: str = requests.Request("GET", url).prepare().url
+        check_url(wire)
+        by_urllib3, by_stdlib = parse_url(wire), urlsplit(wire)
+        same = (by_urllib3.scheme, by_urllib3.port) == (by_stdlib.scheme, by_stdlib.port)
+        host = (by_urllib3.host or "").strip("[]").lower()
+        if not same or not host or host != by_stdlib.hostname or requests.Request("GET", wire).prepare().url != wire:
+            raise ValueError
+    except (ValueError, requests.RequestException):  # urllib3's LocationValueError is a ValueError
+        raise TransferError("%s is no valid URL." % scrub(url)) from None
+    return wire
+
+
+def origin(url: str) -> Tuple[str, str, int]:
+    """Scheme, host and port that a request for ``url`` goes to. Raises TransferError for a URL that must not be requested."""
+    try:
+        scheme = urlsplit(url).scheme
+        parts = urlsplit(wire_url(url) if HAS_REQUESTS and scheme in ("http", "https") else url)
         return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
         raise TransferError("%s is no valid URL." % scrub(url)) from None
 
 
+def header_text(value: Optional[str]) -> str:
+    """A header's text: http.client reads bytes as Latin-1, while servers write UTF-8 where it is not plain ASCII."""
+    try:
+        return (value or "").encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return value or ""
+
+
 def join(url: str, location: str) -> str:
     """Where ``location``, as seen at ``url``, leads. Raises TransferError."""
     try:
+        _check_characters(location)  # before urljoin, which drops some of them
         return urljoin(url, location)
-    except ValueError:
+    except (ValueError, TransferError):
         raise TransferError("%s leads to %s, which is no valid URL." % (scrub(url), scrub(location))) from None
+
+
+def read_body(answer: Any) -> None:
+    """Read the body of a requests.Response into it, ``BODY_LIMIT`` bytes at most; of an error or a redirect the beginning.
+
+    Raises TransferError for a longer one, and what urllib3 raises when the connection breaks.
+    """
+    fine = answer.status_code < 300
+    limit = BODY_LIMIT if fine else ERROR_LIMIT
+    body = bytearray()
+    for piece in answer.raw.stream(PIECE, decode_content=True):
+        body += piece
+        if len(body) > limit:
+            answer.close()
+            if fine:
+                raise TransferError(
+                    "%s answered with more than %d MiB where a short answer is expected. Check the address."
+                    % (scrub(answer.url), limit >> 20)
+                )
+            del body[limit:]
+            break
+    # where requests itself keeps what it has read, without a limit
+    answer._content, answer._content_consumed = bytes(body), True
 
 
 def may_carry_token(url: str) -> bool:
@@ -138,6 +216,8 @@ def cause(exc: BaseException, timeout: float) -> str:
 def said(answer: Any) -> str:
     """What an error answer says, short and without anything that could be a signature or a token."""
     try:
+        if getattr(answer, "_content", b"") is False:
+            read_body(answer)
         text = answer.content[:20000].decode("utf-8", "replace").strip()
     except Exception:  # the body breaks off too: then the status has to do
         return ""
@@ -244,24 +324,28 @@ class Http:
 
     def once(self, method: str, url: str, headers: Dict[str, str], stream: bool = False) -> Any:
         """One request, no redirect followed; connection faults become Broken."""
-        origin(url)  # malformed: trying again would not help
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise TransferError("%s is no http or https URL." % scrub(url))
+        url = wire_url(url)  # malformed: trying again would not help
         try:
             proxies = requests.utils.get_environ_proxies(url)
             if self.proxy is not None and not requests.utils.should_bypass_proxies(url, no_proxy=None):
                 proxies = {"http": self.proxy, "https": self.proxy} if self.proxy else {}
-            return self._session.request(
-                method,
-                url,
-                headers=self._headers(url, headers),
-                proxies=proxies,
-                timeout=self.timeout,
-                allow_redirects=False,
-                stream=stream,
+            request = self._session.prepare_request(requests.Request(method, url, headers=self._headers(url, headers)))
+            # by the adapter: the session reads the whole body of a redirect, even of one that it is not to follow
+            answer = self._session.get_adapter(url).send(
+                request, stream=True, timeout=self.timeout, verify=self._verify, proxies=proxies
             )
-        except (requests.RequestException, OSError) as exc:
+            requests.cookies.extract_cookies_to_jar(self._session.cookies, request, answer.raw)
+            if not stream:
+                read_body(answer)
+            return answer
+        except TransferError:
+            raise
+        except (requests.RequestException, OSError, urllib3.exceptions.HTTPError) as exc:
             raise Broken("%s cannot be reached: %s." % (scrub(url), cause(exc, self.timeout))) from None
-        except ValueError:  # of requests too, which looks at Location even though it is not to follow it
-            raise TransferError("%s leads to what is no valid URL." % scrub(url)) from None
+        except ValueError:
+            raise TransferError("%s is no valid URL." % scrub(url)) from None
 
     def follow(
         self, method: str, url: str, headers: Dict[str, str], stream: bool = False, stop_at_foreign: bool = False
@@ -269,7 +353,7 @@ class Http:
         """(answer, its URL) after redirects. ``stop_at_foreign``: a redirect to another origin is the answer itself."""
         for _hop in range(10):
             answer = self.once(method, url, headers, stream)
-            location = answer.headers.get("Location")
+            location = header_text(answer.headers.get("Location"))
             if answer.status_code not in REDIRECTS or not location:
                 if stream:
                     _refuse_coded(answer, url)
@@ -278,8 +362,6 @@ class Http:
             if stop_at_foreign and (urlsplit(target).path == "/login" or origin(target) != origin(url)):
                 return answer, url
             refuse_downgrade(url, target)
-            if not stream:
-                answer.content  # noqa: B018 - read to the end, so that the connection is kept
             answer.close()
             url = target
         raise TransferError("%s redirects in circles." % scrub(url))

@@ -202,8 +202,9 @@ class Webui:
                         waiting_for,
                         seen,
                         likely_cause(log_file),
-                        "\nThe end of %s:\n%s" % (log_file, useful_tail(log_file)) if log_file else "",
-                    )
+                        " The end of %s:" % log_file if log_file else "",
+                    ),
+                    details=useful_tail(log_file) if log_file else "",
                 )
             try:
                 waiting_for = "/internal/ping"

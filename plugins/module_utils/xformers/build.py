@@ -121,8 +121,8 @@ class Build:
             raise
         if self._process.returncode:
             raise BuildError(
-                "The build failed (%s). The last lines of %s:\n%s"
-                % (ended(self._process.returncode), self.log, self._why())
+                "The build failed (%s). The last lines of %s:" % (ended(self._process.returncode), self.log),
+                details=self._why(),
             )
 
     def _why(self) -> str:

@@ -296,7 +296,7 @@ def test_a_token_that_is_not_sent_is_told(box, run_module):
         ({"source": GOOD, "name": 5}, "name must be a text"),
         ({"source": GOOD, "kind": ["vae"]}, "kind must be a text"),
         ({"source": GOOD, "config": 5}, "config must be a text"),
-        ({"source": GOOD, "vae": {"source": GOOD}}, "vae must be a text"),
+        ({"source": GOOD, "vae": [GOOD]}, "vae must be a text"),
         ({"source": GOOD, "vae": "ftp://x/y"}, "none of"),
         ({"source": GOOD, "name": "a\0b.safetensors"}, "plain file name"),
         ({"source": GOOD, "trusted": "perhaps"}, "trusted must be true or false"),
@@ -409,3 +409,16 @@ def test_a_file_that_makes_the_check_stumble_is_not_let_through(tmp_path, monkey
 
 def test_a_name_that_no_encoding_has():
     assert safe_name("\ud800x.safetensors").encode()
+
+
+def test_a_plain_url_never_carries_a_token(box, world, run_module):
+    """Even at the endpoint's own address, and wherever it redirects to: a link is anybody's."""
+    link = world.url("huggingface.lab.test") + "/lab-standins/gated/resolve/main/gated.safetensors"
+    tokens = {"huggingface_token": "hf_lab-granted", "civitai_token": "lab-civitai-token"}
+    found = run_module(
+        "model_files", **{**box.arguments, "retries": 0}, **tokens, models=[{"source": link, "kind": "checkpoint"}]
+    )
+    assert found["failed"]
+    asked = [entry for entry in world.log.entries if entry["host"] == "huggingface.lab.test"]
+    assert asked
+    assert not any(entry["authorization"] for entry in world.log.entries)
