@@ -6,19 +6,24 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import selectors
 import signal
 import subprocess
 import time
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from .errors import SdopsError
 
 MARK = "SDOPS_WORK"
+MOST_OUT = 64 << 20  # bytes of standard output: what is parsed is far smaller, and half of it would be worth nothing
+MOST_ERR = 1 << 20  # bytes of standard error: the last ones, which tell why a program failed
+PIECE = 64 << 10
 
 
 class ProcessError(SdopsError):
-    """A program could not be started, or did not end in time."""
+    """A program could not be started, did not end in time, or printed without end."""
 
 
 class Completed(NamedTuple):
@@ -43,41 +48,108 @@ def run(
 ) -> Completed:
     """Run ``argv`` (no shell) with ``env`` on top of ours; ``timeout`` in seconds.
 
-    Raises ProcessError when the program is missing or overruns, and then ends it with all that it has started; a non-zero
-    exit is the caller's to judge.
+    Of standard error the last MOST_ERR bytes are kept. Raises ProcessError when the program is missing, overruns or prints
+    more than MOST_OUT bytes, and then ends it, with a ``timeout`` also all that it has started; a non-zero exit is the
+    caller's to judge.
     """
+    code, out, err = run_bytes(argv, env, cwd, timeout, None if text_in is None else text_in.encode())
+    return Completed(code, _text(out), _text(err))
+
+
+def run_bytes(
+    argv: List[str],
+    env: Optional[Dict[str, str]] = None,
+    cwd: Optional[str] = None,
+    timeout: Optional[float] = None,
+    data: Optional[bytes] = None,
+) -> Tuple[int, bytes, bytes]:
+    """(exit status, standard output, standard error) of what ``run`` does, as bytes."""
     try:
         process = subprocess.Popen(
             argv,
             env={**os.environ, **(env or {})},
             cwd=cwd,
-            stdin=subprocess.DEVNULL if text_in is None else subprocess.PIPE,
+            stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            universal_newlines=True,
-            errors="replace",
             # with a limit it gets a group of its own, which can be ended as a whole; else it shall go with ours
             start_new_session=timeout is not None,
         )
     except OSError as exc:
         raise ProcessError("%s could not be started: %s." % (argv[0], exc.strerror or exc)) from exc
     try:
-        out, err = process.communicate(text_in, timeout)
+        out, err = _talk(process, data or b"", timeout)
+        return process.returncode, out, err
     except BaseException as exc:
         _end(process, timeout is not None)
         if isinstance(exc, subprocess.TimeoutExpired):
             raise ProcessError("%s did not end within %s seconds." % (argv[0], timeout)) from exc
         raise
-    return Completed(process.returncode, out, err)
 
 
-def _end(process: "subprocess.Popen[str]", group: bool) -> None:
+def _talk(process: "subprocess.Popen[bytes]", data: bytes, timeout: Optional[float]) -> Tuple[bytes, bytes]:
+    """Popen.communicate with bounds: it would keep all that a program prints. Raises ProcessError and TimeoutExpired."""
+    until = None if timeout is None else time.monotonic() + timeout
+    out, err = bytearray(), bytearray()
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(process.stdout, selectors.EVENT_READ, out)  # type: ignore[arg-type]
+        waiting.register(process.stderr, selectors.EVENT_READ, err)  # type: ignore[arg-type]
+        if process.stdin:
+            os.set_blocking(process.stdin.fileno(), False)
+            waiting.register(process.stdin, selectors.EVENT_WRITE)
+        while waiting.get_map():
+            for key, _events in waiting.select(_left(until)):
+                if key.data is None:
+                    data = _write(key.fd, data)
+                    more = bool(data)
+                else:
+                    piece = os.read(key.fd, PIECE)
+                    more = bool(piece)
+                    key.data.extend(piece)
+                if not more:
+                    waiting.unregister(key.fileobj)
+                    key.fileobj.close()  # type: ignore[union-attr]
+            if len(out) > MOST_OUT:
+                raise ProcessError(
+                    "%s printed more than %d MiB and was stopped. Run it by hand to see what it prints."
+                    % (process.args[0], MOST_OUT >> 20)  # type: ignore[index]
+                )
+            del err[:-MOST_ERR]
+    process.wait(_left(until))
+    return bytes(out), bytes(err)
+
+
+def _write(handle: int, data: bytes) -> bytes:
+    """Write what goes in; what is left of ``data``, nothing when the program reads no more."""
+    try:
+        return data[os.write(handle, data[:PIECE]) :]
+    except BlockingIOError:
+        return data
+    except BrokenPipeError:
+        return b""
+
+
+def _left(until: Optional[float]) -> Optional[float]:
+    """Seconds until the time is up, None for no limit. Raises TimeoutExpired, also while output never pauses."""
+    left = None if until is None else until - time.monotonic()
+    if left is not None and left <= 0:
+        raise subprocess.TimeoutExpired("", 0)
+    return left
+
+
+def _text(data: bytes) -> str:
+    """As a text pipe gives it: the locale's encoding, "\\n" for every end of line."""
+    return io.TextIOWrapper(io.BytesIO(data), errors="replace").read()
+
+
+def _end(process: "subprocess.Popen[bytes]", group: bool) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL) if group else process.kill()
     process.wait()
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream:
-            stream.close()
+            with contextlib.suppress(OSError):
+                stream.close()
 
 
 def marked(work: str) -> Dict[str, str]:

@@ -160,7 +160,7 @@ bytes_fetched:
   type: int
   sample: 4265146304
 disk_free:
-  description: Free bytes on the disk of O(webui_dir).
+  description: Free bytes on the disk of O(webui_dir). Null when its file system does not tell.
   returned: always
   type: int
   sample: 50000000000

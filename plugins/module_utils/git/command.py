@@ -11,11 +11,11 @@ import shutil
 import subprocess
 import threading
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, BinaryIO, Dict, List, Optional
 from urllib.parse import unquote
 
 from ..errors import SdopsError
-from ..process import Completed, ProcessError, run
+from ..process import Completed, ProcessError, run, run_bytes
 from .settings import FIXED, NOT_TO_OVERRULE, Items, as_text, nested_configs, overrides, parse_list, quoted
 
 QUIET = {
@@ -262,17 +262,39 @@ class Git:
         return self._run(where, self._options(where), arguments, NETWORK_LIMIT if lazy else LOCAL_LIMIT, **more)
 
     def blob(self, where: str, name: str) -> Optional[bytes]:
-        """Content of a file in a commit (``COMMIT:path``), None when there is none."""
-        done = subprocess.run(
+        """Content of a file in a commit (``COMMIT:path``), None when there is none. Raises GitError for more than MOST_OUT bytes."""
+        argv = [*STRIP, self.program, *self._options(where), "-C", where, "cat-file", "blob", name]
+        environment = {**self.environment, "GIT_ALLOW_PROTOCOL": ":".join(sorted(self._protocols))}
+        try:
+            code, out, _err = run_bytes(argv, environment, timeout=NETWORK_LIMIT)
+        except ProcessError as exc:
+            raise GitError("%s in %s could not be read: %s" % (name, where, exc)) from exc
+        return out if code == 0 else None
+
+    def begins_with(self, where: str, name: str, content: BinaryIO) -> bool:
+        """Whether a file in a commit (``COMMIT:path``) begins with ``content``; both may be larger than memory."""
+        process = subprocess.Popen(
             [*STRIP, self.program, *self._options(where), "-C", where, "cat-file", "blob", name],
             env={**os.environ, **self.environment, "GIT_ALLOW_PROTOCOL": ":".join(sorted(self._protocols))},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=NETWORK_LIMIT,
-            check=False,
         )
-        return done.stdout if done.returncode == 0 else None
+        stop = threading.Timer(NETWORK_LIMIT, process.kill)
+        stop.start()
+        try:
+            wanted: BinaryIO = process.stdout  # type: ignore[assignment]
+            blocks = iter(lambda: content.read(1 << 20), b"")
+            if not all(wanted.read(len(block)) == block for block in blocks):
+                return False
+            while wanted.read(1 << 20):  # to its end, so that the exit status tells whether it is there at all
+                pass
+            return process.wait() == 0
+        finally:
+            stop.cancel()
+            process.kill()
+            process.wait()
+            wanted.close()
 
     @staticmethod
     def hopeless(done: Completed) -> bool:

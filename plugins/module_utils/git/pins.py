@@ -377,11 +377,8 @@ class Checkout:
             return True
         if os.path.islink(full) or not os.path.isfile(full):
             return False
-        wanted = self.git.blob(self.pin.dest, "%s:%s" % (target, path))
-        if wanted is None:
-            return False
         with open(full, "rb") as handle:
-            return wanted.startswith(handle.read())
+            return self.git.begins_with(self.pin.dest, "%s:%s" % (target, path), handle)
 
     def _refuse_changes(self, before: str, wanted: str) -> None:
         """Raise GitError when moving would lose somebody's work."""

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from ..errors import SdopsError
 from ..safety.names import safe_name
+from ..transfer import disk
 from ..transfer.fetch import RemoteFile
 
 STALLED = 300  # seconds without a new byte
@@ -43,11 +44,12 @@ def resolve(where: Dict[str, str]) -> RemoteFile:
 def fetch(remote: RemoteFile, wanted: str, directory: str, tell: Callable[[int], None]) -> str:
     """Let aria2 bring the torrent below ``directory`` (it resumes there); the path of the file called ``wanted``.
 
-    ``tell`` is told the bytes on disk. A torrent of one file gives that one, whatever its name. Raises MagnetError.
+    ``tell`` is told the bytes on disk; at the disk's reserve all of it is removed. A torrent of one file gives that one, whatever its name. Raises MagnetError.
     """
     os.makedirs(directory, exist_ok=True)
     argv = ["aria2c", "--dir", directory, "--seed-time=0", "--file-allocation=none", "--quiet=true", "--no-conf=true"]
     argv += ["--bt-stop-timeout=%d" % STALLED, "--allow-overwrite=true", "--auto-file-renaming=false", "--input-file=-"]
+    full = False
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         with process.stdin:  # type: ignore[union-attr]
@@ -55,6 +57,10 @@ def fetch(remote: RemoteFile, wanted: str, directory: str, tell: Callable[[int],
             process.stdin.write(remote.url.encode() + b"\n")  # type: ignore[union-attr]
         while process.poll() is None:
             time.sleep(0.5)
+            free = disk.free_bytes(directory)
+            full = free is not None and free <= disk.RESERVE
+            if full:
+                break
             tell(sum(size for _, size in _files(directory)))
     finally:
         if process.poll() is None:
@@ -64,6 +70,13 @@ def fetch(remote: RemoteFile, wanted: str, directory: str, tell: Callable[[int],
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+    if full:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise MagnetError(
+            "The disk of %s has no more than the reserve of %d MiB left, and how large the torrent is nobody knows before. aria2 was "
+            "stopped and what had come was removed. Make room, or point the directory at a bigger disk."
+            % (os.path.dirname(directory), disk.RESERVE >> 20)
+        )
     if process.returncode != 0:
         raise MagnetError(
             "aria2 could not bring the torrent (exit status %d): no peers, or nothing came for %d minutes. What it has is "

@@ -119,8 +119,13 @@ def existing(path: str) -> str:
     return path
 
 
-def free_bytes(path: str) -> int:
-    return shutil.disk_usage(existing(path)).free
+def free_bytes(path: str) -> Optional[int]:
+    """Bytes that may be written on the disk of ``path``; None where the file system does not tell (some network ones say 0 of 0)."""
+    try:
+        usage = shutil.disk_usage(existing(path))
+    except OSError:
+        return None
+    return usage.free if usage.total else None
 
 
 def check_space(needs: Iterable[Tuple[str, int]]) -> None:
@@ -131,8 +136,8 @@ def check_space(needs: Iterable[Tuple[str, int]]) -> None:
         device = os.stat(there).st_dev
         disks[device] = (there, disks.get(device, ("", 0))[1] + max(needed, 0))
     for there, needed in disks.values():
-        free = shutil.disk_usage(there).free
-        if needed and needed + RESERVE > free:
+        free = free_bytes(there)
+        if free is not None and needed and needed + RESERVE > free:
             raise TransferError(
                 "The disk of %s has %.2f GiB free, but %.2f GiB are needed. Make room, or point the directories at a "
                 "bigger disk." % (there, free / 2**30, (needed + RESERVE) / 2**30)

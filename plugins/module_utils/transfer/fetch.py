@@ -19,12 +19,14 @@ import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ..files import open_regular, refuse_irregular
-from .disk import CHUNK, git_sha1_of, is_private, publish, unlink_all
+from . import disk
+from .disk import CHUNK, RESERVE, git_sha1_of, is_private, publish, unlink_all
 from .http import RETRY, Broken, Http, TransferError, asked_wait, backoff, cause, said, scrub
 from .segments import LARGEST, SMALLEST, Journal, Plan, Segment
 
 SMALLEST_READ = 16 << 10
 SYNC_EVERY = 5.0  # seconds
+LOOK_EVERY = 16 << 20  # bytes of a stream of unknown size between two looks at the free space
 PATIENCE = 10.0  # seconds before a connection more is tried with a server that turned one away
 EXPIRED = (400, 401, 403, 404, 410)  # what storages answer to a link that is no longer good
 
@@ -69,6 +71,17 @@ def quiet(state: str, done: int, total: Optional[int]) -> None:
 
 class Final(TransferError):
     """Asking again will not help."""
+
+
+class DiskReserveError(Final):
+    """A file of unknown size does not fit: its source may never stop sending, so nothing of it is kept."""
+
+    def __init__(self, path: str, url: str) -> None:
+        super().__init__(
+            "%s does not tell how large its file is, and the disk of %s has no more than the reserve of %d MiB left. The download "
+            "was stopped and what had come was removed. Make room, point the directory at a bigger disk, or take the file "
+            "from an address that tells its size." % (scrub(url), os.path.dirname(path), RESERVE >> 20)
+        )
 
 
 class SourceChanged(TransferError):
@@ -275,8 +288,13 @@ class Job:
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            error = TransferError(
-                "The disk of %s is full. What was fetched is kept: make room and run again." % self.partial.path
+            unknown = self._plan.size is None
+            error = (
+                DiskReserveError(self.partial.path, self.remote.url)
+                if unknown
+                else TransferError(
+                    "The disk of %s is full. What was fetched is kept: make room and run again." % self.partial.path
+                )
             )
         with self._lock:
             if self._error is None and not self._stop.is_set():
@@ -486,7 +504,13 @@ class Job:
             self._know(int(length), segment)
 
     def _know(self, size: int, segment: Optional[Segment] = None) -> None:
-        """The server told the size. Raises SourceChanged when it is another than promised."""
+        """The server told the size. Raises SourceChanged when it is another than promised, Final when it does not fit."""
+        if self._plan.size is None and self.remote.size is None:  # nobody could make sure of the room before
+            there = sum(end - start for start, end in self._plan.done)
+            try:
+                disk.check_space([(os.path.dirname(self.partial.path), size - there)])
+            except TransferError as exc:
+                raise Final("%s: %s" % (scrub(self.remote.url), exc)) from None
         with self._lock:
             if self._plan.size is None and self.remote.size is None:
                 if self._plan.done and self._plan.done[-1][1] > size:
@@ -509,6 +533,12 @@ class Job:
                     % (scrub(self.remote.url), size, self._plan.size)
                 )
 
+    def _refuse_full_disk(self) -> None:
+        """Raise DiskReserveError when only the reserve is left; files of known size were counted before (see check_space)."""
+        free = disk.free_bytes(os.path.dirname(self.partial.path))
+        if free is not None and free <= RESERVE:
+            raise DiskReserveError(self.partial.path, self.remote.url)
+
     def _bring(self, segment: Segment, handle: int) -> None:
         """Fetch a segment and write it. Raises TransferError; ``segment.at`` tells how far it got."""
         answer = self._open(segment)
@@ -516,7 +546,11 @@ class Job:
             skip = segment.at if answer.status_code == 200 else 0  # here comes everything, whatever we had asked for
             reading = self._pieces
             segment.moved, segment.opened = time.monotonic(), True
+            look_at = 0
             while segment.end is None or segment.at < segment.end:
+                if segment.end is None and segment.at >= look_at:
+                    self._refuse_full_disk()
+                    look_at = segment.at + LOOK_EVERY
                 begun = time.monotonic()
                 wanted = reading if segment.end is None else min(reading, segment.end - segment.at + skip)
                 try:
@@ -577,6 +611,9 @@ class Fetcher:
         job = Job(self.http, remote, partial, self.connections, tell)
         try:
             job.run()
+        except DiskReserveError:
+            partial.discard()
+            raise
         except SourceChanged:
             if not (remote.sha256 or remote.git_sha1):
                 partial.discard()

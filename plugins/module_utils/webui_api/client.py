@@ -43,6 +43,7 @@ CAUSES = (
 
 
 MOST = 256 << 20  # bytes of an answer; a large image in JSON has some ten MiB
+MOST_ERROR = 64 << 10  # bytes of an error answer; more is cut off
 PROOFS = 3  # what fails so often has no model that renders
 
 
@@ -118,7 +119,7 @@ class Webui:
                 place = urllib.parse.urlsplit(self.url).path + path
                 connection.request("GET" if data is None else "POST", place, data, headers)
                 answer = connection.getresponse()
-                text = answer.read(MOST + 1)
+                text = answer.read(MOST + 1 if answer.status < 300 else MOST_ERROR)
                 if answer.status >= 300:
                     raise WebuiRefusal(
                         self._explain(path, answer.status, text.decode("utf-8", "replace")), answer.status

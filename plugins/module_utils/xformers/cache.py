@@ -25,6 +25,7 @@ from ..files import FileTypeError, load_json, refuse_irregular, write_atomic
 from ..transfer.disk import locked, sha256_of, sync_directory
 
 FACTS = "wheel.json"
+MOST_METADATA = 1 << 20  # bytes
 
 
 class Fit(NamedTuple):
@@ -67,7 +68,8 @@ def identity(wheel: str) -> Tuple[str, str]:
     try:
         with zipfile.ZipFile(wheel) as bundle:
             [member] = [n for n in bundle.namelist() if re.match(r"^[^/]+\.dist-info/METADATA$", n)]
-            headers = HeaderParser().parsestr(bundle.read(member).decode("utf-8", "replace"))
+            with bundle.open(member) as metadata:  # the headers come first; a description of any length may follow
+                headers = HeaderParser().parsestr(metadata.read(MOST_METADATA).decode("utf-8", "replace"))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
         raise SdopsError("%s is no wheel: %s." % (wheel, exc)) from exc
     return re.sub(r"[-_.]+", "-", headers.get("Name") or "").lower(), headers.get("Version") or ""

@@ -108,6 +108,8 @@ class Checker:
         """The status of an answer of the site, whatever it is. Raises what requests raises."""
         session = requests.Session()
         session.trust_env = False
+        # requests reads the whole body of a redirect, also of one that it does not follow
+        session.get_redirect_target = lambda answer: None
         answer = session.get(
             url,
             proxies={"http": self.proxy, "https": self.proxy},

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -35,6 +36,7 @@ ASSETS = {
 # upstream's own place: only what it says of a release vouches for that release, wherever the zip itself comes from
 ORIGIN = "https://github.com/XTLS/Xray-core/releases/download"
 MAX_DIGEST = 64 * 1024
+MAX_ZIP = 200 * 1024 * 1024  # a release has some 15 MB
 MAX_UNPACKED = 500 * 1024 * 1024
 
 
@@ -111,18 +113,27 @@ class Installer:
             return None
 
     def _get(self, http: Http, url: str, sink: str) -> str:
-        """Download ``url`` into the file ``sink``; returns the SHA-256 of the bytes."""
+        """Download ``url`` into the file ``sink``; returns the SHA-256 of the bytes. Raises TransferError beyond MAX_ZIP bytes."""
         digest = hashlib.sha256()
         answer = http.request("GET", url, stream=True)
         with answer, open(sink, "wb") as out:
             if answer.status_code != 200:
                 raise TransferError("%s answered %d: %s" % (scrub(url), answer.status_code, said(answer) or "nothing"))
+            left = MAX_ZIP
             try:
-                for chunk in answer.iter_content(1 << 20):
+                # not iter_content: it reads the line with a chunk's length whole, however long it is
+                for chunk in iter(lambda: answer.raw.read(1 << 20, decode_content=False), b""):
+                    left -= len(chunk)
+                    if left < 0:
+                        break
                     digest.update(chunk)
                     out.write(chunk)
             except Exception as exc:  # urllib3 and http.client have many
                 raise TransferError("%s broke off: %s" % (scrub(url), cause(exc, http.timeout))) from None
+            if left < 0:
+                raise TransferError(
+                    "%s sends more than %d MB; that is no Xray-core release." % (scrub(url), MAX_ZIP >> 20)
+                )
         return digest.hexdigest()
 
     def expected(self, release: Release) -> Tuple[str, str]:
@@ -173,6 +184,8 @@ class Installer:
                 )
             except (TransferError, XrayError) as exc:
                 failures.append(str(exc).rstrip("."))
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(archive)
         raise XrayError(
             "Xray-core %s could not be fetched: %s. Set xray_proxy_release_base to a mirror with the same paths, let the "
             "controller fetch it (xray_proxy_via_controller), or give the zip (xray_proxy_controller_zip, xray_proxy_file)."

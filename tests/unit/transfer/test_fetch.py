@@ -6,10 +6,12 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import threading
 import time
 
 import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.transfer import disk
 from ansible_collections.sdops.webui.plugins.module_utils.transfer import fetch as room
 from ansible_collections.sdops.webui.plugins.module_utils.transfer import segments as segments_room
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.fetch import Fetcher, Partial, RemoteFile
@@ -246,6 +248,90 @@ def test_a_full_disk_is_named_and_nothing_is_lost(serve, bring, tmp_path, monkey
         bring(here + "/m.bin")
     monkeypatch.setattr(os, "pwrite", real)
     assert bring(here + "/m.bin").received < len(CONTENT)
+
+
+MIB = 1 << 20
+UNTOLD = {"Content-Length": None, "Transfer-Encoding": "chunked", "Connection": "close"}
+
+
+def endless(sent, headers=UNTOLD):
+    """An answer whose body never ends; the bytes that the other side took are added to ``sent``."""
+    zeros = bytes(MIB)
+
+    def pieces():
+        while True:
+            yield b"%x\r\n%b\r\n" % (len(zeros), zeros) if headers is UNTOLD else zeros
+            sent.append(len(zeros))
+
+    return lambda path, asked: (200, headers, pieces())
+
+
+def limited_disk(monkeypatch, tmp_path, size):
+    """Make the disk of ``tmp_path`` seem to have ``size`` bytes, less what lies there."""
+
+    def usage(path):
+        used = sum(os.path.getsize(tmp_path / name) for name in os.listdir(tmp_path))
+        return shutil._ntuple_diskusage(size, used, max(size - used, 0))
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+
+
+def test_a_stream_without_length_stops_at_the_reserve_and_leaves_nothing(serve, tmp_path, monkeypatch):
+    """The oracle is a server that never ends; it counts what was taken from it."""
+    sent = []
+    here, _ = serve(endless(sent))
+    limited_disk(monkeypatch, tmp_path, disk.RESERVE + 40 * MIB)
+    with pytest.raises(TransferError) as failed:
+        Fetcher(Http(timeout=10, retries=3)).fetch(
+            RemoteFile(here + "/m.bin?token=x", "m.bin"), str(tmp_path / "m.bin")
+        )
+    for words in (here + "/m.bin does not tell", f"the disk of {tmp_path} ", "Make room"):
+        assert words in str(failed.value)
+    assert "token" not in str(failed.value)
+    assert os.listdir(tmp_path) == []
+    assert 40 <= len(sent) < 80
+
+
+def test_a_length_that_does_not_fit_is_refused_before_a_byte_is_written(serve, tmp_path, monkeypatch):
+    sent = []
+    here, _ = serve(endless(sent, {"Content-Length": str(10**15)}))
+    limited_disk(monkeypatch, tmp_path, disk.RESERVE + 40 * MIB)
+    with pytest.raises(TransferError, match=r"m\.bin: The disk of .* but 931322\.[0-9]+ GiB are needed\. Make room"):
+        Fetcher(Http(timeout=10, retries=3)).fetch(RemoteFile(here + "/m.bin", "m.bin"), str(tmp_path / "m.bin"))
+    assert os.listdir(tmp_path) == []
+    assert len(sent) < 20
+
+
+@pytest.mark.parametrize("told", [shutil._ntuple_diskusage(0, 0, 0), OSError(errno.ENOSYS, "Function not implemented")])
+@pytest.mark.parametrize("length", [None, str(len(CONTENT))])
+def test_free_space_that_is_not_told_stops_nothing(serve, bring, monkeypatch, told, length):
+    def usage(path):
+        if isinstance(told, OSError):
+            raise told
+        return told
+
+    body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(CONTENT), CONTENT) if length is None else CONTENT
+    here, _ = serve(lambda path, asked: (200, {} if length else UNTOLD, body))
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    assert disk.free_bytes("/") is None
+    bring(here + "/m.bin", size=None)
+
+
+def test_a_stream_without_length_that_fills_the_disk_leaves_nothing(serve, tmp_path, monkeypatch):
+    """Where the free space is not told, the write that fails is what tells."""
+    real = os.pwrite
+    here, _ = serve(endless([]))
+    monkeypatch.setattr(disk, "free_bytes", lambda path: None)
+
+    def pwrite(handle, data, at):
+        if at > 5 * MIB:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(handle, data, at)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with pytest.raises(TransferError, match="what had come was removed"):
+        Fetcher(Http(timeout=10, retries=3)).fetch(RemoteFile(here + "/m.bin", "m.bin"), str(tmp_path / "m.bin"))
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_stalled_connection_is_given_up(serve, bring):

@@ -15,7 +15,16 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.sdops.webui.plugins.filter.xray_asset import FilterModule
-from ansible_collections.sdops.webui.plugins.module_utils.xray.release import ASSETS, installed_version
+from ansible_collections.sdops.webui.plugins.module_utils.xray.check import Checker
+from ansible_collections.sdops.webui.plugins.module_utils.xray.release import (
+    ASSETS,
+    MAX_DIGEST,
+    MAX_ZIP,
+    Installer,
+    Release,
+    XrayError,
+    installed_version,
+)
 
 VERSION = "26.7.28"
 ZIP = f"v{VERSION}/Xray-linux-64.zip"
@@ -231,3 +240,50 @@ def test_every_architecture_has_its_asset(machine, name):
 def test_an_unknown_architecture_is_an_error(machine):
     with pytest.raises(AnsibleFilterError, match="no Xray-core release for the architecture.*sdops_network"):
         FilterModule().filters()["xray_asset"](machine)
+
+
+def without_end(sent, piece):
+    """Pieces for ever; ``sent`` counts the bytes that the other side took, and is the oracle of these tests."""
+    while True:
+        yield piece
+        sent.append(len(piece))
+
+
+UNTOLD = {"Content-Length": None, "Connection": "close"}
+CHUNKED = {**UNTOLD, "Transfer-Encoding": "chunked"}
+ZEROS = bytes(1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("headers", "piece", "words", "most"),
+    [
+        (UNTOLD, ZEROS, "sends more than 200 MB; that is no Xray-core release", MAX_ZIP + (32 << 20)),
+        (CHUNKED, b"100000\r\n%b\r\n" % ZEROS, "sends more than 200 MB", MAX_ZIP + (32 << 20)),
+        (CHUNKED, b"1" * 65536, "broke off", 16 << 20),  # the length of a chunk, a line without end
+    ],
+    ids=["no length", "chunks", "length of a chunk"],
+)
+def test_a_mirror_that_never_ends_is_left(serve, tmp_path, headers, piece, words, most):
+    sent = []
+    url, _ = serve(lambda path, asked: (200, headers, without_end(sent, piece)))
+    release = Release(VERSION, [url], sha256="0" * 64, machine="x86_64")
+    with pytest.raises(XrayError, match=f"{url}/{ZIP} {words}.*xray_proxy_release_base"):
+        Installer(str(tmp_path / "x"), timeout=10).install(release)
+    assert list((tmp_path / "x").iterdir()) == []
+    assert sum(sent) < most
+
+
+def test_a_digest_that_never_ends_is_not_read_on(serve, tmp_path):
+    sent = []
+    url, _ = serve(lambda path, asked: (200, UNTOLD, without_end(sent, b"x" * MAX_DIGEST)))
+    with pytest.raises(XrayError, match="no SHA-256 line"):
+        Installer(str(tmp_path), timeout=10).expected(Release(VERSION, [], digest_base=url, machine="x86_64"))
+    assert sum(sent) < 16 << 20
+
+
+def test_a_redirect_with_a_body_that_never_ends(serve):
+    sent = []
+    headers = {**UNTOLD, "Location": "http://elsewhere.test/"}
+    url, _ = serve(lambda path, asked: (302, headers, without_end(sent, ZEROS)))
+    assert Checker(url, None, 0, timeout=5).ask("http://example.test/") == 302
+    assert sum(sent) < 16 << 20

@@ -1,0 +1,26 @@
+"""A torrent larger than the disk."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.sources import magnet
+from ansible_collections.sdops.webui.plugins.module_utils.transfer import disk
+
+
+def test_a_torrent_stops_at_the_reserve_of_the_disk_and_leaves_nothing(tmp_path, monkeypatch):
+    """A stand-in for aria2 that writes without end, on a disk that seems to be small."""
+    program = tmp_path / "bin" / "aria2c"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nwhile :; do head -c 1000000 /dev/zero; sleep 0.01; done >"$2/t.bin"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    work = tmp_path / "magnet" / "x"
+
+    def free(path):
+        return disk.RESERVE + 5_000_000 - sum(size for _, size in magnet._files(str(work)))
+
+    monkeypatch.setattr(disk, "free_bytes", free)
+    remote = magnet.RemoteFile("magnet:?xt=urn:btih:00&tr=secret", "t.bin")
+    with pytest.raises(magnet.MagnetError, match=f"The disk of {work.parent} .*removed. Make room"):
+        magnet.fetch(remote, "t.bin", str(work), lambda count: None)
+    assert list(work.parent.iterdir()) == []
