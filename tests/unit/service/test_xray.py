@@ -178,8 +178,10 @@ def test_each_broken_leg_has_its_own_sentence(proxy, door, run_module):
 
 def test_a_wrong_clock_and_an_old_client_are_named_first(proxy, door, run_module):
     wish = check(proxy(503), door)
-    late = run_module("proxy_check", **wish, controller_time=time.time() + 600)["msg"]
-    assert re.search(r"(599|600) seconds behind", late)
+    begun = time.time()
+    late = run_module("proxy_check", **wish, controller_time=begun + 600)["msg"]
+    behind = int(re.search(r"([0-9]+) seconds behind", late).group(1))
+    assert 600 - (time.time() - begun) - 1 <= behind <= 600  # a busy machine takes seconds to start the module
     assert "xray_proxy_uuid" not in late
     old = run_module("proxy_check", **wish, version="1.8.24", controller_time=time.time())["msg"]
     assert "1.8.24 is older than 26.3.27" in old
