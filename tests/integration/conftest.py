@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
+from typing import Iterator
 
 import pytest
 from ansible_site import Site
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
+def site() -> Iterator[Site]:
+    # not tmp_path, which is longer than the path of supervisord's socket may be
+    with tempfile.TemporaryDirectory(prefix="site-") as base:
+        yield Site(Path(base))

@@ -137,7 +137,11 @@ def read_body(answer: Any) -> None:
     fine = answer.status_code < 300
     limit = BODY_LIMIT if fine else ERROR_LIMIT
     body = bytearray()
-    for piece in answer.raw.stream(PIECE, decode_content=True):
+    while True:
+        # not stream(), which takes the line before each chunk whatever its length
+        piece = answer.raw.read(PIECE, decode_content=True)
+        if not piece and answer.raw.closed:  # a decoder may have nothing to give yet
+            break
         body += piece
         if len(body) > limit:
             answer.close()
