@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 import pytest
 import yaml
+from ansible.plugins.filter.core import FilterModule as AnsibleFilters
 from ansible_collections.sdops.webui.plugins.filter.vless_link import FilterModule as VlessLink
 from ansible_collections.sdops.webui.plugins.filter.xray_asset import FilterModule as XrayAsset
 from ansible_collections.sdops.webui.plugins.filter.xray_config import FilterModule as XrayConfig
@@ -32,9 +33,8 @@ EXPRESSION = re.compile(r"\{\{(.*)\}\}", re.DOTALL)
 
 def environment() -> jinja2.Environment:
     made = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)
-    made.filters["to_json"] = json.dumps
-    made.filters["to_nice_json"] = lambda value: json.dumps(value, indent=4, sort_keys=True)
-    made.filters["split"] = str.split
+    # those that Jinja has stay its own: Ansible's know only the undefined values of its own templating
+    made.filters = {**AnsibleFilters().filters(), **made.filters}
     for room in (VlessLink, XrayAsset, XrayConfig):
         made.filters.update({f"sdops.webui.{name}": function for name, function in room().filters().items()})
     return made
