@@ -10,9 +10,9 @@ import re
 import unicodedata
 from typing import Any, Callable, Dict, List
 
-# These end up in supervisor's configuration, in PATH, in first lines of scripts and in conda, each with another idea of quoting:
-# only what none of them takes for anything else.
-PLAIN_PATH = re.compile(r"/[\w@+=,./-]*\Z")
+# These end up in supervisor's configuration, in PATH, in first lines of scripts, behind env (which takes a word with = for a variable)
+# and in conda: only what none of them takes for anything else.
+PLAIN_PATH = re.compile(r"/[\w@+,./-]*\Z")
 # sun_path of AF_UNIX holds 108 bytes with the closing NUL; supervisord first binds to the name with its process id behind it
 LONGEST_SOCKET = 107 - len(".4194304")
 SOCKET = "/supervisor/supervisor.sock"
@@ -34,7 +34,7 @@ def _plain_path(value: Any) -> str:
     return _path(value) or (
         ""
         if PLAIN_PATH.match(value)
-        else "may hold letters, digits and @ + = , . / _ - only: no spaces, no quotes, no other signs"
+        else "may hold letters, digits and @ + , . / _ - only: no spaces, no quotes, no other signs"
     )
 
 
@@ -49,6 +49,15 @@ def _home(value: Any) -> str:
 
 def _word(value: Any) -> str:
     return _text(value) or ("holds a space; take it away" if re.search(r"\s", value) else "")
+
+
+def _open_address(value: Any) -> str:
+    """For addresses that are told to modules and shown in results."""
+    return _word(value) or (
+        "holds a login, which others on the host could read; take it away, and give a token by the option that is there for it"
+        if re.search(r"://[^/?#]*@", value)
+        else ""
+    )
 
 
 def _port(value: Any) -> str:
@@ -88,11 +97,11 @@ RULES: Dict[str, Callable[[Any], str]] = {
     "sdops_gitconfig": _path,
     "sdops_nvidia_smi": _text,
     "sdops_github": _word,
-    "sdops_huggingface_endpoint": _word,
-    "sdops_civitai_endpoint": _word,
+    "sdops_huggingface_endpoint": _open_address,
+    "sdops_civitai_endpoint": _open_address,
     "sdops_pip_index_url": _or_empty(_word),
     "sdops_pip_extra_index_urls": _list_of(_word),
-    "sdops_conda_channel": _word,
+    "sdops_conda_channel": _open_address,
     "sdops_turbo_file": _path,
     "sdops_ca_bundle": _or_empty(_path),
     "sdops_proxy_http_port": _port,
@@ -104,7 +113,7 @@ RULES: Dict[str, Callable[[Any], str]] = {
 
 def _shown(value: Any) -> str:
     """``value`` on one line, shortened, without the login that a URL may hold."""
-    text = re.sub(r"://[^/@\s\"]+@", "://", json.dumps(value, default=str))
+    text = re.sub(r"://[^\s\"]*@", "://", json.dumps(value, default=str))
     return text if len(text) <= 120 else text[:117] + "..."
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
+import subprocess
 import unicodedata
 
 import pytest
@@ -41,7 +42,25 @@ def test_no_control_character(name, control):
 @pytest.mark.parametrize("sign", list(" '\"`$;&|<>(){}[]*?!~#%\\:"))
 def test_directories_hold_nothing_that_has_to_be_quoted(name, sign):
     assert variable_errors({name: f"/a{sign}b"})
-    assert variable_errors({name: "/root/autodl-tmp/数据/v1.0_x@y+z=1,2"}) == []
+    assert variable_errors({name: "/root/autodl-tmp/数据/v1.0_x@y+z,2"}) == []
+
+
+@pytest.mark.parametrize("name", ["=", "https://a=b"])
+def test_env_would_take_it_for_a_variable(name, tmp_path):
+    """Oracle: env itself, behind which the boot hook starts supervisord."""
+    program = tmp_path / name / "true"
+    program.parent.mkdir(parents=True)
+    program.symlink_to("/bin/true")
+    assert subprocess.run(["env", program, "x"], capture_output=True).returncode != 0
+    assert variable_errors({"sdops_home": str(program.parent)})
+
+
+@pytest.mark.parametrize("name", ["sdops_huggingface_endpoint", "sdops_civitai_endpoint", "sdops_conda_channel"])
+@pytest.mark.parametrize("login", ["me:hunter2", "hunter2", ":hunter2", "a@hunter2"])
+def test_no_login_where_results_would_show_it(name, login):
+    (error,) = variable_errors({name: f"https://{login}@mirror.example:8443/x"})
+    assert "holds a login" in error and "hunter2" not in error
+    assert variable_errors({name: "https://mirror.example:8443/x@y"}) == []
 
 
 @pytest.mark.parametrize("name", LISTS)
