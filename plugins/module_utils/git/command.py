@@ -232,8 +232,9 @@ class Git:
         fixed = [key for key, _ in items if "=" in key] + [key for key, _ in found if NOT_TO_OVERRULE.match(key)]
         if fixed:
             raise GitError(
-                "%s has the setting %s in its .git/config, which would have git run a program that the checkout names, and which "
-                "cannot be overruled. Nothing was touched. Remove it, or move the checkout away." % (where, fixed[0])
+                "%s has the setting %s in its .git/config, which would have git run a program or trust a server that the "
+                "checkout names, and which cannot be overruled. Nothing was touched. Remove it (what is yours belongs in "
+                "~/.gitconfig), or move the checkout away." % (where, fixed[0])
             )
         if any(key == "credential.helper" for key, _ in items):
             items += [(key, value) for key, value in self._login_settings() if key.endswith(".helper")]
