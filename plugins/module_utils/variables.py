@@ -104,7 +104,7 @@ RULES: Dict[str, Callable[[Any], str]] = {
 
 def _shown(value: Any) -> str:
     """``value`` on one line, shortened, without the login that a URL may hold."""
-    text = re.sub(r"://[^/@\s\"]+@", "://", json.dumps(value, default=str))
+    text = re.sub(r"://[^/?#\s\"]+@", "://", json.dumps(value, default=str))
     return text if len(text) <= 120 else text[:117] + "..."
 
 
