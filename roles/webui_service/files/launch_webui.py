@@ -268,14 +268,14 @@ class Guard:
 
     async def login(self, scope, receive, send, answer):
         """POST /login: gradio judges it, its status says how."""
-        client = self.client_of(scope, Headers(scope))
-        wait = self.limiter.wait(client)
-        if wait:
-            await self.refuse(scope, send, self.too_many(wait))
-            return
         form = await self.read_form(receive)
         if form is None:
             await self.refuse(scope, send, (413, "No login form is that long.", 0))
+            return
+        client = self.client_of(scope, Headers(scope))
+        wait = self.limiter.wait(client)  # no await until it is counted: many may come at the same time
+        if wait:
+            await self.refuse(scope, send, self.too_many(wait))
             return
         given = [{"type": "http.request", "body": form, "more_body": False}]
         buckets = self.limiter.count(client)
