@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import fnmatch
 import os
 import shlex
 import tempfile
@@ -101,6 +102,8 @@ class ActionModule(ActionBase):
             try:
                 path, size = (entry.get("path"), entry.get("size")) if isinstance(entry, dict) else (entry, None)
                 relative = relative_below(src, path)
+                if not any(fnmatch.fnmatchcase(os.path.basename(relative), pattern) for pattern in patterns):
+                    raise UntrustedPathError("%s has a name that was not asked for" % shown(path))
                 if not isinstance(size, int) or isinstance(size, bool) or size < 0:
                     raise UntrustedPathError("%s has no size that could be true" % shown(path))
                 if size > self._limit:

@@ -20,6 +20,7 @@ from ansible.utils.display import Display
 
 from ..module_utils.errors import SdopsError
 from ..module_utils.progress_view import View
+from ..module_utils.terminal import printable
 from .background import Background, Look, NotStarted, possible
 
 DEFAULT_INTERVAL = 5.0  # seconds between two prints
@@ -120,7 +121,9 @@ class Watched(ActionBase):
         try:
             job.clean()
         except Exception as exc:  # the work itself is done
-            display.warning("[%s] The traces of the run could not be removed: %s" % (self._name(task_vars), exc))
+            display.warning(
+                "[%s] The traces of the run could not be removed: %s" % (self._name(task_vars), printable(str(exc)))
+            )
         return result
 
     def _watch(self, job: Background, task_vars: Dict[str, Any], interval: float) -> Dict[str, Any]:
@@ -155,7 +158,7 @@ class Watched(ActionBase):
             except (AnsibleError, SdopsError, OSError) as exc:
                 now = time.monotonic()
                 since = now if since is None else since
-                why = " ".join(str(exc).split())[-200:]
+                why = " ".join(printable(str(exc)).split())[-200:]  # ssh hands on what the target says
                 if now - since + pause > PATIENCE:
                     raise _Unreachable(
                         "%s has not answered for %d seconds (%s). The %s may go on there. "

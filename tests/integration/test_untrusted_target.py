@@ -105,6 +105,18 @@ def test_no_path_of_the_host_leads_elsewhere(host):
     assert not {"\x1b", "\0", "\u202e"} & set(result.stdout)
 
 
+@pytest.mark.parametrize("name", ["ansible.cfg", ".envrc", "day/conftest.py", "x.png/run.sh", "X.PNG", "x.png "])
+def test_nothing_is_fetched_that_was_not_asked_for(host, name):
+    """Another file could be run by a tool that looks for it in the directory of the images."""
+    path = host.outputs / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"evil")
+    host.answer(entry(str(path)), entry(f"{host.outputs}/day/good.png", 8000))
+    result = host.play(OUTPUTS)
+    assert result.returncode != 0 and "was not asked for" in " ".join(result.stdout.split()), result.stdout
+    assert written(host) == ["box/outputs/day/good.png"]
+
+
 def test_a_link_on_the_controller_is_not_followed_out_of_the_directory(host):
     outside = host.base / "outside"
     outside.mkdir()

@@ -78,17 +78,17 @@ class GitError(SdopsError):
 
 def redact(text: str) -> str:
     """Take user names and passwords out of URLs in ``text``."""
-    return re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/@\s'\"]+@", r"\1", text)
+    return re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s'\"]+@", r"\1", text)
 
 
 def without_login(url: str) -> str:
     """An http(s) URL without user name and password. That of ssh is no secret, and is needed."""
-    return re.sub(r"^(https?://)[^/@\s]+@", r"\1", url)
+    return re.sub(r"^(https?://)[^/?#\s]+@", r"\1", url)
 
 
 def secrets_in(url: str) -> List[str]:
     """What has to stay out of results of a URL such as ``https://user:token@host/``."""
-    match = re.search(r"https?://([^/@\s]+)@", url)
+    match = re.search(r"https?://([^/?#\s]+)@", url)
     if not match:
         return []
     user, unused, password = match.group(1).partition(":")
@@ -198,7 +198,7 @@ class Git:
             self._protocols.add(_protocol(url))
         if bare == url:
             return url
-        user, _, password = re.sub(r"^https?://([^/@\s]+)@.*$", r"\1", url).partition(":")
+        user, _, password = re.sub(r"^https?://([^/?#\s]+)@.*$", r"\1", url).partition(":")
         with self._lock:
             if url not in self._logins:
                 handle = self._logins[url] = os.memfd_create("login")
@@ -232,8 +232,9 @@ class Git:
         fixed = [key for key, _ in items if "=" in key] + [key for key, _ in found if NOT_TO_OVERRULE.match(key)]
         if fixed:
             raise GitError(
-                "%s has the setting %s in its .git/config, which would have git run a program that the checkout names, and which "
-                "cannot be overruled. Nothing was touched. Remove it, or move the checkout away." % (where, fixed[0])
+                "%s has the setting %s in its .git/config, which would have git run a program or trust a server that the "
+                "checkout names, and which cannot be overruled. Nothing was touched. Remove it (what is yours belongs in "
+                "~/.gitconfig), or move the checkout away." % (where, fixed[0])
             )
         if any(key == "credential.helper" for key, _ in items):
             items += [(key, value) for key, value in self._login_settings() if key.endswith(".helper")]
@@ -333,7 +334,7 @@ def _protocol(url: str) -> str:
 
 
 def _host(url: str) -> str:
-    match = re.match(r"^(?:[a-z+]+://)?(?:[^/@]*@)?([^/:]*)", url, re.I)
+    match = re.match(r"^(?:[a-z+]+://)?(?:[^/]*@)?([^/:]*)", url, re.I)
     return match.group(1).lower() if match else ""
 
 

@@ -37,9 +37,18 @@ PROGRAMS = (
     (re.compile(r"^diff\.(.+\.)?(external|command|textconv)$", re.S), ""),
     (re.compile(r"^merge\..+\.driver$", re.S), ""),
     (re.compile(r"^(core\.(editor|askpass|gitproxy)|sequence\.editor|gpg\.(.+\.)?program)$", re.S), "false"),
+    # no programs: a login would go to whoever answers, and cookies into any file that root can write
+    (re.compile(r"^http\.(.+\.)?sslverify$", re.S), "true"),
+    (re.compile(r"^http\.(.+\.)?savecookies$", re.S), "false"),
 )
-# git takes the first of several here, which is the checkout's: nothing can take its place
-NOT_TO_OVERRULE = re.compile(r"^remote\..+\.uploadpack$", re.S)
+# Nothing can take the place of these: of several uploadpacks git takes the first, conditions come true while we work (a branch, a
+# remote's URL), another CA has no default to go back to, and what git-lfs runs it reads for itself (git-lfs-config(5)).
+NOT_TO_OVERRULE = re.compile(
+    r"^(remote\..+\.uploadpack|includeif\.(onbranch|hasconfig):.+|http\.(.+\.)?sslca(info|path)|"
+    r"lfs\.(customtransfer|extension)\..+|lfs\.(.+\.)?standalonetransferagent)$",
+    re.S,
+)
+INSIDE = ("config", "config.worktree", "commondir")  # of a repository (gitrepository-layout(5))
 HELPERS = re.compile(r"^credential\.(.+\.)?helper$", re.S)
 Items = List[Tuple[str, Optional[str]]]
 
@@ -73,17 +82,30 @@ def overrides(local: Items, trusted: Items) -> Items:
 
 def nested_configs(work_tree: str, git_dir: str) -> List[str]:
     """Configuration files of the submodules of a checkout, wherever their repositories lie."""
-    found = glob.glob(os.path.join(glob.escape(git_dir), "modules", "**", "config"), recursive=True)
+    inner = os.path.join(glob.escape(git_dir), "modules", "**")
+    repositories = {
+        os.path.dirname(path) for name in INSIDE for path in glob.glob(os.path.join(inner, name), recursive=True)
+    }
     for directory, names, files in os.walk(work_tree):
         if directory != work_tree and ".git" in names + files:
             inside = os.path.join(directory, ".git")
             if os.path.isfile(inside):
-                with open(inside, encoding="utf-8", errors="replace") as handle:
-                    inside = os.path.join(directory, handle.read().partition("gitdir:")[2].strip())
-            found.append(os.path.join(inside, "config"))
+                inside = os.path.join(directory, _first_bytes(inside).partition("gitdir:")[2].strip())
+            repositories.add(inside)
         if ".git" in names:
             names.remove(".git")
+    for inside in list(repositories):  # a linked work tree's repository lies elsewhere
+        repositories.add(os.path.join(inside, _first_bytes(os.path.join(inside, "commondir")).strip()))
+    found = {os.path.join(inside, name) for inside in repositories for name in INSIDE[:2]}
     return sorted({os.path.realpath(path) for path in found if os.path.isfile(path)})
+
+
+def _first_bytes(path: str) -> str:
+    """The beginning of a file, which holds no more than a path; "" where there is none."""
+    if not os.path.isfile(path):
+        return ""
+    with open(path, encoding="utf-8", errors="surrogateescape") as handle:
+        return handle.read(8192)
 
 
 def as_text(items: Items, keep: Callable[[str, Optional[str]], bool]) -> str:

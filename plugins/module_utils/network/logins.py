@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import SdopsError
 
-LOGIN = re.compile(r"(https?://)[^/@\s'\"]+@", re.IGNORECASE)
+LOGIN = re.compile(r"(https?://)[^/?#\s'\"]+@", re.IGNORECASE)
 
 
 class LoginError(SdopsError):

@@ -101,7 +101,7 @@ def source_of(entry: Dict[str, Any]) -> Optional[str]:
     if not direct:
         return None
     vcs = direct.get("vcs_info") or {}
-    url = re.sub(r"://[^/@\s]+@", "://", direct.get("url", ""))
+    url = re.sub(r"://[^/?#\s]+@", "://", direct.get("url", ""))
     return "%s+%s@%s" % (vcs.get("vcs"), url, vcs.get("commit_id")) if vcs else url
 
 

@@ -63,7 +63,7 @@ def _read(path: str, found: Lines, stack: List[str]) -> None:
 
 def _place(url: str) -> str:
     """``url`` without credentials; where it names a commit also without the host, because a mirror has the same."""
-    url = re.sub(r"://[^/@\s]+@", "://", url)
+    url = re.sub(r"://[^/?#\s]+@", "://", url)
     return re.sub(r"^.*://[^/]+/", "", url) if re.search(r"[/@][0-9a-f]{40}\b", url) else url
 
 

@@ -35,6 +35,8 @@ TRAINING = re.compile(
     r"(?:sdata\.mappers|torchvision\.transforms)\.[A-Z][A-Za-z0-9_]*"
 )
 TARGETS = ("target", "_target_")
+# sgm's DiffusionEngine imports and calls what this one names, too; no name is its default
+NAMES_A_CLASS = (*TARGETS, "network_wrapper")
 TAGS = {
     "tag:yaml.org,2002:" + name for name in ("str", "int", "float", "bool", "null", "map", "seq", "merge", "timestamp")
 }
@@ -44,13 +46,13 @@ ADVICE = "if you trust it, give its sha256 and trusted: true (config: {source: .
 
 
 def check_config(path: str) -> None:
-    """Raise ContentError unless every ``target`` in a YAML file names a model class."""
+    """Raise ContentError unless every ``target`` (and its like) in a YAML file names a model class."""
     if os.path.getsize(path) > MAX_BYTES:
         raise ContentError("it has more than %d kB, which no config of a model has" % (MAX_BYTES >> 10))
     with open(path, encoding="utf-8") as handle:
         text = handle.read()
     # a key can be written otherwise only with an escape, and come from elsewhere only by a reference
-    if not re.search(r"target|[\\$!]", text):
+    if not re.search(r"target|network_wrapper|[\\$!]", text):
         return
     if yaml is None:
         raise ContentError(
@@ -143,12 +145,14 @@ def _walk(node: Any, training: bool) -> None:
 
 
 def _check_pair(key: Any, value: Any, training: bool) -> None:
-    if not isinstance(key, yaml.ScalarNode) or key.value not in TARGETS:
+    if not isinstance(key, yaml.ScalarNode) or key.value not in NAMES_A_CLASS:
+        return
+    if key.value not in TARGETS and value.tag == "tag:yaml.org,2002:null":
         return
     named = value.value if isinstance(value, yaml.ScalarNode) else "something that is no name"
     if ALLOWED.fullmatch(named) or (training and TRAINING.fullmatch(named)):
         return
     raise UnsafeError(
-        "its target %.100r is no class below ldm, sgm, torch.nn or the WebUI's models, and the WebUI would run it; %s"
-        % (named, ADVICE)
+        "its %s %.100r is no class below ldm, sgm, torch.nn or the WebUI's models, and the WebUI would run it; %s"
+        % (key.value, named, ADVICE)
     )

@@ -21,7 +21,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 from ..files import open_regular, refuse_irregular
 from . import disk
 from .disk import CHUNK, RESERVE, git_sha1_of, is_private, publish, unlink_all
-from .http import RETRY, Broken, Http, TransferError, asked_wait, backoff, cause, said, scrub
+from .http import RETRY, Broken, Http, TransferError, asked_wait, backoff, cause, number, said, scrub
 from .segments import LARGEST, SMALLEST, Journal, Plan, Segment
 
 SMALLEST_READ = 16 << 10
@@ -444,7 +444,7 @@ class Job:
     def _check(self, answer: Any, segment: Segment, url: str, final: str, ranged: bool) -> None:
         status = answer.status_code
         if status == 416 and ranged:
-            total = re.match(r"bytes \*/(\d+)$", answer.headers.get("Content-Range", ""))
+            total = re.match(r"bytes \*/([0-9]{1,18})$", answer.headers.get("Content-Range", ""))
             told = int(total.group(1)) if total else None
             if told == segment.at and self._plan.size in (None, told):  # an empty file, or nothing left of one
                 self._know(told, segment)
@@ -483,14 +483,21 @@ class Job:
                     )
                 self._version = self._version or version
         if status == 206:
-            span = re.match(r"bytes (\d+)-(\d+)/(\d+)$", answer.headers.get("Content-Range", ""))
-            if not ranged or not span or int(span.group(1)) != segment.at:
+            if not ranged:  # else it would be asked for ever
+                raise Final(
+                    "%s sends a part of the file (206) where all of it is asked for. Take it from another address."
+                    % scrub(final)
+                )
+            span = re.match(
+                r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})$", answer.headers.get("Content-Range", "")
+            )
+            if not span or int(span.group(1)) != segment.at:
                 raise RangesIgnored("%s answers ranges wrongly." % scrub(final))
             self._know(int(span.group(3)), segment)
             return
-        length = answer.headers.get("Content-Length", "")
-        if length.isdigit() and self._plan.size is not None:
-            self._know(int(length))  # before it is believed that this server knows no ranges
+        length = number(answer.headers.get("Content-Length"))
+        if length is not None and self._plan.size is not None:
+            self._know(length)  # before it is believed that this server knows no ranges
         if ranged:
             with self._lock:
                 whole = segment.at == 0 and segment.end == self._plan.size
@@ -500,8 +507,8 @@ class Job:
                     self._alone = True
                     self._plan.missing = []
                     segment.end = self._plan.size
-        if length.isdigit():
-            self._know(int(length), segment)
+        if length is not None:
+            self._know(length, segment)
 
     def _know(self, size: int, segment: Optional[Segment] = None) -> None:
         """The server told the size. Raises SourceChanged when it is another than promised, Final when it does not fit."""

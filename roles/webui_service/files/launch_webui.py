@@ -45,6 +45,7 @@ OPEN_FILE = re.compile(r"/(?:static|assets|webui-assets/css)(?:/[A-Za-z0-9_@+~-]
 LOGIN = ("/login", "/login/")
 # gradio 4 writes the description of all functions, with labels and defaults, also into the page that asks for the login
 API_INFO = re.compile(rb"window\.gradio_api_info = [^<]*;</script>")
+MOST_LOGIN = 64 << 10  # bytes of a login form, which anybody may send and which gradio keeps in memory
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[^\s/?#@:\\\[\]]+)(?::([0-9]{1,5}))?")
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s/?#@:\\\[\]]+)(?::([0-9]{1,5}))?")
@@ -240,6 +241,17 @@ class Guard:
         return 401, "Not authenticated", 0
 
     @staticmethod
+    async def read_form(receive):
+        """The body of a request, None when it is too long, or breaks off."""
+        body, more = b"", True
+        while more and len(body) <= MOST_LOGIN:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        return body if len(body) <= MOST_LOGIN else None
+
+    @staticmethod
     def too_many(wait):
         return 429, "Too many failed logins. Try again in %d seconds." % math.ceil(wait), math.ceil(wait)
 
@@ -256,19 +268,27 @@ class Guard:
 
     async def login(self, scope, receive, send, answer):
         """POST /login: gradio judges it, its status says how."""
+        form = await self.read_form(receive)
+        if form is None:
+            await self.refuse(scope, send, (413, "No login form is that long.", 0))
+            return
         client = self.client_of(scope, Headers(scope))
-        wait = self.limiter.wait(client)
+        wait = self.limiter.wait(client)  # no await until it is counted: many may come at the same time
         if wait:
             await self.refuse(scope, send, self.too_many(wait))
             return
+        given = [{"type": "http.request", "body": form, "more_body": False}]
         buckets = self.limiter.count(client)
+
+        async def replay():
+            return given.pop() if given else await receive()
 
         async def watched(message):
             if message["type"] == "http.response.start" and message["status"] < 400:
                 self.limiter.succeeded(client, buckets)
             await send(message)
 
-        await answer(scope, receive, watched)
+        await answer(scope, replay, watched)
 
     async def login_page(self, scope, receive, send, answer):
         """The first page for somebody who is not logged in, without the description of the API."""

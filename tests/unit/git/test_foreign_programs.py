@@ -5,9 +5,14 @@ For each of them a plain git is run too and has to start the program: else the t
 
 from __future__ import annotations
 
+import datetime
 import os
+import shutil
+import ssl
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,6 +22,9 @@ from ansible.template import Templar, trust_as_template
 from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
 from ansible_collections.sdops.webui.plugins.module_utils.git import command
 from ansible_collections.sdops.webui.plugins.module_utils.git.command import Git
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from git_world import Repo, Server, git
 from module_process import run_module
 
@@ -156,7 +164,20 @@ def git_reset(dest: Path, commit: str) -> None:
     subprocess.run(["git", *neutral, "-c", "filter.x.required=false", "reset", "-q"], cwd=dest, check=True)
 
 
-@pytest.mark.parametrize("key", ["remote.origin.uploadpack", "remote.other.uploadpack", "filter.a=b.smudge"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "remote.origin.uploadpack",
+        "remote.other.uploadpack",
+        "filter.a=b.smudge",
+        "http.sslcainfo",
+        "http.https://example.org/.sslcapath",
+        "lfs.customtransfer.x.path",
+        "lfs.standalonetransferagent",
+        "lfs.https://example.org/.standalonetransferagent",
+        "lfs.extension.x.smudge",
+    ],
+)
 def test_what_cannot_be_overruled_is_refused(tmp_path: Path, repo: Repo, key: str) -> None:
     """Of several uploadpacks git takes the first, and ``-c`` cannot name a key with an equals sign."""
     dest, trap = tmp_path / "dest", Trap(tmp_path)
@@ -194,6 +215,124 @@ def test_submodules_of_somebody_else(tmp_path: Path, server: Server, repo: Repo)
     git(dest, "-c", "core.fsmonitor=false", "checkout", "--quiet", outer.second)
     subprocess.run(["git", "submodule", "update"], cwd=dest, capture_output=True)
     assert trap.sprung(), "a plain git does not run it either"
+
+
+PROGRAMS = '[core]\n\tfsmonitor = {0}\n[filter "x"]\n\tsmudge = {0}\n\tclean = {0}\n'
+
+
+@pytest.mark.parametrize(
+    "condition", ["hasconfig:remote.*.url:{}/**", "hasconfig:remote.*.url:**", "onbranch:sdops-pin"]
+)
+def test_a_condition_that_comes_true_while_we_work(tmp_path: Path, server: Server, repo: Repo, condition: str) -> None:
+    """What we set ourselves (the remote's URL, the branch) must not bring in programs that were not there when we looked."""
+    url, dest, trap = f"{server.url}/theirs.git", tmp_path / "dest", Trap(tmp_path)
+    wanted = {"repo": url, "dest": str(dest)}
+    assert not run_module("git_pins", repos=[{**wanted, "commit": repo.first}], filter="").get("failed")
+    git(dest, "checkout", "--quiet", "-b", "theirs")
+    git(dest, "remote", "set-url", "origin", "https://example.org/x.git")
+    (dest / ".git" / "more").write_text(PROGRAMS.format(trap.program))
+    with (dest / ".git" / "config").open("a") as config:
+        config.write(f'[includeIf "{condition.format(server.url)}"]\n\tpath = more\n')
+    for check in (True, False):
+        found = run_module("git_pins", check=check, repos=[{**wanted, "commit": repo.second}], retries=0)
+        assert found["failed"] and "includeif" in found["msg"] and not trap.sprung()
+
+
+@pytest.mark.parametrize("place", ["config.worktree", "commondir"])
+def test_a_submodule_with_its_settings_elsewhere(tmp_path: Path, server: Server, repo: Repo, place: str) -> None:
+    outer = Repo(tmp_path, "outer")
+    outer.first = outer.commit({"x": "1\n"})
+    git(outer.tree, "submodule", "--quiet", "add", server.url + "/theirs.git", "sub")
+    outer.second = outer.push()
+    git(outer.tree / "sub", "checkout", "--quiet", repo.first)
+    git(outer.tree, "add", "sub")
+    outer.third = outer.push()
+    dest, trap = tmp_path / "dest", Trap(tmp_path)
+    wanted = {"repo": server.url + "/outer.git", "dest": str(dest), "submodules": True}
+    assert not run_module("git_pins", repos=[{**wanted, "commit": outer.second}]).get("failed")
+    inner, linked = dest / ".git" / "modules" / "sub", tmp_path / "linked"
+    if place == "config.worktree":
+        git(dest / "sub", "config", "extensions.worktreeConfig", "true")
+        (inner / place).write_text(PROGRAMS.format(trap.program))
+    else:
+        linked.mkdir()
+        git(dest / "sub", "config", "--unset", "core.worktree")
+        shutil.move(inner, tmp_path / "common")
+        with (tmp_path / "common" / "config").open("a") as config:
+            config.write(PROGRAMS.format(trap.program))
+        for name in ("HEAD", "index"):
+            shutil.copy(tmp_path / "common" / name, linked / name)
+        (linked / "commondir").write_text(f"{tmp_path}/common\n")
+        (linked / "gitdir").write_text(f"{dest}/sub/.git\n")
+        (dest / "sub" / ".git").write_text(f"gitdir: {linked}\n")
+    subprocess.run(["git", "status"], cwd=dest / "sub", capture_output=True)
+    assert trap.sprung(), "a plain git does not run it either"
+    run_module("git_pins", repos=[{**wanted, "commit": outer.third}], retries=0)
+    assert not trap.sprung()
+
+
+def test_cookies_are_not_written_into_other_files(tmp_path: Path, server: Server, repo: Repo) -> None:
+    url, dest, precious = f"{server.url}/theirs.git", tmp_path / "dest", tmp_path / "precious"
+    wanted = {"repo": url, "dest": str(dest)}
+    assert not run_module("git_pins", repos=[{**wanted, "commit": repo.first}]).get("failed")
+    for name in ("http.cookieFile", f"http.{server.url}/.cookieFile"):
+        git(dest, "config", name, str(precious))
+        git(dest, "config", name.replace("cookieFile", "saveCookies"), "true")
+    precious.write_text("mine\n")
+    git(dest, "ls-remote", "origin")
+    assert precious.read_text() != "mine\n", "a plain git does not write it either"
+    precious.write_text("mine\n")
+    found = run_module("git_pins", repos=[{**wanted, "commit": repo.second}])
+    assert not found.get("failed") and precious.read_text() == "mine\n", found
+
+
+@pytest.mark.parametrize("key", ["http.sslVerify", "http.{}/.sslVerify"])
+def test_a_login_goes_to_no_server_without_a_certificate(tmp_path: Path, repo: Repo, key: str) -> None:
+    """Whoever owns the checkout could have the check turned off, and be the proxy as well."""
+    secret = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "impostor")])
+    start = datetime.datetime(2024, 1, 1)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(secret.public_key())
+    signed = builder.serial_number(1).not_valid_before(start).not_valid_after(start.replace(year=2074))
+    formats = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tmp_path / "both.pem").write_bytes(
+        secret.private_bytes(serialization.Encoding.PEM, *formats)
+        + signed.sign(secret, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    )
+    heard: list[str] = []
+
+    class Impostor(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(self.headers.get("Authorization", ""))
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *unused: object) -> None:
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Impostor)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+    httpd.socket = context.wrap_socket(httpd.socket, server_side=True)
+    httpd.handle_error = lambda *_: None
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    here = f"127.0.0.1:{httpd.server_port}"
+    try:
+        dest = tmp_path / "dest"
+        wanted = {"repo": f"file://{repo.bare}", "dest": str(dest), "commit": repo.first}
+        assert not run_module("git_pins", repos=[wanted]).get("failed")
+        git(dest, "config", key.format("https://" + here), "false")
+        subprocess.run(["git", "ls-remote", f"https://user:secret@{here}/x.git"], cwd=dest, capture_output=True)
+        assert any(heard), "a plain git does not send it either"
+        heard.clear()
+        url = f"https://user:secret@{here}/x.git"
+        found = run_module("git_pins", repos=[{"repo": url, "dest": str(dest), "commit": repo.second}], retries=0)
+        assert found["failed"] and "certificate" in found["msg"] and not heard, found["msg"]
+    finally:
+        httpd.shutdown()
+        httpd.server_close()
 
 
 def test_the_users_own_filters_still_run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.sdops.webui.plugins.action import model_files
 from ansible_collections.sdops.webui.plugins.plugin_utils import watched
 from ansible_collections.sdops.webui.plugins.plugin_utils.background import BackgroundError
@@ -64,6 +64,18 @@ def fails(times: int, error: Exception, clock: Clock, takes: float = 0.0):
         return "there"
 
     return ask
+
+
+@pytest.mark.parametrize("kind", [AnsibleConnectionFailure, AnsibleError, BackgroundError, OSError])
+def test_what_a_target_says_does_not_reach_the_terminal(action, clock, warnings, kind):
+    """A banner of its sshd, for instance, which ssh prints and Ansible takes for the reason."""
+    evil = "ssh: \x1b[2J\x1b]0;x\x07\x9b31m\u202ek\u2028o\rok: [box]\ncut"
+    assert action._patiently("box", fails(2, kind(evil), clock)) == "there"
+    assert len(warnings) == 2 and "ok: [box] cut" in warnings[0]
+    assert all(line.isprintable() for line in warnings), warnings
+    with pytest.raises(watched._Unreachable) as found:
+        action._patiently("box", fails(10**6, kind(evil), clock))
+    assert str(found.value).isprintable()
 
 
 @pytest.mark.parametrize("error", [AnsibleConnectionFailure("ssh: cut"), BackgroundError("half"), OSError("pipe")])

@@ -23,6 +23,9 @@ SOUND = {
     "sd 1": BASE % "ldm.models.diffusion.ddpm.LatentDiffusion",
     "sdxl": BASE % "sgm.models.diffusion.DiffusionEngine",
     "sd 3": BASE % "modules.models.sd3.sd3_model.SD3Inferencer",
+    "wrapper": BASE % "sgm.models.diffusion.DiffusionEngine"
+    + "    network_wrapper: sgm.modules.diffusionmodules.wrappers.OpenAIWrapper\n",
+    "no wrapper": BASE % "sgm.models.diffusion.DiffusionEngine" + "    network_wrapper: null\n",
     "alt": BASE % "modules.xlmr_m18.BertSeriesModelWithTransformation",
     "identity": BASE % "torch.nn.Identity",
     "reference": "model:\n  target: sgm.models.autoencoder.AutoencodingEngine\n  a: {b: 1}\n  params: ${model.a}\n",
@@ -37,6 +40,11 @@ HARM = "subprocess.Popen"
 UNSAFE = {
     "the model": BASE % HARM,
     "os.system": BASE % "os.system",
+    "the wrapper of sgm's DiffusionEngine": BASE % "sgm.models.diffusion.DiffusionEngine" + "    network_wrapper: os.system\n",
+    "a wrapper and nothing else": "network_wrapper: os.system\n",
+    "an escaped wrapper": '"network\\x5fwrapper": os.system\n',
+    "a wrapper from elsewhere": "x: &x {network_wrapper: os.system}\nmodel: {<<: *x}\n",
+    "a list as the wrapper": "network_wrapper: [os.system]\n",
     "a function that runs what it is given": BASE % "ldm.util.instantiate_from_config",
     "a function of the WebUI": BASE % "modules.launch_utils.run",
     "a class of another part of the WebUI": BASE % "modules.launch_utils.Popen",
@@ -97,7 +105,8 @@ UNSAFE = {
 def targets(value: object) -> list[object]:
     """Every target below a config, as instantiate_from_config would find it."""
     if isinstance(value, dict):
-        return [v for k, v in value.items() if k == "target"] + [t for v in value.values() for t in targets(v)]
+        named = [v for k, v in value.items() if k == "target" or (k == "network_wrapper" and v is not None)]
+        return named + [t for v in value.values() for t in targets(v)]
     return [t for v in value for t in targets(v)] if isinstance(value, list) else []
 
 

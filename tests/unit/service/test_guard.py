@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import re
+import select
 import shutil
 import socket
 import subprocess
@@ -116,6 +117,26 @@ def guarded(request, tmp_path_factory):
     yield Guarded(port, request.param, python)
     process.terminate()
     process.wait(20)
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "text/plain"])
+@pytest.mark.parametrize("told", [True, False])
+def test_a_login_form_without_end_is_not_read(guarded, kind, told):
+    """Anybody may send one, and the form parser keeps it in memory or on the disk."""
+    piece = b"--b\r\nContent-Disposition: form-data; name=username\r\n\r\n" if "multipart" in kind else b"username="
+    length = "Content-Length: 100000000000" if told else "Transfer-Encoding: chunked"
+    with socket.create_connection(("127.0.0.1", guarded.port), 20) as client:
+        lines = ["POST /login HTTP/1.1", f"Host: {guarded.host}", f"Content-Type: {kind}", length, "", ""]
+        client.sendall("\r\n".join(lines).encode())
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 64 << 20 and not select.select([client], [], [], 0)[0]:
+                piece = piece + b"a" * (64 << 10)
+                client.sendall(piece if told else b"%x\r\n%b\r\n" % (len(piece), piece))
+                sent, piece = sent + len(piece), b""
+        assert sent < 32 << 20, "it was read for ever"
+        with contextlib.suppress(ConnectionError):
+            assert client.recv(4096).split()[1] == b"413"
 
 
 def test_the_login_page_is_whole_and_shows_nothing_else(guarded):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -358,6 +359,25 @@ def test_a_defect_of_ours_is_no_success(serve, bring, monkeypatch):
 
 
 # --- servers of which each is another one, and answers that are out of place ------------------------------------------
+
+
+@pytest.mark.parametrize("fields", [{}, {"size": None, "sha256": None}])
+@pytest.mark.parametrize("span", [None, "bytes 0-4/*", "bytes 0-4/" + "9" * 5000, "bytes 0-\xb2/\xb2", "bytes 1-4/5"])
+def test_a_server_that_knows_nothing_but_206_is_left(serve, bring, span, fields):
+    """Whatever is asked for: it gets no second thousand of requests, and a sentence is said."""
+    here, seen = serve(lambda path, headers: (206, {"Content-Range": span}, b"hello"))
+    with pytest.raises(TransferError, match="Take it from another address"):
+        bring(here, **fields)
+    assert len(seen) < 20
+
+
+@pytest.mark.parametrize("length", ["\xb2", "9" * 5000, "-1", "1_0"])
+def test_a_length_that_is_no_number_counts_as_none(serve, tmp_path, length):
+    here, _seen = serve(lambda path, headers: (200, {"Content-Length": length, "Connection": "close"}, [b"hello"]))
+    got = None
+    with contextlib.suppress(TransferError):
+        got = Fetcher(Http(timeout=2, retries=1), 1).fetch(RemoteFile(here, "m.bin"), str(tmp_path / "m.bin"))
+    assert got is None or (tmp_path / ".m.bin.part").read_bytes() in (b"hello", b"")
 
 
 def test_a_part_among_servers_that_ignore_ranges_lands_where_it_belongs(serve, bring):

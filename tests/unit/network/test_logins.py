@@ -1,0 +1,53 @@
+"""Where a login in a URL ends. The oracle is urllib3, by which requests and pip connect: at the last @ in front of the path."""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.git import command
+from ansible_collections.sdops.webui.plugins.module_utils.network import logins
+from urllib3.util import parse_url
+
+ROLES = Path(__file__).resolve().parents[3] / "roles"
+OF_ROLES = [
+    re.compile(found.replace("\\\\", "\\"))
+    for path in sorted(ROLES.glob("*/*/main.yml"))
+    for found in re.findall(r"'(\(https\?://\)[^']*@)'", path.read_text())
+]
+WAYS = {
+    "logins.without_login": logins.without_login,
+    "git.without_login": command.without_login,
+    "git.redact": command.redact,
+    **{f"role {n}": (lambda text, p=p: p.sub(r"\1", text)) for n, p in enumerate(OF_ROLES)},
+}
+
+
+def test_the_roles_have_such_patterns():
+    assert len(OF_ROLES) >= 4
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_part_of_a_login_is_left(way):
+    chance = random.Random(11)
+    for _ in range(2000):
+        login = "".join(chance.choice("ab:@%4&=+~!$,;*()[]-._") for _ in range(chance.randint(1, 12)))
+        url = f"https://{login}@host.example:8443/a@b/c?d=e@f"
+        parsed = parse_url(url)
+        assert parsed.host == "host.example"
+        assert WAYS[way](url) == "https://host.example:8443/a@b/c?d=e@f", url
+    for text in ("https://host/a@b", "https://host?a@b", "https://host#a@b", "git@host:a/b", "https://host"):
+        assert WAYS[way](text) == text
+
+
+def test_the_whole_password_is_kept_out_of_results_and_handed_over():
+    url = "https://user:p@ss:w@rd@host.example/x.git"
+    assert command.secrets_in(url) == ["p@ss:w@rd"]
+    assert logins.netrc([url]) == "machine host.example\nlogin user\npassword p@ss:w@rd\n"
+    with command.Git([]) as git:
+        assert git.log_in(url) == "https://host.example/x.git"
+        with open("/proc/self/fd/%d" % git._logins[url]) as handle:
+            handle.seek(0)
+            assert handle.read() == "username=user\npassword=p@ss:w@rd\n"
