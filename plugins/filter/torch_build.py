@@ -6,12 +6,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: torch_build
-short_description: The build of torch for the GPUs of a host
+short_description: The build of torch for the GPUs and the driver of a host
 version_added: 0.1.0
 author: The sdops.webui authors (!UNKNOWN)
 description:
-  - Takes the first build that has kernels for all compute capabilities. A GPU that none serves is an error that lists them.
-positional: _input, device, capabilities
+  - Takes the first build that has kernels for all compute capabilities and that the NVIDIA driver can run. A GPU that none serves
+    is an error that lists them, a driver that is too old for all of them one that says which is needed.
+positional: _input, device, capabilities, driver
 options:
   _input:
     description:
@@ -25,16 +26,20 @@ options:
     type: str
     required: true
   capabilities:
-    description: Compute capabilities of the GPUs. Empty takes the first build.
+    description: Compute capabilities of the GPUs. Empty takes the first build that the driver can run.
     type: list
     elements: str
     default: []
+  driver:
+    description: Version of the NVIDIA driver, such as V(535.183.01). Empty, null, or what is no version rules no build out.
+    type: str
+    default: ''
 """
 
 EXAMPLES = r"""
 - name: Tell the build
   ansible.builtin.debug:
-    msg: "{{ builds | sdops.webui.torch_build('auto', ['8.6']) }}"
+    msg: "{{ builds | sdops.webui.torch_build('auto', ['8.6'], '550.90.07') }}"
   vars:
     builds:
       - {build: cu121, torch: 2.1.2, torchvision: 0.16.2, oldest: "5.0", newest: "9.0"}
@@ -65,9 +70,11 @@ from ansible.errors import AnsibleFilterError
 from ..module_utils.gpu.torch_builds import NoBuild, choose
 
 
-def torch_build(builds: List[Dict[str, Any]], device: str, capabilities: Optional[List[str]] = None) -> Dict[str, Any]:
+def torch_build(
+    builds: List[Dict[str, Any]], device: str, capabilities: Optional[List[str]] = None, driver: Optional[str] = ""
+) -> Dict[str, Any]:
     try:
-        return choose(builds, device, capabilities or [])
+        return choose(builds, device, capabilities or [], driver)
     except NoBuild as exc:
         raise AnsibleFilterError(str(exc)) from exc
 

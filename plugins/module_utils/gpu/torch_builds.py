@@ -1,17 +1,28 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which build of torch has kernels for the GPUs of a box."""
+"""Which build of torch the GPUs and the NVIDIA driver of a host can use."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence, Tuple
+import re
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ..errors import SdopsError
 
+# Oldest Linux driver for the builds of a CUDA toolkit. From 11 on it is one for all minor versions of a major one.
+# Source: NVIDIA, CUDA Compatibility, "Minor Version Compatibility", and CUDA Toolkit Release Notes, "CUDA Toolkit and Minimum
+# Required Driver Version for CUDA Minor Version Compatibility". Forward compatibility packages (cuda-compat) are not counted.
+OLDEST_DRIVERS = {"10.2": "440.33", "11": "450.80.02", "12": "525.60.13", "13": "580"}
+
+# Driver branch that first knew a GPU, by its compute capability: the one of the first CUDA toolkit that could build for it
+# (11.8, 12.8, 12.9). Older GPUs are known to every driver that the builds need anyway.
+# Source: CUDA Toolkit Release Notes, "CUDA Toolkit and Corresponding Driver Versions".
+FIRST_DRIVERS = {"8.9": "520", "9.0": "520", "10.0": "570", "10.3": "575", "12.0": "570", "12.1": "575"}
+
 
 class NoBuild(SdopsError):
-    """No build of the table has kernels for these GPUs."""
+    """No build of the table can be used with these GPUs and this driver."""
 
 
 def numbers(capability: str) -> Tuple[int, int]:
@@ -29,13 +40,36 @@ def serves(build: Dict[str, Any], capability: str) -> bool:
     return numbers(build["oldest"]) <= have and have[0] <= numbers(build["newest"])[0]
 
 
-def choose(builds: Sequence[Dict[str, Any]], device: str, capabilities: Sequence[str]) -> Dict[str, Any]:
-    """The first of ``builds`` that serves all GPUs, with ``packages`` (requirement strings), ``exact`` (the same with the
-    build's label, as PyTorch's own indexes have them) and ``reason`` added.
+def required_driver(build: Dict[str, Any], capabilities: Sequence[str]) -> str:
+    """The oldest driver, such as "525.60.13", with which ``build`` runs on these GPUs; "" where none is known to be too old."""
+    label = re.match(r"^cu(\d+)(\d)$", str(build["build"]))
+    major, minor = label.groups() if label else ("", "")
+    drivers = [OLDEST_DRIVERS.get(major + "." + minor) or OLDEST_DRIVERS.get(major, "")]
+    drivers += [FIRST_DRIVERS.get(str(capability), "") for capability in capabilities]
+    return max(drivers, key=lambda driver: driver_numbers(driver) or ())
+
+
+def driver_numbers(driver: Optional[str]) -> Optional[Tuple[int, ...]]:
+    """ "535.183.01" -> (535, 183, 1); None for what does not begin like a version."""
+    found = re.match(r"^\s*(\d+(?:\.\d+)*)", driver or "")
+    return tuple(int(part) for part in found.group(1).split(".")) if found else None
+
+
+def is_driver_sufficient(driver: Optional[str], required: str) -> bool:
+    """Whether ``driver`` is not known to be older than ``required``. "525" says nothing against "525.60.13"."""
+    have, need = driver_numbers(driver), driver_numbers(required)
+    return not have or not need or have >= need[: len(have)]
+
+
+def choose(
+    builds: Sequence[Dict[str, Any]], device: str, capabilities: Sequence[str], driver: Optional[str] = None
+) -> Dict[str, Any]:
+    """The first of ``builds`` that serves all GPUs and that the driver can run, with ``packages`` (requirement strings),
+    ``exact`` (the same with the build's label, as PyTorch's own indexes have them) and ``reason`` added.
 
     A build is ``{"build": "cu121", "torch": "2.1.2", "torchvision": "0.16.2", "oldest": "5.0", "newest": "9.0"}``; the one
-    for CPUs is called "cpu" and has no capabilities. ``device`` is auto, cuda or cpu. Without known GPUs the first build is
-    taken. Raises NoBuild.
+    for CPUs is called "cpu" and has no capabilities. ``device`` is auto, cuda or cpu. Without known GPUs the first build that
+    the driver can run is taken; a driver that is not known (None, "", "N/A") rules nothing out. Raises NoBuild.
     """
     cpu = [b for b in builds if b["build"] == "cpu"]
     cuda = [b for b in builds if b["build"] != "cpu"]
@@ -46,17 +80,46 @@ def choose(builds: Sequence[Dict[str, Any]], device: str, capabilities: Sequence
     if not cuda:
         raise NoBuild("No build of torch for CUDA is known for this WebUI. Name one in sd_webui_torch_packages.")
     cards: List[str] = sorted(set(map(str, capabilities)))
+    serving = [build for build in cuda if all(serves(build, card) for card in cards)]
+    if not serving:
+        known = ", ".join("%s (%s to %s)" % (_name(b), b["oldest"], b["newest"]) for b in cuda)
+        raise NoBuild(
+            "No build of torch that this WebUI works with has kernels for compute capability %s. There are: %s. Take another "
+            "GPU or another sd_webui_version, name a build of your own in sd_webui_torch_packages and "
+            "sd_webui_torch_index_url, or set sdops_device: cpu." % (", ".join(cards), known)
+        )
+    usable = [build for build in serving if is_driver_sufficient(driver, required_driver(build, cards))]
+    if not usable:
+        known = ", ".join("%s needs %s or newer" % (_name(b), required_driver(b, cards)) for b in serving)
+        unknown = any(not is_driver_sufficient(driver, FIRST_DRIVERS.get(card, "")) for card in cards)
+        raise NoBuild(
+            "The NVIDIA driver %s of this host is too old%s: %s. Take a host with a newer driver (a container has the driver "
+            "of its host, and nothing inside changes that), %sor set sdops_device: cpu."
+            % (
+                driver,
+                " for compute capability %s" % ", ".join(cards) if cards else "",
+                known,
+                "" if unknown else "name a build of your own in sd_webui_torch_packages and sd_webui_torch_index_url, ",
+            )
+        )
     if not cards:
-        return _answer(cuda[0], "no GPU is visible, so it is the usual build (sdops_gpu_capabilities promises another)")
-    for build in cuda:
-        if all(serves(build, card) for card in cards):
-            return _answer(build, "it has kernels for compute capability %s" % ", ".join(cards))
-    known = ", ".join("torch %s %s (%s to %s)" % (b["torch"], b["build"], b["oldest"], b["newest"]) for b in cuda)
-    raise NoBuild(
-        "No build of torch that this WebUI works with has kernels for compute capability %s. There are: %s. Take another "
-        "GPU or another sd_webui_version, name a build of your own in sd_webui_torch_packages and sd_webui_torch_index_url, "
-        "or set sdops_device: cpu." % (", ".join(cards), known)
-    )
+        reason = "no GPU is visible, so it is the usual build (sdops_gpu_capabilities promises another)"
+        if driver_numbers(driver):
+            reason = "the compute capability of the GPU is not known (sdops_gpu_capabilities says it)"
+    else:
+        reason = "it has kernels for compute capability %s" % ", ".join(cards)
+    skipped = serving[: serving.index(usable[0])]
+    if skipped:
+        reason += ", and the driver %s is too old for %s, which needs %s" % (
+            driver,
+            _name(skipped[0]),
+            required_driver(skipped[0], cards),
+        )
+    return _answer(usable[0], reason)
+
+
+def _name(build: Dict[str, Any]) -> str:
+    return "torch %s %s" % (build["torch"], build["build"])
 
 
 def _answer(build: Dict[str, Any], reason: str) -> Dict[str, Any]:

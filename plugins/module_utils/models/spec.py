@@ -18,7 +18,7 @@ from ..transfer.http import TransferError, check_url, scrub
 from .catalog import CatalogError, Entry, find
 from .layout import KINDS
 
-AIR = re.compile(r"^(?:urn:)?(?:air:)?(?:[a-z0-9_]+:){0,2}civitai:(\d+)(?:@(\d+))?(?:\+(\d+))?(?:\.\w+)?$")
+AIR = re.compile(r"^(?:urn:)?(?:air:)?(?:[a-z0-9_]+:){0,2}civitai:([0-9]+)(?:@([0-9]+))?(?:\+([0-9]+))?(?:\.\w+)?$")
 PLAIN = re.compile(r"^[^:/]+$")
 FORMS = (
     "a name from the catalog, hf://OWNER/REPO/PATH@REVISION, civitai://VERSION_ID, "
@@ -183,7 +183,7 @@ def parse_source(source: str) -> ModelSpec:
         parts = urlsplit(source)
         parts.port  # noqa: B018 - asked for its error
     except ValueError:
-        raise SpecError("The model source %s is no valid URL." % shown(source))
+        raise SpecError("The model source %s is no valid URL. Check its host and port." % shown(source))
     if parts.scheme == "hf":
         # not by urlsplit: # and ? may be in a file's name
         path, _, revision = source.partition("://")[2].partition("@")
@@ -197,7 +197,7 @@ def parse_source(source: str) -> ModelSpec:
         )
     if parts.scheme == "civitai":
         query = dict(parse_qsl(parts.query))
-        if not parts.netloc.isdigit() or _unknown(source):
+        if not re.fullmatch("[0-9]+", parts.netloc) or _unknown(source):
             raise SpecError(
                 "The model source %r is not of the form civitai://VERSION_ID[?fileId=ID | ?type=&format=&size=&fp=]."
                 % shown(source)
@@ -229,11 +229,11 @@ def _page(source: str) -> Optional[ModelSpec]:
             return ModelSpec(source, "huggingface", {"repo": repo, "file": path, "revision": revision})
     if parts.hostname in CIVITAI_HOSTS:
         wish = {k: v for k, v in query.items() if k in FILTERS}
-        version = re.match(r"/api/download/models/(\d+)$", parts.path)
+        version = re.match(r"/api/download/models/([0-9]+)$", parts.path)
         if version:
             return ModelSpec(source, "civitai", {"version_id": version.group(1), **wish})
-        model = re.match(r"/models/(\d+)", parts.path)
-        if model and query.get("modelVersionId", "").isdigit():
+        model = re.match(r"/models/([0-9]+)", parts.path)
+        if model and re.fullmatch("[0-9]+", query.get("modelVersionId", "")):
             return ModelSpec(source, "civitai", {"version_id": query["modelVersionId"]})
         if model:
             return ModelSpec(source, "civitai", {"model_id": model.group(1)})
@@ -264,7 +264,9 @@ def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
     what = "The model %s" % shown(source)
     unknown = sorted(str(field) for field in set(entry) - FIELDS)
     if unknown:
-        raise SpecError("%s has the unknown field %s." % (what, ", ".join(unknown)))
+        raise SpecError(
+            "%s has the unknown field %s; there are %s." % (what, ", ".join(unknown), ", ".join(sorted(FIELDS)))
+        )
     for field in TEXTS:
         if isinstance(entry.get(field), dict) and field in ("config", "vae"):
             continue

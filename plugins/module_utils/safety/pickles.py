@@ -4,7 +4,8 @@
 """What would this pickle do? Its opcodes are followed on a symbolic stack; nothing is imported, called or built.
 
 Everything is refused that is not known to be harmless. The globals are those which the WebUI's own loader
-(modules/safe.py of AUTOMATIC1111 1.10.1) accepts, and no more; beyond that, each may be used only the way a tensor file
+(modules/safe.py of AUTOMATIC1111 1.10.1) accepts, and the plain tensors which it does not know but torch's ``weights_only``
+does: those of torch before 0.4 and those of bool, short, char and complex numbers. Each may be used only the way a tensor file
 uses it: called with arguments of the known shape, filled with state of the known shape, or merely named.
 Python's opcodes: https://github.com/python/cpython/blob/main/Lib/pickletools.py
 """
@@ -19,13 +20,18 @@ from .refusal import ContentError, UnsafeError
 
 # Bytes per element. These names are only ever named, in a storage's persistent id.
 STORAGES = {
+    "BoolStorage": 1,
     "ByteStorage": 1,
+    "CharStorage": 1,
+    "ShortStorage": 2,
     "HalfStorage": 2,
     "BFloat16Storage": 2,
     "FloatStorage": 4,
     "IntStorage": 4,
     "LongStorage": 8,
     "DoubleStorage": 8,
+    "ComplexFloatStorage": 8,
+    "ComplexDoubleStorage": 16,
 }
 # A pickle of these sizes names some ten thousand tensors; Stable Diffusion XL has 2500. They bound memory and time.
 MAX_STEPS = 3_000_000
@@ -140,12 +146,20 @@ def _no_hooks(value: Any) -> bool:
 
 
 def _tensor(arguments: Any) -> Optional[Token]:
-    if not 6 <= len(arguments) <= 7 or not isinstance(arguments[0], Storage):
+    if not 6 <= len(arguments) <= 7:
         return None
-    storage, offset, size, stride, gradient, hooks = arguments[:6]
-    if not _ints((offset,)) or not _ints(size) or not _ints(stride) or len(size) != len(stride):
-        return None
+    gradient, hooks = arguments[4:6]
     if type(gradient) is not bool or not _no_hooks(hooks) or (len(arguments) == 7 and arguments[6] is not DICT):
+        return None
+    return _old_tensor(arguments[:4])
+
+
+def _old_tensor(arguments: Any) -> Optional[Token]:
+    """As torch wrote them before 0.4, and what all versions begin with."""
+    if len(arguments) != 4 or not isinstance(arguments[0], Storage):
+        return None
+    storage, offset, size, stride = arguments
+    if not _ints((offset,)) or not _ints(size) or not _ints(stride) or len(size) != len(stride):
         return None
     last = offset + sum((length - 1) * step for length, step in zip(size, stride))
     # torch would make the storage larger, with whatever lies in memory
@@ -196,6 +210,7 @@ CALLS: Dict[str, Callable[[Any], Optional[Token]]] = {
     "numpy dtype": _dtype,
     "numpy.core.multiarray scalar": _scalar,
     "numpy.core.multiarray _reconstruct": _array,
+    "torch._utils _rebuild_tensor": _old_tensor,
     "torch._utils _rebuild_tensor_v2": _tensor,
     "torch._utils _rebuild_parameter": _parameter,
     "torch._utils _rebuild_device_tensor_from_numpy": _from_numpy,

@@ -18,7 +18,7 @@ import tarfile
 from typing import BinaryIO, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from .pickles import MAX_STACK, Listing, Pickle, StorageInfo, Window
-from .refusal import ContentError
+from .refusal import ContentError, UnsafeError
 
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 MAX_DIRECTORY = 16 << 20
@@ -27,6 +27,8 @@ MEMBER = re.compile(
     rb"([^/\\\x00-\x1f\x7f]{1,255})/(data\.pkl|version|byteorder|\.data/serialization_id|\.format_version|"
     rb"\.storage_alignment|data/(?:0|[1-9][0-9]{0,19}))"
 )
+# what torch.jit.save writes besides: a program, as Python's source, and the values that it uses
+SCRIPT = re.compile(rb"[^/]{1,255}/(?:code/.*|constants\.pkl)", re.DOTALL)
 # the small members, and what torch writes into them
 SMALL = {
     "version": re.compile(rb"[0-9]{1,9}\n?"),
@@ -123,6 +125,11 @@ def _members(handle: BinaryIO, size: int) -> Tuple[List[Member], int]:
             raise _zip_error("its list of members is malformed")
         name = raw[at + 46 : at + 46 + name]
         shown = name[:80].decode("utf-8", "replace")
+        if SCRIPT.fullmatch(name):
+            raise UnsafeError(
+                "it is a TorchScript archive (%s), which is a program and not only weights. Take its weights as a "
+                ".safetensors; if you trust its author, give its sha256 and trusted: true" % shown
+            )
         sizes = [unpacked, packed, offset]
         missing = [index for index, value in enumerate(sizes) if value == LARGE]
         wide = _wide(raw[after - comment - extra : after - comment], (1,))

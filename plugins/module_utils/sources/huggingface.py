@@ -49,19 +49,31 @@ def explain(where: Dict[str, str], answer: Any, has_token: bool, endpoint: str) 
         return "The repository %s does not exist at %s, or is private%s." % (
             where["repo"],
             endpoint,
-            "; the token may be wrong or lack access" if has_token else "; private ones need a huggingface_token",
+            "; check the token and what it may read" if has_token else "; private ones need a huggingface_token",
         )
     if code == "RevisionNotFound":
-        return "The repository %s has no revision %r." % (where["repo"], where["revision"])
+        return "The repository %s has no revision %r. Check the list of its branches and commits." % (
+            where["repo"],
+            where["revision"],
+        )
     if code == "EntryNotFound" or answer.status_code == 404:
-        return "The repository %s has no file %s at revision %r." % (where["repo"], where["file"], where["revision"])
+        return "The repository %s has no file %s at revision %r. Check the name in the list of its files." % (
+            where["repo"],
+            where["file"],
+            where["revision"],
+        )
     if answer.status_code == 403 and "disabled" in message:
         return "The repository %s is disabled at %s. Take the file from another source." % (where["repo"], endpoint)
     if answer.status_code == 429:
         return "%s turns us away: too many requests (429). Wait some minutes; a huggingface_token raises the limit." % (
             endpoint
         )
-    return "%s answered %d for %s%s." % (endpoint, answer.status_code, what, ": " + message[:200] if message else "")
+    return "%s answered %d for %s%s. Run again later, or take the file from another source." % (
+        endpoint,
+        answer.status_code,
+        what,
+        ": " + message[:200] if message else "",
+    )
 
 
 def _size_from_tree(where: Dict[str, str], commit: str, http: Http, endpoint: str) -> Optional[int]:

@@ -276,7 +276,7 @@ class Job:
             self._drops, self._before = (self._drops if self.gained == self._before else 0) + 1, self.gained
         if self._drops > self.http.retries * self.connections and self.gained == self._before:
             self._error = Broken(
-                "%s sends next to nothing: fewer than %d bytes in %g seconds on each connection. What was fetched is kept."
+                "%s sends next to nothing: fewer than %d bytes in %g seconds on each connection. What was fetched is kept: run again."
                 % (scrub(self._url), SMALLEST_READ, self.http.timeout)
             )
 
@@ -323,7 +323,10 @@ class Job:
                 while at < end and not self._stop.is_set():
                     count = os.preadv(handle, [buffer[: min(CHUNK, end - at)]], at)
                     if not count:
-                        raise TransferError("%s became shorter while it was fetched." % self.partial.path)
+                        raise TransferError(
+                            "%s became shorter while it was fetched. Look who changes it, and run again."
+                            % self.partial.path
+                        )
                     digest.update(buffer[:count])
                     at += count
         finally:
@@ -451,7 +454,10 @@ class Job:
                 segment.end = segment.at
                 return
             if told is None or told == self._plan.size:
-                raise Broken("%s answered 416 for a part that it has." % scrub(final))
+                raise Broken(
+                    "%s answered 416 for a part that it has. Run again, or take the file from another address."
+                    % scrub(final)
+                )
             raise SourceChanged(
                 "%s is shorter at its source than when the download began. Run again to get the new file." % scrub(url)
             )
@@ -463,7 +469,8 @@ class Job:
                     if self._url == url:
                         self._url = self.remote.url  # ask the source for a new link
             raise Refused(
-                "%s answered %d when asked for the file%s" % (scrub(final), status, ": %s" % body if body else "."),
+                "%s answered %d when asked for the file%s. Run again later, or check the address."
+                % (scrub(final), status, ": %s" % body if body else ""),
                 status,
                 signed and status in EXPIRED,
                 asked_wait(answer),
@@ -471,7 +478,10 @@ class Job:
         if answer.headers.get("Content-Type", "").startswith("text/html") and not self.remote.filename.endswith(
             (".html", ".htm")
         ):
-            raise Final("%s answered with a web page instead of the file; it may want a token." % scrub(final))
+            raise Final(
+                "%s answered with a web page instead of the file; it may want a token. Check the address and the token."
+                % scrub(final)
+            )
         with self._lock:
             if self._url == self.remote.url:
                 self._url = final
@@ -492,7 +502,7 @@ class Job:
                 r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})$", answer.headers.get("Content-Range", "")
             )
             if not span or int(span.group(1)) != segment.at:
-                raise RangesIgnored("%s answers ranges wrongly." % scrub(final))
+                raise RangesIgnored("%s answers ranges wrongly. Take the file from another address." % scrub(final))
             self._know(int(span.group(3)), segment)
             return
         length = number(answer.headers.get("Content-Length"))
@@ -502,7 +512,7 @@ class Job:
             with self._lock:
                 whole = segment.at == 0 and segment.end == self._plan.size
                 if not whole and (segment.at or self.received or self._alive > 1):
-                    raise RangesIgnored("%s ignores ranges." % scrub(final))
+                    raise RangesIgnored("%s ignores ranges. Take the file from another address." % scrub(final))
                 if not whole:  # here comes everything: take it
                     self._alone = True
                     self._plan.missing = []
@@ -564,7 +574,8 @@ class Job:
                     data = answer.raw.read(wanted, decode_content=False)
                 except Exception as exc:  # urllib3 and http.client have many
                     raise Broken(
-                        "The connection to %s broke off: %s." % (scrub(answer.url), cause(exc, self.http.timeout))
+                        "The connection to %s broke off: %s. Run again to go on with it."
+                        % (scrub(answer.url), cause(exc, self.http.timeout))
                     ) from None
                 if not data:
                     break
@@ -595,7 +606,10 @@ class Job:
                     if self.received == len(data):
                         self._lock.notify_all()  # it works: let the other connections come
         if segment.end is not None and segment.at < segment.end:
-            raise Broken("%s broke off after %d of %d bytes." % (scrub(answer.url), segment.at, segment.end))
+            raise Broken(
+                "%s broke off after %d of %d bytes. Run again to go on with it."
+                % (scrub(answer.url), segment.at, segment.end)
+            )
         if segment.end is None:
             with self._lock:
                 self._plan.size = segment.at
@@ -632,7 +646,10 @@ class Fetcher:
         wrong = self._wrong(remote, partial, sha256)
         if wrong:
             partial.discard()
-            raise TransferError("%s from %s was thrown away: %s." % (remote.filename, scrub(remote.url), wrong))
+            raise TransferError(
+                "%s from %s was thrown away: %s. Run again; if that stays, take it from another address."
+                % (remote.filename, scrub(remote.url), wrong)
+            )
         return Fetched(partial, sha256, job.received)
 
     @staticmethod

@@ -98,7 +98,7 @@ def wire_url(url: str) -> str:
         if not same or not host or host != by_stdlib.hostname or requests.Request("GET", wire).prepare().url != wire:
             raise ValueError
     except (ValueError, requests.RequestException):  # urllib3's LocationValueError is a ValueError
-        raise TransferError("%s is no valid URL." % scrub(url)) from None
+        raise TransferError("%s is no valid URL. Check its host and port." % scrub(url)) from None
     return wire
 
 
@@ -109,7 +109,7 @@ def origin(url: str) -> Tuple[str, str, int]:
         parts = urlsplit(wire_url(url) if HAS_REQUESTS and scheme in ("http", "https") else url)
         return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
-        raise TransferError("%s is no valid URL." % scrub(url)) from None
+        raise TransferError("%s is no valid URL. Check its host and port." % scrub(url)) from None
 
 
 def header_text(value: Optional[str]) -> str:
@@ -126,7 +126,9 @@ def join(url: str, location: str) -> str:
         _check_characters(location)  # before urljoin, which drops some of them
         return urljoin(url, location)
     except (ValueError, TransferError):
-        raise TransferError("%s leads to %s, which is no valid URL." % (scrub(url), scrub(location))) from None
+        raise TransferError(
+            "%s leads to %s, which is no valid URL. Take the file from another address." % (scrub(url), scrub(location))
+        ) from None
 
 
 def read_body(answer: Any) -> None:
@@ -165,7 +167,9 @@ def may_carry_token(url: str) -> bool:
 def refuse_downgrade(url: str, target: str) -> None:
     """Raise TransferError for a way from TLS into the clear."""
     if origin(url)[0] == "https" and origin(target)[0] != "https":
-        raise TransferError("%s redirects away from TLS, to %s." % (scrub(url), scrub(target)))
+        raise TransferError(
+            "%s redirects away from TLS, to %s. Take the file from another address." % (scrub(url), scrub(target))
+        )
 
 
 def number(text: Optional[str]) -> Optional[int]:
@@ -329,7 +333,7 @@ class Http:
     def once(self, method: str, url: str, headers: Dict[str, str], stream: bool = False) -> Any:
         """One request, no redirect followed; connection faults become Broken."""
         if urlsplit(url).scheme not in ("http", "https"):
-            raise TransferError("%s is no http or https URL." % scrub(url))
+            raise TransferError("%s is no http or https URL. Take the file from another address." % scrub(url))
         url = wire_url(url)  # malformed: trying again would not help
         try:
             proxies = requests.utils.get_environ_proxies(url)
@@ -347,9 +351,12 @@ class Http:
         except TransferError:
             raise
         except (requests.RequestException, OSError, urllib3.exceptions.HTTPError) as exc:
-            raise Broken("%s cannot be reached: %s." % (scrub(url), cause(exc, self.timeout))) from None
+            raise Broken(
+                "%s cannot be reached: %s. Check the address and the route to it."
+                % (scrub(url), cause(exc, self.timeout))
+            ) from None
         except ValueError:
-            raise TransferError("%s is no valid URL." % scrub(url)) from None
+            raise TransferError("%s is no valid URL. Check its host and port." % scrub(url)) from None
 
     def follow(
         self, method: str, url: str, headers: Dict[str, str], stream: bool = False, stop_at_foreign: bool = False
@@ -368,7 +375,7 @@ class Http:
             refuse_downgrade(url, target)
             answer.close()
             url = target
-        raise TransferError("%s redirects in circles." % scrub(url))
+        raise TransferError("%s redirects in circles. Check the address." % scrub(url))
 
     def request(
         self,

@@ -239,7 +239,10 @@ def check_form(parameters: Dict[str, str], host: str) -> Dict[str, Any]:
         raise LinkError("The share link's parameter spx (REALITY spiderX) must start with '/'. %s" % COPY)
     fingerprint = parameters.get("fp", DEFAULT_FINGERPRINT)
     if fingerprint.lower() in WORDS["fp"]:
-        raise LinkError("The share link asks for fp=%s, which REALITY does not allow." % fingerprint.lower())
+        raise LinkError(
+            "The share link asks for fp=%s, which REALITY does not allow. Write another one, such as fp=chrome."
+            % fingerprint.lower()
+        )
     if not re.fullmatch(r"[A-Za-z0-9_]{1,40}", fingerprint):
         raise LinkError(
             "The share link's parameter fp must be the name of a TLS fingerprint, such as chrome. %s" % COPY
@@ -283,7 +286,7 @@ def after_scheme(link: Any) -> str:
         raise LinkError("The share link has characters that are no valid Unicode. %s" % COPY) from None
     scheme, separator, rest = text.partition("://")
     if not text:
-        raise LinkError("The share link is empty.")
+        raise LinkError("The share link is empty. %s" % COPY)
     if not separator or scheme.lower() != "vless":
         if separator and scheme.lower() in SCHEMES:
             raise LinkError("This is a %s:// link, not a vless:// link. %s" % (scheme.lower(), ELSEWISE))

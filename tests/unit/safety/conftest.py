@@ -47,6 +47,12 @@ def tensor(key: str = "0", length: int = 4, kind: str = "FloatStorage") -> bytes
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage(key, length, kind) + rest + b"R"
 
 
+def old_tensor(key: str = "0", length: int = 4, kind: str = "FloatStorage") -> bytes:
+    """The same as torch wrote it before 0.4."""
+    number = b"J" + struct.pack("<i", length)
+    return b"ctorch._utils\n_rebuild_tensor\n(" + storage(key, length, kind) + b"K\x00" + number + b"\x85K\x01\x85tR"
+
+
 def model(*keys: str) -> bytes:
     """A pickle of a dict with one tensor of four floats for each key."""
     return b"\x80\x02}(" + b"".join(text("w" + key) + tensor(key) for key in keys) + b"u."

@@ -23,7 +23,7 @@ import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.safety import pickles
 from ansible_collections.sdops.webui.plugins.module_utils.safety.refusal import ContentError
 
-from .conftest import MAGIC, hostile, model, old_torch, tensor, text
+from .conftest import MAGIC, hostile, model, old_tensor, old_torch, tensor, text
 from .test_pickles import HARMLESS
 
 FILES = int(os.environ.get("SDOPS_FUZZ_FILES", "2000"))
@@ -55,6 +55,7 @@ MADE = {
     "numpy dtype": "a dtype",
     "numpy.core.multiarray scalar": "a number",
     "numpy.core.multiarray _reconstruct": "an array",
+    "torch._utils _rebuild_tensor": "a tensor",
     "torch._utils _rebuild_tensor_v2": "a tensor",
     "torch._utils _rebuild_parameter": "a tensor",
     "torch._utils _rebuild_device_tensor_from_numpy": "a tensor",
@@ -158,6 +159,7 @@ class Maker:
         self.chance = chance
         self.whole = [value for name, value in HARMLESS.items() if name != "deep"] + [
             tensor(),
+            old_tensor(),
             model("0")[2:-1],
             text("storage"),
         ]

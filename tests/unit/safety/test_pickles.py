@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.safety import pickles
 from ansible_collections.sdops.webui.plugins.module_utils.safety.refusal import ContentError
 
-from .conftest import hostile, mkdir_call, model, old_torch, storage, tensor, text, torch_zip
+from .conftest import hostile, mkdir_call, model, old_tensor, old_torch, storage, tensor, text, torch_zip
 
 P2, P4 = b"\x80\x02", b"\x80\x04"
 OK = b"\x8c\x0bcollections\x8c\x0bOrderedDict"
@@ -227,6 +227,28 @@ def test_tensors_of_other_versions_and_devices(place, hooks, verdict):
     wrapped = P2 + b"ctorch._utils\n_rebuild_parameter\n(" + raw[2:-1] + b"\x88" + hooks + b"tR."
     assert verdict(torch_zip(pickled=wrapped)) is None
     assert verdict(torch_zip(pickled=raw.replace(hooks + b"tR", b"\x88tR")))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"K\x00J", b"K\x01J"), (b"K\x01\x85t", b"K\x01\x85Nt"), (b"K\x01\x85t", b"NtN0")]
+)
+def test_tensors_of_torch_0_3(old, new, verdict):
+    raw = P2 + old_tensor() + b"."
+    assert verdict(torch_zip(pickled=raw)) is None
+    assert verdict(old_torch(raw)) is None
+    assert raw.count(old) == 1
+    assert verdict(torch_zip(pickled=raw.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [("Bool", 1), ("Char", 1), ("Short", 2), ("ComplexFloat", 8), ("ComplexDouble", 16), ("BFloat16", 2), ("Half", 2)],
+)
+def test_tensors_of_all_numbers(kind, size, verdict):
+    raw = P2 + tensor(kind=kind + "Storage") + b"."
+    assert verdict(torch_zip({"a/data/0": bytes(4 * size)}, raw)) is None
+    assert "not the data of any tensor" in verdict(torch_zip({"a/data/0": bytes(4 * size + 1)}, raw))
+    assert verdict(torch_zip({"a/data/0": bytes(4 * size)}, raw.replace(b"ctorch\n", b"ctorch.cuda\n")))
 
 
 def test_the_names_of_all_strangers_are_told(verdict):
