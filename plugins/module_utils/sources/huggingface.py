@@ -99,7 +99,8 @@ def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = 
     for _hop in range(5):
         answer = http.request("HEAD", url, stop_at_foreign=True)
         location = header_text(answer.headers.get("Location"))
-        if answer.status_code < 300 or not location or {"X-Repo-Commit", "X-Linked-Etag"} & {*answer.headers}:
+        told = answer.headers.get("X-Repo-Commit") or answer.headers.get("X-Linked-Etag")
+        if answer.status_code < 300 or not location or told:
             break
         target = join(url, location)
         refuse_downgrade(url, target)

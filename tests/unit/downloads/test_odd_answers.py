@@ -277,7 +277,7 @@ def test_a_revision_that_may_move_needs_its_commit(serve, revision):
 
 def test_a_proxy_that_redirects_to_a_storage_is_not_followed_past_the_hash(serve):
     storage, asked = serve(lambda path, headers: (403, {}, b""))
-    told = {"Location": storage + "/x?sig=1", "X-Linked-Etag": '"%s"' % SHA, "X-Linked-Size": "7"}
+    told = {"location": storage + "/x?sig=1", "x-linked-etag": '"%s"' % SHA, "x-linked-size": "7"}
     here, _ = serve(lambda path, headers: (302, told, b""))
     found = huggingface.resolve(FULL, Http(retries=0, timeout=2), here)
     assert (found.sha256, found.size, asked) == (SHA, 7, [])
