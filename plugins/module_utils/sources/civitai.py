@@ -27,7 +27,7 @@ REGION = (
     "%s does not serve this region (it tells by the IP address, so by the proxy's exit if there is one). Use a proxy "
     "whose exit lies elsewhere."
 )
-ODD = "The answer for %s is not what Civitai's API promises. Try again later; civitai_endpoint may be no Civitai."
+ODD = "Civitai's answer for %s is not what its API promises. Try again later; civitai_endpoint may be no Civitai."
 TOO_MANY = "%s turns us away for %s: too many downloads or requests (429). Wait, and lower parallel. It said: %s"
 
 
