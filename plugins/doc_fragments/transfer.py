@@ -13,12 +13,15 @@ options:
     description:
       - Base URL of the Hugging Face Hub or of a mirror. A token goes to this origin only, and over TLS (or to this machine itself).
       - C(huggingface.co) and C(hf.co) count as one, so a token for one goes to the other too.
+      - Links of files below it are links of the Hub, verified by its hash.
     type: str
     default: https://huggingface.co
   civitai_endpoint:
     description:
       - Base URL of Civitai. A token goes to this origin only, and over TLS (or to this machine itself).
-      - C(civitai.com), C(civitai.red) and C(civitai.green) count as one, so a token for one goes to the others too.
+      - C(civitai.com), C(civitai.red) and C(civitai.green) count as one, so a token for one goes to the others too. A token for any other
+        origin goes there alone.
+      - Links of models below it are links of Civitai.
     type: str
     default: https://civitai.com
   huggingface_token:

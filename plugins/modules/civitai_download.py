@@ -34,7 +34,7 @@ options:
     description: Id of the model; its newest version is taken.
     type: int
   air:
-    description: AIR URN, such as V(urn:air:sd1:lora:civitai:105000@112969).
+    description: AIR URN, such as V(urn:air:sd1:lora:civitai:105000@112969). A layer in it says nothing about which file is meant.
     type: str
   file_id:
     description: Id of the file, when the version has several.
@@ -56,7 +56,9 @@ options:
     type: path
     required: true
   sha256:
-    description: SHA-256 that the file must have. Alone, it also says which file is wanted.
+    description:
+      - SHA-256 that the file must have. Alone, it also says which file is wanted.
+      - It decides where Civitai lists another one for the file, with a warning.
     type: str
 """
 
@@ -100,7 +102,7 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.models.arguments import TRANSFER, fetch_one, kept_back
+from ..module_utils.models.arguments import TRANSFER, fetch_one
 from ..module_utils.models.spec import ModelSpec, parse_source
 
 
@@ -146,7 +148,7 @@ def main() -> None:
         result = fetch_one(ModelSpec(source, "civitai", where, sha256=p["sha256"]), p, p["dest"], module.check_mode)
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
-    for sentence in kept_back(p):
+    for sentence in result.pop("warnings"):
         module.warn(sentence)
     module.exit_json(**result)
 

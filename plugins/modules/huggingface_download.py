@@ -86,7 +86,7 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.models.arguments import TRANSFER, fetch_one, kept_back
+from ..module_utils.models.arguments import TRANSFER, fetch_one
 from ..module_utils.models.spec import ModelSpec
 
 
@@ -109,7 +109,7 @@ def main() -> None:
         result = fetch_one(ModelSpec(source, "huggingface", where, sha256=p["sha256"]), p, p["dest"], module.check_mode)
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
-    for sentence in kept_back(p):
+    for sentence in result.pop("warnings"):
         module.warn(sentence)
     module.exit_json(**result)
 

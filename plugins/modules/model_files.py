@@ -57,11 +57,15 @@ options:
   models:
     description:
       - The models. A string is a name from the catalog, as C(sdxl-base-1.0) (docs/models.md lists them), or a source.
-        C(hf://OWNER/REPO/PATH@REVISION), C(civitai://VERSION_ID), which may end in C(?fileId=) or
-        C(?type=&format=&size=&fp=), an AIR URN, C(https://...) (also a page of a file on Hugging Face or Civitai), C(file:///...),
-        or C(magnet:?...), which needs aria2 on the target.
+        C(hf://OWNER/REPO@REVISION/PATH) or C(hf://OWNER/REPO/PATH@REVISION), C(civitai://VERSION_ID), which may end in C(?fileId=) or
+        C(?type=&format=&size=&fp=), an AIR URN, C(https://...) (also a page of a file on Hugging Face, on Civitai, or on the mirrors in
+        O(huggingface_endpoint) and O(civitai_endpoint)), C(file:///...), or C(magnet:?...), which needs aria2 on the target.
+      - A link of C(civitai.red) or C(civitai.green) is asked for there, all else of Civitai at O(civitai_endpoint).
+      - An entry that cannot be understood does not stop the others; the module fails at its end and names it.
+      - Several ways to write one source are one file, and so are two sources for one path with equal hashes.
       - A mapping has C(source) and may have C(kind), C(name), C(sha256), C(config) (a source, placed as C(NAME.yaml) beside it)
         and C(vae) (a source or a name, placed as C(NAME.vae.EXT) beside it). Beside a name from the catalog, these win. For a magnet link with several files, C(file) names the one.
+      - C(sha256) decides where Civitai lists another one for the file, with a warning.
       - C(trusted), together with C(sha256), takes a file for its hash alone. It is not scanned, and a pickle needs no
         O(allow_pickle). For files whose maker publishes the hash and that hold more than weights, as detectors of YOLO do.
       - C(accept_change) is O(accept_change) for this model alone.
@@ -177,8 +181,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.errors import SdopsError
 from ..module_utils.models.arguments import TRANSFER, kept_back, make_placer
 from ..module_utils.models.placing import NoRoom
-from ..module_utils.models.spec import parse, secrets_in
+from ..module_utils.models.spec import Endpoints, parse_all, secrets_in
 from ..module_utils.safety.secrets import hide
+from ..module_utils.terminal import printable
 from ..module_utils.transfer.disk import free_bytes
 
 VERBS = {
@@ -214,10 +219,10 @@ def main() -> None:
     for entry in p["models"]:
         hide(module, secrets_in(entry))
     try:
-        specs = [parse(entry) for entry in p["models"]]
+        placer = make_placer(p, p["webui_dir"], module.check_mode)
+        specs = parse_all(p["models"], Endpoints(p["huggingface_endpoint"], p["civitai_endpoint"]))
         for spec in specs:
             hide(module, spec.secrets)
-        placer = make_placer(p, p["webui_dir"], module.check_mode)
         if p["state"] == "present":
             items = placer.place_all(specs, p["parallel"])
         else:
@@ -251,7 +256,8 @@ def main() -> None:
     for sentence in kept_back(p):
         module.warn(sentence)
     failed = [item for item in items if item.status == "failed"]
-    causes = ["%s: %s" % (item.spec.label, item.reason) for item in failed]
+    labels = [printable(item.spec.label) for item in failed]
+    causes = [i.reason if label in i.reason else "%s: %s" % (label, i.reason) for label, i in zip(labels, failed)]
     if failed:
         causes.insert(0, "%d of %d files failed." % (len(failed), len(items)))
     if no_room:

@@ -84,7 +84,7 @@ def make_placer(params: Dict[str, Any], webui_dir: str, check_mode: bool) -> Pla
 def fetch_one(spec: ModelSpec, params: Dict[str, Any], dest: str, check_mode: bool) -> Dict[str, Any]:
     """Bring one file to ``dest`` (a path, or a directory for it), without a record: it is judged by its hash each time.
 
-    Returns the result of a module. Raises SdopsError.
+    Returns the result of a module, with ``warnings`` for it to tell. Raises SdopsError.
     """
     if spec.sha256 is not None:
         spec = spec._replace(sha256=wanted_sha256(spec.sha256, spec.label))
@@ -102,4 +102,5 @@ def fetch_one(spec: ModelSpec, params: Dict[str, Any], dest: str, check_mode: bo
         "revision": entry["revision"],
         "actions": ["fetch %s" % entry["path"]] if changed else [],
         "diff": {"before": "", "after": "%s\n" % entry["path"] if changed else ""},
+        "warnings": [*kept_back(params), *item.warnings],
     }

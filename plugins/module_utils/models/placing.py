@@ -40,11 +40,11 @@ from ..transfer.disk import (
     unlink_all,
 )
 from ..transfer.fetch import Fetcher, Partial, RemoteFile, SourceChanged
-from ..transfer.http import Http, TransferError
+from ..transfer.http import Http, TransferError, scrub
 from .layout import path_of, sidecar
 from .progress import Line, Progress
 from .record import Record
-from .spec import ModelSpec, parse_source
+from .spec import Endpoints, ModelSpec, parse_source
 
 ASKING = 8  # sources are asked by so many at once: that is waiting, not bandwidth
 # what will be done -> what was done
@@ -145,6 +145,10 @@ class Item:
     def fail(self, reason: str, status: str = "failed") -> None:
         self.status, self.reason = status, reason
         self.line.tell("failed")
+
+    def warn(self, sentence: str) -> None:
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
 
     def result(self) -> Dict[str, Any]:
         entry = {
@@ -266,8 +270,12 @@ class Placer:
             twin = first.setdefault(item.path, item)
             if twin is item:
                 continue
-            if twin.spec.source != item.spec.source or len({item.sha256, twin.sha256} - {None}) > 1:
-                item.fail("%s would overwrite the file of %s. Set name." % (item.spec.label, twin.spec.label))
+            hashes = {item.sha256, twin.sha256}
+            if len(hashes - {None}) > 1 or (None in hashes and item.spec.identity != twin.spec.identity):
+                item.fail(
+                    "%s would overwrite the file of %s. Set name, or the same sha256 for both if they are one file."
+                    % (item.spec.label, twin.spec.label)
+                )
             else:
                 item.twin = twin
                 item.settle("ok", twin.sha256, twin.size)
@@ -311,7 +319,7 @@ class Placer:
                 spec.where, self.http(spec), wants.huggingface_endpoint, bool(wants.huggingface_token)
             )
         elif spec.origin == "civitai":
-            remote = civitai.resolve(spec.where, self.http(spec), wants.civitai_endpoint, bool(wants.civitai_token))
+            remote = self._resolve_civitai(item)
         elif spec.origin == "url":
             remote = direct.resolve(spec.where, self.http(spec))
         elif spec.origin == "magnet":
@@ -323,14 +331,31 @@ class Placer:
                 raise SdopsError("There is no file %s on the target." % path)
             remote = RemoteFile("file://" + path, safe_name(os.path.basename(path)), os.path.getsize(path))
         if spec.sha256 and remote.sha256 and spec.sha256.lower() != remote.sha256:
-            raise SdopsError(
-                "%s has SHA-256 %s at its source, but %s is wanted. The source has changed, or the wish is for another file."
-                % (spec.label, remote.sha256, spec.sha256)
+            if spec.origin != "civitai":
+                raise SdopsError(
+                    "%s has SHA-256 %s at its source, but %s is wanted. The source has changed, or the wish is for another file."
+                    % (spec.label, remote.sha256, spec.sha256)
+                )
+            item.warn(
+                "%s: Civitai lists SHA-256 %s for it, but %s is wanted. Its list has wrong ones, so the file itself decides: it is "
+                "taken only if its hash is the wanted one." % (spec.label, remote.sha256, spec.sha256)
             )
         item.remote = remote._replace(sha256=(spec.sha256 or "").lower() or remote.sha256)
         if remote.sha256:  # else it is known when the file is here
             self._compare_recorded(item, remote.sha256)
         return item.remote
+
+    def _resolve_civitai(self, item: Item) -> RemoteFile:
+        """Ask Civitai, at the site that the link names if it names one."""
+        spec, http = item.spec, self.http(item.spec)
+        endpoint = spec.endpoint or self.wants.civitai_endpoint
+        with_token = http.sends_token(endpoint)
+        if spec.endpoint and self.wants.civitai_token and not with_token:
+            item.warn(
+                "%s is asked for at %s without the civitai_token, which is for %s alone. If the token is for it too, set "
+                "civitai_endpoint to %s." % (spec.label, endpoint, scrub(self.wants.civitai_endpoint), endpoint)
+            )
+        return civitai.resolve(spec.where, http, endpoint, with_token, (spec.sha256 or "").lower())
 
     def _compare_recorded(self, item: Item, sha256: str) -> None:
         """Raise ContentChangedError when a source without a ``sha256`` of the user's gives other content than it gave before."""
@@ -347,8 +372,7 @@ class Placer:
                 "%s The new content was not taken. Set accept_change: true for this model if the change is expected, or give "
                 "the sha256 that is wanted." % change
             )
-        if change not in item.warnings:
-            item.warnings.append(change)
+        item.warn(change)
 
     def _recorded(self, item: Item) -> bool:
         """Settle an item that was placed before and is still there; costs a stat."""
@@ -370,9 +394,11 @@ class Placer:
         return False
 
     def _plan(self, item: Item) -> None:
+        spec = item.spec
+        if spec.problem:
+            raise SdopsError(spec.problem)
         if self._recorded(item):
             return
-        spec = item.spec
         if spec.name:
             self._refuse_pickle(spec, spec.name)
         remote = self._resolve(item)
@@ -386,7 +412,7 @@ class Placer:
 
     def _plan_sidecar(self, item: Item) -> None:
         what = item.kind or ""
-        parsed = parse_source(item.spec.source)
+        parsed = parse_source(item.spec.source, Endpoints(self.wants.huggingface_endpoint, self.wants.civitai_endpoint))
         item.spec = parsed._replace(kind=what, sha256=item.spec.sha256, trusted=item.spec.trusted)
         if self._recorded(item):
             return
@@ -696,6 +722,10 @@ class Placer:
         Failures are in the items.
         """
         items = []
+        if spec.problem:
+            items.append(Item(spec))
+            items[0].fail(spec.problem)
+            return items
         placed = self.record.of(spec.wish, spec.kind, spec.name)
         for path in [side for main in placed for side in (*self.record.beside(main), main)]:
             item = Item(spec)

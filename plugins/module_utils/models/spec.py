@@ -6,26 +6,49 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Union
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import SdopsError
 from ..safety.names import hex_digits
 from ..terminal import has_unseen
-from ..transfer.http import TransferError, check_url, scrub
+from ..transfer.http import TransferError, check_url, origin, scrub
 from .catalog import CatalogError, Entry, find
 from .layout import KINDS
 
+<<<<<<< HEAD
 AIR = re.compile(r"^(?:urn:)?(?:air:)?(?:[a-z0-9_]+:){0,2}civitai:([0-9]+)(?:@([0-9]+))?(?:\+([0-9]+))?(?:\.\w+)?$")
+=======
+# [urn:][air:][ecosystem:][type:]civitai:MODEL[@VERSION][+FILE][:layer][.format]; a layer lies in the same file
+AIR = re.compile(
+    r"(?:urn:)?(?:air:)?(?:[\w-]+:){0,2}civitai:(\d+)(?:@(\d+))?(?:\+(\d+))?(?::[\w-]+)?(?:\.[\w-]+)?\Z",
+    re.ASCII | re.IGNORECASE,
+)
+>>>>>>> h-a
 PLAIN = re.compile(r"^[^:/]+$")
 FORMS = (
-    "a name from the catalog, hf://OWNER/REPO/PATH@REVISION, civitai://VERSION_ID, "
+    "a name from the catalog, hf://OWNER/REPO/PATH@REVISION, hf://OWNER/REPO@REVISION/PATH, civitai://VERSION_ID, "
     "an AIR (urn:air:sd1:lora:civitai:MODEL@VERSION), https://..., magnet:?xt=... or file:///..."
 )
-CIVITAI_HOSTS = ("civitai.com", "www.civitai.com", "civitai.red", "civitai.green")
+CIVITAI_HOSTS = ("civitai.com", "civitai.red", "civitai.green")
 HUB_HOSTS = ("huggingface.co", "hf.co")
+# the Hub's revisions may have slashes in these two forms only
+_REVISION = r"(refs/(?:convert/[\w.-]+|pr/\d+)(?=/|\Z)|(?!refs/(?:convert/[\w.-]|pr/\d))[^/]+)"
+_TYPE = "(?:models|datasets|spaces|kernels)/"
+_REPO = r"((?:%s)?(?!%s)[\w.-]+/[\w.-]+)" % (_TYPE, _TYPE)
+HF = re.compile(_REPO + "(?:@" + _REVISION + ")?/(.+)", re.DOTALL)
+HUB_PAGE = re.compile("/" + _REPO + "/(?:resolve|blob)/" + _REVISION + "/(.+)", re.DOTALL)
+HF_FORMS = "hf://OWNER/REPO/PATH@REVISION or hf://OWNER/REPO@REVISION/PATH, with datasets/ before OWNER for a data set"
+_OTHERS = (".yaml", ".yml", ".json", ".txt", ".md", ".gguf", ".sft", ".zip", ".7z", ".rar", ".tar", ".gz")
+EXTENSIONS = (*{extension for kind in KINDS.values() for extension in kind.extensions}, *_OTHERS)
+CIVITAI_PAGES = (  # what a path names, by the field of its id
+    ("version_id", re.compile(r"/api/download/models/(\d+)/?\Z", re.ASCII)),
+    ("version_id", re.compile(r"(?:/api/v1)?/model-versions/(\d+)(?:/|\Z)", re.ASCII)),
+    ("model_id", re.compile(r"(?:/api/v1)?/models/(\d+)(?:/|\Z)", re.ASCII)),
+)
 TEXTS = ("source", "kind", "name", "config", "vae", "file")
 SWITCHES = ("trusted", "accept_change")
 FIELDS = {*TEXTS, "sha256", *SWITCHES}
@@ -38,6 +61,16 @@ class SpecError(SdopsError):
     """A model entry that cannot be understood."""
 
 
+class Endpoints(NamedTuple):
+    """Base URLs of the services, as configured: what lies below them is a link of the service, as on its own hosts."""
+
+    huggingface: str = "https://huggingface.co"
+    civitai: str = "https://civitai.com"
+
+
+DEFAULT_ENDPOINTS = Endpoints()
+
+
 class ModelSpec(NamedTuple):
     """One wanted model.
 
@@ -45,7 +78,8 @@ class ModelSpec(NamedTuple):
     file; ``where`` its fields (strings); ``kind`` and ``name`` may be None until the source tells; ``sha256`` lower-case
     hex; ``config`` and ``vae`` are the sidecars' own sources; ``size`` in bytes, when it is known before the source is asked;
     ``trusted``: taken for its ``sha256`` alone, without a scan; ``accept_change``: taken also when the source now gives other
-    content than what was recorded.
+    content than what was recorded; ``endpoint``: base URL of the site that is asked, where a link names another one than is
+    configured; ``problem``: why the entry cannot be understood, with nothing else known but its source.
     """
 
     source: str
@@ -63,11 +97,18 @@ class ModelSpec(NamedTuple):
     config_trusted: bool = False
     vae_sha256: Optional[str] = None
     vae_trusted: bool = False
+    endpoint: Optional[str] = None
+    problem: str = ""
 
     @property
     def wish(self) -> str:
         """Names the source in the record, without telling it: URLs may hold keys."""
         return hashlib.sha256(self.source.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    @property
+    def identity(self) -> str:
+        """The same for all ways to write one source."""
+        return json.dumps([self.origin, self.endpoint, self.where], sort_keys=True)
 
     @property
     def label(self) -> str:
@@ -135,19 +176,19 @@ def known(source: str) -> Optional[Entry]:
         raise SpecError("%s A model is one of %s." % (exc, FORMS))
 
 
-def sidecar_source(source: Optional[str]) -> Optional[str]:
+def sidecar_source(source: Optional[str], endpoints: Endpoints) -> Optional[str]:
     """A sidecar's source, which may be written as a name too. Raises SpecError when it cannot be understood."""
     if source is None:
         return None
     entry = known(source)
-    return parse_source(entry.source if entry else source).source
+    return parse_source(entry.source if entry else source, endpoints).source
 
 
-def _sidecar_fields(entry: Dict[str, Any], field: str, what: str) -> Dict[str, Any]:
+def _sidecar_fields(entry: Dict[str, Any], field: str, what: str, endpoints: Endpoints) -> Dict[str, Any]:
     """The fields of ModelSpec for a sidecar, which is a source or a mapping of source, sha256 and trusted."""
     value = entry.get(field)
     if not isinstance(value, dict):
-        return {field: sidecar_source(value)}
+        return {field: sidecar_source(value, endpoints)}
     what = "%s, %s" % (what, field)
     unknown = sorted(str(name) for name in set(value) - {"source", "sha256", "trusted"})
     if unknown:
@@ -162,18 +203,18 @@ def _sidecar_fields(entry: Dict[str, Any], field: str, what: str) -> Dict[str, A
     if trusted and sha256 is None:
         raise SpecError("%s: trusted needs a sha256, which is all that it is judged by." % what)
     return {
-        field: sidecar_source(value["source"]),
+        field: sidecar_source(value["source"], endpoints),
         field + "_sha256": wanted_sha256(sha256, what) if sha256 is not None else None,
         field + "_trusted": bool(trusted) or None,
     }
 
 
-def parse_source(source: str) -> ModelSpec:
+def parse_source(source: str, endpoints: Endpoints = DEFAULT_ENDPOINTS) -> ModelSpec:
     """A ModelSpec with origin and fields only. Raises SpecError with the forms there are."""
     if has_unseen(source):
         raise SpecError("The model source %r has control characters in it; write it again." % shown(source))
     air = AIR.match(source)
-    if air and "civitai:" in source and "://" not in source:
+    if air:
         model, version, file_id = air.groups()
         where = {"version_id": version} if version else {"model_id": model}
         if file_id:
@@ -183,32 +224,28 @@ def parse_source(source: str) -> ModelSpec:
         parts = urlsplit(source)
         parts.port  # noqa: B018 - asked for its error
     except ValueError:
+<<<<<<< HEAD
         raise SpecError("The model source %s is no valid URL. Check its host and port." % shown(source))
+=======
+        raise SpecError("The model source %s is no valid URL; copy the link again." % shown(source))
+>>>>>>> h-a
     if parts.scheme == "hf":
-        # not by urlsplit: # and ? may be in a file's name
-        path, _, revision = source.partition("://")[2].partition("@")
-        pieces = [unquote(piece) for piece in path.split("/")]
-        if len(pieces) < 3 or not all(pieces):
-            raise SpecError("The model source %r is not of the form hf://OWNER/REPO/PATH@REVISION." % source)
-        return ModelSpec(
-            source,
-            "huggingface",
-            {"repo": "/".join(pieces[:2]), "file": "/".join(pieces[2:]), "revision": unquote(revision) or "main"},
-        )
+        return _hub_uri(source)
     if parts.scheme == "civitai":
         query = dict(parse_qsl(parts.query))
         if not re.fullmatch("[0-9]+", parts.netloc) or _unknown(source):
             raise SpecError(
-                "The model source %r is not of the form civitai://VERSION_ID[?fileId=ID | ?type=&format=&size=&fp=]."
-                % shown(source)
+                "The model source %r is not of the form civitai://VERSION_ID[?fileId=ID | ?type=&format=&size=&fp=], and no "
+                "AIR (urn:air:sd1:lora:civitai:MODEL@VERSION)." % shown(source)
             )
         return ModelSpec(source, "civitai", {"version_id": parts.netloc, **query})
     if parts.scheme in ("https", "http") and parts.hostname:
         try:
             check_url(source)
+            origin(source)
         except TransferError as exc:
-            raise SpecError("The model source cannot be used: %s" % exc) from None
-        return _page(source) or ModelSpec(source, "url", {"url": source})
+            raise SpecError("The model source cannot be used, copy the link again: %s" % exc) from None
+        return _page(source, endpoints) or ModelSpec(source, "url", {"url": source})
     if parts.scheme == "magnet":
         return ModelSpec(source, "magnet", {"url": source})
     if parts.scheme == "file" and parts.path.startswith("/"):
@@ -216,12 +253,71 @@ def parse_source(source: str) -> ModelSpec:
     raise SpecError("The model source %r is none of %s." % (shown(source), FORMS))
 
 
-def _page(source: str) -> Optional[ModelSpec]:
-    """A link copied from the browser on Hugging Face or Civitai means the file behind it."""
+def _hub_file(source: str, repo: str, revision: str, path: str) -> ModelSpec:
+    pieces = [*repo.split("/"), *path.split("/")]
+    if not all(pieces) or {".", ".."} & {*pieces}:
+        raise SpecError("The model source %r has an empty part, . or .. in its path. It is %s." % (source, HF_FORMS))
+    repo = repo[len("models/") :] if repo.startswith("models/") else repo
+    return ModelSpec(source, "huggingface", {"repo": repo, "file": path, "revision": revision})
+
+
+def _has_extension(name: str) -> bool:
+    return name.lower().endswith(EXTENSIONS)
+
+
+def _hub_uri(source: str) -> ModelSpec:
+    """An hf:// source in the Hub's own form, or with the revision at its end. Raises SpecError.
+
+    An ``@`` behind the repository begins a revision and what follows is taken as it is. A later one belongs to the file's name, unless a
+    whole name (with its extension) stands before it, or none behind it.
+    """
+    # not by urlsplit: # and ? may be in a file's name
+    body = source.partition("://")[2]
+    if body.startswith("buckets/"):
+        raise SpecError("The model source %r names a bucket, and buckets are not read. It is %s." % (source, HF_FORMS))
+    found = HF.match(body)
+    if not found:
+        raise SpecError("The model source %r is not of the form %s." % (source, HF_FORMS))
+    repo, revision, path = found.groups()
+    if revision is not None:
+        return _hub_file(source, repo, unquote(revision), path)
+    places = [at.start() for at in re.finditer("@", path)]
+    at = next((place for place in places if _has_extension(path[:place])), places[-1] if places else 0)
+    if at and not _has_extension(path[at + 1 :]):
+        path, revision = path[:at], unquote(path[at + 1 :])
+    return _hub_file(source, repo, revision or "main", unquote(path))
+
+
+def _path_at(source: str, hosts: Tuple[str, ...], endpoint: str) -> Optional[str]:
+    """The path of an http(s) URL on one of a service's ``hosts``, or below its ``endpoint``; None for a URL elsewhere."""
     parts = urlsplit(source)
-    query = dict(parse_qsl(parts.query))
-    if "token" in query and parts.hostname in CIVITAI_HOSTS:
+    if _site(source) in hosts and parts.port in (None, 80, 443):
+        return parts.path
+    base = urlsplit(endpoint).path.rstrip("/")
+    below = origin(source) == origin(endpoint) and parts.path.startswith(base + "/")
+    return parts.path[len(base) :] if below else None
+
+
+def _site(source: str) -> str:
+    host = urlsplit(source).hostname or ""
+    return host[4:] if host.startswith("www.") else host
+
+
+def _page(source: str, endpoints: Endpoints) -> Optional[ModelSpec]:
+    """A link copied from the browser on Hugging Face or Civitai, or from a mirror that is configured, means the file behind it."""
+    query = dict(parse_qsl(urlsplit(source).query))
+    path = _path_at(source, HUB_HOSTS, endpoints.huggingface)
+    hub = HUB_PAGE.match(path) if path else None
+    if hub:
+        repo, revision, file = (unquote(piece) for piece in hub.groups())
+        return _hub_file(source, repo, revision, re.sub("//+", "/", file))
+    path = _path_at(source, CIVITAI_HOSTS, endpoints.civitai)
+    if path is None:
+        return None
+    pages = [(field, found.group(1)) for field, pattern in CIVITAI_PAGES for found in [pattern.match(path)] if found]
+    if "token" in query and (pages or _site(source) in CIVITAI_HOSTS):
         raise SpecError("%s has a token in it, which ends up in logs. Use civitai_token instead." % scrub(source))
+<<<<<<< HEAD
     if parts.hostname in HUB_HOSTS:
         hub = re.match(r"/([^/]+/[^/]+)/(?:resolve|blob)/([^/]+)/(.+)$", parts.path)
         if hub:
@@ -238,6 +334,20 @@ def _page(source: str) -> Optional[ModelSpec]:
         if model:
             return ModelSpec(source, "civitai", {"model_id": model.group(1)})
     return None
+=======
+    if not pages:
+        return None
+    # what one of its sites shows, another one may not: a link is asked for where it was copied
+    own = "https://" + _site(source) if _site(source) in CIVITAI_HOSTS[1:] else None
+    if own and origin(own) == origin(endpoints.civitai):
+        own = None
+    where = dict(pages)
+    if "version_id" in where:
+        where.update({key: value for key, value in query.items() if key in FILTERS})
+    elif re.fullmatch("[0-9]+", query.get("modelVersionId", "")):
+        where = {"version_id": query["modelVersionId"]}
+    return ModelSpec(source, "civitai", where, endpoint=own)
+>>>>>>> h-a
 
 
 def _plain(name: str) -> bool:
@@ -249,7 +359,26 @@ def _plain(name: str) -> bool:
     return os.path.basename(name) == name and name not in ("", ".", "..") and not has_unseen(name)
 
 
-def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
+def parse_all(entries: Iterable[Any], endpoints: Endpoints) -> List[ModelSpec]:
+    """A ModelSpec for each entry, with ``problem`` where it cannot be understood: the others are none the worse for it.
+
+    Where one source is written in several ways, the first one stands for all, so that it is one file for the record too.
+    """
+    specs = []
+    spellings: Dict[str, str] = {}
+    for number, entry in enumerate(entries, 1):
+        try:
+            spec = parse(entry, endpoints)
+        except SdopsError as exc:
+            source = entry.get("source") if isinstance(entry, dict) else entry
+            name = source if isinstance(source, str) and source else "Entry %d of models" % number
+            specs.append(ModelSpec(name, "", {}, problem=str(exc)))
+            continue
+        specs.append(spec._replace(source=spellings.setdefault(spec.identity, spec.source)))
+    return specs
+
+
+def parse(entry: Union[str, Dict[str, Any]], endpoints: Endpoints = DEFAULT_ENDPOINTS) -> ModelSpec:
     """A ModelSpec from an entry of the user's list. Raises SpecError naming the entry and the field."""
     if isinstance(entry, str):
         entry = {"source": entry}
@@ -281,11 +410,11 @@ def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
         "kind": kind,
         "name": name,
         "sha256": wanted_sha256(sha256, what) if sha256 is not None else None,
-        **_sidecar_fields(entry, "config", what),
-        **_sidecar_fields(entry, "vae", what),
+        **_sidecar_fields(entry, "config", what, endpoints),
+        **_sidecar_fields(entry, "vae", what, endpoints),
     }
     listed = known(source)
-    spec = parse_source(listed.source if listed else source)
+    spec = parse_source(listed.source if listed else source, endpoints)
     if entry.get("file") and spec.origin != "magnet":
         raise SpecError("%s: file is for magnet links, to say which of several files is meant." % what)
     if entry.get("file"):

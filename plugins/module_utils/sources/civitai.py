@@ -24,25 +24,32 @@ class CivitaiError(SdopsError):
 
 
 REGION = (
-    "Civitai does not serve this region (it tells by the IP address, so by the proxy's exit if there is one). Use a proxy "
+    "%s does not serve this region (it tells by the IP address, so by the proxy's exit if there is one). Use a proxy "
     "whose exit lies elsewhere."
 )
 ODD = "Civitai's answer for %s is not what its API promises. Try again later; civitai_endpoint may be no Civitai."
-TOO_MANY = "Civitai turns us away for %s: too many downloads or requests (429). Wait, and lower parallel. It said: %s"
+TOO_MANY = "%s turns us away for %s: too many downloads or requests (429). Wait, and lower parallel. It said: %s"
+
+
+def _site(url: str) -> str:
+    """What messages call the one that was asked: Civitai has several sites, which do not show the same."""
+    return "Civitai (%s)" % urlsplit(url).hostname
 
 
 def _json(http: Http, url: str, what: str) -> Dict[str, Any]:
+    site = _site(url)
     answer = http.request("GET", url)
     if answer.status_code == 404:
         raise CivitaiError(
-            "Civitai knows no %s: it was deleted or unpublished, or is hidden from this country or account." % what
+            "%s knows no %s: it was deleted or unpublished, or is hidden from this country or account, or another site of "
+            "Civitai has it. A link from there (https://civitai.red/models/...) is asked for there." % (site, what)
         )
     if answer.status_code == 451:
-        raise CivitaiError(REGION)
+        raise CivitaiError(REGION % site)
     if answer.status_code == 429:
-        raise CivitaiError(TOO_MANY % (what, said(answer)))
+        raise CivitaiError(TOO_MANY % (site, what, said(answer)))
     if answer.status_code != 200 or "json" not in answer.headers.get("Content-Type", ""):
-        raise CivitaiError("Civitai answered %d for %s: %s" % (answer.status_code, what, said(answer)))
+        raise CivitaiError("%s answered %d for %s: %s" % (site, answer.status_code, what, said(answer)))
     try:
         # characters that no encoding has become question marks
         body = parse_json(json.dumps(parse_json(answer.content), ensure_ascii=False).encode("utf-8", "replace"))
@@ -82,8 +89,10 @@ def _size(kib: Any) -> Optional[int]:
     return int(kib * 1024) if isinstance(kib, (int, float)) and 0 < kib < 1 << 40 else None
 
 
-def choose(files: List[Dict[str, Any]], where: Dict[str, str], what: str) -> Dict[str, Any]:
-    """The file that ``where`` means: by fileId, else by hash, type and metadata, else the primary one."""
+def choose(
+    files: List[Dict[str, Any]], where: Dict[str, str], what: str, sha256: Optional[str] = None
+) -> Dict[str, Any]:
+    """The file that ``where`` means: by fileId, else by hash, type and metadata, of these the one with ``sha256`` or the primary one."""
     if "fileId" in where:
         found = [f for f in files if f["id"] == where["fileId"]]
     else:
@@ -107,7 +116,8 @@ def choose(files: List[Dict[str, Any]], where: Dict[str, str], what: str) -> Dic
         )
         asked = ", ".join("%s=%s" % kv for kv in where.items())
         raise CivitaiError("%s has no file with %s. It has: %s." % (what, asked, there or "none"))
-    return next((f for f in found if f.get("primary")), found[0])
+    wanted = [f for f in found if sha256 and hex_digits(f["hashes"].get("SHA256"), 64) == sha256]
+    return next((f for f in wanted or found if f.get("primary")), (wanted or found)[0])
 
 
 def _explain_download(http: Http, url: str, what: str, has_token: bool) -> None:
@@ -126,7 +136,8 @@ def _explain_download(http: Http, url: str, what: str, has_token: bool) -> None:
     login = page or (status in REDIRECTS and urlsplit(location).path == "/login")
     if status in (200, 206) and not page or (status in REDIRECTS and not login):
         return
-    token = "the token may be wrong or expired" if has_token else "set a civitai_token"
+    site = _site(url)
+    token = "the token may be wrong or expired" if has_token else "set a civitai_token for %s" % urlsplit(url).hostname
     if status == 401 or login:
         if "disabled downloads" in text:
             raise CivitaiError("The creator of %s has disabled downloads." % what)
@@ -137,24 +148,27 @@ def _explain_download(http: Http, url: str, what: str, has_token: bool) -> None:
         raise CivitaiError("Your account has no access to %s, which is for chosen ones: %s." % (what, token))
     if status == 403:
         raise CivitaiError(
-            "Civitai refuses the download of %s (403%s): this address or account may be blocked." % (what, ": " + text)
+            "%s refuses the download of %s (403%s): this address or account may be blocked."
+            % (site, what, ": " + text if text else "")
         )
     if status == 404:
         raise CivitaiError(
-            "Civitai does not find the file of %s (404): it was deleted or unpublished, or its storage is out of order. Try again "
-            "later." % what
+            "%s does not find the file of %s (404): it was deleted or unpublished, or its storage is out of order. Try again "
+            "later." % (site, what)
         )
     if status == 410:
         raise CivitaiError("%s is archived and cannot be downloaded." % what)
     if status == 451:
-        raise CivitaiError(REGION)
+        raise CivitaiError(REGION % site)
     if status == 429:
-        raise CivitaiError(TOO_MANY % (what, text))
-    raise CivitaiError("Civitai answered %d for the download of %s: %s" % (status, what, text))
+        raise CivitaiError(TOO_MANY % (site, what, text))
+    raise CivitaiError("%s answered %d for the download of %s: %s" % (site, status, what, text))
 
 
-def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = False) -> RemoteFile:
-    """``where`` has version_id, model_id (its newest version) or sha256, and may narrow down the file."""
+def resolve(
+    where: Dict[str, str], http: Http, endpoint: str, has_token: bool = False, sha256: Optional[str] = None
+) -> RemoteFile:
+    """``where`` has version_id, model_id (its newest version) or sha256, and may narrow down the file, as ``sha256`` does if it is listed."""
     endpoint = endpoint.rstrip("/")
     if "sha256" in where:
         version = _json(
@@ -168,7 +182,7 @@ def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = 
         model = _json(http, "%s/api/v1/models/%s" % (endpoint, where["model_id"]), "model %s" % where["model_id"])
         versions = model.get("modelVersions") or []
         if not versions:
-            raise CivitaiError("Model %s on Civitai has no published version." % where["model_id"])
+            raise CivitaiError("Model %s at %s has no published version." % (where["model_id"], _site(endpoint)))
         newest = _id(_fields(versions[0]) if isinstance(versions, list) else {}, "model %s" % where["model_id"])
         version = _json(http, "%s/api/v1/model-versions/%s" % (endpoint, newest), "version %s" % newest)
     number = _id(version, " ".join(where.values()))
@@ -179,7 +193,7 @@ def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = 
     files = _files(version, what)
     if not files:  # archived, for one: only the download itself says why
         _explain_download(http, download, what, has_token)
-    chosen = choose(files, wish, what)
+    chosen = choose(files, wish, what, sha256)
     url = "%s?%s" % (download, urlencode({"fileId": chosen["id"]}))
     _explain_download(http, url, what, has_token)
     for scan in ("pickleScanResult", "virusScanResult"):

@@ -79,7 +79,8 @@ def explain(where: Dict[str, str], answer: Any, has_token: bool, endpoint: str) 
 def _size_from_tree(where: Dict[str, str], commit: str, http: Http, endpoint: str) -> Optional[int]:
     """Size by the Hub's API, for mirrors that drop the header. None when that does not tell either."""
     folder = os.path.dirname(where["file"])
-    url = "%s/api/models/%s/tree/%s%s" % (endpoint, where["repo"], commit, "/" + quote(folder) if folder else "")
+    repo = where["repo"] if where["repo"].count("/") > 1 else "models/" + where["repo"]
+    url = "%s/api/%s/tree/%s%s" % (endpoint, repo, commit, "/" + quote(folder) if folder else "")
     for _page in range(50):
         answer = http.request("GET", url)
         try:
@@ -98,7 +99,11 @@ def _size_from_tree(where: Dict[str, str], commit: str, http: Http, endpoint: st
 
 
 def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = False) -> RemoteFile:
-    """``where`` has repo ("OWNER/NAME"), file and revision. Raises HubError or TransferError."""
+    """``where`` has repo ("OWNER/NAME", with "datasets/" before it for a data set), file and revision.
+
+    A proxy of packages (Artifactory) passes the files on and not all of the Hub's headers: with a full commit as revision the file
+    cannot change, so its commit need not be told. Raises HubError or TransferError.
+    """
     endpoint = endpoint.rstrip("/")
     base, path = "%s/%s/resolve/" % (endpoint, where["repo"]), "/" + quote(where["file"])
     url = base + quote(where["revision"], safe="") + path
@@ -106,20 +111,29 @@ def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = 
     for _hop in range(5):
         answer = http.request("HEAD", url, stop_at_foreign=True)
         location = header_text(answer.headers.get("Location"))
-        if answer.status_code < 300 or not location or answer.headers.get("X-Repo-Commit"):
+        told = answer.headers.get("X-Repo-Commit") or answer.headers.get("X-Linked-Etag")
+        if answer.status_code < 300 or not location or told:
             break
         target = join(url, location)
         refuse_downgrade(url, target)
         url = target
     if answer.status_code >= 400:
         raise HubError(explain(where, answer, has_token, endpoint))
-    commit = answer.headers.get("X-Repo-Commit")
+    told_commit = answer.headers.get("X-Repo-Commit")
+    commit = told_commit or hex_digits(where["revision"], 40)
     etag = etag_of(answer.headers)
     if not commit or not etag:
         raise HubError(
-            "%s does not answer like a Hugging Face Hub (no X-Repo-Commit or ETag). Check huggingface_endpoint."
-            % endpoint
+            "%s does not answer like a Hugging Face Hub (no %s). Check huggingface_endpoint%s."
+            % (
+                endpoint,
+                "X-Repo-Commit" if etag else "ETag",
+                ", or write the full commit (40 hex digits) as revision" if etag else "",
+            )
         )
+    # without a word of the Hub's, 40 digits may be a hash of another kind (Artifactory: SHA-1 of the content)
+    from_hub = bool(told_commit or answer.headers.get("X-Linked-Etag"))
+    sha256 = hex_digits(etag, 64) or hex_digits(answer.headers.get("X-Checksum-Sha256"), 64)
     told = answer.headers.get("X-Linked-Size")
     if told is None and answer.status_code == 200:
         told = answer.headers.get("Content-Length")
@@ -131,8 +145,8 @@ def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = 
         url=base + quote(commit, safe="") + path,
         filename=safe_name(os.path.basename(where["file"])),
         size=size,
-        sha256=hex_digits(etag, 64),
-        git_sha1=hex_digits(etag, 40),
+        sha256=sha256,
+        git_sha1=hex_digits(etag, 40) if from_hub else None,
         etag=etag,
         revision=commit,
     )

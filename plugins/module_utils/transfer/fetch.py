@@ -22,7 +22,7 @@ from ..files import open_regular, refuse_irregular
 from . import disk
 from .disk import CHUNK, RESERVE, git_sha1_of, is_private, publish, unlink_all
 from .http import RETRY, Broken, Http, TransferError, asked_wait, backoff, cause, number, said, scrub
-from .segments import LARGEST, SMALLEST, Journal, Plan, Segment
+from .segments import LARGEST, SMALLEST, Journal, Plan, Segment, same_version
 
 SMALLEST_READ = 16 << 10
 SYNC_EVERY = 5.0  # seconds
@@ -53,12 +53,12 @@ class RemoteFile(NamedTuple):
 
 
 def version_of(headers: Any) -> Optional[str]:
-    """What an answer's headers say about the version of the file: a strong ETag, else the date. None when they do not."""
-    etag = headers.get("ETag", "")
-    if etag and not etag.startswith("W/"):  # a weak one says nothing about bytes
-        return etag
-    date = headers.get("Last-Modified")
-    return "modified " + date if date else None
+    """What an answer's headers say about the version of the file: a strong ETag and the date, a line each. None when they do not."""
+    etag, date = headers.get("ETag", ""), headers.get("Last-Modified", "")
+    etag = "" if etag.startswith("W/") else etag  # a weak one says nothing about bytes
+    if etag and not re.search(r" 20\d\d ", date):  # the same for all files, as 1970 is: no help beside an ETag
+        date = ""
+    return "\n".join(filter(None, [etag, date and "modified " + date])) or None
 
 
 # what it is doing, bytes that are there, bytes in all
@@ -487,9 +487,10 @@ class Job:
                 self._url = final
             version = version_of(answer.headers)
             if not self._hashed:
-                if self._version and version and version != self._version:
+                if self._version and version and not same_version(self._version, version):
                     raise SourceChanged(
-                        "%s changed at its source while it was fetched. Run again to get the new file." % scrub(url)
+                        "%s changed at its source while it was fetched. Run again to get the new file. If that does not help, its "
+                        "servers disagree about the file's version (ETag): give its sha256, which decides." % scrub(url)
                     )
                 self._version = self._version or version
         if status == 206:

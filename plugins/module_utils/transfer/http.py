@@ -324,6 +324,9 @@ class Http:
     def pause(self, seconds: float) -> None:
         self._sleep(seconds)
 
+    def sends_token(self, url: str) -> bool:
+        return "Authorization" in self._headers(url, {})
+
     def _headers(self, url: str, extra: Dict[str, str]) -> Dict[str, str]:
         token = self._tokens.get(origin(url))
         if token and may_carry_token(url):

@@ -150,6 +150,11 @@ def boot_id() -> str:
         return ""
 
 
+def same_version(one: str, other: str) -> bool:
+    """Whether two versions (see fetch.version_of) are of one file: nodes of a CDN may have ETags of their own, but one date."""
+    return bool({*one.split("\n")} & {*other.split("\n")})
+
+
 class Journal:
     """Text file beside a partial download. The first line says of what it is a part, then one line for each done span.
 
@@ -169,7 +174,7 @@ class Journal:
         try:
             lines = read_regular(self.path, JOURNAL_LIMIT).decode("ascii").split("\n")[:-1]
             head = parse_json(lines[0])
-            if head["of"] != self.identity or not any(self.identity.get(k) for k in ("sha256", "git_sha1", "etag")):
+            if not self._is_of(head["of"]) or not any(self.identity.get(k) for k in ("sha256", "git_sha1", "etag")):
                 return None
             same_boot = bool(head["boot"]) and head["boot"] == boot_id()
             spans: List[Span] = []
@@ -183,6 +188,12 @@ class Journal:
         except (OSError, ValueError, LookupError, TypeError, FileTypeError):
             return None
         return merge(spans if same_boot else spans[:sure])
+
+    def _is_of(self, noted: Any) -> bool:
+        if noted == self.identity:
+            return True
+        etag = self.identity.get("etag")
+        return bool(etag) and {**noted, "etag": etag} == self.identity and same_version(str(noted["etag"]), etag)
 
     def begin(self, spans: Iterable[Span]) -> None:
         """Start anew with ``spans``, which the caller has forced to the disk."""

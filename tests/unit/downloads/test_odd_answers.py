@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -187,7 +188,111 @@ def test_the_filters_of_a_file_are_told_as_they_were_written(box, run_module):
     assert "type=Model, format=ONNX" in found["msg"]
 
 
+def real_hash(box, run_module, tmp_path, version):
+    """SHA-256 of the bytes that Civitai's double really sends for a version whose listed hash is another one."""
+    found = run_module("civitai_download", version_id=version, dest=str(tmp_path / "x.safetensors"), **without_dir(box))
+    real = re.search(r"its SHA-256 is ([0-9a-f]{64}) and", found["msg"])
+    assert real, found["msg"]
+    return real[1]
+
+
+def without_dir(box) -> dict:
+    return {key: value for key, value in box.arguments.items() if key != "webui_dir"}
+
+
+@pytest.mark.parametrize("version", [71012, 71015])
+def test_the_users_hash_decides_where_civitais_list_is_wrong(box, world, run_module, tmp_path, version):
+    """Oracle: hashlib on the file. Civitai's list had wrong hashes for years (Civitai-Helper 278, civitai 426)."""
+    real = real_hash(box, run_module, tmp_path, version)
+    wish = {"source": f"civitai://{version}", "kind": "lora", "name": "m.safetensors", "sha256": real.upper()}
+    planned = run_module("model_files", check=True, **box.arguments, models=[wish])
+    assert [m["status"] for m in planned["models"]] == ["fetch"], planned.get("msg")
+    found = run_module("model_files", **box.arguments, models=[wish])
+    assert not found["failed"], found["msg"]
+    assert sha256(box.path("models/Lora/m.safetensors")) == real == found["models"][0]["sha256"]
+    if version == 71012:
+        for result in (planned, found):
+            assert any(real in w and "0" * 63 + "1" in w for w in map(str, result["warnings"])), result["warnings"]
+    world.log.entries.clear()
+    again = run_module("model_files", **box.arguments, models=[wish])
+    assert (again["failed"], again["changed"], list(world.log.entries)) == (False, False, [])
+    one = run_module(
+        "civitai_download", version_id=version, sha256=real, dest=str(tmp_path / "y.safetensors"), **without_dir(box)
+    )
+    assert not one["failed"] and sha256(tmp_path / "y.safetensors") == real
+    assert (version != 71012) or any(real in str(w) for w in one["warnings"])
+
+
+def test_a_users_hash_that_the_file_does_not_have_is_still_refused(box, run_module):
+    wish = {"source": "civitai://112969", "sha256": "ab" * 32}
+    found = run_module("model_files", **box.arguments, models=[wish])
+    assert found["failed"] and "ab" * 32 in found["msg"] and "thrown away" in found["msg"]
+    assert not box.path("models/Lora").exists() or list(box.path("models/Lora").iterdir()) == []
+
+
+def test_a_users_hash_says_which_of_several_files_is_meant(serve):
+    other = {**FILE, "id": 12, "name": "other.safetensors", "primary": False, "hashes": {"SHA256": "CD" * 32}}
+    first = {**FILE, "hashes": {"SHA256": "AB" * 32}}
+    here, _ = serve(civitai_answer({**WHOLE, "files": [first, other]}))
+    http = Http(retries=0, timeout=2)
+    for wanted, name in (("cd" * 32, "other.safetensors"), ("ab" * 32, "m.safetensors"), ("ef" * 32, "m.safetensors")):
+        assert civitai.resolve({"version_id": "1"}, http, here, sha256=wanted).filename == name
+
+
 # --- the Hub and plain URLs
+
+
+def hub_answer(headers, seen=None, data=b"12345"):
+    return lambda path, asked: (200, {**headers}, data)
+
+
+SHA1, SHA = "d" * 40, "e" * 64
+FULL = {"repo": "a/b", "file": "m.safetensors", "revision": COMMIT}
+
+
+@pytest.mark.parametrize(
+    ("headers", "sha256", "git_sha1"),
+    [
+        ({"ETag": '"%s"' % SHA}, SHA, None),
+        ({"ETag": SHA1}, None, None),  # Artifactory: of the content, and no git blob
+        ({"ETag": SHA1, "X-Checksum-Sha256": SHA.upper()}, SHA, None),
+        ({"ETag": '"x"'}, None, None),
+        ({"ETag": '"%s"' % SHA1, "X-Linked-Etag": '"%s"' % SHA}, SHA, None),
+        ({"ETag": '"%s"' % SHA1, "X-Repo-Commit": COMMIT}, None, SHA1),
+    ],
+)
+def test_a_full_commit_needs_not_be_told(serve, headers, sha256, git_sha1):
+    here, seen = serve(hub_answer(headers))
+    found = huggingface.resolve(FULL, Http(retries=0, timeout=2), here)
+    assert (found.sha256, found.git_sha1, found.revision, found.size) == (sha256, git_sha1, COMMIT, 5)
+    assert found.url == f"{here}/a/b/resolve/{COMMIT}/m.safetensors"
+
+
+@pytest.mark.parametrize("revision", ["main", "v1", COMMIT[:12], "refs/pr/1", COMMIT + "0"])
+def test_a_revision_that_may_move_needs_its_commit(serve, revision):
+    here, _ = serve(hub_answer({"ETag": '"%s"' % SHA}))
+    with pytest.raises(huggingface.HubError, match="no X-Repo-Commit.*full commit"):
+        huggingface.resolve({**FULL, "revision": revision}, Http(retries=0, timeout=2), here)
+
+
+def test_a_proxy_that_redirects_to_a_storage_is_not_followed_past_the_hash(serve):
+    storage, asked = serve(lambda path, headers: (403, {}, b""))
+    told = {"location": storage + "/x?sig=1", "x-linked-etag": '"%s"' % SHA, "x-linked-size": "7"}
+    here, _ = serve(lambda path, headers: (302, told, b""))
+    found = huggingface.resolve(FULL, Http(retries=0, timeout=2), here)
+    assert (found.sha256, found.size, asked) == (SHA, 7, [])
+
+
+def test_a_model_behind_a_proxy_of_packages_arrives(box, serve, run_module):
+    content = safetensors()
+    told = {"ETag": hashlib.sha1(content).hexdigest(), "X-Checksum-Sha256": hashlib.sha256(content).hexdigest()}
+    here, _ = serve(hub_answer(told, data=content))
+    arguments = {**box.arguments, "huggingface_endpoint": here}
+    found = run_module(
+        "model_files", **arguments, models=[{"source": f"hf://a/b@{COMMIT}/m.safetensors", "kind": "lora"}]
+    )
+    assert not found["failed"], found["msg"]
+    assert found["models"][0]["sha256"] == hashlib.sha256(content).hexdigest()
 
 
 def test_a_tree_that_is_none_costs_nothing_but_the_size(serve):

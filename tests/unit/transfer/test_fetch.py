@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.transfer import disk
 from ansible_collections.sdops.webui.plugins.module_utils.transfer import fetch as room
 from ansible_collections.sdops.webui.plugins.module_utils.transfer import segments as segments_room
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.fetch import Fetcher, Partial, RemoteFile
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.fetch import Fetcher, Partial, RemoteFile, version_of
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import Http, TransferError
 
 CONTENT = hashlib.shake_256(b"sdops").digest(9_000_001)
@@ -216,6 +217,64 @@ def test_changed_in_the_middle(serve, bring, tmp_path):
     with pytest.raises(TransferError, match="changed at its source"):
         bring(here + "/m.bin", sha256=None, etag='"one"')
     assert os.listdir(tmp_path) == []
+
+
+DATE = "Mon, 19 Oct 2026 07:28:00 GMT"
+
+
+def nodes(told):
+    """Servers of one CDN that take turns; ``told``: the headers of each."""
+    turns = itertools.cycle(told)
+
+    def answer(path, headers):
+        status, more, body = ranged(headers)
+        return status, {**more, **next(turns)}, body
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [{"ETag": '"1-abc"', "Last-Modified": DATE}, {"ETag": '"2-abc"', "Last-Modified": DATE}],
+        [{"ETag": '"1"', "Last-Modified": DATE}, {"ETag": 'W/"2"', "Last-Modified": DATE}, {"Last-Modified": DATE}],
+        [{"ETag": '"1"', "Last-Modified": DATE}, {"ETag": '"1"', "Last-Modified": "Tue, 20 Oct 2026 07:28:00 GMT"}],
+        [{"ETag": '"1"', "Last-Modified": DATE}, {}],
+    ],
+)
+def test_nodes_with_etags_of_their_own_and_one_date_are_one_source(serve, bring, told):
+    here, _ = serve(nodes(told))
+    version = version_of(told[0])
+    bring(here + "/m.bin", sha256=None, etag=version, version=version)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [{"ETag": '"1"'}, {"ETag": '"2"'}],
+        [{"ETag": '"1"', "Last-Modified": DATE}, {"ETag": '"2"', "Last-Modified": DATE.replace("07:", "08:")}],
+        [{"ETag": '"1"', "Last-Modified": "Thu, 01 Jan 1970 00:00:00 GMT"}, {"ETag": '"2"', "Last-Modified": "Thu, 01 Jan 1970 00:00:00 GMT"}],
+        [{"Last-Modified": DATE}, {"Last-Modified": DATE.replace("07:", "08:")}],
+    ],
+)  # fmt: skip
+def test_what_may_be_another_file_needs_a_hash(serve, bring, tmp_path, told):
+    here, _ = serve(nodes(told))
+    with pytest.raises(TransferError, match="give its sha256"):
+        bring(here + "/m.bin", sha256=None)
+    assert os.listdir(tmp_path) == []
+    bring(here + "/m.bin")  # with a hash it does not matter what they say
+
+
+def test_a_resume_goes_on_at_another_node_with_the_same_date(serve, bring, tmp_path):
+    told = [{"ETag": '"1"', "Last-Modified": DATE}, {"ETag": '"2"', "Last-Modified": DATE}]
+    here, _ = serve(nodes(told[1:]))
+    partly(tmp_path, here, [(0, 5_000_000)], size=len(CONTENT), sha256=None, etag=version_of(told[0]))
+    got = bring(here + "/m.bin", sha256=None, etag=version_of(told[1]))
+    assert got.received == len(CONTENT) - 5_000_000
+    (tmp_path / "m.bin").unlink()
+    later = version_of({"ETag": '"2"', "Last-Modified": DATE.replace("07:", "08:")})
+    partly(tmp_path, here, [(0, 5_000_000)], size=len(CONTENT), sha256=None, etag=version_of(told[0]))
+    assert bring(here + "/m.bin", sha256=None, etag=later).received == len(CONTENT)
 
 
 def test_wrong_bytes_are_thrown_away(serve, bring, tmp_path):
