@@ -15,8 +15,8 @@ description:
   - All sources are asked first. Nothing is fetched unless the disks have room for the whole batch.
   - Every file is verified (size and hash as its source tells, structure by its format) before it appears under its final name.
   - What was placed is recorded below O(webui_dir), so a second run costs a stat for each file and no network.
-  - A file that already lies there is verified and adopted; one that is another file, not placed by this module, is left alone
-    and the model fails. It is replaced only if it is empty, a web page, a git-lfs pointer, or a truncated copy of the wanted file. Where the source tells no hash and no record is left, a file of the same size and a sound
+  - A file that already lies there is verified and adopted; one that is another file, not placed by this module or changed since, is
+    left alone and the model fails. It is replaced only if it is empty, a web page, a git-lfs pointer, or a truncated copy of the wanted file. Where the source tells no hash and no record is left, a file of the same size and a sound
     structure is taken for the wanted one; C(sha256) makes it sure.
   - A download that was cut, killed or powered off is resumed, if the file at the source is still the same.
   - One model that fails does not stop the others; at the end the module fails with the cause of each.
@@ -88,7 +88,8 @@ options:
     type: int
     default: 2
   verify:
-    description: V(recorded) trusts size and time of what was placed before, V(always) hashes it again.
+    description: V(recorded) trusts size and time of what was placed before, V(always) hashes it again. A file whose size and time are as
+      recorded and whose content is not has been damaged by its disk; it is fetched again.
     type: str
     choices: [recorded, always]
     default: recorded

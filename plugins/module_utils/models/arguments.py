@@ -76,6 +76,7 @@ def make_placer(params: Dict[str, Any], webui_dir: str, check_mode: bool) -> Pla
         proxies={s: params[s + "_proxy"] for s in ("huggingface", "civitai") if params[s + "_proxy"] is not None},
         check_mode=check_mode,
         accept_change=bool(params.get("accept_change")),
+        force=bool(params.get("force")),
     )
     options = {key: params[key] for key in ("proxy", "ca_path", "timeout", "retries")}
     return Placer(wants, options, Progress(None if check_mode else params.get("progress_file")))

@@ -50,12 +50,14 @@ ASKING = 8  # sources are asked by so many at once: that is waiting, not bandwid
 # what will be done -> what was done
 DONE = {"fetch": "fetched", "adopt": "adopted", "copy": "copied", "from cache": "from cache"}
 HEAD = 64 << 10  # bytes of a user's file that are compared with the wanted one before it is fetched
-# of a file that stays; by whether its source tells anything to know it by
-_EXISTS = {
-    True: "%s exists, was not placed by us and is another file than the wanted one. It stays. Move it away, or set another name.",
-    False: "%s exists and was not placed by us, and its source tells neither size nor hash to know it by. It stays. Move it away, "
-    "or set another name. With sha256 it is adopted if it is the one.",
-}
+PAGE_NAMES = (".html", ".htm")
+# of a file that stays
+CHANGED = "%s was changed since it was placed and is another file than the wanted one. It stays. %s"
+FOREIGN = "%s exists, was not placed by us and is another file than the wanted one. It stays. %s"
+UNKNOWN = (
+    "%s exists and was not placed by us, and its source tells neither size nor hash to know it by. It stays. %s With sha256 it is "
+    "adopted if it is the one."
+)
 ABOUT = 1024  # bytes that a size which is only nearly right may be wrong by
 
 
@@ -102,6 +104,7 @@ class Wants(NamedTuple):
     proxies: Dict[str, str]  # by origin, where it is not the common one
     check_mode: bool
     accept_change: bool = False
+    force: bool = False  # whether any file at the path of a single download may be replaced
 
 
 class Item:
@@ -126,7 +129,8 @@ class Item:
         self.status = "planned"
         self.reason = ""
         self.warnings: List[str] = []
-        self.truncated = False  # what lies at the path is taken for a cut copy of the wanted file
+        self.stays = ""  # why what lies at the path must not be replaced, unless the wanted file begins with all of it
+        self.advice = "Move it away, or set another name."  # for a file that stays
         self.recorded: Set[str] = set()  # hashes that this source gave before, where other content needs a consent
         self.seconds = 0.0
 
@@ -164,10 +168,6 @@ class Item:
 
 
 Note = Callable[[Item, str, str], None]
-
-
-def _nothing(item: Item, sha256: str, stand_in: str) -> None:
-    """No record is kept."""
 
 
 class Placer:
@@ -394,8 +394,8 @@ class Placer:
         item.path = sidecar(item.beside, what, remote.filename)
         self._decide(item)
 
-    def _decide(self, item: Item, ours: bool = False) -> None:
-        """What has to be done, now that source and path are known. ``ours``: whatever lies there may be replaced."""
+    def _decide(self, item: Item) -> None:
+        """What has to be done, now that source and path are known."""
         item.line.name = os.path.basename(item.path)
         self._refuse_pickle(item.spec, _format_name(item))
         remote = item.remote
@@ -406,7 +406,7 @@ class Placer:
             if self._same(item):
                 item.status = "adopt"
                 return
-            if not ours and not self.record.placed(item.path):
+            if not self.wants.force and not self._is_ours(item):
                 self._refuse_to_overwrite(item)
         if remote.url.startswith("file://"):
             item.status = "copy"
@@ -414,6 +414,13 @@ class Placer:
             cached = self._cached(remote)
             item.status = "from cache" if cached and _is_cached(cached) else "fetch"
         item.sha256 = remote.sha256
+
+    def _is_ours(self, item: Item) -> bool:
+        """Whether what lies at the path is what we placed there: by its size and time, or by its hash."""
+        placed = self.record.placed(item.path)
+        if placed is None or self.record.get(item.path):
+            return placed is not None
+        return bool(placed["bytes"] == os.path.getsize(item.path) and placed["sha256"] == self._sha256(item, item.path))
 
     def _refuse_to_overwrite(self, item: Item) -> None:
         """Raise SdopsError unless the file at the path is provably nobody's loss: no model at all, or the start of the wanted one.
@@ -424,12 +431,13 @@ class Placer:
         with os.fdopen(open_regular(path, follow=True), "rb") as handle:
             head = handle.read(HEAD)
             size = os.fstat(handle.fileno()).st_size
-        if is_no_model(head):
+        if is_no_model(head) and not (head and path.lower().endswith(PAGE_NAMES)):
             return
-        if size < (remote.size or remote.about or 0) and self._begins_like(item, head):
-            item.truncated = True  # all of it is compared when the wanted file is here
-            return
-        raise SdopsError(_EXISTS[_can_tell(remote)] % path)
+        foreign = FOREIGN if _can_tell(remote) else UNKNOWN
+        item.stays = (CHANGED if self.record.placed(path) else foreign) % (path, item.advice)
+        # all of it is compared when the wanted file is here
+        if size >= (remote.size or remote.about or 0) or not self._begins_like(item, head):
+            raise SdopsError(item.stays)
 
     def _begins_like(self, item: Item, head: bytes) -> bool:
         """Whether the wanted file begins with ``head``. Where that cannot be asked, it is compared later. Raises TransferError."""
@@ -446,14 +454,14 @@ class Placer:
             return answer.status_code in (200, 206) and answer.raw.read(len(head), decode_content=False) == head
 
     @staticmethod
-    def _compare_truncated(item: Item, whole: str) -> None:
+    def _compare_truncated(item: Item, _sha256: str, whole: str) -> None:
         """Raise SdopsError when the file at the path, which is about to be replaced, is not the start of ``whole``."""
-        if not item.truncated or not os.path.isfile(item.path):
+        if not item.stays or not os.path.isfile(item.path):
             return
         with os.fdopen(open_regular(item.path, follow=True), "rb") as old, os.fdopen(open_regular(whole), "rb") as new:
             for block in iter(lambda: old.read(CHUNK), b""):
                 if new.read(len(block)) != block:
-                    raise SdopsError(_EXISTS[True] % item.path)
+                    raise SdopsError(item.stays)
 
     def _sha256(self, item: Item, path: str) -> str:
         size = os.path.getsize(path)
@@ -526,7 +534,7 @@ class Placer:
 
     def _note(self, item: Item, sha256: str, stand_in: str) -> None:
         """Record a file, before it gets its name: a kill in between must not leave one that we do not know as ours."""
-        self._compare_truncated(item, stand_in)
+        self._compare_truncated(item, sha256, stand_in)
         self.record.put(
             item.path,
             stand_in,
@@ -569,7 +577,7 @@ class Placer:
             if sha256:
                 return sha256
             unlink_all([cached])  # damaged
-            self._download(item, cached, alone)
+            self._download(item, cached, alone, lambda *_: None)
             return self._take(item, cached, held, note, verified=True)
 
     def _from_cache(self, item: Item, cached: str, held: bool, note: Note) -> Optional[str]:
@@ -581,7 +589,7 @@ class Placer:
                 return sha256
         return None
 
-    def _download(self, item: Item, dest: str, held: bool, note: Note = _nothing) -> str:
+    def _download(self, item: Item, dest: str, held: bool, note: Note) -> str:
         """Download to ``dest``, verified; its content is judged under the name it will have."""
         if item.remote.url.startswith("magnet:"):
             return self._download_torrent(item, dest, held, note)
@@ -654,11 +662,12 @@ class Placer:
     # --- one file, without a record ------------------------------------------------------------------------------------
 
     def place_at(self, spec: ModelSpec, dest: str) -> Item:
-        """Bring one file to ``dest``, a path or a directory (one that exists, or with a slash at its end); what lies there is judged by its hash.
+        """Bring one file to ``dest``, a path or a directory (one that exists, or with a slash at its end), without a record.
 
         Raises SdopsError.
         """
         item = Item(spec)
+        item.advice = "Move it away, choose another dest, or set force: true to have it replaced."
         with item.clock():
             try:
                 self._place_at(item, dest)
@@ -675,7 +684,7 @@ class Placer:
             self._refuse_pickle(spec, dest)
         remote = self._resolve(item)
         item.path = os.path.join(os.path.abspath(dest), remote.filename) if into else os.path.abspath(dest)
-        self._decide(item, ours=True)
+        self._decide(item)
         if item.status == "adopt":
             item.settle("ok", item.sha256, os.path.getsize(item.path))
             return
@@ -685,7 +694,7 @@ class Placer:
         directory = os.path.dirname(item.path)
         os.makedirs(directory, exist_ok=True)
         with locked(directory) as held:  # itself: a lock file would be left lying about in somebody's directory
-            sha256 = self._act(item, held, _nothing)
+            sha256 = self._act(item, held, self._compare_truncated)
         item.settle("fetched", sha256, os.path.getsize(item.path))
 
     # --- removal -------------------------------------------------------------------------------------------------------
