@@ -72,7 +72,8 @@ options:
         C(controlnet), C(adetailer), C(roop), C(insightface) and C(additional_networks_lora). Civitai tells the kind, other
         sources do not.
       - A source under two names, or as two kinds, is two models. Without C(name) the one under the source's own name is meant.
-      - What may be a key in a URL (its query, user and password) is masked in results and not recorded.
+      - User and password of a URL, and parameters of its query that are known for secrets by their names (C(token), C(key),
+        C(signature), C(X-Amz-Credential) and the like) are masked in results. No query is recorded.
     type: list
     elements: raw
     required: true
@@ -212,12 +213,9 @@ def main() -> None:
     )
     p = module.params
     no_room = ""
-    for entry in p["models"]:
-        hide(module, secrets_in(entry))
+    secrets = [secret for entry in p["models"] for secret in secrets_in(entry)]
     try:
         specs = [parse(entry) for entry in p["models"]]
-        for spec in specs:
-            hide(module, spec.secrets)
         placer = make_placer(p, p["webui_dir"], module.check_mode)
         if p["state"] == "present":
             items = placer.place_all(specs, p["parallel"])
@@ -226,12 +224,15 @@ def main() -> None:
     except NoRoom as exc:
         items, no_room = exc.items, str(exc)
     except SdopsError as exc:
+        hide(module, secrets)
         module.fail_json(msg=str(exc))
+    entries = [item.result() for item in items]
+    hide(module, secrets, [str(entry[field]) for entry in entries for field in ("name", "path", "source")])
     plan = module.check_mode or bool(no_room)
     touched = [item for item in items if item.status in VERBS and (module.check_mode or not no_room)]
     result = {
         "changed": bool(touched),
-        "models": [item.result() for item in items],
+        "models": entries,
         "disk_free": free_bytes(p["webui_dir"]),
         "actions": ["%s %s" % (VERBS[i.status], i.path or i.spec.label) for i in touched],
         "diff": {

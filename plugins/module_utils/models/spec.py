@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import SdopsError
 from ..safety.names import hex_digits
+from ..safety.secrets import login_secrets, query_secrets
 from ..terminal import has_unseen
 from ..transfer.http import TransferError, check_url, scrub
 from .catalog import CatalogError, Entry, find
@@ -31,7 +32,6 @@ SWITCHES = ("trusted", "accept_change")
 FIELDS = {*TEXTS, "sha256", *SWITCHES}
 FILTERS = ("fileId", "type", "format", "size", "fp")  # which file of a Civitai version is meant
 OPEN = ("hf", "file")  # nothing in sources of these forms is secret
-SHORT, LONG = 4, 16  # what is shorter is no secret; what is longer may be one without its name too
 
 
 class SpecError(SdopsError):
@@ -84,7 +84,7 @@ def shown(source: str) -> str:
     """A source of any form, well-formed or not, for results and messages."""
     scheme = source.partition(":")[0].lower()
     if scheme == "magnet":
-        return source.split("&")[0]
+        return "magnet:?%s" % "".join(re.findall(r"[?&](xt=[^&]*)", source)[:1])
     if scheme in OPEN or (scheme == "civitai" and not _unknown(source)):
         return source
     return scrub(source) + ("?..." if "?" in source else "")
@@ -97,17 +97,15 @@ def _unknown(source: str) -> List[str]:
 
 
 def secrets_of(source: str) -> List[str]:
-    """What may be a key or a password in a source of any form, well-formed or not: query, user, and long parts of these."""
+    """What gives access in a source of any form, well-formed or not: a login, and parameters that are known for it."""
     scheme = source.partition(":")[0].lower()
-    if scheme in OPEN or (scheme == "civitai" and not _unknown(source)):
+    if scheme in OPEN:
         return []
-    if scheme == "magnet":
-        return [part for part in (source.partition("&")[2],) if part]
-    address, *rest = re.split("[?#]", source, maxsplit=1)
-    query = "".join(rest)
-    user = address.partition("://")[2].partition("/")[0].rpartition("@")[0]
-    parts = [query, user, *(value for value in re.split("[&=#:]", query + "&" + user) if len(value) >= LONG)]
-    return [part for written in parts if len(written) >= SHORT for part in {written, unquote(written)}]
+    address, *rest = re.split("(?=[?#])", source, maxsplit=1)
+    login = address.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    # trackers have keys in their paths too
+    trackers = re.findall(r"[?&]((?!xt=|dn=|xl=)[^&]+)", "".join(rest)) if scheme == "magnet" else []
+    return [*login_secrets(login), *query_secrets("".join(rest)), *trackers]
 
 
 def secrets_in(entry: Any) -> List[str]:
