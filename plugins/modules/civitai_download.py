@@ -108,6 +108,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.errors import SdopsError
 from ..module_utils.models.arguments import TRANSFER, fetch_one, kept_back
 from ..module_utils.models.spec import ModelSpec, parse_source
+from ..module_utils.safety.secrets import hide
 
 
 def locate(p: dict) -> tuple:
@@ -145,6 +146,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     p = module.params
+    hide(module, [p[option].strip() for option in ("huggingface_token", "civitai_token") if (p[option] or "").strip()])
     try:
         where, source = locate(p)
     except SdopsError as exc:

@@ -94,6 +94,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.errors import SdopsError
 from ..module_utils.models.arguments import TRANSFER, fetch_one, kept_back
 from ..module_utils.models.spec import ModelSpec
+from ..module_utils.safety.secrets import hide
 
 
 def main() -> None:
@@ -110,6 +111,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     p = module.params
+    hide(module, [p[option].strip() for option in ("huggingface_token", "civitai_token") if (p[option] or "").strip()])
     where = {key: p[key] for key in ("repo", "file", "revision")}
     source = "hf://%(repo)s/%(file)s@%(revision)s" % where
     try:

@@ -212,6 +212,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     p = module.params
+    hide(module, [p[option].strip() for option in ("huggingface_token", "civitai_token") if (p[option] or "").strip()])
     no_room = ""
     secrets = [secret for entry in p["models"] for secret in secrets_in(entry)]
     try:

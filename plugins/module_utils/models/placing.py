@@ -35,8 +35,10 @@ from ..transfer.disk import (
     locked,
     own_name,
     publish,
+    refuse_long_name,
     refuse_unusable_directory,
     sha256_of,
+    short_name,
     unlink_all,
 )
 from ..transfer.fetch import Fetcher, Partial, RemoteFile, SourceChanged
@@ -296,6 +298,15 @@ class Placer:
             return kept
         if cached and not os.access(existing(os.path.dirname(cached)), os.W_OK):
             cached = None
+        if item.spec.origin == "magnet":  # comes elsewhere first, and is moved
+            work = self._torrent(item)[: -len(".torrent")]
+            item.planned = max(size - magnet.fetched(work), 0)
+            there = os.path.dirname(cached or item.path)
+            return [
+                (work, item.planned),
+                *([] if _same_disk(work, there) else [(there, size)]),
+                *(kept if cached else []),
+            ]
         where = cached or item.path
         item.planned = max(size - Partial(where, item.remote).have(), 0)
         return [(os.path.dirname(where), item.planned), *(kept if cached else [])]
@@ -315,7 +326,7 @@ class Placer:
         elif spec.origin == "url":
             remote = direct.resolve(spec.where, self.http(spec))
         elif spec.origin == "magnet":
-            remote = magnet.resolve(spec.where)
+            remote = magnet.resolve(spec.where, spec.name, self._torrent(item), keep=not wants.check_mode)
         else:
             path = spec.where["path"]
             refuse_irregular(path, follow=True)
@@ -381,7 +392,7 @@ class Placer:
             raise SdopsError(
                 "The kind of %s is not known; set kind (checkpoint, lora, embedding, vae, ...)." % spec.label
             )
-        item.path = path_of(self.wants.webui_dir, item.kind, spec.name or remote.filename)
+        item.path = path_of(self.wants.webui_dir, item.kind, spec.name or _told_name(spec, remote, "set name"))
         self._decide(item)
 
     def _plan_sidecar(self, item: Item) -> None:
@@ -391,7 +402,8 @@ class Placer:
         if self._recorded(item):
             return
         remote = self._resolve(item)
-        item.path = sidecar(item.beside, what, remote.filename)
+        advice = "take its VAE from another address"
+        item.path = sidecar(item.beside, what, "" if what == "config" else _told_name(item.spec, remote, advice))
         self._decide(item)
 
     def _decide(self, item: Item) -> None:
@@ -402,6 +414,7 @@ class Placer:
         item.size = remote.size if remote.size is not None else remote.about
         item.line.tell("waiting", None, item.size)
         refuse_unusable_directory(os.path.dirname(item.path))
+        refuse_long_name(item.path)
         if refuse_irregular(item.path, follow=True):
             if self._same(item):
                 item.status = "adopt"
@@ -447,7 +460,7 @@ class Placer:
         if here:
             with os.fdopen(open_regular(here, follow=True), "rb") as handle:
                 return handle.read(len(head)) == head
-        if url.startswith("magnet:"):
+        if item.spec.origin == "magnet":
             return True
         answer = self.http(item.spec).request("GET", url, {"Range": "bytes=0-%d" % (len(head) - 1)}, stream=True)
         with contextlib.closing(answer):
@@ -591,7 +604,7 @@ class Placer:
 
     def _download(self, item: Item, dest: str, held: bool, note: Note) -> str:
         """Download to ``dest``, verified; its content is judged under the name it will have."""
-        if item.remote.url.startswith("magnet:"):
+        if item.spec.origin == "magnet":
             return self._download_torrent(item, dest, held, note)
         name = own_name(dest, held)
         if not held:
@@ -608,17 +621,33 @@ class Placer:
         got.partial.publish(dest)
         return got.sha256
 
+    def _torrent(self, item: Item) -> str:
+        """Where the metadata of a magnet link's torrent is kept until its file is here; what comes lies in a directory beside it.
+
+        Each model has its own: two files of one torrent would be in each other's way.
+        """
+        spec = item.spec
+        key = "\0".join([spec.wish, spec.kind or "", spec.name or "", spec.where.get("file", ""), item.beside])
+        name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16] + ".torrent"
+        return os.path.join(self.wants.webui_dir, ".sdops", "magnet", name)
+
     def _download_torrent(self, item: Item, dest: str, held: bool, note: Note) -> str:
-        # a directory for each file: two of one torrent would be in each other's way
-        file = hashlib.sha256(item.path.encode()).hexdigest()[:16]
-        work = own_name(
-            os.path.join(self.wants.webui_dir, ".sdops", "magnet", "%s-%s" % (item.remote.etag, file)), held
+        torrent = self._torrent(item)
+        work = own_name(torrent[: -len(".torrent")], held)
+        wanted = (item.spec.where.get("file"), item.spec.name or item.remote.filename)
+        found = magnet.fetch(
+            item.remote, torrent, wanted, work, lambda count: item.line.tell("fetching", count, item.remote.size)
         )
-        wanted = item.spec.where.get("file") or os.path.basename(item.path)
-        found = magnet.fetch(item.remote, wanted, work, lambda count: item.line.tell("fetching", count))
-        sha256 = self._copy(item, found, dest, held, note)
-        item.received += os.path.getsize(dest)
+        item.received += os.path.getsize(found)
+        if _same_disk(found, os.path.dirname(dest)):
+            sha256 = self._sha256(item, found)
+            self._accept(item, found, found, sha256)
+            note(item, sha256, found)
+            publish(found, dest)
+        else:
+            sha256 = self._copy(item, found, dest, held, note)
         shutil.rmtree(work, ignore_errors=True)
+        unlink_all([torrent])
         return sha256
 
     def _take(self, item: Item, cached: str, held: bool, note: Note, verified: bool = False) -> str:
@@ -647,17 +676,21 @@ class Placer:
         temporary = _temporary(dest, held)
         have = copy_hashed(source, temporary, lambda count: tell("verifying", count, size))
         try:
-            wanted = item.remote.sha256 or item.spec.sha256
-            if wanted and have != wanted:
-                raise TransferError("%s has SHA-256 %s and not %s; it was not used." % (source, have, wanted))
-            self._compare_recorded(item, have)
-            self._check(item, temporary, have)
+            self._accept(item, source, temporary, have)
             note(item, have, temporary)
             publish(temporary, dest)
         except BaseException:
             unlink_all([temporary])
             raise
         return have
+
+    def _accept(self, item: Item, source: str, path: str, sha256: str) -> None:
+        """Raise SdopsError when the content of ``source``, which lies at ``path``, is not to be used."""
+        wanted = item.remote.sha256 or item.spec.sha256
+        if wanted and sha256 != wanted:
+            raise TransferError("%s has SHA-256 %s and not %s; it was not used." % (source, sha256, wanted))
+        self._compare_recorded(item, sha256)
+        self._check(item, path, sha256)
 
     # --- one file, without a record ------------------------------------------------------------------------------------
 
@@ -683,7 +716,9 @@ class Placer:
         if not into:
             self._refuse_pickle(spec, dest)
         remote = self._resolve(item)
-        item.path = os.path.join(os.path.abspath(dest), remote.filename) if into else os.path.abspath(dest)
+        item.path = os.path.abspath(dest)
+        if into:
+            item.path = os.path.join(item.path, _told_name(spec, remote, "give dest with a file name"))
         self._decide(item)
         if item.status == "adopt":
             item.settle("ok", item.sha256, os.path.getsize(item.path))
@@ -752,6 +787,13 @@ def _format_name(item: Item) -> str:
     return name if os.path.splitext(name)[1] else item.remote.filename or name
 
 
+def _told_name(spec: ModelSpec, remote: RemoteFile, advice: str) -> str:
+    """The name that the source gives. Raises SdopsError when it gives none."""
+    if not remote.filename:
+        raise SdopsError("The source of %s tells no file name that can be used; %s." % (spec.label, advice))
+    return remote.filename
+
+
 def _can_tell(remote: RemoteFile) -> bool:
     """Whether the source tells enough to know its file by."""
     told = (remote.sha256, remote.sha256_prefix, remote.git_sha1, remote.size, remote.about)
@@ -761,7 +803,7 @@ def _can_tell(remote: RemoteFile) -> bool:
 def _temporary(dest: str, held: bool) -> str:
     """Where a file lies until it is called ``dest``: always the same place, so that kills leave one at most."""
     head, name = os.path.split(own_name(dest, held))
-    return os.path.join(head, ".%s.new" % name)
+    return os.path.join(head, ".%s.new" % short_name(name))
 
 
 def _inherit(dest: str, name: str) -> None:

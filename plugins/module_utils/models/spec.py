@@ -12,7 +12,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Union
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import SdopsError
-from ..safety.names import hex_digits
+from ..safety.names import LONGEST_NAME, hex_digits
 from ..safety.secrets import login_secrets, query_secrets
 from ..terminal import has_unseen
 from ..transfer.http import TransferError, check_url, scrub
@@ -273,6 +273,11 @@ def parse(entry: Union[str, Dict[str, Any]]) -> ModelSpec:
         raise SpecError("%s has the unknown kind %r; there are %s." % (what, kind, ", ".join(sorted(KINDS))))
     if name is not None and not _plain(name):
         raise SpecError("%s: name must be a plain file name, not %r." % (what, name))
+    if name is not None and len(name.encode()) > LONGEST_NAME:
+        raise SpecError(
+            "%s: name has %d bytes, and file systems take %d. Set a shorter one."
+            % (what, len(name.encode()), LONGEST_NAME)
+        )
     wanted = {
         "kind": kind,
         "name": name,

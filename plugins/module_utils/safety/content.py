@@ -13,7 +13,7 @@ import os
 import re
 import zipfile
 
-from .lookalikes import LFS, LOOKS, answer, check_looks, stranger
+from .lookalikes import LFS, LOOKS, answer, check_looks, misnamed, stranger
 from .model_config import check_config
 from .pickles import looks_like_pickle
 from .refusal import ContentError, UnsafeError
@@ -33,6 +33,14 @@ _TYPE = rb"'[<>|=]?(?:[?biufcSUV]\d{0,9}|[mM]8(?:\[\d{0,9}[a-zA-Z]{1,2}\])?)'"
 PLAIN_ARRAY = re.compile(
     rb"\{'descr': (?:%s|\[(?:\('[^'\\]{0,200}', %s\)(?:, )?){1,100}\]), 'fortran_order': (?:True|False), "
     rb"'shape': \([\d, L]{0,900}\),? ?\}\s*" % (_TYPE, _TYPE)
+)
+
+
+# "MODULE NAME" in detectors of YOLO, and what else stands in those that their makers publish
+YOLO = re.compile(r"(?:ultralytics[. ]|yolov\d+[. ]|models\.(?:yolo|common|experimental) )")
+YOLO_USES = re.compile(
+    r"(?:(?:ultralytics|yolov\d+|models|utils|torch|torchvision|numpy|collections|pathlib|datetime)[. ]|"
+    r"(?:builtins|__builtin__) (?:getattr|set|frozenset|slice|object|dict|list|tuple|int|float|bool|complex|bytearray)\Z)"
 )
 
 
@@ -91,13 +99,26 @@ def _is_pickle(path: str, extension: str, head: bytes) -> bool:
         return looks_like_pickle(handle, os.path.getsize(path))
 
 
+def _scan(path: str) -> None:
+    """check_pickle, with what can be done about a detector of YOLO, which is a pickle of classes."""
+    try:
+        check_pickle(path)
+    except UnsafeError as exc:
+        if any(map(YOLO.match, exc.imports)) and all(map(YOLO_USES.match, exc.imports)):
+            raise UnsafeError(
+                "%s. It is a detector of YOLO, which is a pickle of classes. If you trust its maker, take it for its hash alone, with trusted: true "
+                "and the sha256 that the maker publishes" % exc
+            ) from exc
+        raise
+
+
 def _check(path: str, name: str, allow_pickle: bool) -> None:
     extension = _extension(name)
     with open(path, "rb") as handle:
         head = handle.read(4096)
     # the length of a header may have any bytes, also those that other formats begin with; but it is below 2**32
     tensors = extension == ".safetensors" and head[4:9] == b"\0\0\0\0{"
-    instead = stranger(head) if extension in WEIGHTS and not tensors else None
+    instead = (stranger(head) or misnamed(path, name, head)) if extension in WEIGHTS and not tensors else None
     if extension in LOOKS and extension not in (".txt", ".json"):
         instead = instead or answer(head)
     if head.startswith(LFS):
@@ -108,12 +129,12 @@ def _check(path: str, name: str, allow_pickle: bool) -> None:
         check_safetensors(path)
     elif extension in PICKLES:
         refuse_pickle(name, allow_pickle)
-        check_pickle(path)
+        _scan(path)
     elif _is_pickle(path, extension, head):
         if extension in LOOKS:
             raise ContentError("it is a pickle or a torch file under the name of another format")
         _refuse(name, allow_pickle)
-        check_pickle(path)
+        _scan(path)
     else:
         check_looks(path, extension)
         if extension in (".yaml", ".yml"):

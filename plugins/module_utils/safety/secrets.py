@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Iterable, List
+import unicodedata
+from typing import Any, Iterable, List, Optional
 from urllib.parse import unquote
+
+from ..errors import SdopsError
 
 try:  # ansible-core 2.22 and later mask registered values everywhere
     from ansible.module_utils.secrets import register_secret
@@ -53,6 +56,21 @@ def login_secrets(login: str) -> List[str]:
     user, _, password = login.partition(":")
     secret = password or user
     return [login + "@", *(text for text in {secret, unquote(secret)} if len(text) >= SHORTEST)] if login else []
+
+
+def clean_token(value: Optional[str], option: str) -> Optional[str]:
+    """The token in ``option`` without white space around it, None for an empty one. Raises SdopsError for what is no token.
+
+    Its characters are those of RFC 6750, section 2.1.
+    """
+    token = (value or "").strip()
+    strange = re.search(r"[^A-Za-z0-9._~+/=-]", token)
+    if strange:
+        raise SdopsError(
+            "%s holds a character that no token has (%s, character %d of %d). Copy the token again, without quotes and spaces."
+            % (option, unicodedata.name(strange.group(), "a control character"), strange.start() + 1, len(token))
+        )
+    return token or None
 
 
 def hide(module: Any, values: Iterable[str], shown: Iterable[str] = ()) -> None:
