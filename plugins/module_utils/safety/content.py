@@ -9,9 +9,12 @@ is no guarantee, which is why pickles are refused unless they are allowed.
 
 from __future__ import annotations
 
+import io
 import os
+import pickletools
 import re
 import zipfile
+from typing import List
 
 from .lookalikes import LFS, LOOKS, answer, check_looks, misnamed, stranger
 from .model_config import check_config
@@ -26,6 +29,7 @@ PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".th", ".pkl", ".pickle", ".joblib")
 WEIGHTS = (*PICKLES, ".safetensors", ".gguf", ".onnx")
 ARCHIVES = (".zip", ".npz", ".whl")  # zips that nobody loads as a model
 ARRAYS = (".npy", ".npz")
+MAX_PICKLE = 16 << 20  # bytes
 MAX_ARRAYS = 10_000  # in one .npz; more take too long to look at
 NUMPY = b"\x93NUMPY"
 _TYPE = rb"'[<>|=]?(?:[?biufcSUV]\d{0,9}|[mM]8(?:\[\d{0,9}[a-zA-Z]{1,2}\])?)'"
@@ -99,12 +103,37 @@ def _is_pickle(path: str, extension: str, head: bytes) -> bool:
         return looks_like_pickle(handle, os.path.getsize(path))
 
 
+def _imports_of(path: str) -> List[str]:
+    """All of what the pickles of a torch file import, as "MODULE NAME"; empty where that cannot be told."""
+    found = []
+    try:
+        with open(path, "rb") as handle:
+            count = 5  # see torch_files
+            data = handle.read(MAX_PICKLE)
+            if data.startswith(b"PK"):
+                count = 1
+                with zipfile.ZipFile(path) as bundle:
+                    (name,) = [each for each in bundle.namelist() if each.endswith("/data.pkl")]
+                    data = bundle.open(name).read(MAX_PICKLE)
+            stream = io.BytesIO(data)
+            for _ in range(count):
+                for operation, argument, _at in pickletools.genops(stream):
+                    if operation.name == "GLOBAL":
+                        found.append(str(argument))
+                    elif operation.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):
+                        return []
+    except Exception:  # what cannot be read is not recommended
+        return []
+    return found
+
+
 def _scan(path: str) -> None:
     """check_pickle, with what can be done about a detector of YOLO, which is a pickle of classes."""
     try:
         check_pickle(path)
     except UnsafeError as exc:
-        if any(map(YOLO.match, exc.imports)) and all(map(YOLO_USES.match, exc.imports)):
+        found = _imports_of(path)
+        if any(map(YOLO.match, found)) and all(map(YOLO_USES.match, found)):
             raise UnsafeError(
                 "%s. It is a detector of YOLO, which is a pickle of classes. If you trust its maker, take it for its hash alone, with trusted: true "
                 "and the sha256 that the maker publishes" % exc

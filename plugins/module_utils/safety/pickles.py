@@ -344,7 +344,7 @@ class Pickle:
     def _imports(self) -> ContentError:
         names = [name.replace(" ", ".")[:100] for name in self.strangers]
         more = " and %d more" % (len(names) - 5) if len(names) > 5 else ""
-        return UnsafeError("it would import %s%s when loaded" % (", ".join(names[:5]), more), self.strangers)
+        return UnsafeError("it would import %s%s when loaded" % (", ".join(names[:5]), more))
 
     def _follow(self) -> Any:
         read = self.window.read

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from typing import Iterable
-
 from ..errors import SdopsError
 
 
@@ -15,8 +13,4 @@ class ContentError(SdopsError):
 
 
 class UnsafeError(ContentError):
-    """One that may be whole, and even wanted by whoever put it there. ``imports``: "MODULE NAME" of what a pickle would import."""
-
-    def __init__(self, message: str, imports: Iterable[str] = ()) -> None:
-        super().__init__(message)
-        self.imports = tuple(imports)
+    """One that may be whole, and even wanted by whoever put it there."""
