@@ -25,10 +25,10 @@ options:
     type: str
     default: https://civitai.com
   huggingface_token:
-    description: Token for gated repositories.
+    description: Token for gated repositories. White space around it is taken away.
     type: str
   civitai_token:
-    description: API token.
+    description: API token. White space around it is taken away.
     type: str
   allow_pickle:
     description:
@@ -38,7 +38,8 @@ options:
     default: false
   proxy:
     description:
-      - URL of an HTTP proxy, or empty for none. Without it C(http_proxy) and C(https_proxy) of the environment count.
+      - URL of an HTTP or SOCKS proxy (C(socks5h://HOST:PORT) resolves names at the proxy), or empty for none. Without it C(http_proxy),
+        C(https_proxy) and C(all_proxy) of the environment count.
       - Hosts in C(no_proxy) of the environment are reached directly in any case.
     type: str
   huggingface_proxy:
@@ -63,5 +64,5 @@ options:
     type: int
     default: 5
 requirements:
-  - requests on the target
+  - requests on the target, and PySocks for a SOCKS proxy
 """

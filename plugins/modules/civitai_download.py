@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Fetches one file from Civitai to a path, verified by size, hash and format before it appears there.
   - A file that already lies there and has the wanted hash is kept. Where Civitai tells only its first digits, these decide;
-    where it tells none, the size does, to within 1 KiB.
+    where it tells none, the size does, to within 1 KiB. Another file stays, and the module fails, unless O(force) is set.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -25,7 +25,7 @@ attributes:
     support: full
   idempotent:
     support: full
-    details: A file of which Civitai tells neither hash nor size is fetched each time.
+    details: A file of which Civitai tells neither hash nor size cannot be known again; with O(force) it is fetched each time.
 options:
   version_id:
     description: Id of the model version.
@@ -55,6 +55,12 @@ options:
     description: Path of the file, or a directory for it, which exists or is written with a slash at its end and is then made.
     type: path
     required: true
+  force:
+    description:
+      - Whether another file that lies at O(dest) is replaced. By default it stays and the module fails, unless it is empty, a web page, a
+        git-lfs pointer, or a truncated copy of the wanted file.
+    type: bool
+    default: false
   sha256:
     description:
       - SHA-256 that the file must have. Alone, it also says which file is wanted.
@@ -104,6 +110,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.errors import SdopsError
 from ..module_utils.models.arguments import TRANSFER, fetch_one
 from ..module_utils.models.spec import ModelSpec, parse_source
+from ..module_utils.safety.secrets import hide
 
 
 def locate(p: dict) -> tuple:
@@ -132,6 +139,7 @@ def main() -> None:
             "size": {"type": "str"},
             "fp": {"type": "str"},
             "dest": {"type": "path", "required": True},
+            "force": {"type": "bool", "default": False},
             "sha256": {"type": "str"},
             **TRANSFER,
         },
@@ -140,6 +148,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     p = module.params
+    hide(module, [p[option].strip() for option in ("huggingface_token", "civitai_token") if (p[option] or "").strip()])
     try:
         where, source = locate(p)
     except SdopsError as exc:

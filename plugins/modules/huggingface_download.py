@@ -11,7 +11,7 @@ short_description: One file from the Hugging Face Hub
 version_added: 0.1.0
 description:
   - Fetches one file from the Hugging Face Hub to a path, verified by size, hash and format before it appears there.
-  - A file that already lies there and has the wanted hash is kept.
+  - A file that already lies there and has the wanted hash is kept; another one stays, and the module fails, unless O(force) is set.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -41,6 +41,12 @@ options:
     description: Path of the file, or a directory for it, which exists or is written with a slash at its end and is then made.
     type: path
     required: true
+  force:
+    description:
+      - Whether another file that lies at O(dest) is replaced. By default it stays and the module fails, unless it is empty, a web page, a
+        git-lfs pointer, or a truncated copy of the wanted file.
+    type: bool
+    default: false
   sha256:
     description: SHA-256 that the file must have, besides the one that the Hub tells.
     type: str
@@ -88,6 +94,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.errors import SdopsError
 from ..module_utils.models.arguments import TRANSFER, fetch_one
 from ..module_utils.models.spec import ModelSpec
+from ..module_utils.safety.secrets import hide
 
 
 def main() -> None:
@@ -97,12 +104,14 @@ def main() -> None:
             "file": {"type": "str", "required": True},
             "revision": {"type": "str", "default": "main"},
             "dest": {"type": "path", "required": True},
+            "force": {"type": "bool", "default": False},
             "sha256": {"type": "str"},
             **TRANSFER,
         },
         supports_check_mode=True,
     )
     p = module.params
+    hide(module, [p[option].strip() for option in ("huggingface_token", "civitai_token") if (p[option] or "").strip()])
     where = {key: p[key] for key in ("repo", "file", "revision")}
     source = "hf://%(repo)s/%(file)s@%(revision)s" % where
     try:

@@ -15,8 +15,8 @@ description:
   - All sources are asked first. Nothing is fetched unless the disks have room for the whole batch.
   - Every file is verified (size and hash as its source tells, structure by its format) before it appears under its final name.
   - What was placed is recorded below O(webui_dir), so a second run costs a stat for each file and no network.
-  - A file that already lies there is verified and adopted; one that is another file, not placed by this module, is left alone
-    and the model fails. It is replaced only if it is empty, a web page, a git-lfs pointer, or a truncated copy of the wanted file. Where the source tells no hash and no record is left, a file of the same size and a sound
+  - A file that already lies there is verified and adopted; one that is another file, not placed by this module or changed since, is
+    left alone and the model fails. It is replaced only if it is empty, a web page, a git-lfs pointer, or a truncated copy of the wanted file. Where the source tells no hash and no record is left, a file of the same size and a sound
     structure is taken for the wanted one; C(sha256) makes it sure.
   - A download that was cut, killed or powered off is resumed, if the file at the source is still the same.
   - One model that fails does not stop the others; at the end the module fails with the cause of each.
@@ -76,7 +76,8 @@ options:
         C(controlnet), C(adetailer), C(roop), C(insightface) and C(additional_networks_lora). Civitai tells the kind, other
         sources do not.
       - A source under two names, or as two kinds, is two models. Without C(name) the one under the source's own name is meant.
-      - What may be a key in a URL (its query, user and password) is masked in results and not recorded.
+      - User and password of a URL, and parameters of its query that are known for secrets by their names (C(token), C(key),
+        C(signature), C(X-Amz-Credential) and the like) are masked in results. No query is recorded.
     type: list
     elements: raw
     required: true
@@ -92,7 +93,8 @@ options:
     type: int
     default: 2
   verify:
-    description: V(recorded) trusts size and time of what was placed before, V(always) hashes it again.
+    description: V(recorded) trusts size and time of what was placed before, V(always) hashes it again. A file whose size and time are as
+      recorded and whose content is not has been damaged by its disk; it is fetched again.
     type: str
     choices: [recorded, always]
     default: recorded
@@ -215,14 +217,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     p = module.params
+    hide(module, [p[option].strip() for option in ("huggingface_token", "civitai_token") if (p[option] or "").strip()])
     no_room = ""
-    for entry in p["models"]:
-        hide(module, secrets_in(entry))
+    secrets = [secret for entry in p["models"] for secret in secrets_in(entry)]
     try:
-        placer = make_placer(p, p["webui_dir"], module.check_mode)
         specs = parse_all(p["models"], Endpoints(p["huggingface_endpoint"], p["civitai_endpoint"]))
-        for spec in specs:
-            hide(module, spec.secrets)
+        placer = make_placer(p, p["webui_dir"], module.check_mode)
         if p["state"] == "present":
             items = placer.place_all(specs, p["parallel"])
         else:
@@ -230,12 +230,15 @@ def main() -> None:
     except NoRoom as exc:
         items, no_room = exc.items, str(exc)
     except SdopsError as exc:
+        hide(module, secrets)
         module.fail_json(msg=str(exc))
+    entries = [item.result() for item in items]
+    hide(module, secrets, [str(entry[field]) for entry in entries for field in ("name", "path", "source")])
     plan = module.check_mode or bool(no_room)
     touched = [item for item in items if item.status in VERBS and (module.check_mode or not no_room)]
     result = {
         "changed": bool(touched),
-        "models": [item.result() for item in items],
+        "models": entries,
         "disk_free": free_bytes(p["webui_dir"]),
         "actions": ["%s %s" % (VERBS[i.status], i.path or i.spec.label) for i in touched],
         "diff": {

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from ..errors import SdopsError
 from ..process import Completed, ProcessError, run, run_bytes
+from ..safety.secrets import login_secrets
 from .settings import FIXED, NOT_TO_OVERRULE, Items, as_text, nested_configs, overrides, parse_list, quoted
 
 QUIET = {
@@ -91,8 +92,7 @@ def secrets_in(url: str) -> List[str]:
     match = re.search(r"https?://([^/?#\s]+)@", url)
     if not match:
         return []
-    user, unused, password = match.group(1).partition(":")
-    return [password or user]
+    return login_secrets(match.group(1))
 
 
 def explain(name: str, url: str, what: str, said: str) -> str:

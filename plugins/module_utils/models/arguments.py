@@ -10,6 +10,7 @@ from typing import Any, Dict, List
 from urllib.parse import urlsplit
 
 from ..errors import SdopsError
+from ..safety.secrets import clean_token
 from ..transfer.http import may_carry_token
 from .placing import Placer, Wants
 from .progress import Progress
@@ -70,12 +71,13 @@ def make_placer(params: Dict[str, Any], webui_dir: str, check_mode: bool) -> Pla
         cache_dir=params.get("cache_dir"),
         huggingface_endpoint=_endpoint(params, "huggingface"),
         civitai_endpoint=_endpoint(params, "civitai"),
-        huggingface_token=params["huggingface_token"],
-        civitai_token=params["civitai_token"],
+        huggingface_token=clean_token(params["huggingface_token"], "huggingface_token"),
+        civitai_token=clean_token(params["civitai_token"], "civitai_token"),
         connections=params["connections"],
         proxies={s: params[s + "_proxy"] for s in ("huggingface", "civitai") if params[s + "_proxy"] is not None},
         check_mode=check_mode,
         accept_change=bool(params.get("accept_change")),
+        force=bool(params.get("force")),
     )
     options = {key: params[key] for key in ("proxy", "ca_path", "timeout", "retries")}
     return Placer(wants, options, Progress(None if check_mode else params.get("progress_file")))

@@ -9,6 +9,9 @@ import os
 from typing import Dict, NamedTuple, Tuple
 
 from ..errors import SdopsError
+from ..safety.lookalikes import UNPACK
+
+ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst")
 
 
 class LayoutError(SdopsError):
@@ -68,6 +71,10 @@ def path_of(webui_dir: str, kind: str, name: str) -> str:
         raise LayoutError(
             "%s cannot be a %s: the WebUI leaves out names that end in %s. Set kind or name."
             % (name, kind, " or ".join(where.unlisted))
+        )
+    if extension.lower() in ARCHIVES:
+        raise LayoutError(
+            "%s is an archive and no %s: %s, or take the link of the model itself." % (name, kind, UNPACK)
         )
     if not found:
         raise LayoutError(

@@ -35,8 +35,10 @@ from ..transfer.disk import (
     locked,
     own_name,
     publish,
+    refuse_long_name,
     refuse_unusable_directory,
     sha256_of,
+    short_name,
     unlink_all,
 )
 from ..transfer.fetch import Fetcher, Partial, RemoteFile, SourceChanged
@@ -50,12 +52,14 @@ ASKING = 8  # sources are asked by so many at once: that is waiting, not bandwid
 # what will be done -> what was done
 DONE = {"fetch": "fetched", "adopt": "adopted", "copy": "copied", "from cache": "from cache"}
 HEAD = 64 << 10  # bytes of a user's file that are compared with the wanted one before it is fetched
-# of a file that stays; by whether its source tells anything to know it by
-_EXISTS = {
-    True: "%s exists, was not placed by us and is another file than the wanted one. It stays. Move it away, or set another name.",
-    False: "%s exists and was not placed by us, and its source tells neither size nor hash to know it by. It stays. Move it away, "
-    "or set another name. With sha256 it is adopted if it is the one.",
-}
+PAGE_NAMES = (".html", ".htm")
+# of a file that stays
+CHANGED = "%s was changed since it was placed and is another file than the wanted one. It stays. %s"
+FOREIGN = "%s exists, was not placed by us and is another file than the wanted one. It stays. %s"
+UNKNOWN = (
+    "%s exists and was not placed by us, and its source tells neither size nor hash to know it by. It stays. %s With sha256 it is "
+    "adopted if it is the one."
+)
 ABOUT = 1024  # bytes that a size which is only nearly right may be wrong by
 
 
@@ -102,6 +106,7 @@ class Wants(NamedTuple):
     proxies: Dict[str, str]  # by origin, where it is not the common one
     check_mode: bool
     accept_change: bool = False
+    force: bool = False  # whether any file at the path of a single download may be replaced
 
 
 class Item:
@@ -126,7 +131,8 @@ class Item:
         self.status = "planned"
         self.reason = ""
         self.warnings: List[str] = []
-        self.truncated = False  # what lies at the path is taken for a cut copy of the wanted file
+        self.stays = ""  # why what lies at the path must not be replaced, unless the wanted file begins with all of it
+        self.advice = "Move it away, or set another name."  # for a file that stays
         self.recorded: Set[str] = set()  # hashes that this source gave before, where other content needs a consent
         self.seconds = 0.0
 
@@ -168,10 +174,6 @@ class Item:
 
 
 Note = Callable[[Item, str, str], None]
-
-
-def _nothing(item: Item, sha256: str, stand_in: str) -> None:
-    """No record is kept."""
 
 
 class Placer:
@@ -304,6 +306,15 @@ class Placer:
             return kept
         if cached and not os.access(existing(os.path.dirname(cached)), os.W_OK):
             cached = None
+        if item.spec.origin == "magnet":  # comes elsewhere first, and is moved
+            work = self._torrent(item)[: -len(".torrent")]
+            item.planned = max(size - magnet.fetched(work), 0)
+            there = os.path.dirname(cached or item.path)
+            return [
+                (work, item.planned),
+                *([] if _same_disk(work, there) else [(there, size)]),
+                *(kept if cached else []),
+            ]
         where = cached or item.path
         item.planned = max(size - Partial(where, item.remote).have(), 0)
         return [(os.path.dirname(where), item.planned), *(kept if cached else [])]
@@ -323,7 +334,7 @@ class Placer:
         elif spec.origin == "url":
             remote = direct.resolve(spec.where, self.http(spec))
         elif spec.origin == "magnet":
-            remote = magnet.resolve(spec.where)
+            remote = magnet.resolve(spec.where, spec.name, self._torrent(item), keep=not wants.check_mode)
         else:
             path = spec.where["path"]
             refuse_irregular(path, follow=True)
@@ -407,7 +418,7 @@ class Placer:
             raise SdopsError(
                 "The kind of %s is not known; set kind (checkpoint, lora, embedding, vae, ...)." % spec.label
             )
-        item.path = path_of(self.wants.webui_dir, item.kind, spec.name or remote.filename)
+        item.path = path_of(self.wants.webui_dir, item.kind, spec.name or _told_name(spec, remote, "set name"))
         self._decide(item)
 
     def _plan_sidecar(self, item: Item) -> None:
@@ -417,22 +428,24 @@ class Placer:
         if self._recorded(item):
             return
         remote = self._resolve(item)
-        item.path = sidecar(item.beside, what, remote.filename)
+        advice = "take its VAE from another address"
+        item.path = sidecar(item.beside, what, "" if what == "config" else _told_name(item.spec, remote, advice))
         self._decide(item)
 
-    def _decide(self, item: Item, ours: bool = False) -> None:
-        """What has to be done, now that source and path are known. ``ours``: whatever lies there may be replaced."""
+    def _decide(self, item: Item) -> None:
+        """What has to be done, now that source and path are known."""
         item.line.name = os.path.basename(item.path)
         self._refuse_pickle(item.spec, _format_name(item))
         remote = item.remote
         item.size = remote.size if remote.size is not None else remote.about
         item.line.tell("waiting", None, item.size)
         refuse_unusable_directory(os.path.dirname(item.path))
+        refuse_long_name(item.path)
         if refuse_irregular(item.path, follow=True):
             if self._same(item):
                 item.status = "adopt"
                 return
-            if not ours and not self.record.placed(item.path):
+            if not self.wants.force and not self._is_ours(item):
                 self._refuse_to_overwrite(item)
         if remote.url.startswith("file://"):
             item.status = "copy"
@@ -440,6 +453,13 @@ class Placer:
             cached = self._cached(remote)
             item.status = "from cache" if cached and _is_cached(cached) else "fetch"
         item.sha256 = remote.sha256
+
+    def _is_ours(self, item: Item) -> bool:
+        """Whether what lies at the path is what we placed there: by its size and time, or by its hash."""
+        placed = self.record.placed(item.path)
+        if placed is None or self.record.get(item.path):
+            return placed is not None
+        return bool(placed["bytes"] == os.path.getsize(item.path) and placed["sha256"] == self._sha256(item, item.path))
 
     def _refuse_to_overwrite(self, item: Item) -> None:
         """Raise SdopsError unless the file at the path is provably nobody's loss: no model at all, or the start of the wanted one.
@@ -450,12 +470,13 @@ class Placer:
         with os.fdopen(open_regular(path, follow=True), "rb") as handle:
             head = handle.read(HEAD)
             size = os.fstat(handle.fileno()).st_size
-        if is_no_model(head):
+        if is_no_model(head) and not (head and path.lower().endswith(PAGE_NAMES)):
             return
-        if size < (remote.size or remote.about or 0) and self._begins_like(item, head):
-            item.truncated = True  # all of it is compared when the wanted file is here
-            return
-        raise SdopsError(_EXISTS[_can_tell(remote)] % path)
+        foreign = FOREIGN if _can_tell(remote) else UNKNOWN
+        item.stays = (CHANGED if self.record.placed(path) else foreign) % (path, item.advice)
+        # all of it is compared when the wanted file is here
+        if size >= (remote.size or remote.about or 0) or not self._begins_like(item, head):
+            raise SdopsError(item.stays)
 
     def _begins_like(self, item: Item, head: bytes) -> bool:
         """Whether the wanted file begins with ``head``. Where that cannot be asked, it is compared later. Raises TransferError."""
@@ -465,21 +486,21 @@ class Placer:
         if here:
             with os.fdopen(open_regular(here, follow=True), "rb") as handle:
                 return handle.read(len(head)) == head
-        if url.startswith("magnet:"):
+        if item.spec.origin == "magnet":
             return True
         answer = self.http(item.spec).request("GET", url, {"Range": "bytes=0-%d" % (len(head) - 1)}, stream=True)
         with contextlib.closing(answer):
             return answer.status_code in (200, 206) and answer.raw.read(len(head), decode_content=False) == head
 
     @staticmethod
-    def _compare_truncated(item: Item, whole: str) -> None:
+    def _compare_truncated(item: Item, _sha256: str, whole: str) -> None:
         """Raise SdopsError when the file at the path, which is about to be replaced, is not the start of ``whole``."""
-        if not item.truncated or not os.path.isfile(item.path):
+        if not item.stays or not os.path.isfile(item.path):
             return
         with os.fdopen(open_regular(item.path, follow=True), "rb") as old, os.fdopen(open_regular(whole), "rb") as new:
             for block in iter(lambda: old.read(CHUNK), b""):
                 if new.read(len(block)) != block:
-                    raise SdopsError(_EXISTS[True] % item.path)
+                    raise SdopsError(item.stays)
 
     def _sha256(self, item: Item, path: str) -> str:
         size = os.path.getsize(path)
@@ -552,7 +573,7 @@ class Placer:
 
     def _note(self, item: Item, sha256: str, stand_in: str) -> None:
         """Record a file, before it gets its name: a kill in between must not leave one that we do not know as ours."""
-        self._compare_truncated(item, stand_in)
+        self._compare_truncated(item, sha256, stand_in)
         self.record.put(
             item.path,
             stand_in,
@@ -595,7 +616,7 @@ class Placer:
             if sha256:
                 return sha256
             unlink_all([cached])  # damaged
-            self._download(item, cached, alone)
+            self._download(item, cached, alone, lambda *_: None)
             return self._take(item, cached, held, note, verified=True)
 
     def _from_cache(self, item: Item, cached: str, held: bool, note: Note) -> Optional[str]:
@@ -607,9 +628,9 @@ class Placer:
                 return sha256
         return None
 
-    def _download(self, item: Item, dest: str, held: bool, note: Note = _nothing) -> str:
+    def _download(self, item: Item, dest: str, held: bool, note: Note) -> str:
         """Download to ``dest``, verified; its content is judged under the name it will have."""
-        if item.remote.url.startswith("magnet:"):
+        if item.spec.origin == "magnet":
             return self._download_torrent(item, dest, held, note)
         name = own_name(dest, held)
         if not held:
@@ -626,17 +647,33 @@ class Placer:
         got.partial.publish(dest)
         return got.sha256
 
+    def _torrent(self, item: Item) -> str:
+        """Where the metadata of a magnet link's torrent is kept until its file is here; what comes lies in a directory beside it.
+
+        Each model has its own: two files of one torrent would be in each other's way.
+        """
+        spec = item.spec
+        key = "\0".join([spec.wish, spec.kind or "", spec.name or "", spec.where.get("file", ""), item.beside])
+        name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16] + ".torrent"
+        return os.path.join(self.wants.webui_dir, ".sdops", "magnet", name)
+
     def _download_torrent(self, item: Item, dest: str, held: bool, note: Note) -> str:
-        # a directory for each file: two of one torrent would be in each other's way
-        file = hashlib.sha256(item.path.encode()).hexdigest()[:16]
-        work = own_name(
-            os.path.join(self.wants.webui_dir, ".sdops", "magnet", "%s-%s" % (item.remote.etag, file)), held
+        torrent = self._torrent(item)
+        work = own_name(torrent[: -len(".torrent")], held)
+        wanted = (item.spec.where.get("file"), item.spec.name or item.remote.filename)
+        found = magnet.fetch(
+            item.remote, torrent, wanted, work, lambda count: item.line.tell("fetching", count, item.remote.size)
         )
-        wanted = item.spec.where.get("file") or os.path.basename(item.path)
-        found = magnet.fetch(item.remote, wanted, work, lambda count: item.line.tell("fetching", count))
-        sha256 = self._copy(item, found, dest, held, note)
-        item.received += os.path.getsize(dest)
+        item.received += os.path.getsize(found)
+        if _same_disk(found, os.path.dirname(dest)):
+            sha256 = self._sha256(item, found)
+            self._accept(item, found, found, sha256)
+            note(item, sha256, found)
+            publish(found, dest)
+        else:
+            sha256 = self._copy(item, found, dest, held, note)
         shutil.rmtree(work, ignore_errors=True)
+        unlink_all([torrent])
         return sha256
 
     def _take(self, item: Item, cached: str, held: bool, note: Note, verified: bool = False) -> str:
@@ -665,11 +702,7 @@ class Placer:
         temporary = _temporary(dest, held)
         have = copy_hashed(source, temporary, lambda count: tell("verifying", count, size))
         try:
-            wanted = item.remote.sha256 or item.spec.sha256
-            if wanted and have != wanted:
-                raise TransferError("%s has SHA-256 %s and not %s; it was not used." % (source, have, wanted))
-            self._compare_recorded(item, have)
-            self._check(item, temporary, have)
+            self._accept(item, source, temporary, have)
             note(item, have, temporary)
             publish(temporary, dest)
         except BaseException:
@@ -677,14 +710,23 @@ class Placer:
             raise
         return have
 
+    def _accept(self, item: Item, source: str, path: str, sha256: str) -> None:
+        """Raise SdopsError when the content of ``source``, which lies at ``path``, is not to be used."""
+        wanted = item.remote.sha256 or item.spec.sha256
+        if wanted and sha256 != wanted:
+            raise TransferError("%s has SHA-256 %s and not %s; it was not used." % (source, sha256, wanted))
+        self._compare_recorded(item, sha256)
+        self._check(item, path, sha256)
+
     # --- one file, without a record ------------------------------------------------------------------------------------
 
     def place_at(self, spec: ModelSpec, dest: str) -> Item:
-        """Bring one file to ``dest``, a path or a directory (one that exists, or with a slash at its end); what lies there is judged by its hash.
+        """Bring one file to ``dest``, a path or a directory (one that exists, or with a slash at its end), without a record.
 
         Raises SdopsError.
         """
         item = Item(spec)
+        item.advice = "Move it away, choose another dest, or set force: true to have it replaced."
         with item.clock():
             try:
                 self._place_at(item, dest)
@@ -700,8 +742,10 @@ class Placer:
         if not into:
             self._refuse_pickle(spec, dest)
         remote = self._resolve(item)
-        item.path = os.path.join(os.path.abspath(dest), remote.filename) if into else os.path.abspath(dest)
-        self._decide(item, ours=True)
+        item.path = os.path.abspath(dest)
+        if into:
+            item.path = os.path.join(item.path, _told_name(spec, remote, "give dest with a file name"))
+        self._decide(item)
         if item.status == "adopt":
             item.settle("ok", item.sha256, os.path.getsize(item.path))
             return
@@ -711,7 +755,7 @@ class Placer:
         directory = os.path.dirname(item.path)
         os.makedirs(directory, exist_ok=True)
         with locked(directory) as held:  # itself: a lock file would be left lying about in somebody's directory
-            sha256 = self._act(item, held, _nothing)
+            sha256 = self._act(item, held, self._compare_truncated)
         item.settle("fetched", sha256, os.path.getsize(item.path))
 
     # --- removal -------------------------------------------------------------------------------------------------------
@@ -773,6 +817,13 @@ def _format_name(item: Item) -> str:
     return name if os.path.splitext(name)[1] else item.remote.filename or name
 
 
+def _told_name(spec: ModelSpec, remote: RemoteFile, advice: str) -> str:
+    """The name that the source gives. Raises SdopsError when it gives none."""
+    if not remote.filename:
+        raise SdopsError("The source of %s tells no file name that can be used; %s." % (spec.label, advice))
+    return remote.filename
+
+
 def _can_tell(remote: RemoteFile) -> bool:
     """Whether the source tells enough to know its file by."""
     told = (remote.sha256, remote.sha256_prefix, remote.git_sha1, remote.size, remote.about)
@@ -782,7 +833,7 @@ def _can_tell(remote: RemoteFile) -> bool:
 def _temporary(dest: str, held: bool) -> str:
     """Where a file lies until it is called ``dest``: always the same place, so that kills leave one at most."""
     head, name = os.path.split(own_name(dest, held))
-    return os.path.join(head, ".%s.new" % name)
+    return os.path.join(head, ".%s.new" % short_name(name))
 
 
 def _inherit(dest: str, name: str) -> None:

@@ -13,21 +13,18 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import SdopsError
-from ..safety.names import hex_digits
+from ..safety.names import LONGEST_NAME, hex_digits
+from ..safety.secrets import login_secrets, query_secrets
 from ..terminal import has_unseen
 from ..transfer.http import TransferError, check_url, origin, scrub
 from .catalog import CatalogError, Entry, find
 from .layout import KINDS
 
-<<<<<<< HEAD
-AIR = re.compile(r"^(?:urn:)?(?:air:)?(?:[a-z0-9_]+:){0,2}civitai:([0-9]+)(?:@([0-9]+))?(?:\+([0-9]+))?(?:\.\w+)?$")
-=======
 # [urn:][air:][ecosystem:][type:]civitai:MODEL[@VERSION][+FILE][:layer][.format]; a layer lies in the same file
 AIR = re.compile(
     r"(?:urn:)?(?:air:)?(?:[\w-]+:){0,2}civitai:(\d+)(?:@(\d+))?(?:\+(\d+))?(?::[\w-]+)?(?:\.[\w-]+)?\Z",
     re.ASCII | re.IGNORECASE,
 )
->>>>>>> h-a
 PLAIN = re.compile(r"^[^:/]+$")
 FORMS = (
     "a name from the catalog, hf://OWNER/REPO/PATH@REVISION, hf://OWNER/REPO@REVISION/PATH, civitai://VERSION_ID, "
@@ -54,7 +51,6 @@ SWITCHES = ("trusted", "accept_change")
 FIELDS = {*TEXTS, "sha256", *SWITCHES}
 FILTERS = ("fileId", "type", "format", "size", "fp")  # which file of a Civitai version is meant
 OPEN = ("hf", "file")  # nothing in sources of these forms is secret
-SHORT, LONG = 4, 16  # what is shorter is no secret; what is longer may be one without its name too
 
 
 class SpecError(SdopsError):
@@ -125,7 +121,7 @@ def shown(source: str) -> str:
     """A source of any form, well-formed or not, for results and messages."""
     scheme = source.partition(":")[0].lower()
     if scheme == "magnet":
-        return source.split("&")[0]
+        return "magnet:?%s" % "".join(re.findall(r"[?&](xt=[^&]*)", source)[:1])
     if scheme in OPEN or (scheme == "civitai" and not _unknown(source)):
         return source
     return scrub(source) + ("?..." if "?" in source else "")
@@ -138,17 +134,15 @@ def _unknown(source: str) -> List[str]:
 
 
 def secrets_of(source: str) -> List[str]:
-    """What may be a key or a password in a source of any form, well-formed or not: query, user, and long parts of these."""
+    """What gives access in a source of any form, well-formed or not: a login, and parameters that are known for it."""
     scheme = source.partition(":")[0].lower()
-    if scheme in OPEN or (scheme == "civitai" and not _unknown(source)):
+    if scheme in OPEN:
         return []
-    if scheme == "magnet":
-        return [part for part in (source.partition("&")[2],) if part]
-    address, *rest = re.split("[?#]", source, maxsplit=1)
-    query = "".join(rest)
-    user = address.partition("://")[2].partition("/")[0].rpartition("@")[0]
-    parts = [query, user, *(value for value in re.split("[&=#:]", query + "&" + user) if len(value) >= LONG)]
-    return [part for written in parts if len(written) >= SHORT for part in {written, unquote(written)}]
+    address, *rest = re.split("(?=[?#])", source, maxsplit=1)
+    login = address.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    # trackers have keys in their paths too
+    trackers = re.findall(r"[?&]((?!xt=|dn=|xl=)[^&]+)", "".join(rest)) if scheme == "magnet" else []
+    return [*login_secrets(login), *query_secrets("".join(rest)), *trackers]
 
 
 def secrets_in(entry: Any) -> List[str]:
@@ -224,11 +218,7 @@ def parse_source(source: str, endpoints: Endpoints = DEFAULT_ENDPOINTS) -> Model
         parts = urlsplit(source)
         parts.port  # noqa: B018 - asked for its error
     except ValueError:
-<<<<<<< HEAD
         raise SpecError("The model source %s is no valid URL. Check its host and port." % shown(source))
-=======
-        raise SpecError("The model source %s is no valid URL; copy the link again." % shown(source))
->>>>>>> h-a
     if parts.scheme == "hf":
         return _hub_uri(source)
     if parts.scheme == "civitai":
@@ -317,24 +307,6 @@ def _page(source: str, endpoints: Endpoints) -> Optional[ModelSpec]:
     pages = [(field, found.group(1)) for field, pattern in CIVITAI_PAGES for found in [pattern.match(path)] if found]
     if "token" in query and (pages or _site(source) in CIVITAI_HOSTS):
         raise SpecError("%s has a token in it, which ends up in logs. Use civitai_token instead." % scrub(source))
-<<<<<<< HEAD
-    if parts.hostname in HUB_HOSTS:
-        hub = re.match(r"/([^/]+/[^/]+)/(?:resolve|blob)/([^/]+)/(.+)$", parts.path)
-        if hub:
-            repo, revision, path = (unquote(piece) for piece in hub.groups())
-            return ModelSpec(source, "huggingface", {"repo": repo, "file": path, "revision": revision})
-    if parts.hostname in CIVITAI_HOSTS:
-        wish = {k: v for k, v in query.items() if k in FILTERS}
-        version = re.match(r"/api/download/models/([0-9]+)$", parts.path)
-        if version:
-            return ModelSpec(source, "civitai", {"version_id": version.group(1), **wish})
-        model = re.match(r"/models/([0-9]+)", parts.path)
-        if model and re.fullmatch("[0-9]+", query.get("modelVersionId", "")):
-            return ModelSpec(source, "civitai", {"version_id": query["modelVersionId"]})
-        if model:
-            return ModelSpec(source, "civitai", {"model_id": model.group(1)})
-    return None
-=======
     if not pages:
         return None
     # what one of its sites shows, another one may not: a link is asked for where it was copied
@@ -347,7 +319,6 @@ def _page(source: str, endpoints: Endpoints) -> Optional[ModelSpec]:
     elif re.fullmatch("[0-9]+", query.get("modelVersionId", "")):
         where = {"version_id": query["modelVersionId"]}
     return ModelSpec(source, "civitai", where, endpoint=own)
->>>>>>> h-a
 
 
 def _plain(name: str) -> bool:
@@ -406,6 +377,11 @@ def parse(entry: Union[str, Dict[str, Any]], endpoints: Endpoints = DEFAULT_ENDP
         raise SpecError("%s has the unknown kind %r; there are %s." % (what, kind, ", ".join(sorted(KINDS))))
     if name is not None and not _plain(name):
         raise SpecError("%s: name must be a plain file name, not %r." % (what, name))
+    if name is not None and len(name.encode()) > LONGEST_NAME:
+        raise SpecError(
+            "%s: name has %d bytes, and file systems take %d. Set a shorter one."
+            % (what, len(name.encode()), LONGEST_NAME)
+        )
     wanted = {
         "kind": kind,
         "name": name,

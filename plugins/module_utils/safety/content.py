@@ -9,11 +9,14 @@ is no guarantee, which is why pickles are refused unless they are allowed.
 
 from __future__ import annotations
 
+import io
 import os
+import pickletools
 import re
 import zipfile
+from typing import List
 
-from .lookalikes import LFS, LOOKS, answer, check_looks, stranger
+from .lookalikes import LFS, LOOKS, answer, check_looks, misnamed, stranger
 from .model_config import check_config
 from .pickles import looks_like_pickle
 from .refusal import ContentError, UnsafeError
@@ -26,6 +29,7 @@ PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".th", ".pkl", ".pickle", ".joblib")
 WEIGHTS = (*PICKLES, ".safetensors", ".gguf", ".onnx")
 ARCHIVES = (".zip", ".npz", ".whl")  # zips that nobody loads as a model
 ARRAYS = (".npy", ".npz")
+MAX_PICKLE = 16 << 20  # bytes
 MAX_ARRAYS = 10_000  # in one .npz; more take too long to look at
 NUMPY = b"\x93NUMPY"
 _TYPE = rb"'[<>|=]?(?:[?biufcSUV]\d{0,9}|[mM]8(?:\[\d{0,9}[a-zA-Z]{1,2}\])?)'"
@@ -33,6 +37,14 @@ _TYPE = rb"'[<>|=]?(?:[?biufcSUV]\d{0,9}|[mM]8(?:\[\d{0,9}[a-zA-Z]{1,2}\])?)'"
 PLAIN_ARRAY = re.compile(
     rb"\{'descr': (?:%s|\[(?:\('[^'\\]{0,200}', %s\)(?:, )?){1,100}\]), 'fortran_order': (?:True|False), "
     rb"'shape': \([\d, L]{0,900}\),? ?\}\s*" % (_TYPE, _TYPE)
+)
+
+
+# "MODULE NAME" in detectors of YOLO, and what else stands in those that their makers publish
+YOLO = re.compile(r"(?:ultralytics[. ]|yolov\d+[. ]|models\.(?:yolo|common|experimental) )")
+YOLO_USES = re.compile(
+    r"(?:(?:ultralytics|yolov\d+|models|utils|torch|torchvision|numpy|collections|pathlib|datetime)[. ]|"
+    r"(?:builtins|__builtin__) (?:getattr|set|frozenset|slice|object|dict|list|tuple|int|float|bool|complex|bytearray)\Z)"
 )
 
 
@@ -91,13 +103,51 @@ def _is_pickle(path: str, extension: str, head: bytes) -> bool:
         return looks_like_pickle(handle, os.path.getsize(path))
 
 
+def _imports_of(path: str) -> List[str]:
+    """All of what the pickles of a torch file import, as "MODULE NAME"; empty where that cannot be told."""
+    found = []
+    try:
+        with open(path, "rb") as handle:
+            count = 5  # see torch_files
+            data = handle.read(MAX_PICKLE)
+            if data.startswith(b"PK"):
+                count = 1
+                with zipfile.ZipFile(path) as bundle:
+                    (name,) = [each for each in bundle.namelist() if each.endswith("/data.pkl")]
+                    data = bundle.open(name).read(MAX_PICKLE)
+            stream = io.BytesIO(data)
+            for _ in range(count):
+                for operation, argument, _at in pickletools.genops(stream):
+                    if operation.name == "GLOBAL":
+                        found.append(str(argument))
+                    elif operation.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):
+                        return []
+    except Exception:  # what cannot be read is not recommended
+        return []
+    return found
+
+
+def _scan(path: str) -> None:
+    """check_pickle, with what can be done about a detector of YOLO, which is a pickle of classes."""
+    try:
+        check_pickle(path)
+    except UnsafeError as exc:
+        found = _imports_of(path)
+        if any(map(YOLO.match, found)) and all(map(YOLO_USES.match, found)):
+            raise UnsafeError(
+                "%s. It is a detector of YOLO, which is a pickle of classes. If you trust its maker, take it for its hash alone, with trusted: true "
+                "and the sha256 that the maker publishes" % exc
+            ) from exc
+        raise
+
+
 def _check(path: str, name: str, allow_pickle: bool) -> None:
     extension = _extension(name)
     with open(path, "rb") as handle:
         head = handle.read(4096)
     # the length of a header may have any bytes, also those that other formats begin with; but it is below 2**32
     tensors = extension == ".safetensors" and head[4:9] == b"\0\0\0\0{"
-    instead = stranger(head) if extension in WEIGHTS and not tensors else None
+    instead = (stranger(head) or misnamed(path, name, head)) if extension in WEIGHTS and not tensors else None
     if extension in LOOKS and extension not in (".txt", ".json"):
         instead = instead or answer(head)
     if head.startswith(LFS):
@@ -108,12 +158,12 @@ def _check(path: str, name: str, allow_pickle: bool) -> None:
         check_safetensors(path)
     elif extension in PICKLES:
         refuse_pickle(name, allow_pickle)
-        check_pickle(path)
+        _scan(path)
     elif _is_pickle(path, extension, head):
         if extension in LOOKS:
             raise ContentError("it is a pickle or a torch file under the name of another format")
         _refuse(name, allow_pickle)
-        check_pickle(path)
+        _scan(path)
     else:
         check_looks(path, extension)
         if extension in (".yaml", ".yml"):

@@ -8,17 +8,21 @@ from __future__ import annotations
 import codecs
 import os
 import struct
+import zipfile
 from typing import BinaryIO, Callable, Dict, Optional
 
+from ..terminal import printable
 from .refusal import ContentError
 
 # top-level fields of onnx.ModelProto: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
 ONNX_FIELDS = {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}
 ONNX_GRAPH = 7
+MAX_LISTED = 10_000  # members of a zip that are looked at
 LFS = b"version https://git-lfs.github.com/spec/"
 BLANK = b"\xef\xbb\xbf \t\r\n"
 PRINTABLE = bytes([9, 10, 12, 13, *range(32, 127), *range(128, 256)])
 PAGES = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script")
+UNPACK = "unpack it on the target, and give the model that is in it as file:///PATH"
 ARCHIVES = {
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",
     b"Rar!\x1a\x07": "a rar archive",
@@ -57,8 +61,62 @@ def stranger(head: bytes) -> Optional[str]:
         return "it is a JSON answer of a server (%s); check address and token" % shown
     for magic, what in ARCHIVES.items():
         if head.startswith(magic):
-            return "it is %s; unpack it first" % what
+            return "it is %s; %s" % (what, UNPACK)
     return answer(head)
+
+
+# what else is mistaken for weights: its first bytes, what it is
+OTHERS = (
+    (b"GGUF", "a GGUF file, which the WebUI does not load; take the .safetensors of the model"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file of Keras, which the WebUI does not load; take the .safetensors of the model"),
+    (b"\x89PNG\r\n\x1a\n", "a PNG image, perhaps the preview of the model; take the link of the model itself"),
+    (b"\xff\xd8\xff", "a JPEG image, perhaps the preview of the model; take the link of the model itself"),
+    (b"GIF8", "a GIF image, perhaps the preview of the model; take the link of the model itself"),
+    (b"%PDF-", "a PDF document; take the link of the model itself"),
+    (b"MZ", "a program for Windows; take the link of the model itself"),
+    (b"\x7fELF", "a program for Linux; take the link of the model itself"),
+)
+
+
+def _plain_zip(path: str) -> Optional[str]:
+    """The names in a zip that torch did not write, as one text; None for torch's own, and for what is no whole zip."""
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            names = [member.filename for member in bundle.infolist()[:MAX_LISTED] if not member.is_dir()]
+    except Exception:  # zipfile raises many
+        return None
+    if any(name.split("/")[-1] in ("data.pkl", "constants.pkl") for name in names):
+        return None
+    shown = ", ".join(printable(name)[:100] for name in names[:5])
+    return shown + (", ..." if len(names) > 5 else "")
+
+
+def misnamed(path: str, name: str, head: bytes) -> Optional[str]:
+    """What the file at ``path``, to be called ``name`` and beginning with ``head``, is instead of weights of that name.
+
+    As the end of a sentence with the name or the step that helps; None when nothing is known to be wrong.
+    """
+    stem, extension = os.path.splitext(name)
+    extension = extension.lower()
+    size = os.path.getsize(path)
+    if head.startswith(b"PK") and extension not in (".onnx", ".gguf"):
+        listed = _plain_zip(path)
+        if listed is not None:
+            return "it is a zip archive (%s); %s" % (listed or "with nothing in it", UNPACK)
+    length = int.from_bytes(head[:8], "little")
+    if extension != ".safetensors" and 2 <= length <= size - 8 and length < 1 << 32 and head[8:9] == b"{":
+        return "it is a safetensors file under another name; set name to %s.safetensors" % stem
+    if extension == ".safetensors" and (
+        head.startswith(b"PK") or head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05"
+    ):
+        return (
+            "it is a pickle, as torch.save writes them, and no safetensors; take a real .safetensors, or set name to %s.ckpt for a checkpoint "
+            "(%s.pt else) and allow_pickle: true to have it scanned" % (stem, stem)
+        )
+    for magic, what in OTHERS:
+        if head.startswith(magic) and extension != ".gguf":
+            return "it is " + what
+    return None
 
 
 def _gguf(handle: BinaryIO, size: int) -> bool:

@@ -8,9 +8,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from typing import Any, Optional
+from urllib.parse import unquote_to_bytes
 
-from ..errors import SdopsError
 from ..terminal import is_unseen
+
+LONGEST_NAME = 255  # bytes, on the file systems of Linux
+# a parameter of a header, and what lies between them: RFC 6266, section 4.1; unquoted values may have spaces here
+_PARAMETER = re.compile(r'([^=;\s"]+)\s*=\s*("(?:[^"\\]|\\.)*"?|[^;]*)|"(?:[^"\\]|\\.)*"?|[^;"\s]+')
+_EXTENDED = re.compile(r"([\w!#$%&+^`{}~-]+)'[^']*'(.*)", re.DOTALL)  # RFC 5987, section 3.2.1
 
 
 def hex_digits(value: Any, count: int) -> Optional[str]:
@@ -20,18 +25,35 @@ def hex_digits(value: Any, count: int) -> Optional[str]:
 
 
 def safe_name(name: str) -> str:
-    """A plain file name from an untrusted one: last path part, no control, format or reserved characters, at most 200 bytes.
+    """A plain file name from an untrusted one: last path part, no control, format or reserved characters, at most 255 bytes.
 
-    Raises SdopsError when nothing is left.
+    "" when nothing is left; whoever needs a name asks the user for it.
     """
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", name.encode("utf-8", "replace").decode()))[-1]
     last = "".join("_" if c in '<>:"|?*' or is_unseen(c) else c for c in last).strip(" .")
     stem, dot, extension = last.rpartition(".")
-    room = 200 - len((dot + extension).encode())
-    if dot:
-        last = stem.encode()[:room].decode("utf-8", "ignore") + dot + extension
-    else:
-        last = last.encode()[:200].decode("utf-8", "ignore")
-    if not last or last in (".", ".."):
-        raise SdopsError("The server's file name %r cannot be used; set name." % name)
-    return last
+    room = LONGEST_NAME - len((dot + extension).encode())
+    if dot and room > 0:
+        return stem.encode()[:room].decode("utf-8", "ignore") + dot + extension
+    return last.encode()[:LONGEST_NAME].decode("utf-8", "ignore")
+
+
+def disposition_name(header: str) -> str:
+    """The file name in a Content-Disposition header, decoded; "" when it has none. ``filename*`` wins over ``filename``.
+
+    Servers leave out the quotes of names with spaces, and the end of quotes.
+    """
+    found = {}
+    for name, value in _PARAMETER.findall(header):
+        if name and name.lower() not in found:
+            found[name.lower()] = value.strip()
+    extended = _EXTENDED.fullmatch(found.get("filename*", "").strip('"'))
+    if extended:
+        try:
+            return unquote_to_bytes(extended.group(2)).decode(extended.group(1))
+        except (LookupError, UnicodeError):
+            pass  # an encoding that nobody knows, or another one than it says: the plain name is for that
+    plain = found.get("filename", "")
+    if plain.startswith('"'):
+        plain = re.sub(r'\\(["\\])', r"\1", plain[1:-1] if len(plain) > 1 and plain.endswith('"') else plain[1:])
+    return plain.strip()

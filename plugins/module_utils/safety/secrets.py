@@ -5,7 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable
+import re
+import unicodedata
+from typing import Any, Iterable, List, Optional
+from urllib.parse import unquote
+
+from ..errors import SdopsError
 
 try:  # ansible-core 2.22 and later mask registered values everywhere
     from ansible.module_utils.secrets import register_secret
@@ -13,9 +18,70 @@ except ImportError:
     register_secret = None
 
 
-def hide(module: Any, values: Iterable[str]) -> None:
-    """Mask ``values`` in the results and logs of an AnsibleModule."""
+# parameters whose values give access, in lower case and without separators: parts of names, and ends of names
+_PARTS = re.compile(
+    "token|secret|signature|passw|passphrase|pwd|credential|authori[sz]|keypair|accesskey|session|jwt|bearer|hmac"
+)
+_ENDS = re.compile("(?:.*[^a-z])?(?:sig|sign|auth|pass|policy|ticket|hdnts|hdnea|hdntl)")
+SHORTEST = 8  # characters; what is shorter stands in other texts by chance, so it is masked with its name only
+
+
+def is_secret_parameter(name: str) -> bool:
+    """Whether the parameter ``name`` of a URL holds a secret, as X-Amz-Signature, passkey or access_token do."""
+    words = re.sub("([a-z])([A-Z])", r"\1-\2", unquote(name)).lower()
+    plain = re.sub("[^a-z]", "", words)
+    return bool(_PARTS.search(plain) or plain.endswith("key") or _ENDS.fullmatch(words))
+
+
+def query_secrets(query: str) -> List[str]:
+    """What must not be shown of the part of a URL that begins at its first ``?`` or ``#``.
+
+    Secrets are known by the names of their parameters. Each is masked together with its name, and by itself from ``SHORTEST``
+    characters on; what has no name, with the mark before it.
+    """
+    found: List[str] = []
+    for mark, pair in re.findall("([?#&;])([^?#&;]*)", query):
+        name, named, value = pair.partition("=")
+        if not named:
+            found += [mark + pair] if len(pair) >= SHORTEST else []
+        elif is_secret_parameter(name):
+            found += [pair, *(text for text in {value, unquote(value)} if len(text) >= SHORTEST)]
+        elif unquote(value) != value:  # a URL in a URL
+            found += query_secrets("&" + unquote(value))
+    return found
+
+
+def login_secrets(login: str) -> List[str]:
+    """The same of ``user:password`` or a token in front of a URL's host."""
+    user, _, password = login.partition(":")
+    secret = password or user
+    return [login + "@", *(text for text in {secret, unquote(secret)} if len(text) >= SHORTEST)] if login else []
+
+
+def clean_token(value: Optional[str], option: str) -> Optional[str]:
+    """The token in ``option`` without white space around it, None for an empty one. Raises SdopsError for what is no token.
+
+    Its characters are those of RFC 6750, section 2.1.
+    """
+    token = (value or "").strip()
+    strange = re.search(r"[^A-Za-z0-9._~+/=-]", token)
+    if strange:
+        raise SdopsError(
+            "%s holds a character that no token has (%s, character %d of %d). Copy the token again, without quotes and spaces."
+            % (option, unicodedata.name(strange.group(), "a control character"), strange.start() + 1, len(token))
+        )
+    return token or None
+
+
+def hide(module: Any, values: Iterable[str], shown: Iterable[str] = ()) -> None:
+    """Mask ``values`` in the results and logs of an AnsibleModule, but for those that are part of what is ``shown``.
+
+    A path that is masked is of no use to the task that follows.
+    """
+    kept = "\n".join(shown)
     for value in values:
+        if value in kept:
+            continue
         module.no_log_values.add(value)
         if register_secret is not None:
             register_secret(value)

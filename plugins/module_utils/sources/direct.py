@@ -11,24 +11,13 @@ from typing import Dict
 from urllib.parse import unquote, urlsplit
 
 from ..errors import SdopsError
-from ..safety.names import safe_name
+from ..safety.names import disposition_name, safe_name
 from ..transfer.fetch import RemoteFile, version_of
-from ..transfer.http import Http, number, said, scrub
+from ..transfer.http import Http, header_text, number, said, scrub
 
 
 class UrlError(SdopsError):
     """A URL does not give the file."""
-
-
-def _name(disposition: str, url: str) -> str:
-    """File name by Content-Disposition (RFC 6266), else by the URL's path."""
-    extended = re.search(r"filename\*=(?:utf-8|iso-8859-1)'[^']*'([^;]+)", disposition, re.I)
-    if extended:
-        return unquote(extended.group(1).strip())
-    plain = re.search(r'filename="((?:[^"\\]|\\.)*)"|filename=([^";\s]+)', disposition, re.I)
-    if plain:
-        return re.sub(r"\\(.)", r"\1", plain.group(1) or plain.group(2))
-    return unquote(os.path.basename(urlsplit(url).path))
 
 
 def resolve(where: Dict[str, str], http: Http) -> RemoteFile:
@@ -42,7 +31,8 @@ def resolve(where: Dict[str, str], http: Http) -> RemoteFile:
     if status not in (200, 206) and not empty:
         hint = "It wants a login. " if status in (401, 403) else ""
         raise UrlError("%s answered %d%s. %sCheck the URL." % (scrub(url), status, ": " + text if text else "", hint))
-    name = safe_name(_name(headers.get("Content-Disposition", ""), url))
+    told = disposition_name(header_text(headers.get("Content-Disposition")))
+    name = safe_name(told or unquote(os.path.basename(urlsplit(url).path)))
     if headers.get("Content-Type", "").startswith("text/html") and not name.endswith((".html", ".htm")):
         raise UrlError("%s is a web page and not a file. Copy the link of the download itself." % scrub(url))
     total = re.search(r"/([0-9]+)$", headers.get("Content-Range", ""))

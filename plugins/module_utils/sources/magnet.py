@@ -1,67 +1,256 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Magnet links, through aria2 when it is on the target. BitTorrent verifies pieces; our own checks come on top."""
+"""Magnet links, through aria2 when it is on the target. BitTorrent verifies pieces; our own checks come on top.
+
+First the metadata (which files, how large), then the one file that is wanted.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
-from typing import Callable, Dict, List, Tuple
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from urllib.parse import parse_qs
 
 from ..errors import SdopsError
+from ..files import read_regular
 from ..safety.names import safe_name
 from ..transfer import disk
 from ..transfer.fetch import RemoteFile
+from ..transfer.http import TransferError
 
 STALLED = 300  # seconds without a new byte
+METADATA_LIMIT = 180  # seconds until somebody has to have told what is in the torrent
+LARGEST_METADATA = 64 << 20  # bytes
+DEEPEST = 30  # levels of lists and dictionaries in a torrent
+BTIH = re.compile(r"urn:btih:([0-9a-f]{40}|[a-z2-7]{32})\Z", re.IGNORECASE)
+BTMH = re.compile(r"urn:btmh:", re.IGNORECASE)
+NO_PEERS = "nobody who has it was found, or nothing came any more. What has come is kept for the next run"
+_UNWRITABLE = "it cannot write below {directory}. Make that writable, or take what lies in its way away"
+# by exit status: https://aria2.github.io/manual/en/html/aria2c.html#exit-status
+CAUSES = {
+    6: "the network failed. Run again; what has come is kept",
+    9: "there is not enough free space on the disk of {directory}. What has come is kept: make room and run again",
+    **dict.fromkeys((14, 15, 16, 17, 18), _UNWRITABLE),
+    11: "another aria2 is at the same file. Wait until it is done, and run again",
+    12: "another aria2 is at the same torrent. Wait until it is done, and run again",
+    19: "the name of a tracker cannot be resolved. Check the DNS of the target; torrents do not use the proxy",
+    **dict.fromkeys((25, 26), "the torrent is damaged. Take another link"),
+    27: "the magnet link is malformed. Copy it again",
+    28: "this aria2 does not know an option that is needed. Install a newer one",
+    32: "the pieces that came do not have their hashes. Run again, or take another link",
+}
 
 
 class MagnetError(SdopsError):
     """A magnet link does not give the file."""
 
 
-def resolve(where: Dict[str, str]) -> RemoteFile:
-    """``where`` has url (the magnet link). Nothing is asked: what is in it only the peers know. Raises MagnetError."""
-    query = parse_qs(urlsplit(where["url"]).query)
-    topic = re.match(r"urn:bt[im]h:([0-9A-Za-z]+)$", (query.get("xt") or [""])[0])
-    if not topic:
-        raise MagnetError("The magnet link has no xt=urn:btih:HASH; copy it again.")
+class NoPeersError(TransferError):
+    """Nobody tells now what is in a torrent, or gives it."""
+
+
+class TorrentFile(NamedTuple):
+    """``index`` as --select-file counts, from 1; ``path`` below the directory that aria2 is given."""
+
+    index: int
+    path: str
+    size: int
+
+
+def parse_link(url: str) -> Tuple[str, str, str]:
+    """(the link as aria2 takes it, its topic, the name it gives itself or ""). Raises MagnetError."""
+    raw = url.partition("?")[2]
+    query = parse_qs(raw)
+    topics = [
+        value for key, values in query.items() if re.match(r"xt(\.\d+)?\Z", key, re.IGNORECASE) for value in values
+    ]
+    found = [match.group(1) for match in map(BTIH.match, topics) if match]
+    if not found:
+        if any(map(BTMH.match, topics)):
+            raise MagnetError(
+                "The magnet link is for BitTorrent version 2 alone (urn:btmh), which aria2 does not know. Take a link with "
+                "xt=urn:btih (a hybrid torrent has both), or another source."
+            )
+        raise MagnetError("The magnet link has no xt=urn:btih:HASH of 40 hex digits or 32 letters; copy it again.")
+    rest = [pair for pair in raw.split("&") if pair and not re.match(r"xt(\.\d+)?=", pair, re.IGNORECASE)]
+    link = "magnet:?" + "&".join(["xt=urn:btih:" + found[0], *rest])
+    return link, found[0].lower(), (query.get("dn") or [""])[0]
+
+
+def resolve(where: Dict[str, str], name: Optional[str], torrent: str, keep: bool) -> RemoteFile:
+    """``where`` has url (the magnet link) and may have file; ``name`` is what the user calls the model.
+
+    The peers are asked what is in the torrent; that is kept at ``torrent`` (it may hold a tracker's key) unless not ``keep``. Raises
+    MagnetError and NoPeersError.
+    """
+    link, topic, own_name = parse_link(where["url"])
     if shutil.which("aria2c") is None:
         raise MagnetError(
             "Magnet links need aria2 on the target, and there is none. Install it (apt-get install aria2), or give "
             "another source."
         )
-    return RemoteFile(
-        url=where["url"], filename=safe_name((query.get("dn") or [topic.group(1)])[0]), etag=topic.group(1).lower()
-    )
+    if os.path.isfile(torrent):
+        data = read_regular(torrent, LARGEST_METADATA)
+    else:
+        data = _ask(link, os.path.dirname(torrent) if keep else None)
+        if keep:
+            _keep(torrent, data)
+    file = choose(files_in(data), where.get("file"), name or own_name)
+    return RemoteFile(url=link, filename=safe_name(os.path.basename(file.path)), size=file.size, etag=topic)
 
 
-def fetch(remote: RemoteFile, wanted: str, directory: str, tell: Callable[[int], None]) -> str:
-    """Let aria2 bring the torrent below ``directory`` (it resumes there); the path of the file called ``wanted``.
+def fetch(
+    remote: RemoteFile, torrent: str, wanted: Tuple[Optional[str], str], directory: str, tell: Callable[[int], None]
+) -> str:
+    """Let aria2 bring one file of ``torrent`` below ``directory`` (it resumes there); its path. ``wanted``: see choose.
 
-    ``tell`` is told the bytes on disk; at the disk's reserve all of it is removed. A torrent of one file gives that one, whatever its name. Raises MagnetError.
+    ``tell`` is told the bytes on disk; at the disk's reserve all of it is removed. Raises MagnetError and NoPeersError.
     """
-    os.makedirs(directory, exist_ok=True)
+    file = choose(files_in(read_regular(torrent, LARGEST_METADATA)), *wanted)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    options = ["--select-file=%d" % file.index, "--bt-remove-unselected-file=true", "--check-integrity=true"]
+    # not the magnet link: what is known already need not be asked for again
+    _aria2([*options, "--torrent-file=" + torrent], b"", directory, tell, STALLED)
+    path = os.path.join(directory, file.path)
+    if os.path.isfile(path) and not os.path.islink(path):
+        return path
+    name = os.path.basename(file.path)  # aria2 writes odd characters in directories otherwise
+    found = [
+        path for path in _files(directory) if os.path.basename(path) == name and os.path.getsize(path) == file.size
+    ]
+    if len(found) != 1:
+        raise MagnetError("aria2 says that it is done, but there is no %s of %d bytes. Run again." % (name, file.size))
+    return found[0]
+
+
+def fetched(directory: str) -> int:
+    """Bytes on the disk below ``directory``: aria2 leaves holes where nothing has come yet."""
+    found = 0
+    for path in _files(directory):
+        with contextlib.suppress(FileNotFoundError):
+            status = os.lstat(path)
+            found += min(status.st_size, status.st_blocks * 512)
+    return found
+
+
+def choose(files: List[TorrentFile], wanted: Optional[str], name: str) -> TorrentFile:
+    """The file that the user's ``file`` means: a path in the torrent, or the end of one. Without it, the one called ``name``, or the only one.
+
+    Raises MagnetError.
+    """
+    said = wanted or name
+    found = [file for file in files if said and ("/" + file.path).endswith("/" + said.strip("/"))]
+    if not found and len(files) == 1 and not wanted:
+        found = files
+    if len(found) != 1:
+        there = ["%s (%d bytes)" % (file.path, file.size) for file in sorted(files, key=lambda file: -file.size)]
+        raise MagnetError(
+            "The torrent has %s file called %s. It has: %s%s. Set file to one of them."
+            % ("more than one" if found else "no", said, ", ".join(there[:20]), ", ..." if len(there) > 20 else "")
+        )
+    return found[0]
+
+
+def files_in(data: bytes) -> List[TorrentFile]:
+    """The files of a torrent (https://www.bittorrent.org/beps/bep_0003.html). Raises MagnetError."""
+    try:
+        info = _decode(data, 0, 0)[0][b"info"]
+        name = _text(info.get(b"name.utf-8", info[b"name"]))
+        if b"files" not in info:
+            return [TorrentFile(1, name, _size(info[b"length"]))]
+        found = []
+        for index, entry in enumerate(info[b"files"], 1):
+            if b"p" in entry.get(b"attr", b""):  # padding
+                continue
+            parts = [_text(part) for part in entry.get(b"path.utf-8", entry[b"path"])]
+            found.append(TorrentFile(index, "/".join([name, *parts]), _size(entry[b"length"])))
+        return found
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        raise MagnetError("What the peers say about the torrent is damaged. Take another link.") from None
+
+
+def _text(part: bytes) -> str:
+    text = part.decode("utf-8", "replace")
+    if text in ("", ".", "..") or "/" in text or "\0" in text:
+        raise ValueError
+    return text
+
+
+def _size(value: Any) -> int:
+    if not isinstance(value, int) or not 0 <= value < 1 << 50:
+        raise ValueError
+    return value
+
+
+def _decode(data: bytes, at: int, depth: int) -> Tuple[Any, int]:
+    """A bencoded value at ``at``, and where it ends. Raises ValueError and IndexError."""
+    kind = data[at : at + 1]
+    if kind == b"i":
+        end = data.index(b"e", at, at + 24)
+        return int(data[at + 1 : end]), end + 1
+    if kind in (b"l", b"d"):
+        if depth > DEEPEST:
+            raise ValueError
+        values = []
+        at += 1
+        while data[at] != ord("e"):
+            value, at = _decode(data, at, depth + 1)
+            values.append(value)
+        return (dict(zip(values[::2], values[1::2])) if kind == b"d" else values), at + 1
+    colon = data.index(b":", at, at + 12)
+    length = int(data[at:colon])
+    end = colon + 1 + length
+    if length < 0 or end > len(data):
+        raise ValueError
+    return data[colon + 1 : end], end
+
+
+def _ask(link: str, place: Optional[str]) -> bytes:
+    """The torrent that ``link`` means, as aria2 gets it from the peers. ``place``: where its directory may lie for that long."""
+    if place:
+        os.makedirs(place, mode=0o700, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".metadata-", dir=place) as directory:
+        options = ["--bt-metadata-only=true", "--bt-save-metadata=true", "--input-file=-"]
+        # not in argv: trackers put keys into such links
+        _aria2(options, link.encode() + b"\n", directory, lambda _count: None, METADATA_LIMIT)
+        found = [name for name in os.listdir(directory) if name.endswith(".torrent")]
+        if len(found) != 1:
+            raise NoPeersError("aria2 did not find out what is in the torrent: %s." % NO_PEERS)
+        return read_regular(os.path.join(directory, found[0]), LARGEST_METADATA)
+
+
+def _keep(torrent: str, data: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(prefix=".metadata-", dir=os.path.dirname(torrent))
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(data)
+    os.replace(temporary, torrent)
+
+
+def _aria2(options: List[str], text: bytes, directory: str, tell: Callable[[int], None], patience: int) -> None:
+    """Run aria2 in ``directory``. Raises MagnetError and NoPeersError."""
     argv = ["aria2c", "--dir", directory, "--seed-time=0", "--file-allocation=none", "--quiet=true", "--no-conf=true"]
-    argv += ["--bt-stop-timeout=%d" % STALLED, "--allow-overwrite=true", "--auto-file-renaming=false", "--input-file=-"]
-    full = False
+    argv += ["--bt-stop-timeout=%d" % patience, "--allow-overwrite=true", "--auto-file-renaming=false", *options]
+    full = late = False
+    deadline = time.monotonic() + patience if "--bt-metadata-only=true" in options else None
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        with process.stdin:  # type: ignore[union-attr]
-            # not in argv: trackers put keys into such links
-            process.stdin.write(remote.url.encode() + b"\n")  # type: ignore[union-attr]
+        with contextlib.suppress(BrokenPipeError), process.stdin:  # type: ignore[union-attr]
+            process.stdin.write(text)  # type: ignore[union-attr]
         while process.poll() is None:
             time.sleep(0.5)
             free = disk.free_bytes(directory)
             full = free is not None and free <= disk.RESERVE
-            if full:
+            late = deadline is not None and time.monotonic() > deadline
+            if full or late:
                 break
-            tell(sum(size for _, size in _files(directory)))
+            tell(fetched(directory))
     finally:
         if process.poll() is None:
             process.terminate()
@@ -73,31 +262,18 @@ def fetch(remote: RemoteFile, wanted: str, directory: str, tell: Callable[[int],
     if full:
         shutil.rmtree(directory, ignore_errors=True)
         raise MagnetError(
-            "The disk of %s has no more than the reserve of %d MiB left, and how large the torrent is nobody knows before. aria2 was "
-            "stopped and what had come was removed. Make room, or point the directory at a bigger disk."
-            % (os.path.dirname(directory), disk.RESERVE >> 20)
+            "The disk of %s has no more than the reserve of %d MiB left. aria2 was stopped and what had come was removed. Make room, or "
+            "point the directory at a bigger disk." % (os.path.dirname(directory), disk.RESERVE >> 20)
         )
-    if process.returncode != 0:
-        raise MagnetError(
-            "aria2 could not bring the torrent (exit status %d): no peers, or nothing came for %d minutes. What it has is "
-            "kept for the next run." % (process.returncode, STALLED // 60)
+    if process.returncode != 0 or late:
+        cause = NO_PEERS if late else CAUSES.get(process.returncode, NO_PEERS)
+        error = NoPeersError if cause is NO_PEERS else MagnetError
+        raise error(
+            "aria2 could not bring the torrent (exit status %d): %s."
+            % (process.returncode, cause.format(directory=directory))
         )
-    files = _files(directory)
-    named = [path for path, _ in files if os.path.basename(path) == wanted]
-    found = named or [path for path, _ in files if len(files) == 1]
-    if len(found) != 1:
-        raise MagnetError(
-            "The torrent has %s file called %s. It has: %s. Set file to one of them."
-            % ("no" if not found else "more than one", wanted, ", ".join(sorted(os.path.basename(p) for p, _ in files)))
-        )
-    return found[0]
 
 
-def _files(directory: str) -> List[Tuple[str, int]]:
-    found = []
-    for root, _dirs, names in os.walk(directory):
-        for name in names:
-            path = os.path.join(root, name)
-            if not name.endswith((".aria2", ".torrent")) and not os.path.islink(path):
-                found.append((path, os.lstat(path).st_size))
-    return found
+def _files(directory: str) -> List[str]:
+    paths = [os.path.join(root, name) for root, _dirs, names in os.walk(directory) for name in names]
+    return [path for path in paths if not path.endswith((".aria2", ".torrent")) and not os.path.islink(path)]

@@ -24,6 +24,7 @@ from .http import TransferError
 
 CHUNK = 1 << 20
 RESERVE = 64 << 20  # what is left free for everybody else
+LONGEST_BASE = 180  # bytes of a name that others are made from, as .NAME.part.journal; file systems take 255
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
 _HERE: Dict[str, threading.Lock] = {}  # threads of this process, where the file system has no locks
 
@@ -91,18 +92,31 @@ def _open_lock(path: str) -> int:
     return open_regular(path, os.O_RDWR | os.O_CREAT)
 
 
+def short_name(name: str, longest: int = LONGEST_BASE) -> str:
+    """``name`` as a base for longer names: one of more than ``longest`` bytes becomes its beginning and a hash of it."""
+    raw = os.fsencode(name)
+    if len(raw) <= longest:
+        return name
+    return "%s-%s" % (raw[:60].decode("utf-8", "ignore"), hashlib.sha256(raw).hexdigest()[:16])
+
+
 def own_name(dest: str, held: bool) -> str:
     """``dest`` as a base for temporary names: itself under a lock, else with host and process in it."""
     if held:
         return dest
     head, name = os.path.split(dest)
-    return os.path.join(head, "%s.%s-%d" % (name, _host(), os.getpid()))
+    return os.path.join(head, "%s.%s-%d" % (_base(name), _host(), os.getpid()))
+
+
+def _base(name: str) -> str:
+    """Short enough for host and process behind it."""
+    return short_name(name, LONGEST_BASE - 40)
 
 
 def left_names(dest: str) -> List[str]:
     """The same of processes of this host that are no more."""
     head, name = os.path.split(dest)
-    pattern = re.compile(r"\.(%s\.%s-([0-9]+))\." % (re.escape(name), re.escape(_host())))
+    pattern = re.compile(r"\.(%s\.%s-([0-9]+))\." % (re.escape(_base(name)), re.escape(_host())))
     found = [pattern.match(entry) for entry in (os.listdir(head) if os.path.isdir(head) else [])]
     return sorted({os.path.join(head, m.group(1)) for m in found if m and not os.path.exists("/proc/" + m.group(2))})
 
@@ -239,6 +253,21 @@ def refuse_unusable_directory(path: str) -> None:
     raise DirectoryError(
         "%s is %s where a directory is expected. Move it away, or choose another place." % (path, what)
     )
+
+
+def refuse_long_name(path: str) -> None:
+    """Raise SdopsError when the file system does not take the last part of ``path``, which need not exist."""
+    try:
+        longest = os.pathconf(existing(os.path.dirname(path)), "PC_NAME_MAX")
+    except (OSError, ValueError):  # it does not say
+        return
+    name = os.path.basename(path)
+    length = len(os.fsencode(name))
+    if length > longest:
+        raise SdopsError(
+            "The file name %s has %d bytes, and the file system of %s takes %d. Set a shorter name."
+            % (name, length, os.path.dirname(path), longest)
+        )
 
 
 def refuse_directory(path: str) -> None:

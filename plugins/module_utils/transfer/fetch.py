@@ -20,7 +20,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ..files import open_regular, refuse_irregular
 from . import disk
-from .disk import CHUNK, RESERVE, git_sha1_of, is_private, publish, unlink_all
+from .disk import CHUNK, RESERVE, git_sha1_of, is_private, publish, short_name, unlink_all
 from .http import RETRY, Broken, Http, TransferError, asked_wait, backoff, cause, number, said, scrub
 from .segments import LARGEST, SMALLEST, Journal, Plan, Segment, same_version
 
@@ -103,7 +103,7 @@ class RangesIgnored(TransferError):
 
 
 class Partial:
-    """A download in progress: ``.NAME.part`` beside the target, and the journal that says what is in it.
+    """A download in progress: ``.NAME.part`` beside the target (see short_name), and the journal that says what is in it.
 
     The directory may be shared with other users and hosts: a part or a journal that is a link, that another user owns or may
     write, or that has a second name, is replaced and neither read nor written through.
@@ -111,7 +111,7 @@ class Partial:
 
     def __init__(self, dest: str, remote: RemoteFile) -> None:
         head, name = os.path.split(dest)
-        self.path = os.path.join(head, ".%s.part" % name)
+        self.path = os.path.join(head, ".%s.part" % short_name(name))
         identity = {"size": remote.size, "sha256": remote.sha256, "git_sha1": remote.git_sha1, "etag": remote.etag}
         self.journal = Journal(self.path + ".journal", identity)
 
@@ -649,7 +649,7 @@ class Fetcher:
             partial.discard()
             raise TransferError(
                 "%s from %s was thrown away: %s. Run again; if that stays, take it from another address."
-                % (remote.filename, scrub(remote.url), wrong)
+                % (remote.filename or "The file", scrub(remote.url), wrong)
             )
         return Fetched(partial, sha256, job.received)
 

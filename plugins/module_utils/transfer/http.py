@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import email.utils
+import importlib.util
 import os
 import random
 import re
@@ -29,6 +30,8 @@ try:
 except ImportError:
     HAS_REQUESTS = False
 
+HAS_SOCKS = importlib.util.find_spec("socks") is not None  # PySocks, without which requests knows no such proxies
+PROXY_SCHEMES = ("http", "https", "socks5h", "socks5", "socks4a", "socks4")
 RETRY = (408, 429, 500, 502, 503, 504)
 REDIRECTS = (301, 302, 303, 307, 308)
 LONGEST_WAIT = 300.0
@@ -37,6 +40,20 @@ ERROR_LIMIT = 64 << 10  # of what comes with an error or a redirect; the rest is
 PIECE = 16 << 10  # read at once: a compressed one grows a thousandfold at most
 # Civitai answers browsers with pages instead of errors: this must not look like one
 USER_AGENT = "sdops.webui/0.1 (ansible)"
+# contents of Content-Encoding that change a file's bytes (IANA's registry); storages put other words there, as aws-chunked
+COMPRESSIONS = {
+    "gzip",
+    "x-gzip",
+    "deflate",
+    "br",
+    "zstd",
+    "compress",
+    "x-compress",
+    "dcb",
+    "dcz",
+    "exi",
+    "pack200-gzip",
+}
 # one service under several names: a token for one of them is meant for all
 FAMILIES = (
     ("civitai.com", "civitai.red", "civitai.green"),
@@ -207,14 +224,18 @@ def cause(exc: BaseException, timeout: float) -> str:
         refusal = re.search(r"Tunnel connection failed: (\d+)", str(one)) if isinstance(one, OSError) else None
         if refusal:
             return "the proxy answered %s" % refusal.group(1)
+    for one in chain:
+        if type(one).__name__ in ("SOCKS5Error", "SOCKS5AuthError", "SOCKS4Error"):
+            return "the SOCKS proxy says: %s" % getattr(one, "msg", "no")
+    socks = {"ProxyConnectionError", "GeneralProxyError"} & names
     if "ConnectTimeout" in names or "ConnectTimeoutError" in names:
         return "no connection within %g seconds" % timeout
     if names & {"ReadTimeout", "ReadTimeoutError", "timeout", "TimeoutError"}:
         return "not a byte for %g seconds" % timeout
     for one in chain:
         if isinstance(one, OSError) and one.strerror and one.errno:
-            return ("the proxy: " if "ProxyError" in names else "") + one.strerror.lower()
-    if "ProxyError" in names:
+            return ("the proxy: " if "ProxyError" in names or socks else "") + one.strerror.lower()
+    if "ProxyError" in names or socks:
         return "the proxy refuses the connection"
     if names & {"InvalidURL", "LocationParseError", "InvalidSchema", "MissingSchema", "InvalidProxyURL"}:
         return "the URL or the proxy's URL is malformed"
@@ -264,15 +285,33 @@ def backoff(attempt: int, wait: Optional[float] = None) -> float:
     return wait if wait is not None else min(2**attempt, 30) * random.uniform(0.5, 1.0)
 
 
+def _refuse_proxy(proxy: Optional[str]) -> None:
+    """Raise TransferError for a proxy that cannot be used: asking again would not help."""
+    scheme, mark, _host = (proxy or "").partition("://")
+    if not mark:  # none, or HOST:PORT, which is taken for http
+        return
+    if scheme.lower() not in PROXY_SCHEMES:
+        raise TransferError(
+            "The proxy %s cannot be used: its scheme is none of %s. Correct proxy, or http_proxy, https_proxy and all_proxy in the "
+            "environment of the target." % (scrub(proxy or ""), ", ".join(PROXY_SCHEMES))
+        )
+    if scheme.lower().startswith("socks") and not HAS_SOCKS:
+        raise TransferError(
+            "The proxy %s needs the Python library PySocks, which is missing on the target. Run the role base, which brings it, or "
+            "give an HTTP proxy." % scrub(proxy or "")
+        )
+
+
 def _refuse_coded(answer: Any, url: str) -> None:
     """Raise TransferError for a compressed file, whose bytes would be stored as they are; pages have errors of their own."""
-    coding = answer.headers.get("Content-Encoding", "").strip().lower()
+    coding = answer.headers.get("Content-Encoding", "").lower()
+    compressed = COMPRESSIONS & {word.strip() for word in coding.split(",")}
     page = answer.headers.get("Content-Type", "").startswith("text/html")
-    if answer.status_code in (200, 206) and coding not in ("", "identity") and not page:
+    if answer.status_code in (200, 206) and compressed and not page:
         answer.close()
         raise TransferError(
             "%s sends the file compressed (%s), though it is asked for it as it is. Take it from another address."
-            % (scrub(url), coding)
+            % (scrub(url), ", ".join(sorted(compressed)))
         )
 
 
@@ -342,6 +381,7 @@ class Http:
             proxies = requests.utils.get_environ_proxies(url)
             if self.proxy is not None and not requests.utils.should_bypass_proxies(url, no_proxy=None):
                 proxies = {"http": self.proxy, "https": self.proxy} if self.proxy else {}
+            _refuse_proxy(requests.utils.select_proxy(url, proxies))
             request = self._session.prepare_request(requests.Request(method, url, headers=self._headers(url, headers)))
             # by the adapter: the session reads the whole body of a redirect, even of one that it is not to follow
             answer = self._session.get_adapter(url).send(

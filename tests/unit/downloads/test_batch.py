@@ -423,6 +423,35 @@ def test_no_message_shows_a_key(box, run_module, entry):
         assert "very-secret-key" not in str(exc)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "Revision=master&FilePath=vae-1000000-a.safetensors",
+        "FilePath=models%2FVAE&kind=safetensors&webui=1",
+        "key=models/VAE&token=safetensors",
+        "key=vae-1000000-a.safetensors",
+    ],
+)
+def test_a_path_is_never_masked(box, world, run_module, query):
+    """ModelScope's links name the file in their query; a following task needs the path as it is."""
+    wish = {"source": world.url("big.lab.test") + "/vae-1000000-a.safetensors?" + query, "kind": "vae"}
+    found = run_module("model_files", **box.arguments, models=[wish])
+    assert not found["failed"], found.get("msg")
+    (model,) = found["models"]
+    assert model["path"] == str(box.path("models/VAE/vae-1000000-a.safetensors"))
+    assert (model["name"], model["source"]) == ("vae-1000000-a.safetensors", wish["source"].split("?")[0] + "?...")
+    assert "********" not in json.dumps([found["models"], found["actions"], found["diff"]])
+
+
+def test_a_key_is_masked_in_the_arguments_that_a_result_repeats(box, world, run_module):
+    source = world.url("big.lab.test") + "/vae-1000000-a.safetensors?Revision=master&key=very-secret-key&pwd=a1b2"
+    found = run_module("model_files", **box.arguments, models=[{"source": source, "kind": "vae"}])
+    assert not found["failed"], found.get("msg")
+    text = json.dumps(found["invocation"])
+    assert "very-secret-key" not in text and "a1b2" not in text
+    assert "Revision=master" in text
+
+
 def test_keys_of_sidecars_and_of_pages_are_shown_nowhere(box, world, run_module, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     page = world.url("big.lab.test") + "/vae-1000000-a.safetensors"

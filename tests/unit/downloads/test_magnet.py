@@ -25,6 +25,9 @@ def aria2():
     assert shutil.which("aria2c"), "aria2 is missing: apt-get install aria2 (make test does it where it may)"
 
 
+TOPIC = "a" * 40
+
+
 def bencode(value) -> bytes:
     if isinstance(value, int):
         return b"i%de" % value
@@ -82,6 +85,7 @@ def seed(tmp_path, tracker):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
         (tmp_path / "x.torrent").write_bytes(bencode({"announce": announce, "info": info}))
+        make.torrent = tmp_path / "x.torrent"
         argv = [
             "aria2c",
             "--no-conf=true",
@@ -172,7 +176,7 @@ def test_an_aria2_that_does_not_end_is_ended(monkeypatch, tmp_path):
     process = Process()
     monkeypatch.setattr(magnet.subprocess, "Popen", lambda *args, **more: process)
     with pytest.raises(KeyboardInterrupt):
-        magnet.fetch(magnet.RemoteFile("magnet:?x", "x"), "x", str(tmp_path / "work"), interrupted)
+        magnet._aria2([], b"", str(tmp_path), interrupted, 9)
     assert process.done == ["terminate", "kill"]
 
 
@@ -182,3 +186,125 @@ def test_without_aria2_it_says_so(box, run_module, monkeypatch):
     found = run_module("model_files", **box.arguments, models=[wish])
     assert found["failed"]
     assert "apt-get install aria2" in found["msg"]
+
+
+def test_only_the_wanted_file_comes_and_its_room_is_planned(box, seed, run_module):
+    """Oracle: aria2's own --show-files."""
+    content = models.safetensors_bytes("torrent", models.checkpoint_tensors(1, "F16"))
+    huge = b"x" * (20 * PIECE)
+    link = seed({"a/x.safetensors": content, "b/huge.bin": huge, "b/x.safetensors": b"no"}, "pack")
+    wish = {"source": link.replace("magnet:", "MAGNET:"), "kind": "lora", "name": "mine.safetensors"}
+    for more in ({}, {"file": "x.safetensors"}):
+        found = run_module("model_files", check=True, **box.arguments, models=[{**wish, **more}])
+        assert (
+            found["failed"] and "pack/b/huge.bin (%d bytes)" % len(huge) in found["msg"] and "Set file" in found["msg"]
+        )
+    wish["file"] = "a/x.safetensors"
+    planned = run_module("model_files", check=True, **box.arguments, models=[wish])
+    assert (planned["bytes_planned"], planned["space_needed"]) == (len(content), len(content))
+    assert not (box.webui / ".sdops").exists()
+    found = run_module("model_files", **box.arguments, models=[wish])
+    assert not found["failed"], found.get("msg")
+    assert box.path("models/Lora/mine.safetensors").read_bytes() == content
+    assert found["bytes_fetched"] == len(content)
+    assert list((box.webui / ".sdops" / "magnet").iterdir()) == []
+    shown = subprocess.run(
+        ["aria2c", "--show-files", str(seed.torrent)], capture_output=True, text=True, check=True
+    ).stdout
+    for file in magnet.files_in(seed.torrent.read_bytes()):
+        assert f"{file.index}|./{file.path}" in shown.replace(" ", "")
+
+
+def test_a_torrent_that_does_not_fit_is_not_begun(box, seed, run_module, monkeypatch, tmp_path):
+    """A stand-in for statvfs would be in another process: the torrent says that its file is larger than any disk."""
+    link = seed({"t.safetensors": b"x" * 1000}, "t.safetensors")
+    torrent = seed.torrent.read_bytes().replace(b"6:lengthi1000e", b"6:lengthi%de" % (1 << 48))
+    from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER, make_placer
+    from ansible_collections.sdops.webui.plugins.module_utils.models.placing import NoRoom
+    from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse
+
+    monkeypatch.setattr(magnet, "_ask", lambda *_: torrent)
+    params = {name: option.get("default") for name, option in TRANSFER.items()}
+    placer = make_placer({**params, **box.arguments}, str(box.webui), True)
+    with pytest.raises(NoRoom, match="GiB are needed"):
+        placer.place_all([parse({"source": link, "kind": "checkpoint"})], 1)
+
+
+def fake_aria2(monkeypatch, tmp_path, status: int) -> None:
+    program = tmp_path / "bin" / "aria2c"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f"#!/bin/sh\nexit {status}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (9, "not enough free space on the disk of /.*make room"),
+        (16, "cannot write below /"),
+        (19, "name of a tracker cannot be resolved"),
+        (26, "torrent is damaged"),
+        (28, "Install a newer one"),
+        (7, "nobody who has it was found"),
+        (99, "nobody who has it was found"),
+    ],
+)
+def test_what_aria2s_exit_status_means(monkeypatch, tmp_path, status, said):
+    """https://aria2.github.io/manual/en/html/aria2c.html#exit-status"""
+    fake_aria2(monkeypatch, tmp_path, status)
+    with pytest.raises((magnet.MagnetError, magnet.NoPeersError), match=f"exit status {status}.: .*{said}"):
+        magnet._aria2([], b"", str(tmp_path), lambda count: None, 9)
+
+
+def test_what_a_real_aria2_says_of_a_damaged_torrent_and_of_a_missing_option(tmp_path):
+    (tmp_path / "x.torrent").write_bytes(b"no torrent")
+    for options, status in (["--torrent-file=%s" % (tmp_path / "x.torrent")], (25, 26)), (["--no-such-option"], (28,)):
+        with pytest.raises(magnet.MagnetError) as caught:
+            magnet._aria2(options, b"", str(tmp_path), lambda count: None, 9)
+        assert any("exit status %d" % each in str(caught.value) for each in status)
+        assert "nobody" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("link", "topic"),
+    [
+        (f"magnet:?xt=urn:btih:{TOPIC}", TOPIC),
+        (f"MAGNET:?XT=URN:BTIH:{TOPIC.upper()}&dn=x", TOPIC),
+        (f"magnet:?dn=x&xt.1=urn%3Abtih%3A{TOPIC}", TOPIC),
+        ("magnet:?xt=urn:btih:" + "ab2c" * 8, "ab2c" * 8),
+        (f"magnet:?xt=urn:btmh:1220{'b' * 64}&xt=urn:btih:{TOPIC}", TOPIC),
+    ],
+)
+def test_links_however_they_are_written(link, topic):
+    cleaned, found, _name = magnet.parse_link(link)
+    assert found == topic
+    assert cleaned.startswith("magnet:?xt=urn:btih:" + topic[:1]) or cleaned.lower().startswith("magnet:?xt=urn:btih:")
+    assert "btmh" not in cleaned
+
+
+@pytest.mark.parametrize(
+    ("link", "said"),
+    [
+        (f"magnet:?xt=urn:btmh:1220{'b' * 64}", "BitTorrent version 2"),
+        (f"magnet:?dn=x&xt=URN:BTMH:1220{'b' * 64}&tr=http://t.test/secret", "BitTorrent version 2"),
+        ("magnet:?xt=urn:btih:abc", "copy it again"),
+        ("magnet:?dn=x", "copy it again"),
+        ("magnet:?xt=urn:sha1:" + "a" * 32, "copy it again"),
+    ],
+)
+def test_links_that_cannot_be_used(box, run_module, link, said):
+    found = run_module("model_files", **box.arguments, models=[{"source": link, "kind": "lora"}])
+    assert found["failed"] and said in found["msg"] and "secret" not in found["msg"]
+
+
+@pytest.mark.parametrize(
+    "torrent",
+    [
+        b"", b"d", b"i1e", b"l" * 5000, b"d4:infod4:name1:xe", b"d4:infod6:lengthi-1e4:name1:xee", b"9999999999:x",
+        b"d4:infod6:lengthi1e4:name2:..ee", b"d4:infod5:filesld6:lengthi1e4:pathl2:..1:xeee4:name1:xee", b"d4:info4:name",
+    ],
+)  # fmt: skip
+def test_damaged_metadata(torrent):
+    with pytest.raises(magnet.MagnetError, match="damaged"):
+        magnet.files_in(torrent)

@@ -13,7 +13,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.models.spec import par
 from ansible_collections.sdops.webui.plugins.module_utils.safety.content import ContentError, check
 from ansible_collections.sdops.webui.plugins.module_utils.safety.names import hex_digits, safe_name
 from ansible_collections.sdops.webui.plugins.module_utils.sources import civitai, direct, huggingface
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import Http, TransferError
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import COMPRESSIONS, Http, TransferError
 
 GOOD = "hf://lab-standins/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main"
 COMMIT = "c" * 40
@@ -527,3 +527,66 @@ def test_a_plain_url_never_carries_a_token(box, world, run_module):
     asked = [entry for entry in world.log.entries if entry["host"] == "huggingface.lab.test"]
     assert asked
     assert not any(entry["authorization"] for entry in world.log.entries)
+
+
+# --- names that servers tell, and words in Content-Encoding
+
+
+def told(text: str) -> str:
+    """As a header of http.server that goes out as UTF-8."""
+    return text.encode().decode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ('attachment; filename="\u6a21\u578b.safetensors"', "\u6a21\u578b.safetensors"),
+        ("attachment; filename=\u6a21\u578b v2.safetensors", "\u6a21\u578b v2.safetensors"),
+        ("attachment; filename=caf\u00e9 noir.safetensors; size=9", "caf\u00e9 noir.safetensors"),
+        ("attachment; filename=x.safetensors; filename*=UTF-8''%E6%A8%A1.safetensors", "\u6a21.safetensors"),
+    ],
+)
+def test_names_in_utf8(box, serve, run_module, header, name):
+    here, _ = serve(lambda path, headers: (200, {"Content-Disposition": told(header)}, safetensors()))
+    found = run_module("model_files", **box.arguments, models=[{"source": here + "/download", "kind": "lora"}])
+    assert not found["failed"], found.get("msg")
+    assert [m["name"] for m in found["models"]] == [name]
+
+
+@pytest.mark.parametrize("end", ["/models/1/download/", "/", "", "/a/..", "/%20"])
+def test_a_given_name_makes_the_servers_name_unnecessary(box, serve, run_module, end):
+    here, _ = serve(lambda path, headers: (200, {}, safetensors()))
+    wish = {"source": here + end, "kind": "lora"}
+    found = run_module("model_files", **box.arguments, models=[wish])
+    assert found["failed"] and "set name" in found["msg"], found
+    found = run_module("model_files", **box.arguments, models=[{**wish, "name": "mine.safetensors"}])
+    assert not found["failed"], found.get("msg")
+    assert run_module("model_files", **box.arguments, models=[{**wish, "name": "mine.safetensors"}])["changed"] is False
+
+
+@pytest.mark.parametrize(
+    "coding", ["aws-chunked", "utf-8", "binary", "none", "AWS-Chunked, identity", "application/octet-stream"]
+)
+def test_a_word_that_is_no_compression_is_none(box, serve, run_module, coding):
+    """Oracle: urllib3, which would decode what is compressed."""
+    here, _ = serve(lambda path, headers: (200, {"Content-Encoding": coding}, safetensors()))
+    found = run_module("model_files", **box.arguments, models=[{"source": here + "/x.safetensors", "kind": "lora"}])
+    assert not found["failed"], found.get("msg")
+    import requests
+
+    assert requests.get(here, timeout=5).content == box.path("models/Lora/x.safetensors").read_bytes()
+
+
+def test_every_coding_that_urllib3_decodes_is_a_compression():
+    from urllib3.response import HTTPResponse
+
+    assert {*HTTPResponse.CONTENT_DECODERS, "br", "zstd"} <= COMPRESSIONS
+
+
+@pytest.mark.parametrize("coding", ["br", "x-gzip", "aws-chunked, gzip", "ZSTD"])
+def test_compressed_files_are_refused(box, serve, run_module, coding):
+    here, _ = serve(lambda path, headers: (200, {"Content-Encoding": coding}, safetensors()))
+    found = run_module(
+        "model_files", **{**box.arguments, "retries": 0}, models=[{"source": here + "/x.safetensors", "kind": "lora"}]
+    )
+    assert found["failed"] and "compressed" in found["msg"]

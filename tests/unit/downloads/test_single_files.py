@@ -80,3 +80,55 @@ def test_without_an_extension_the_source_tells_the_format(box, tmp_path, serve, 
         "huggingface_download", repo="o/r", file="a.safetensors", dest=str(tmp_path / "plain"), **arguments
     )
     assert found["failed"] and not (tmp_path / "plain").exists()
+
+
+@pytest.mark.parametrize("own", [b"mine", b"PK\x05\x06" + bytes(18), "longer", "begins like it"])
+def test_a_file_of_the_users_stays_unless_forced(box, tmp_path, run_module, own):
+    """Oracle: the bytes themselves."""
+    dest = tmp_path / "vae.safetensors"
+    wish = {**HUB, "dest": str(dest), **endpoints(box)}
+    run_module("huggingface_download", **wish)
+    good = dest.read_bytes()
+    own = {"longer": good + b"x", "begins like it": good[:70_000] + b"\xff" * 9}.get(own, own)
+    dest.write_bytes(own)
+    for check in (True, False):
+        found = run_module("huggingface_download", check=check, **wish)
+        assert dest.read_bytes() == own
+    assert found["failed"] and "It stays" in found["msg"] and "force" in found["msg"]
+    assert run_module("huggingface_download", check=True, **wish, force=True)["changed"] is True
+    assert dest.read_bytes() == own
+    assert run_module("huggingface_download", **wish, force=True)["changed"] is True
+    assert dest.read_bytes() == good
+    assert run_module("huggingface_download", **wish, force=True)["changed"] is False
+
+
+@pytest.mark.parametrize(
+    "theirs", [b"", b"<html>log in</html>", b"version https://git-lfs.github.com/spec/v1\n", "cut"]
+)
+def test_what_is_provably_no_file_is_replaced(box, tmp_path, run_module, theirs):
+    dest = tmp_path / "vae.safetensors"
+    wish = {**HUB, "dest": str(dest), **endpoints(box)}
+    run_module("huggingface_download", **wish)
+    good = dest.read_bytes()
+    dest.write_bytes(good[:-1] if theirs == "cut" else theirs)
+    found = run_module("huggingface_download", **wish)
+    assert (found["failed"], found["changed"]) == (False, True), found.get("msg")
+    assert dest.read_bytes() == good
+
+
+def test_a_page_of_the_users_is_no_damage_where_a_page_is_wanted(box, tmp_path, serve, run_module):
+    body = b"<html>theirs</html>"
+    url, _ = serve(
+        lambda *_: (200, {"ETag": '"%s"' % hashlib.sha256(body).hexdigest(), "X-Repo-Commit": "c" * 40}, body)
+    )
+    dest = tmp_path / "index.html"
+    dest.write_bytes(b"<html>mine</html>")
+    found = run_module(
+        "huggingface_download",
+        repo="o/r",
+        file="index.html",
+        dest=str(dest),
+        **{**endpoints(box), "huggingface_endpoint": url},
+    )
+    assert "It stays" in found["msg"]
+    assert dest.read_bytes() == b"<html>mine</html>"

@@ -243,6 +243,44 @@ def test_what_was_changed_in_place_is_known_by_the_recorded_hash(box, world, run
     assert place.read_bytes() == good
 
 
+CHANGES = [
+    lambda good: b"\xff" * len(good),
+    lambda good: good + b"more",
+    lambda good: b"\x80\x02K\x01.",
+    lambda good: good[:200_000] + b"\xff" * 1000,
+]
+CHANGED = ["same size", "longer", "pickle", "begins like it"]
+
+
+@pytest.mark.parametrize("verify", ["recorded", "always"])
+@pytest.mark.parametrize("change", CHANGES, ids=CHANGED)
+def test_what_the_user_changed_since_stays(box, world, run_module, change, verify):
+    """Oracle: the bytes themselves."""
+    place = place_of(box)
+    apply(box, run_module, plain(world))
+    good = place.read_bytes()
+    own = change(good)
+    place.write_bytes(own)
+    for check in (True, False):
+        found = run_module("model_files", check=check, **box.arguments, models=[plain(world)], verify=verify)
+        assert place.read_bytes() == own
+    assert found["failed"] and "was changed since it was placed" in found["msg"]
+    place.write_bytes(good[:-5])  # a cut copy is nobody's loss
+    assert [m["status"] for m in apply(box, run_module, plain(world), verify=verify)["models"]] == ["fetched"]
+    assert place.read_bytes() == good
+
+
+@pytest.mark.parametrize("touched", [False, True])
+def test_what_we_placed_makes_way_for_another_source(box, world, run_module, touched):
+    """A file that was only touched, as a restore from a backup does, is still the one that we placed."""
+    apply(box, run_module, {**plain(world), "name": "a.safetensors"})
+    place = box.path("models/Stable-diffusion/a.safetensors")
+    if touched:
+        os.utime(place, ns=(1, 1))
+    apply(box, run_module, {**plain(world, 2_000_000, "q"), "name": "a.safetensors"})
+    assert hashlib.sha256(place.read_bytes()).hexdigest() == big_sha256(2_000_000, "q")
+
+
 def test_a_source_that_tells_nothing_overwrites_nothing(box, world, run_module):
     from lab.world.faults import Fault
 
@@ -268,8 +306,12 @@ def test_the_short_hash_of_civitai_decides(box, world, tmp_path, run_module):
     """Another file of nearly the same size is no match for the first ten digits."""
     arguments = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
     dest = tmp_path / "x.safetensors"
-    dest.write_bytes((world.root / "civitai" / "files" / "71013001").read_bytes())
+    other = (world.root / "civitai" / "files" / "71013001").read_bytes()
+    dest.write_bytes(other)
     found = run_module("civitai_download", version_id=71014, dest=str(dest), **arguments)
+    assert "another file than the wanted one. It stays" in found["msg"]
+    assert dest.read_bytes() == other
+    found = run_module("civitai_download", version_id=71014, dest=str(dest), force=True, **arguments)
     assert (found["failed"], found["changed"]) == (False, True), found
     assert dest.read_bytes() == (world.root / "civitai" / "files" / "71014001").read_bytes()
 

@@ -33,8 +33,9 @@ def test_redact() -> None:
     text = "fatal: unable to access 'https://me:ghp_secret@git.example.org/x.git/': and http://tok@h/y"
     assert redact(text) == "fatal: unable to access 'https://git.example.org/x.git/': and http://h/y"
     assert redact("git@github.com:o/r.git") == "git@github.com:o/r.git"
-    assert secrets_in("https://me:ghp_secret@h/x") == ["ghp_secret"]
-    assert secrets_in("https://ghp_secret@h/x") == ["ghp_secret"]
+    assert secrets_in("https://me:ghp_secret@h/x") == ["me:ghp_secret@", "ghp_secret"]
+    assert secrets_in("https://ghp_secret@h/x") == ["ghp_secret@", "ghp_secret"]
+    assert secrets_in("https://git@h/x") == ["git@"]  # alone it stands in every path of git
     assert secrets_in("https://h/x") == []
 
 

@@ -1,0 +1,91 @@
+"""Names up to what the file system takes: parts, journals and copies have shorter ones of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.models.spec import SpecError, parse
+from ansible_collections.sdops.webui.plugins.module_utils.transfer import disk
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.fetch import Partial, RemoteFile
+
+from lab.world.faults import Fault
+from lab.world.hosts.big import big_path, big_sha256
+
+EXTENSION = ".safetensors"
+NAMES = {
+    "255": "a" * (255 - len(EXTENSION)) + EXTENSION,
+    "255 in chinese": "\u6a21" * 81 + EXTENSION,
+    "230": "b" * (230 - len(EXTENSION)) + EXTENSION,
+}
+
+
+@pytest.fixture
+def long_name(tmp_path):
+    if os.pathconf(tmp_path, "PC_NAME_MAX") < 255:
+        pytest.skip("the file system takes shorter names only")
+
+
+@pytest.mark.usefixtures("long_name")
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_a_long_name_is_fetched_resumed_and_removed(box, world, run_module, name):
+    """Oracle: the file system."""
+    size = 6_000_000
+    wish = {"source": world.url("big.lab.test") + big_path(size, "l"), "kind": "checkpoint", "name": name}
+    wish["sha256"] = big_sha256(size, "l")
+    place = box.path("models/Stable-diffusion") / name
+    world.faults.add(Fault("cut", host="big.lab.test", after=2_000_000))
+    world.faults.add(Fault("status", host="big.lab.test", status=403, body="not now", skip=2))
+    more = {"connections": 1}
+    found = run_module("model_files", **box.arguments, **more, models=[wish])
+    assert found["failed"] and not place.exists()
+    assert len(list(place.parent.iterdir())) == 2  # a part and its journal
+    world.faults.clear()
+    found = run_module("model_files", **box.arguments, **more, models=[wish])
+    assert not found["failed"], found.get("msg")
+    assert 0 < found["bytes_fetched"] < size
+    assert hashlib.sha256(place.read_bytes()).hexdigest() == wish["sha256"]
+    assert run_module("model_files", **box.arguments, models=[wish])["changed"] is False
+    copy = {
+        "source": f"file://{place}",
+        "kind": "checkpoint",
+        "name": "c" + name[1:] if name.isascii() else "c.safetensors",
+    }
+    assert not run_module("model_files", **box.arguments, models=[copy])["failed"]
+    assert run_module("model_files", **box.arguments, models=[wish, copy], state="absent")["changed"] is True
+    assert list(place.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a" * 244 + EXTENSION, "\u6a21" * 82 + EXTENSION])
+def test_a_name_that_is_too_long_is_refused(name):
+    with pytest.raises(SpecError, match=r"name has \d+ bytes, and file systems take 255"):
+        parse({"source": "hf://a/b/c.safetensors", "name": name})
+
+
+def test_where_the_file_system_takes_less(box, world, run_module, monkeypatch, tmp_path):
+    monkeypatch.setattr(disk.os, "pathconf", lambda *_: 143)  # as eCryptfs
+    with pytest.raises(disk.SdopsError, match="has 144 bytes, and the file system of .* takes 143. Set a shorter name"):
+        disk.refuse_long_name(str(tmp_path / ("x" * 144)))
+    disk.refuse_long_name(str(tmp_path / "missing" / ("x" * 143)))
+
+
+@pytest.mark.parametrize("length", [1, 100, 139, 140, 141, 150, 180, 181, 240, 255])
+@pytest.mark.parametrize("letter", ["a", "\u6a21"])
+def test_temporary_names_fit_and_are_found_again(tmp_path, monkeypatch, length, letter):
+    monkeypatch.setattr(disk.socket, "gethostname", lambda: "h" * 64)
+    name = (letter * length).encode()[:length].decode("utf-8", "ignore") or "x"
+    dest = str(tmp_path / name)
+    own = disk.own_name(dest, False)
+    for base in (dest, own):
+        part = Partial(base, RemoteFile("", ""))
+        assert len(os.fsencode(os.path.basename(part.journal.path))) <= 255
+    dead = own.replace(f"-{os.getpid()}", "-999999999")
+    part = Partial(dead, RemoteFile("", ""))
+    with open(part.path, "w"):
+        assert disk.left_names(dest) == [dead]
+
+
+def test_two_long_names_do_not_share_a_part():
+    one, two = ("/x/" + "a" * 240 + end for end in "12")
+    assert Partial(one, RemoteFile("", "")).path != Partial(two, RemoteFile("", "")).path
