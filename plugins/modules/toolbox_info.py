@@ -32,6 +32,11 @@ options:
     description: Look at pip's configuration too.
     type: bool
     default: true
+  writable:
+    description: Paths that the roles write to, which may not be there yet.
+    type: list
+    elements: path
+    default: []
 """
 
 EXAMPLES = r"""
@@ -58,6 +63,12 @@ python:
   returned: always
   type: str
   sample: /usr/bin/python3
+unwritable:
+  description: Those of O(writable) that this user cannot write or make.
+  returned: always
+  type: list
+  elements: str
+  sample: [/etc/autodl.sh]
 pip_index_url:
   description: C(global.index-url) of the host's pip, empty when there is none.
   returned: always
@@ -84,9 +95,21 @@ def pip_index_url(python: str) -> str:
     return done.out.strip() if done.rc == 0 else ""
 
 
+def is_writable(path: str) -> bool:
+    """Whether this user can write ``path``, or make it where it is not there yet."""
+    path = os.path.abspath(path)
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return os.access(path, os.W_OK | (os.X_OK if os.path.isdir(path) else 0))
+
+
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"path": {"type": "path", "required": True}, "pip_index": {"type": "bool", "default": True}},
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "pip_index": {"type": "bool", "default": True},
+            "writable": {"type": "list", "elements": "path", "default": []},
+        },
         supports_check_mode=True,
     )
     path = module.params["path"]
@@ -99,6 +122,7 @@ def main() -> None:
         usable=not problems,
         reason="; ".join(problems[:3]),
         python=os.path.abspath(python),
+        unwritable=[path for path in module.params["writable"] if path and not is_writable(path)],
         pip_index_url=index.result() if index else "",
     )
 
