@@ -74,6 +74,11 @@ options:
     description: Look refs up again, and move with branches.
     type: bool
     default: false
+  programs_config:
+    description:
+      - Write a global git configuration there for programs that run git themselves, such as C(launch.py), with the user's own settings
+        but without those that lead past the route, and for checkouts of any owner. RV(programs_environment) makes them use it.
+    type: path
 notes:
   - Checkouts stand on a branch of their own, C(sdops-pin), because the WebUI does not list extensions whose HEAD is detached.
     Commits that somebody made on it count as local changes.
@@ -105,6 +110,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+programs_environment:
+  description: Environment variables that make this host's git use O(programs_config), whatever its version.
+  returned: when O(programs_config) is given
+  type: dict
+  sample: {GIT_CONFIG_GLOBAL: /opt/sdops/webui/git/config}
 repos:
   description: What became of each checkout, in the order of the option.
   returned: always
@@ -160,11 +170,13 @@ actions:
   sample: ["clone https://github.com/salesforce/BLIP.git at 48211a1594f1 into /root/BLIP"]
 """
 
+import os
 from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
+from ..module_utils.files import read_regular, write_atomic
 from ..module_utils.git.command import Git, redact, secrets_in
 from ..module_utils.git.pins import Outcome, apply_all, make_pin, partial_of
 from ..module_utils.safety.secrets import hide
@@ -195,6 +207,25 @@ def as_result(outcomes: List[Outcome]) -> Dict[str, Any]:
     }
 
 
+def write_programs_config(git: Git, path: str, check: bool, result: Dict[str, Any]) -> None:
+    """Write the file where it differs and note it in ``result``. It may hold the user's logins, so only its name is told."""
+    text, with_system = git.config_for_programs()
+    data = text.encode("utf-8", "surrogateescape")
+    environment = {"GIT_CONFIG_GLOBAL": path}
+    if with_system:
+        environment["GIT_CONFIG_NOSYSTEM"] = "1"
+    if (0,) < git.version() < (2, 32):  # which know GIT_CONFIG_GLOBAL not yet, and take safe.directory from files only
+        environment["XDG_CONFIG_HOME"] = os.path.dirname(os.path.dirname(path))
+    result["programs_environment"] = environment
+    if not os.path.exists(path) or read_regular(path, follow=True) != data:
+        result["changed"] = True
+        result["actions"].append("write %s" % path)
+        result["diff"]["after"] += "%s is up to date\n" % path
+        if not check:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            write_atomic(path, data, 0o600)
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -217,6 +248,7 @@ def main() -> None:
             "retries": {"type": "int", "default": 3},
             "filter": {"type": "str", "default": "blob:none"},
             "refresh": {"type": "bool", "default": False},
+            "programs_config": {"type": "path"},
         },
         supports_check_mode=True,
     )
@@ -234,9 +266,11 @@ def main() -> None:
                     )
                 module.warn("git is not installed yet; the plan assumes that nothing is checked out.")
             outcomes = apply_all(pins, git, p["parallel"], module.check_mode, p["filter"], p["refresh"])
-    except SdopsError as exc:
+            result = as_result(outcomes)
+            if p["programs_config"]:
+                write_programs_config(git, p["programs_config"], module.check_mode, result)
+    except (SdopsError, OSError) as exc:
         module.fail_json(msg=str(exc))
-    result = as_result(outcomes)
     errors = [o.error for o in outcomes if o.error]
     if errors:
         module.fail_json(

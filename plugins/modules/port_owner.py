@@ -26,6 +26,9 @@ options:
     description: The port.
     type: int
     required: true
+  supervisor_dir:
+    description: Leave out the programs of the supervisord that has its files there.
+    type: path
 """
 
 EXAMPLES = r"""
@@ -45,15 +48,16 @@ owners:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.network.ports import owners
+from ..module_utils.network.ports import foreign_owners, owners
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"port": {"type": "int", "required": True}},
+        argument_spec={"port": {"type": "int", "required": True}, "supervisor_dir": {"type": "path"}},
         supports_check_mode=True,
     )
-    module.exit_json(changed=False, owners=owners(module.params["port"]))
+    port, directory = module.params["port"], module.params["supervisor_dir"]
+    module.exit_json(changed=False, owners=foreign_owners(port, directory) if directory else owners(port))
 
 
 if __name__ == "__main__":

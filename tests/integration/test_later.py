@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_site import ROOT
+from ansible_site import BIN, ROOT
 
 UNINSTALL = str(ROOT / "playbooks/uninstall.yml")
+STATUS = str(ROOT / "playbooks/status.yml")
 
 
 @pytest.fixture
@@ -102,3 +104,39 @@ def test_the_boot_hook_begins_with_us_and_keeps_its_mode(site):
         text = re.sub(rf"env( -u \w+_(proxy|PROXY)){{8}} {re.escape(started)}", "X", hook.read_text())
         assert text == after
         assert hook.stat().st_mode & 0o777 == (0o755 if before is None else 0o740)
+
+
+@pytest.mark.parametrize(
+    "damage", ["its Python is gone", "its Python does not start", "no packages", "only a directory"]
+)
+def test_no_playbook_is_stuck_with_a_toolbox_that_does_not_work(installed, damage):
+    """With the supervisord that was started from it still running: its files may go while it runs."""
+    # as of a host in the inventory: the roles choose another one
+    interpreter = installed.variables.pop("ansible_python_interpreter")
+    (installed.base / "host_vars").mkdir()
+    (installed.base / "host_vars/box.yml").write_text(f"ansible_python_interpreter: {interpreter}\n")
+    home = installed.base / "home"
+    (home / "supervisor").mkdir()
+    (home / "supervisor/supervisord.conf").write_text(
+        f"[unix_http_server]\nfile={home}/supervisor/supervisor.sock\n[supervisord]\nlogfile={home}/log\n"
+        f"pidfile={home}/supervisor/supervisord.pid\n[rpcinterface:supervisor]\n"
+        "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
+        "[program:sleeper]\ncommand=sleep 1000\n"
+    )
+    subprocess.run([BIN / "supervisord", "-c", home / "supervisor/supervisord.conf"], check=True)
+    python = home / "toolbox/bin/python"
+    python.parent.mkdir(parents=True)
+    if damage == "its Python is gone":
+        python.symlink_to("/opt/gone/bin/python3")
+    elif damage == "its Python does not start":
+        python.write_text("#!/bin/sh\nexit 127\n")
+        python.chmod(0o755)
+    elif damage == "no packages":
+        python.symlink_to("/usr/bin/python3")
+    result = installed.play(STATUS)
+    assert result.returncode == 0, result.stdout
+    assert "the toolbox does not work" in result.stdout and "--tags base" in result.stdout
+    pid = int((home / "supervisor/supervisord.pid").read_text())
+    result = installed.play(UNINSTALL)
+    assert result.returncode == 0, result.stdout
+    assert not home.exists() and not Path(f"/proc/{pid}").exists()

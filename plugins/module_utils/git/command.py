@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import threading
 import time
-from typing import Any, BinaryIO, Dict, List, Optional
+from typing import Any, BinaryIO, Dict, List, Optional, Tuple
 from urllib.parse import unquote
 
 from ..errors import SdopsError
@@ -137,6 +137,8 @@ class Git:
         self._trusted: Items = []
         self._overrides: Dict[str, List[str]] = {}  # directory -> options of git
         self._umask = -1
+        self._proxy: Optional[str] = None  # of the chosen route, None where none was chosen
+        self._includes: List[str] = []
 
     def __enter__(self) -> Git:
         # git before 2.38 takes safe.directory from files only, so -c does not do: a configuration of our own for the
@@ -149,6 +151,7 @@ class Git:
         proxy = next((os.environ[name] for name in PROXIES if os.environ.get(name)), "")
         chosen = bool(proxy) or any(OUR_BLOCK in _text(path) for path in includes)
         text = self._users_own(chosen)
+        self._includes, self._proxy = includes, proxy if chosen else None
         lines = [] if text is not None else ["[include]"] + ["\tpath = " + quoted(path) for path in includes]
         lines += ["[safe]"] + ["\tdirectory = " + quoted(path) for path in self.directories]
         if chosen:
@@ -181,6 +184,30 @@ class Git:
             return None
         self._trusted = parse_list(done.out)
         return as_text(self._trusted, lambda key, value: not _leads_past(key, value, chosen))
+
+    def config_for_programs(self) -> Tuple[str, bool]:
+        """(text, whether the system's settings are in it) of a global configuration for programs that run git themselves.
+
+        For them whose checkout it is does not matter. It takes the user's files in as they are, and only where something in them
+        leads past the chosen route the rest of the settings by value. Their proxy comes from their environment.
+        """
+        chosen = self._proxy is not None
+        ours = any(OUR_BLOCK in _text(path) for path in self._includes)
+
+        def keep(key: str, value: Optional[str]) -> bool:
+            return not _leads_past(key, value, chosen) and not (key == "http.proxy" and chosen and not ours)
+
+        by_value = not all(keep(*item) for item in self._trusted)
+        if by_value:
+            text = as_text(self._trusted, keep)
+        else:
+            text = "[include]\n" + "".join("\tpath = %s\n" % quoted(path) for path in self._includes)
+        return text + '[safe]\n\tdirectory = "*"\n', by_value
+
+    def version(self) -> Tuple[int, ...]:
+        """git's version, such as (2, 34, 1); empty when it does not say."""
+        said = run([self.program, "version"], timeout=LOCAL_LIMIT).out if self.program else ""
+        return tuple(map(int, re.findall(r"\d+", (re.findall(r"\d+(?:\.\d+)+", said) or [""])[0])))
 
     def __exit__(self, *unused: Any) -> None:
         os.umask(self._umask)
@@ -229,6 +256,8 @@ class Git:
             for path in nested_configs(where, inside.strip()):
                 found += parse_list(self._run("/", [], [*listed, "--file", path], LOCAL_LIMIT).out)
         items = overrides(found, self._trusted)
+        if self._proxy is not None and "@" not in self._proxy:  # arguments are for everybody to read
+            items += [(key, self._proxy) for key, _ in found if _is_proxy(key) and "=" not in key]
         fixed = [key for key, _ in items if "=" in key] + [key for key, _ in found if NOT_TO_OVERRULE.match(key)]
         if fixed:
             raise GitError(
@@ -338,9 +367,13 @@ def _host(url: str) -> str:
     return match.group(1).lower() if match else ""
 
 
+def _is_proxy(key: str) -> bool:
+    return re.match(r"^(http|remote)\.(.+\.)?proxy$", key, re.S) is not None
+
+
 def _leads_past(key: str, value: Optional[str], chosen: bool) -> bool:
     """Whether a setting of the user sends git another way than the one that was chosen for it."""
-    if key.startswith("http.") and key.endswith(".proxy") and key != "http.proxy":
+    if _is_proxy(key) and key != "http.proxy":
         return chosen
     match = re.match(r"^url\.(.+)\.insteadof$", key, re.S)
     if not match:

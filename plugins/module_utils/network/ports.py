@@ -32,6 +32,18 @@ def owners(port: int, proc: str = "/proc") -> List[Dict[str, Any]]:
     return _holders(inodes, proc) if inodes else []
 
 
+def foreign_owners(port: int, supervisor_dir: str, proc: str = "/proc") -> List[Dict[str, Any]]:
+    """As ``owners``, without the programs of the supervisord with this directory, also those that a former one left behind."""
+    ours = set(with_arguments(["-c", os.path.join(supervisor_dir, "supervisord.conf")], proc))
+    home = os.path.dirname(os.path.abspath(supervisor_dir)) + os.sep
+    return [
+        owner
+        for owner in owners(port, proc)
+        # whose sockets cannot be seen may be ours, where one of ours runs at all
+        if not (ours & set(line_of(owner["pid"], proc)) if owner["pid"] else ours) and home not in owner["command"]
+    ]
+
+
 def _tcp_table(proc: str) -> List[List[str]]:
     """The lines of /proc/net/tcp and tcp6, as fields (proc(5)): address, remote address and state are 1 to 3, the inode is 9."""
     lines: List[List[str]] = []

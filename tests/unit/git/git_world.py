@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -81,7 +82,8 @@ class Server:
                     self.send_header("Content-Length", "0")
                     self.end_headers()
                     return
-                path, _, query = self.path.partition("?")
+                # also as the proxy on the way to itself
+                path, _, query = re.sub(r"^http://[^/]+", "", self.path).partition("?")
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 if self.headers.get("Transfer-Encoding") == "chunked":
                     while size := int(self.rfile.readline(), 16):

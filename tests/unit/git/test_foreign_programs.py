@@ -424,3 +424,108 @@ def test_the_git_of_launch_runs_none_either(tmp_path: Path, repo: Repo) -> None:
             ["git", *words], cwd=repo.tree, env={**os.environ, **variables}, capture_output=True, text=True
         )
         assert done.returncode == 0 and not trap.sprung(), done.stderr
+
+
+def programs(tmp_path: Path, url: str, commit: str, home: Path, **environment: str) -> dict:
+    """What git_pins gives programs that run git, with ``home`` as the user's."""
+    return run_module(
+        "git_pins",
+        env={"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config"), **environment},
+        repos=[{"repo": url, "dest": str(tmp_path / "dest"), "commit": commit}],
+        programs_config=str(tmp_path / "state/git/config"),
+        filter="",
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("GIT_CONFIG_GLOBAL", raising=False)
+    made = tmp_path / "home"
+    made.mkdir()
+    return made
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a directory to somebody else needs root")
+@pytest.mark.parametrize("version", ["2.17.1", "2.25.1", "2.30.2", "2.34.1", "2.39.5"])
+def test_older_gits_of_launch_take_checkouts_of_others(
+    tmp_path: Path, server: Server, repo: Repo, home: Path, version: str
+) -> None:
+    """Each gets by its version what it reads; of that only what it knows is left here for the real git."""
+    (home / ".gitconfig").write_text("[user]\n\tname = from home\n")
+    fake = tmp_path / "bin/git"
+    fake.parent.mkdir()
+    fake.write_text(
+        f'#!/bin/sh\ntest "$1" != version || exec echo git version {version}\nexec {shutil.which("git")} "$@"\n'
+    )
+    fake.chmod(0o755)
+    result = programs(
+        tmp_path, f"{server.url}/theirs.git", repo.second, home, PATH=f"{fake.parent}:{os.environ['PATH']}"
+    )
+    assert not result.get("failed") and result["changed"], result
+    given = result["programs_environment"]
+    known = {"GIT_CONFIG_GLOBAL"} if version > "2.32" else {"XDG_CONFIG_HOME"}
+    assert known <= set(given)
+    subprocess.run(["chown", "-R", "65534:65534", str(tmp_path / "dest")], check=True)
+    bare = {"PATH": os.environ["PATH"], "HOME": str(home)}
+    for more, good in ({}, False), ({name: given[name] for name in known}, True):
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=tmp_path / "dest", env={**bare, **more}, capture_output=True, text=True
+        )
+        assert (done.returncode == 0) is good, done.stderr
+        assert good or "dubious ownership" in done.stderr
+    name = subprocess.run(
+        ["git", "config", "user.name"], env={**bare, **given}, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert name.stdout == "from home\n"
+    again = programs(tmp_path, f"{server.url}/theirs.git", repo.second, home)
+    assert not again["changed"], again["actions"]
+
+
+PAST = {
+    "proxy of a host": '[http "https://github.com"]\n\tproxy = http://dead.example.com:1\n',
+    "proxy of a path": '[http "https://github.com/a/"]\n\tproxy = http://dead.example.com:1\n',
+    "proxy": "[http]\n\tproxy = http://dead.example.com:1\n",
+    "proxy of a remote": '[remote "origin"]\n\tproxy = http://dead.example.com:1\n',
+    "insteadOf": '[url "https://slow.example.com/https://github.com/"]\n\tinsteadOf = https://github.com/\n',
+    "in an included file": "[include]\n\tpath = more\n",
+}
+
+
+@pytest.mark.parametrize("kind", PAST)
+def test_the_users_settings_lead_the_git_of_launch_past_no_route(
+    tmp_path: Path, server: Server, repo: Repo, home: Path, kind: str
+) -> None:
+    (home / ".gitconfig").write_text("[user]\n\tname = from home\n" + PAST[kind])
+    (home / "more").write_text(PAST["proxy of a host"])
+    proxy = {"https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
+    result = programs(tmp_path, f"{server.url}/theirs.git", repo.second, home, **proxy)
+    assert not result.get("failed"), result
+    work = tmp_path / "dest"
+    git(work, "remote", "set-url", "origin", "https://github.com/a/b")
+
+    def said(*words: str, **environment: str) -> str:
+        env = {"PATH": os.environ["PATH"], "HOME": str(home), "GIT_TRACE_CURL": "1", **proxy, **environment}
+        done = subprocess.run(["git", *words], cwd=work, env=env, capture_output=True, text=True, timeout=60)
+        return done.stdout + done.stderr
+
+    assert "example.com" in said("ls-remote", "origin"), "a plain git goes that way"
+    given = result["programs_environment"]
+    trace = said("ls-remote", "origin", **given)
+    assert "example.com" not in trace and "127.0.0.1" in trace, trace
+    assert said("config", "user.name", **given) == "from home\n"
+
+
+@pytest.mark.parametrize("key", ["http.proxy", "http.{}.proxy", "remote.origin.proxy"])
+def test_a_proxy_in_a_checkout_leads_past_no_route(
+    tmp_path: Path, server: Server, repo: Repo, home: Path, key: str
+) -> None:
+    """The user's own git config without --global, with a proxy that is long gone."""
+    url, key = f"{server.url}/theirs.git", key.format(server.url)
+    assert not programs(tmp_path, url, repo.first, home).get("failed")
+    git(tmp_path / "dest", "config", key, "http://127.0.0.1:9")
+    plain = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k != "GIT_CONFIG_GLOBAL"}
+    done = subprocess.run(["git", "fetch", "origin"], cwd=tmp_path / "dest", env=plain, capture_output=True, text=True)
+    assert done.returncode != 0, "a plain git does not go that way"
+    result = programs(tmp_path, url, repo.second, home, http_proxy=server.url)
+    assert not result.get("failed"), result["msg"]
+    assert git(tmp_path / "dest", "config", key).strip() == "http://127.0.0.1:9"

@@ -1,0 +1,321 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The toolbox: a virtual environment that is judged by what it can do, and rebuilt when it is not whole.
+
+Standard library only: where the toolbox does not work, this runs on the host's own Python.
+"""
+
+from __future__ import annotations
+
+import ast
+import http.client
+import json
+import os
+import re
+import ssl
+import sys
+import threading
+import urllib.error
+import urllib.request
+from typing import Dict, List, NamedTuple, Optional
+from urllib.parse import urlsplit
+
+from ..errors import SdopsError
+from ..files import parse_json
+from ..process import Completed, ProcessError, run
+
+# seconds
+JUDGE_LIMIT = 120
+INDEX_LIMIT = 12
+# Runs in the toolbox's Python: prints [[pin, what is wrong, whether only a rebuild helps]]. A power cut leaves files empty or short,
+# an update of the host's Python leaves the packages in the directory of the former one, a move leaves scripts that start nothing.
+JUDGE = r"""
+import csv, importlib, json, os, re, sys
+from importlib import metadata
+def damage(dist):
+    record = dist.read_text("RECORD")
+    if not record:
+        return "its RECORD is missing"
+    modules = set()
+    for path, _, size in (row[:3] for row in csv.reader(record.splitlines()) if len(row) > 2):
+        place = str(dist.locate_file(path))
+        if size.isdigit() and (not os.path.isfile(place) or os.path.getsize(place) != int(size)):
+            return "%s is missing or damaged" % place
+        if os.path.basename(os.path.dirname(place)) == "bin" and path.startswith(".."):
+            with open(place, "rb") as handle:
+                start = handle.read(1024)
+            if start.startswith(b"#!") and os.fsencode(os.path.join(sys.prefix, "bin", "")) not in start:
+                return "%s belongs to another directory" % place
+        module = re.match(r"([A-Za-z][A-Za-z0-9_]*)(/__init__)?\.(py|.*so)$", path)
+        if module:
+            modules.add(module.group(1))
+    for module in sorted(modules):
+        try:
+            importlib.import_module(module)
+        except Exception as exc:
+            return "%s cannot be imported (%s: %s)" % (module, type(exc).__name__, exc)
+    return ""
+try:
+    from packaging.markers import Marker
+except Exception:
+    try:
+        from pip._vendor.packaging.markers import Marker
+    except Exception:
+        Marker = None
+found = []
+for line in json.load(sys.stdin):
+    pin, _, marker = line.partition(";")
+    if marker.strip() and Marker and not Marker(marker.strip()).evaluate():
+        continue
+    name, _, version = pin.strip().partition("==")
+    try:
+        dist = metadata.distribution(name)
+        here = dist.version
+        if version and here != version:
+            found.append([line, "version %s is installed" % here, not here])
+            continue
+        why = damage(dist)
+    except metadata.PackageNotFoundError:
+        found.append([line, "it is not installed", not version])
+        continue
+    except Exception as exc:
+        why = "%s: %s" % (type(exc).__name__, exc)
+    if why:
+        found.append([line, why, True])
+print(json.dumps(found))
+"""
+
+
+class ToolboxError(SdopsError):
+    """The toolbox cannot be made."""
+
+
+class Condition(NamedTuple):
+    """What is wrong with a toolbox, one line for each problem, and whether installing packages is not enough."""
+
+    problems: List[str]
+    rebuild: bool
+
+
+class Index(NamedTuple):
+    """An index that pip asks, and which setting names it (``global.index-url``, ``:env:.index-url``)."""
+
+    url: str
+    setting: str
+
+
+def parse_pins(lock: str) -> List[str]:
+    """``name==version`` and the marker of every requirement of a lock, without its hashes."""
+    return re.findall(r"(?m)^([A-Za-z0-9][^\\\n]*==[^\\\n]*?)[ \t]*\\?$", lock)
+
+
+def host_python(toolbox: str, executable: str = sys.executable) -> str:
+    """The interpreter that a toolbox is made with: ``executable``, or the one beneath it when that is the toolbox's own."""
+    if not os.path.abspath(executable).startswith(os.path.abspath(toolbox) + os.sep):
+        return executable
+    homes = re.findall(r"(?m)^home *= *(\S.*?) *$", _read(os.path.join(toolbox, "pyvenv.cfg")))
+    names = ("python%d.%d" % sys.version_info[:2], "python3", "python")
+    for path in [os.path.join(home, name) for home in homes for name in names] + ["/usr/bin/python3"]:
+        if os.access(path, os.X_OK):
+            return path
+    return executable
+
+
+class Toolbox:
+    """The virtual environment at ``path``. ``python`` makes it."""
+
+    def __init__(self, path: str, python: str) -> None:
+        self.path, self.python = path, python
+        self.interpreter = os.path.join(path, "bin", "python")
+        self.lock = os.path.join(path, "requirements.txt")
+
+    def judge(self, lock: Optional[str] = None) -> Condition:
+        """Its condition for ``lock``; without one for the lock that it was made from."""
+        if not os.path.lexists(self.interpreter):
+            return Condition(["%s is not there" % self.path], True)
+        pins = parse_pins(_read(self.lock) if lock is None else lock)
+        if not pins:
+            return Condition(["%s is empty or not there" % self.lock], False)
+        try:
+            done = run([self.interpreter, "-I", "-c", JUDGE], timeout=JUDGE_LIMIT, text_in=json.dumps(["pip", *pins]))
+        except ProcessError as exc:
+            return Condition([str(exc).rstrip(".")], True)
+        try:
+            found = parse_json(done.out)
+        except ValueError:
+            return Condition(["%s does not work (%s)" % (self.interpreter, last_line(done) or "no output")], True)
+        return Condition(["%s: %s" % (pin, why) for pin, why, _ in found], any(worse for _, _, worse in found))
+
+    def make(self, lock: str, rebuild: bool) -> List[str]:
+        """Make it hold what ``lock`` (a requirements file with hashes) names; with ``rebuild`` from nothing. Returns warnings.
+
+        Raises ToolboxError. What was interrupted is rebuilt by the next run.
+        """
+        settings = self._pip_settings()
+        environment, warnings = self._reachable_indexes(settings)
+        if rebuild:
+            self._create()
+        with open(self.lock, "w", encoding="utf-8") as handle:
+            handle.write(lock.rstrip("\n") + "\n")
+        # an index or a mirror that serves another file than the one that was locked is refused
+        argv = [self.interpreter, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--retries", "10"]
+        done = run([*argv, "--require-hashes", "-r", self.lock], env=environment)
+        if done.rc != 0:
+            index = _shown(main_index(settings).url)
+            if "DO NOT MATCH THE HASHES" in done.err:
+                cause = "it serves other files than the lock (base_toolbox_lock) names"
+            else:
+                cause = last_line(done) or "pip gives no reason"
+            raise ToolboxError(
+                "The toolbox %s could not be installed from the package index %s: %s. %s"
+                % (self.path, index, cause.rstrip("."), OTHER_INDEX),
+                details=done.tail(),
+            )
+        return warnings
+
+    def _create(self) -> None:
+        done = run([self.python, "-m", "venv", "--clear", self.path])
+        if done.rc == 0:
+            return
+        said = done.out + done.err
+        if "ensurepip" in said or "No module named venv" in said:
+            version = run([self.python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).out.strip()
+            raise ToolboxError(
+                "The toolbox %s cannot be made: %s has no complete venv module. On Debian and Ubuntu install python3-venv (or "
+                "python%s-venv), or point ansible_python_interpreter at another Python 3.8 or newer, such as conda's."
+                % (self.path, self.python, version)
+            )
+        raise ToolboxError(
+            "The toolbox %s cannot be made by %s -m venv: %s. Check the directory and the space on its disk, then run again."
+            % (self.path, self.python, (last_line(done) or "it gives no reason").rstrip(".")),
+            details=done.tail(),
+        )
+
+    def _pip_settings(self) -> Dict[str, str]:
+        """pip's settings for ``pip install``, by name with where they are from: ``{":env:.index-url": ...}``."""
+        for python in (self.interpreter, self.python):
+            try:
+                done = run([python, "-m", "pip", "config", "list"], timeout=JUDGE_LIMIT)
+            except ProcessError:
+                continue
+            if done.rc == 0:
+                return parse_pip_config(done.out)
+        return {"%s.%s" % (":env:", n): os.environ[v] for n, v in ENVIRONMENT.items() if os.environ.get(v)}
+
+    def _reachable_indexes(self, settings: Dict[str, str]) -> "tuple[Dict[str, str], List[str]]":
+        """(environment for pip, warnings) without additional indexes that do not answer. Raises ToolboxError for the main one."""
+        main, proxy = main_index(settings), effective(settings, "proxy")
+        more = [Index(url, main.setting) for url in effective(settings, "extra-index-url").split()]
+        reasons = unreachable([main.url] + [index.url for index in more], proxy)
+        if reasons[0]:
+            where = "sdops_pip_index_url, or the route to it" if main.setting.startswith(":env:") else "pip.conf"
+            if not main.setting:
+                where = "pip's default"
+            raise ToolboxError(
+                "The package index %s (%s) does not answer: %s. The toolbox %s is made from it. %s"
+                % (_shown(main.url), where, reasons[0], self.path, OTHER_INDEX)
+            )
+        dead = [(index.url, why) for index, why in zip(more, reasons[1:]) if why]
+        if not dead:
+            return {}, []
+        # pip reads its files again, so what they say is handed over without the dead ones
+        names = {name.rpartition(".")[2] for name in settings if name.startswith(("global.", "install.", ":env:."))}
+        environment = {
+            "PIP_" + n.upper().replace("-", "_"): effective(settings, n) for n in names if n != "config-file"
+        }
+        alive = [index.url for index, why in zip(more, reasons[1:]) if not why]
+        environment.update(PIP_CONFIG_FILE=os.devnull, PIP_EXTRA_INDEX_URL=" ".join(alive))
+        return environment, [
+            "The additional package index %s does not answer: %s. The toolbox is made without it. Take it out of pip's settings (pip "
+            "config list) or sdops_pip_extra_index_urls, or repair it." % (_shown(url), why)
+            for url, why in dead
+        ]
+
+
+OTHER_INDEX = "Set sdops_pip_index_url to an index that this host reaches, or sdops_network to mirrors or auto, which choose one that answers."
+ENVIRONMENT = {"index-url": "PIP_INDEX_URL", "extra-index-url": "PIP_EXTRA_INDEX_URL", "proxy": "PIP_PROXY"}
+
+
+def parse_pip_config(text: str) -> Dict[str, str]:
+    """What ``pip config list`` prints: ``{"global.index-url": "https://..."}``."""
+    found = {}
+    for line in text.splitlines():
+        name, equals, value = line.partition("=")
+        if equals:
+            try:
+                found[name.strip().replace("_", "-")] = str(ast.literal_eval(value))
+            except (ValueError, SyntaxError):
+                continue
+    return found
+
+
+def effective(settings: Dict[str, str], name: str) -> str:
+    """pip's order: the environment, then [install], then [global]."""
+    return next(
+        (settings[k] for s in (":env:", "install", "global") for k in ["%s.%s" % (s, name)] if settings.get(k)), ""
+    )
+
+
+def main_index(settings: Dict[str, str]) -> Index:
+    """The index that pip asks first."""
+    url = effective(settings, "index-url")
+    setting = next((k for k, v in settings.items() if k.endswith(".index-url") and v == url), "") if url else ""
+    return Index(url or "https://pypi.org/simple", setting)
+
+
+def unreachable(urls: List[str], proxy: str = "", seconds: float = INDEX_LIMIT) -> List[str]:
+    """For each index why it does not serve packages, or "". All at once, within ``seconds``: a name server may hang too."""
+    reasons = ["it did not answer within %d seconds" % seconds for _ in urls]
+
+    def ask(place: int, url: str) -> None:
+        first = _answer(url, proxy, seconds / 2)
+        reasons[place] = first and _answer(url, proxy, seconds / 2)
+
+    threads = [threading.Thread(target=ask, args=item, daemon=True) for item in enumerate(urls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(seconds)
+    return list(reasons)
+
+
+def _answer(url: str, proxy: str, seconds: float) -> str:
+    """Why the index gives no page, or "" when it does or that cannot be told from here (its login and certificates are pip's)."""
+    if urlsplit(url).scheme not in ("http", "https"):
+        return ""
+    page = re.sub(r"^(https?://)[^/@]*@", r"\1", url).rstrip("/") + "/requests/"
+    handlers = [urllib.request.ProxyHandler({"http": proxy, "https": proxy})] if proxy else []
+    try:
+        urllib.request.build_opener(*handlers).open(page, timeout=seconds).close()
+    except urllib.error.HTTPError as exc:
+        exc.close()
+        return "it answers %d %s" % (exc.code, exc.reason) if exc.code in (404, 410) or exc.code >= 500 else ""
+    except urllib.error.URLError as exc:
+        if isinstance(exc.reason, ssl.SSLError) or "unknown url type" in str(exc.reason):
+            return ""
+        return str(getattr(exc.reason, "strerror", None) or exc.reason)
+    except (OSError, http.client.HTTPException) as exc:
+        return str(exc) or type(exc).__name__
+    except ValueError:
+        return ""
+    return ""
+
+
+def last_line(done: Completed) -> str:
+    """What a program says of its failure: pip's last error, else the last line."""
+    lines = [line.strip() for line in (done.out + "\n" + done.err).splitlines() if line.strip()]
+    errors = [line for line in lines if line.lower().startswith("error:")]
+    return _shown((errors or lines or [""])[-1])
+
+
+def _shown(text: str) -> str:
+    return re.sub(r"(https?://)[^/@\s\"']*@", r"\1", text)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            return handle.read()
+    except OSError:
+        return ""

@@ -1,0 +1,112 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: toolbox
+short_description: Make the toolbox, a virtual environment
+version_added: 0.1.0
+description:
+  - Makes a virtual environment that holds what a lock names. It is judged by what it can do - its Python starts, versions are those
+    of the lock, files have the size that was installed, modules can be imported - and rebuilt when packages alone do not help.
+  - An index that does not answer is named within seconds.
+author: The sdops.webui authors (!UNKNOWN)
+extends_documentation_fragment:
+  - sdops.webui.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  path:
+    description: Directory of the environment.
+    type: path
+    required: true
+  requirements:
+    description: The lock, a requirements file with versions and hashes. Its text, not a path.
+    type: str
+    required: true
+  python:
+    description: Interpreter that makes it. The one that runs this module when not given.
+    type: path
+requirements:
+  - Python 3.8 or newer with venv on the target
+"""
+
+EXAMPLES = r"""
+- name: Make the toolbox
+  sdops.webui.toolbox:
+    path: /opt/sdops/toolbox
+    requirements: "{{ lookup('ansible.builtin.file', 'toolbox-requirements.txt') }}"
+"""
+
+RETURN = r"""
+problems:
+  description: What was wrong with it.
+  returned: always
+  type: list
+  elements: str
+  sample: ["requests==2.32.4: it is not installed"]
+actions:
+  description: What was done, or would be done.
+  returned: always
+  type: list
+  elements: str
+  sample: [rebuild /opt/sdops/toolbox]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.errors import SdopsError
+from ..module_utils.python_env.toolbox import Toolbox, ToolboxError, host_python
+
+
+def work(module: AnsibleModule) -> dict:
+    path, lock = module.params["path"], module.params["requirements"]
+    toolbox = Toolbox(path, module.params["python"] or host_python(path))
+    problems, rebuild = toolbox.judge(lock)
+    result = {"changed": bool(problems), "problems": problems, "actions": []}
+    result["diff"] = {"before": "".join(line + "\n" for line in problems), "after": ""}
+    if not problems:
+        return result
+    result["actions"].append(("rebuild %s" if rebuild else "install packages into %s") % path)
+    if module.check_mode:
+        return result
+    for warning in toolbox.make(lock, rebuild):
+        module.warn(warning)
+    left = toolbox.judge(lock)
+    if left.problems and not rebuild:
+        result["actions"].append("rebuild %s" % path)
+        toolbox.make(lock, True)
+        left = toolbox.judge(lock)
+    if left.problems:
+        raise ToolboxError(
+            "The toolbox %s was made but does not work: %s. Check its disk, and the Python %s which it was made with; "
+            "ansible_python_interpreter names another one." % (path, "; ".join(left.problems[:3]), toolbox.python)
+        )
+    return result
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "requirements": {"type": "str", "required": True},
+            "python": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**work(module))
+    except (SdopsError, OSError) as exc:
+        module.fail_json(msg=str(exc))
+
+
+if __name__ == "__main__":
+    main()
