@@ -46,25 +46,17 @@ _raw:
 """
 
 import re
-from pathlib import Path
 from typing import Any, Dict, List, Mapping, Set
 
-import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 
 from ..module_utils.terminal import printable
 from ..module_utils.variables import stripped_values, unstripped_error, wrong_together, wrong_values
+from ..plugin_utils.role_options import role_options
 
-ROLES = Path(__file__).resolve().parents[2] / "roles"
 # what the rules of other roles need to know
 MORE = ("__sd_webui_releases", "sd_webui_version")
-
-
-def options_of(role: str) -> Dict[str, Any]:
-    """The options of a role's argument specification."""
-    text = (ROLES / role / "meta" / "argument_specs.yml").read_bytes()
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))["argument_specs"]["main"]["options"]
 
 
 def cause(exc: BaseException) -> str:
@@ -89,10 +81,7 @@ def named_in(name: str, variables: Mapping[str, Any]) -> Set[str]:
 
 class LookupModule(LookupBase):
     def run(self, terms: List[str], variables: Any = None, **kwargs: Any) -> List[Dict[str, Any]]:
-        roles = terms or sorted(path.parents[1].name for path in ROLES.glob("*/meta/argument_specs.yml"))
-        specs: Dict[str, Any] = {}
-        for role in ["sdops", *roles]:
-            specs.update(options_of(role))
+        specs = role_options(["sdops", *terms] if terms else [])
         values: Dict[str, Any] = {}
         wrong: Dict[str, str] = {}
         for name in [*specs, *MORE]:
@@ -100,12 +89,15 @@ class LookupModule(LookupBase):
                 try:
                     values[name] = self._templar.template(variables[name])
                 except AnsibleError as exc:
-                    wrong[name] = "%s cannot be worked out: %s" % (name, cause(exc))
+                    wrong[name] = "%s cannot be worked out: %s. Correct its template." % (name, cause(exc).rstrip("."))
         stripped = stripped_values(values, specs)
         values.update(stripped)
         wrong.update(wrong_values(values, specs))
-        # what is made of a wrong one is not told as well
-        errors = [why for name, why in wrong.items() if name in specs and not named_in(name, variables) & set(wrong)]
+        # what is made of a wrong one is not told as well, unless they are made of each other
+        told = {name: why for name, why in wrong.items() if name in specs}
+        errors = [why for name, why in told.items() if not named_in(name, variables) & set(wrong)] or list(
+            told.values()
+        )
         errors += wrong_together({name: value for name, value in values.items() if name not in wrong})
         errors += [why for name in stripped for why in [unstripped_error(name)] if why and name not in wrong]
         return [{"errors": errors, "stripped": stripped}]

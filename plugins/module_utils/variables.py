@@ -449,7 +449,7 @@ def type_error(name: str, spec: Mapping, value: Any) -> str:
         missing = [
             key for key, one in (spec.get("options") or {}).items() if one.get("required") and not value.get(key)
         ]
-        return "has no %s" % " and no ".join(missing) if missing else ""
+        return "needs %s" % " and ".join(missing) if missing else ""
     if kind == "bool":
         return "" if str(value).strip().lower() in BOOLEANS else "must be true or false"
     if kind in ("int", "float"):

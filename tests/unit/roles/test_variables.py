@@ -106,7 +106,7 @@ def test_types_are_those_of_ansible(kind, value):
             {"sd_webui_repositories": [{"name": "x", "variable": "X", "repo": "u", "commit": "main"}]},
             "sd_webui_repositories",
         ),
-        ({"sd_webui_repositories": [{"name": "x"}]}, "variable and no repo and no commit"),
+        ({"sd_webui_repositories": [{"name": "x"}]}, "needs variable and repo and commit"),
         ({"sd_webui_version": "1.11.0", "__sd_webui_releases": {"1.10.1": {}}}, "known are 1.10.1"),
         ({"model_fetch_huggingface_token": "“hf_abc”"}, "model_fetch_huggingface_token must be the token alone"),
         ({"model_fetch_models": ["", "x"]}, "number 1"),
