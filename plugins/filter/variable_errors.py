@@ -6,11 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: variable_errors
-short_description: What is wrong with the shared variables
+short_description: What is wrong with values for variables of the roles
 version_added: 0.2.0
 author: The sdops.webui authors (!UNKNOWN)
 description:
-  - Checks the values of the variables of the role sdops beyond their types, and returns a sentence for each that cannot be used.
+  - Checks values of the roles' variables, and returns a sentence for each that cannot be used. The lookup
+    P(sdops.webui.role_variables#lookup) does this with those that a play has.
 options:
   _input:
     description: Values by the names of the variables. Other names are not looked at.
@@ -32,11 +33,15 @@ _value:
   sample: ["sdops_home is \"opt\"; it must be an absolute path on the target."]
 """
 
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, List
 
 from ..module_utils.variables import variable_errors
+from ..plugin_utils.role_options import role_options
 
 
 class FilterModule:
     def filters(self) -> Dict[str, Callable[..., Any]]:
-        return {"variable_errors": variable_errors}
+        def errors(values: Dict[str, Any]) -> List[str]:
+            return variable_errors(values, role_options())
+
+        return {"variable_errors": errors}

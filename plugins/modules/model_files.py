@@ -51,9 +51,16 @@ notes:
   - With C(no_log) on the task, the lines show a percentage and no file names.
 options:
   webui_dir:
-    description: Directory of the WebUI.
+    description:
+      - Directory of the WebUI, or its data directory. It must be there already, unless O(create) says otherwise, so that a typo is not
+        taken for a place to fill.
     type: path
     required: true
+  create:
+    description: Whether O(webui_dir) is made where it does not exist, and used where it is no WebUI's.
+    type: bool
+    default: false
+    version_added: 0.2.0
   models:
     description:
       - The models. A string is a name from the catalog, as C(sdxl-base-1.0) (docs/models.md lists them), or a source.
@@ -182,11 +189,12 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
 from ..module_utils.models.arguments import TRANSFER, kept_back, make_placer
+from ..module_utils.models.layout import refuse_foreign_directory
 from ..module_utils.models.placing import NoRoom
 from ..module_utils.models.spec import Endpoints, parse_all, secrets_in
 from ..module_utils.safety.secrets import hide
 from ..module_utils.terminal import printable
-from ..module_utils.transfer.disk import free_bytes
+from ..module_utils.transfer.disk import free_bytes, refuse_unusable_directory
 
 VERBS = {
     "fetch": "fetch",
@@ -205,6 +213,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "webui_dir": {"type": "path", "required": True},
+            "create": {"type": "bool", "default": False},
             "models": {"type": "list", "elements": "raw", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "parallel": {"type": "int", "default": 2},
@@ -224,6 +233,9 @@ def main() -> None:
         specs = parse_all(p["models"], Endpoints(p["huggingface_endpoint"], p["civitai_endpoint"]))
         placer = make_placer(p, p["webui_dir"], module.check_mode)
         if p["state"] == "present":
+            if not p["create"]:
+                refuse_unusable_directory(p["webui_dir"])
+                refuse_foreign_directory(p["webui_dir"])
             items = placer.place_all(specs, p["parallel"])
         else:
             items = [item for spec in specs for item in placer.remove(spec)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from ansible_site import ROOT
 
 GOOD_PROXY = {
     "sdops_network": "xray",
@@ -56,7 +57,12 @@ WHOLE = {
         ({"sdops_nvidia_smi": "nvidia-smi\n"}, "sdops_nvidia_smi"),
         ({"sdops_no_proxy": "a.example.com,b.example.com"}, "sdops_no_proxy"),
         ({"sd_webui_commit": "a" * 40 + "\n"}, "sd_webui_commit"),
-        ({**GOOD_PROXY, "xray_proxy_public_key": "A" * 43 + "\n"}, "xray_proxy_public_key"),
+        ({**GOOD_PROXY, "xray_proxy_public_key": "A" * 43 + "\nA"}, "xray_proxy_public_key"),
+        ({"sdops_github": "https://github.com\n"}, "sdops_github has spaces or a line break around its value"),
+        ({"extensions_list": "adetailer"}, 'write it as ["adetailer"]'),
+        ({"extensions_list": ["adetailor"]}, "Did you mean adetailer"),
+        ({"sd_webui_constraints": "numpy==1.26.2\nhttpx==0.24.1"}, 'write it as ["numpy==1.26.2", "httpx==0.24.1"]'),
+        ({"sdops_cache_dir": "{{ no_such_variable }}/cache"}, "sdops_cache_dir cannot be worked out"),
         ({**GOOD_PROXY, "xray_proxy_server_name": "www.example.com:443"}, "xray_proxy_server_name must be a host"),
         ({**GOOD_PROXY, "xray_proxy_server": "https://xray.example.com"}, "xray_proxy_server must be a host"),
         ({**GOOD_PROXY, "xray_proxy_version": "latest"}, "xray_proxy_version"),
@@ -149,15 +155,70 @@ def test_check_mode_on_a_bare_host_finishes_and_touches_nothing(site):
     assert GOOD_PROXY["xray_proxy_uuid"] not in result.stdout
 
 
-def test_all_mistakes_in_shared_variables_are_told_at_once(site):
+def test_all_mistakes_of_all_roles_are_told_at_once(site):
     wrong = {
         "sdops_data_dir": "data",
         "sdops_no_proxy": "a,b",
         "sdops_boot_hook": "/etc/boot\nreboot",
         "sdops_proxy_http_port": 0,
+        "sdops_device": "tpu",
+        "webui_service_port": "six",
+        "webui_service_extra_args": ["--ngrok", "hunter2"],
+        "conda_env_python": "3.10",
+        "sd_webui_commit": "master",
+        "sd_webui_version": "1.11.0",
+        "xformers_build_version": "newest",
+        "extensions_list": "adetailer",
+        "model_fetch_models": [{"kind": "vae"}],
+        "xray_proxy_link": LINK + "&sid=abc",
     }
-    result = site.play("-e" + json.dumps(wrong))
+    result = site.play("-e" + json.dumps(wrong), sdops_network="xray")
     assert result.returncode != 0
-    said = result.stdout[result.stdout.index("Check the shared variables") :]
+    said = result.stdout[result.stdout.index("Check the variables") :]
     assert all(name in said for name in wrong), said
+    # what is made of a wrong value is no mistake of its own
+    assert "sdops_webui_dir" not in said and "xray_proxy_server" not in said, said
+    assert "hunter2" not in said and GOOD_PROXY["xray_proxy_uuid"] not in said
     assert site.files() == []
+
+
+STRIPPED = """
+- hosts: webui
+  gather_facts: true
+  gather_subset: ["!all", min]
+  pre_tasks:
+    - ansible.builtin.include_role: {name: sdops.webui.sdops, tasks_from: preflight, public: true}
+    - ansible.builtin.include_role: {name: sdops.webui.xray_proxy, tasks_from: preflight, public: true}
+  tasks:
+    - ansible.builtin.debug:
+        msg: "<{{ sdops_webui_dir }}|{{ sdops_pip_index_url | trim }}|{{ lookup('ansible.builtin.template', config) | from_json | to_json }}>"
+      vars:
+        config: ROOT/roles/xray_proxy/templates/config.json.j2
+"""
+
+
+@pytest.mark.parametrize("by", ["inventory", "-e"])
+def test_what_a_pipe_leaves_around_a_value_does_not_count(site, by):
+    """``openssl ... | ansible-vault encrypt_string``: the line break is in the secret."""
+    play = site.base / "stripped.yml"
+    play.write_text(STRIPPED.replace("ROOT", str(ROOT)))
+    given = {name: f"{value}\n" for name, value in GOOD_PROXY.items() if name.startswith("xray_")}
+    given["xray_proxy_server_name"] = " bücher.example "
+    given["sdops_pip_index_url"] = "https://packages.invalid/simple\n"
+    if by == "inventory":
+        group = site.base / "group_vars" / "webui.yml"
+        group.parent.mkdir()
+        group.write_text(json.dumps({**given, "sdops_webui_dir": f"{site.base}/webui \n", "sdops_network": "xray"}))
+        result = site.play(str(play))
+        assert f"<{site.base}/webui|https://packages.invalid/simple|" in result.stdout, result.stdout
+    else:
+        result = site.play(str(play), "-e" + json.dumps(given), sdops_network="xray")
+    assert result.returncode == 0, result.stdout + result.stderr
+    config = json.loads(
+        result.stdout[result.stdout.index("|{") + 1 : result.stdout.index("}>") + 1].replace('\\"', '"')
+    )
+    server = config["outbounds"][0]
+    assert server["settings"]["vnext"][0]["address"] == GOOD_PROXY["xray_proxy_server"]
+    assert server["settings"]["vnext"][0]["users"][0]["id"] == GOOD_PROXY["xray_proxy_uuid"]
+    assert server["streamSettings"]["realitySettings"]["serverName"] == "xn--bcher-kva.example"
+    assert server["streamSettings"]["realitySettings"]["publicKey"] == GOOD_PROXY["xray_proxy_public_key"]

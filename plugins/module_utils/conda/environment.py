@@ -23,7 +23,7 @@ MARKER = ".sdops-incomplete"
 # In an environment while packages are added to it: whoever finds it there adds them again.
 ADDING = ".sdops-adding"
 MADE = ".sdops-made"  # what uninstalling looks for: an environment of somebody else is not removed
-EXACT = re.compile(r"^\d+\.\d+\.\d+((a|b|rc)\d+)?$")
+EXACT = re.compile(r"^\d+\.\d+\.\d+((a|b|rc)\d+)?\Z")
 
 
 class Wanted(NamedTuple):
@@ -96,7 +96,7 @@ def spec_met(spec: str, have: Dict[str, str]) -> bool:
     if name not in have:
         return False
     exact = re.match(
-        r"^(==?)\s*([0-9][0-9A-Za-z._!+]*)(\.\*|\*)?(=\S+)?$", spec.rsplit("::", 1)[-1].strip()[len(name) :].strip()
+        r"^(==?)\s*([0-9][0-9A-Za-z._!+]*)(\.\*|\*)?(=\S+)?\Z", spec.rsplit("::", 1)[-1].strip()[len(name) :].strip()
     )
     if not exact:
         return True

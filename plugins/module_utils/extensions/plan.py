@@ -30,8 +30,8 @@ FIELDS = {
     "build",
 }
 PLACED = ("path", "repo", "file", "revision", "sha256")  # below ~ or the data directory, and on the Hub
-COMMIT = re.compile(r"^[0-9a-f]{40}$")
-DIRECTORY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+COMMIT = re.compile(r"^[0-9a-f]{40}\Z")
+DIRECTORY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
 
 class ExtensionError(SdopsError):

@@ -18,7 +18,7 @@ from .command import Git, GitError, explain, redact
 
 # The WebUI takes an extension whose HEAD is detached for unreadable and does not list it: a branch of ours then.
 BRANCH = "sdops-pin"
-COMMIT = re.compile(r"^[0-9a-f]{40}$")
+COMMIT = re.compile(r"^[0-9a-f]{40}\Z")
 
 
 class Pin(NamedTuple):

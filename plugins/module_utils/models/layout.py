@@ -13,6 +13,9 @@ from ..safety.lookalikes import UNPACK
 
 ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst")
 
+# what a WebUI's directory or its data directory has: one of these is enough
+MARKS = ("launch.py", "webui.py", "modules", "models", "embeddings", "extensions", ".sdops")
+
 
 class LayoutError(SdopsError):
     """A file that does not belong where it is wanted."""
@@ -60,6 +63,27 @@ CIVITAI_KINDS = {
     "Controlnet": "controlnet",
     "Upscaler": "upscaler",
 }
+
+
+def refuse_foreign_directory(webui_dir: str) -> None:
+    """Raise LayoutError where ``webui_dir`` is no WebUI's: a typo in it must not be filled with models.
+
+    An empty directory is taken: somebody has made it for this.
+    """
+    try:
+        found = os.listdir(webui_dir)
+    except FileNotFoundError:
+        why = "does not exist"
+    except OSError as exc:
+        why = "cannot be read (%s)" % (exc.strerror or exc)
+    else:
+        if not found or any(mark in found for mark in MARKS):
+            return
+        why = "is not a WebUI's: it has none of %s" % ", ".join(MARKS[:-1])
+    raise LayoutError(
+        "The directory %s %s, so no models are put there. Correct webui_dir, install the WebUI first, or set create to true "
+        "(model_fetch_create for the role model_fetch)." % (webui_dir, why)
+    )
 
 
 def path_of(webui_dir: str, kind: str, name: str) -> str:

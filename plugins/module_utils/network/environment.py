@@ -27,7 +27,7 @@ def no_proxy_forms(entry: str) -> List[str]:
         text = re.split(r"[/?#]", text.partition("://")[2])[0].rpartition("@")[2]
     if text == "*":
         return [text]
-    bracketed = re.match(r"\[([0-9a-f:.]+)\](:[0-9]+)?$", text)
+    bracketed = re.match(r"\[([0-9a-f:.]+)\](:[0-9]+)?\Z", text)
     text = bracketed.group(1) if bracketed else text
     try:
         network = ipaddress.ip_network(text, strict=False)

@@ -110,7 +110,7 @@ def address(service: str, base: str) -> str:
     """
     if "://" in base:
         return base.rstrip("/")
-    if service == "conda" and re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._/-]+)?$", base):
+    if service == "conda" and re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._/-]+)?\Z", base):
         return CHANNELS + base.rstrip("/")
     if base:
         raise RouteError(
@@ -159,7 +159,7 @@ def read_turbo(path: str) -> Turbo:
         proxy, around, ca = ([line.strip() for line in done.stdout.split("\n")] + ["", "", ""])[:3]
     except (OSError, subprocess.TimeoutExpired):
         pass
-    if not re.match(r"http://[^/\s]+/?$", proxy):
+    if not re.match(r"http://[^/\s]+/?\Z", proxy):
         raise RouteError(
             "There is no acceleration on this host: %s does not exist or sets no http proxy (not every region has it). Set "
             "sdops_network to xray, mirrors or auto." % path

@@ -310,7 +310,7 @@ def typed(name: str, wanted: Any, like: Any) -> Any:
             return wanted.lower() == "true"
         fits = isinstance(wanted, bool)
     elif isinstance(like, number):
-        if isinstance(wanted, str) and re.match(r"^-?\d+(\.\d+)?$", wanted):
+        if isinstance(wanted, str) and re.match(r"^-?\d+(\.\d+)?\Z", wanted):
             wanted = float(wanted)
         fits = isinstance(wanted, number) and not isinstance(wanted, bool)
         if fits and wanted == int(wanted):

@@ -202,9 +202,14 @@ def split_address(text: str) -> Tuple[str, int]:
     return host, int(port)
 
 
+def url_safe(text: str) -> str:
+    """Standard base64 as base64url without padding."""
+    return text.rstrip("=").replace("+", "-").replace("/", "_")
+
+
 def base64url(text: str, length: int, parameter: str, meaning: str) -> str:
     """``text`` in base64url without padding, as Xray wants it; standard base64 is converted."""
-    key = text.rstrip("=").replace("+", "-").replace("/", "_")
+    key = url_safe(text)
     if not re.fullmatch(r"[A-Za-z0-9_-]{%d}" % length, key):
         raise LinkError(
             "The share link's parameter %s (%s) must be %d characters of base64url. %s"

@@ -1,0 +1,108 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The cause of a failed task in one sentence: of a command, what it said at its end and not "non-zero return code"."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any, Iterable, List, Mapping
+
+from .terminal import printable
+
+# what Ansible says of any command, validation, module or loop
+SAYS_NOTHING = re.compile(
+    r"(non-zero return code|failed to validate|MODULE FAILURE|Module result deserialization failed|One or more items failed"
+    r"|Failed to template loop_control|Task failed: )?[:.]?(\s*(See stdout/stderr for the exact error|No start of json char found).*)?\Z",
+    re.S,
+)
+# how programs begin the line that matters: apt, pip and uv, git, tar, Python
+MARKED = re.compile(r"(?:E|ERROR|Error|error|FATAL|fatal|Fatal)(?:\[[^]]*\])?:\s+(\S.*)")
+RAISED = re.compile(
+    r"(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Timeout|Failed)\w*(?::\s+(\S.*))?\Z"
+)
+NOT_WORTH_IT = re.compile(
+    r"(\[?notice\]?|hint|note|warning|WARNING)\b|[-=~^*\s]*\Z|exit status|error code: \d+\Z", re.IGNORECASE
+)
+LONGEST = 600
+
+
+def last_words(text: str) -> str:
+    """The line of a program's output that tells why it ended; after a traceback, what was raised, and what that quotes."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    raised = [number for number, line in enumerate(lines) if RAISED.match(line)]
+    found: List[str] = []
+    if raised and any(line.startswith("Traceback (most recent call last)") for line in lines):
+        first = lines[raised[-1]]
+        found.append((RAISED.match(first) or [first, first])[1] or first)
+        lines = lines[raised[-1] + 1 :]
+    marked = [match[1] for line in lines for match in [MARKED.match(line)] if match]
+    telling = [line for line in lines if not NOT_WORTH_IT.match(line)]
+    if marked:
+        found.append(marked[-1])
+    elif not found:
+        found.extend(telling[-1:])
+    return " ".join(_sentence(part) for part in found if part)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?", ".)")) else text + "."
+
+
+def _program(command: Any) -> str:
+    """A short name of a command: ``python launch.py``, ``apt-get install``."""
+    if isinstance(command, str):
+        try:
+            command = shlex.split(command)
+        except ValueError:
+            command = command.split()
+    words = [str(word) for word in command or []]
+    if not words:
+        return ""
+    name = words.pop(0).rpartition("/")[2]
+    # what follows an interpreter is what runs
+    if re.match(r"(python|bash|sh\Z)", name):
+        if "-c" in words[:2]:
+            return name
+        words = words[
+            next((n for n, word in enumerate(words) if word == "-m" or not word.startswith("-")), len(words)) :
+        ]
+    more = (
+        words[:2]
+        if words[:1] == ["-m"]
+        else [word.rpartition("/")[2] for word in words[:1] if not word.startswith("-")]
+    )
+    return " ".join([name, *more])
+
+
+def _is_quoted(result: Mapping) -> bool:
+    """Whether the result has nothing to say but what its command has said."""
+    return bool(SAYS_NOTHING.match(str(result.get("msg") or "").strip()) and result.get("cmd"))
+
+
+def _cause(result: Mapping) -> str:
+    message = str(result.get("msg") or "").strip()
+    if not SAYS_NOTHING.match(message):
+        return message
+    if result.get("censored"):
+        return "It failed, and its output is hidden, because it may hold secrets."
+    said = ""
+    for part in ("stderr", "stdout", "module_stderr", "module_stdout", "exception"):
+        said = said or printable(last_words(str(result.get(part) or "")))
+    said = said if len(said) <= LONGEST else said[:LONGEST] + " ..."
+    if not _is_quoted(result):
+        return said or message
+    rc = result.get("rc")
+    name = printable(_program(result["cmd"]))
+    return "%s ended with %s: %s" % (name, "an error" if rc is None else rc, said or "it said nothing.")
+
+
+def failure_message(result: Mapping, task: str = "") -> str:
+    """What a failed task's ``result`` says, or those of its items that failed. ``task``: its name, to find its output by."""
+    items: Iterable[Any] = result.get("results") or []
+    failed = [item for item in items if isinstance(item, Mapping) and item.get("failed")] or [result]
+    causes = list(dict.fromkeys(cause for cause in map(_cause, failed) if cause)) or ["It failed without a word."]
+    if task and any(_is_quoted(each) for each in failed):
+        causes.append('All that it said is above, at "%s".' % printable(task))
+    return re.sub(r"(https?://)[^/@\s]+@", r"\1", " ".join(causes))

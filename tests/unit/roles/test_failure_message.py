@@ -1,0 +1,116 @@
+"""The last words of a run: what the program said, and not "non-zero return code". Oracles: real programs that fail."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.failures import failure_message, last_words
+
+LAUNCH = """Traceback (most recent call last):
+  File "/root/webui/launch.py", line 48, in <module>
+    main()
+  File "/root/webui/modules/launch_utils.py", line 116, in run
+    raise RuntimeError("\\n".join(error_bits))
+RuntimeError: Couldn't install clip.
+Command: "/root/env/bin/python" -m pip install CLIP --prefer-binary
+Error code: 1
+stdout: Collecting CLIP
+stderr: ERROR: Ignored the following yanked versions: 1.0
+ERROR: No matching distribution found for CLIP
+
+[notice] A new release of pip is available: 23.0 -> 24.0
+"""
+APT = """Reading package lists...
+W: Some index files failed to download.
+E: Unable to locate package libfoo
+"""
+UV = """Using Python 3.10.6 environment at: env
+error: Failed to fetch: `https://pypi.org/simple/torch/`
+  Caused by: dns error
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (LAUNCH, "Couldn't install clip. No matching distribution found for CLIP."),
+        (APT, "Unable to locate package libfoo."),
+        (UV, "Failed to fetch: `https://pypi.org/simple/torch/`."),
+        ("The WebUI does not take its arguments: no --x. Correct webui_service_extra_args.\n", "The WebUI does not take its arguments: no --x. Correct webui_service_extra_args."),
+        ("Traceback (most recent call last):\n  File x\nModuleNotFoundError: No module named 'torch'\n", "No module named 'torch'."),
+        ("Traceback (most recent call last):\n  File x\nKeyboardInterrupt\n", "KeyboardInterrupt."),
+        ("a\nb: no such program\n\n", "b: no such program."),
+        ("hint: use it\n\n---\n", ""),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_the_line_that_tells_why(said, words):
+    assert last_words(said) == words
+
+
+def failed(*command: str) -> dict:
+    """As the module command reports it."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode
+    return {
+        "failed": True,
+        "msg": "non-zero return code",
+        "cmd": list(command),
+        "rc": done.returncode,
+        "stdout": done.stdout,
+        "stderr": done.stderr,
+    }
+
+
+@pytest.mark.parametrize(
+    ("command", "start", "word"),
+    [
+        ((sys.executable, "-c", "raise SystemExit('the disk is full')"), "ended with 1: ", "the disk is full"),
+        ((sys.executable, "-m", "pip", "install", "--no-index", "no-such-thing"), "-m pip ended with 1: ", "No matching distribution"),
+        (("git", "-C", "/nonexistent", "status"), "git ended with 128: ", "cannot change to '/nonexistent'"),
+        (("tar", "-xf", "/nonexistent.tar"), "tar ended with 2: ", "tar: "),
+        (("bash", "-c", "exit 7"), "bash ended with 7: ", "it said nothing"),
+    ],
+)  # fmt: skip
+def test_a_command_that_fails_is_quoted(command, start, word):
+    said = failure_message(failed(*command), "Do it")
+    assert start in said and word in said and "non-zero" not in said
+    assert said.endswith('All that it said is above, at "Do it".') and said.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["/opt/env/bin/python", "launch.py", "--exit"], "python launch.py"),
+        (["bash", "/x/conda-installer.sh", "-b"], "bash conda-installer.sh"),
+        (["python3", "-I", "-m", "pip", "install"], "python3 -m pip"),
+        ("apt-get install -y 'libfoo", "apt-get install"),
+        (["/usr/bin/supervisorctl", "-c", "x"], "supervisorctl"),
+    ],
+)
+def test_the_command_has_a_short_name(command, name):
+    said = failure_message({"msg": "non-zero return code", "cmd": command, "rc": 3, "stderr": "no"})
+    assert said == f"{name} ended with 3: no."
+
+
+def test_what_others_say():
+    own = {"msg": "The disk of /root has 1 GiB free, but 4 are needed. Make room."}
+    assert failure_message(own, "Fetch") == own["msg"]
+    validate = {"msg": "failed to validate", "exit_status": 1, "stdout": "", "stderr": "It does not fit. Correct it.\n"}
+    assert failure_message(validate, "Write") == "It does not fit. Correct it."
+    loop = {
+        "msg": "One or more items failed",
+        "results": [{"failed": False}, {"failed": True, **own}, {"failed": True, **own}],
+    }
+    assert failure_message(loop) == own["msg"]
+    hidden = {
+        "censored": "the output has been hidden due to the fact that 'no_log: true' was specified",
+        "failed": True,
+    }
+    assert "hidden, because it may hold secrets" in failure_message(hidden)
+    assert failure_message({}) == "It failed without a word."
+    assert "hunter2" not in failure_message({"msg": "cannot read https://me:hunter2@host/x"})
+    assert "\x1b" not in failure_message({"msg": "non-zero return code", "cmd": "x", "rc": 1, "stderr": "\x1b[2Jgone"})
+    assert len(failure_message({"msg": "non-zero return code", "cmd": ["x"], "rc": 1, "stderr": "e" * 100_000})) < 1000
