@@ -20,6 +20,7 @@ from typing import Any
 from . import common
 from .common import ROOT, SHARED, Lab, LabError, say
 from .world import gateway, hosts
+from .xray.launcher import free_port
 
 CONTENT = SHARED / "processes"
 TARGET = "target1"
@@ -30,11 +31,10 @@ PORTS = ("blocked", "www", "accelerated", "plain", *DOMESTIC, "door", "api", "tu
 
 
 def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port())
+    return list(found)
 
 
 def start_time(pid: int) -> str | None:

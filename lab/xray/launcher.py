@@ -10,8 +10,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import random
 import secrets
 import socket
 import subprocess
@@ -107,9 +109,15 @@ def without_comments(text):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A TCP port that nothing has, of those that the kernel gives to no connection: one could take it before it is used."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        first, last = map(int, file.read().split())
+    candidates = [port for port in range(10000, 65536) if not first <= port <= last] or range(10000, 65536)
+    while True:
+        port = random.choice(candidates)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("", port))
+            return port
 
 
 def moved(config):

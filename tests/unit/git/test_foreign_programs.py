@@ -192,8 +192,8 @@ def test_what_cannot_be_overruled_is_refused(tmp_path: Path, repo: Repo, key: st
         assert found["failed"] and key in found["msg"] and not trap.sprung()
 
 
-def test_submodules_of_somebody_else(tmp_path: Path, server: Server, repo: Repo) -> None:
-    """Their update command, and the programs that their own repositories name."""
+def with_submodule(tmp_path: Path, server: Server, repo: Repo) -> tuple[Repo, Path, dict]:
+    """A repository whose third commit moves its submodule ``sub``, its checkout at the second, and what git_pins was asked for."""
     outer = Repo(tmp_path, "outer")
     outer.first = outer.commit({"x": "1\n"})
     git(outer.tree, "submodule", "--quiet", "add", server.url + "/theirs.git", "sub")
@@ -201,9 +201,16 @@ def test_submodules_of_somebody_else(tmp_path: Path, server: Server, repo: Repo)
     git(outer.tree / "sub", "checkout", "--quiet", repo.first)
     git(outer.tree, "add", "sub")
     outer.third = outer.push()
-    dest, trap = tmp_path / "dest", Trap(tmp_path)
+    dest = tmp_path / "dest"
     wanted = {"repo": server.url + "/outer.git", "dest": str(dest), "submodules": True}
     assert not run_module("git_pins", repos=[{**wanted, "commit": outer.second}]).get("failed")
+    return outer, dest, wanted
+
+
+def test_submodules_of_somebody_else(tmp_path: Path, server: Server, repo: Repo) -> None:
+    """Their update command, and the programs that their own repositories name."""
+    outer, dest, wanted = with_submodule(tmp_path, server, repo)
+    trap = Trap(tmp_path)
     inner = dest / ".git" / "modules" / "sub"
     git(dest, "config", "submodule.sub.update", f"!{trap.program}")
     git(dest / "sub", "config", "filter.x.smudge", str(trap.program))
@@ -240,16 +247,8 @@ def test_a_condition_that_comes_true_while_we_work(tmp_path: Path, server: Serve
 
 @pytest.mark.parametrize("place", ["config.worktree", "commondir"])
 def test_a_submodule_with_its_settings_elsewhere(tmp_path: Path, server: Server, repo: Repo, place: str) -> None:
-    outer = Repo(tmp_path, "outer")
-    outer.first = outer.commit({"x": "1\n"})
-    git(outer.tree, "submodule", "--quiet", "add", server.url + "/theirs.git", "sub")
-    outer.second = outer.push()
-    git(outer.tree / "sub", "checkout", "--quiet", repo.first)
-    git(outer.tree, "add", "sub")
-    outer.third = outer.push()
-    dest, trap = tmp_path / "dest", Trap(tmp_path)
-    wanted = {"repo": server.url + "/outer.git", "dest": str(dest), "submodules": True}
-    assert not run_module("git_pins", repos=[{**wanted, "commit": outer.second}]).get("failed")
+    outer, dest, wanted = with_submodule(tmp_path, server, repo)
+    trap = Trap(tmp_path)
     inner, linked = dest / ".git" / "modules" / "sub", tmp_path / "linked"
     if place == "config.worktree":
         git(dest / "sub", "config", "extensions.worktreeConfig", "true")

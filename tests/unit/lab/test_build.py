@@ -22,8 +22,9 @@ from lab.world import gateway, hosts
 from lab.world.build import Builder, BuildError, conda, repositories, wheels
 from lab.world.server import Listener, WorldServer
 from lab.xray import launcher
+from lab.xray.launcher import free_port
 
-from .conftest import MANIFEST, REPOSITORY, WHEELS, Built, clean_environment, free_port, wait_for_port
+from .conftest import MANIFEST, REPOSITORY, WHEELS, Built, clean_environment, wait_for_port
 
 INSTALL = """
 import asyncio, sys

@@ -20,8 +20,9 @@ from lab.world import gateway, hosts
 from lab.world.faults import Fault
 from lab.world.server import Listener, WorldServer
 from lab.world.turbo import TurboProxy
+from lab.xray.launcher import free_port
 
-from .conftest import REPOSITORY, Built, clean_environment, free_port, wait_for_port
+from .conftest import REPOSITORY, Built, clean_environment, wait_for_port
 
 SD = "lab-standins/tiny-sd15"
 BIG = "v1-5-pruned-emaonly.safetensors"

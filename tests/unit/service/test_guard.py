@@ -22,6 +22,8 @@ from pathlib import Path
 
 import pytest
 
+from lab.xray.launcher import free_port
+
 ROOT = Path(__file__).resolve().parents[3]
 WRAPPER = ROOT / "roles/webui_service/files/launch_webui.py"
 PASSWORD = "correct-horse-battery"
@@ -94,9 +96,7 @@ def guarded(request, tmp_path_factory):
     credentials = directory / "credentials"
     credentials.write_text(f"sdops:{PASSWORD}\n")
     credentials.chmod(0o600)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config = {
         "webui_dir": str(webui),
         "args": ["--port", str(port), "--gradio-auth-path", str(credentials)],

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.network import ports
 
+from lab.xray.launcher import free_port
+
 ROOT = Path(__file__).resolve().parents[3]
 # answers everything as the API does, and keeps what it was sent
 SERVER = """
@@ -60,9 +62,7 @@ def wait_for(condition) -> None:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture
@@ -76,8 +76,10 @@ def serve(tmp_path, port):
         record.touch(mode=0o666)
         record.chmod(0o666)
         command = [sys.executable, "-c", SERVER, str(port), str(record), family, *user]
-        running.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
-        wait_for(lambda: listening(port))
+        process = subprocess.Popen(command)
+        running.append(process)
+        wait_for(lambda: listening(port) or process.poll() is not None)
+        assert process.poll() is None
         return record
 
     yield start

@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -21,6 +20,8 @@ import time
 import urllib.parse
 from importlib import metadata
 from pathlib import Path
+
+from lab.xray.launcher import free_port
 
 STANDINS = Path(__file__).resolve().parents[3] / "lab" / "standins"
 FIXED = {
@@ -90,12 +91,6 @@ class Site:
         command = [sys.executable, "launch.py", *args]
         env = {name: value for name, value in {**self.env, **env}.items() if value}
         return subprocess.run(command, cwd=webui or self.webui, env=env, capture_output=True, text=True, timeout=60)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Answer:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.transfer import http as room
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import Broken, Http, TransferError, scrub
+
+from lab.xray.launcher import free_port
 
 SIGNATURE = "X-Amz-Signature=deadbeefcafe"
 
@@ -98,12 +99,6 @@ def test_a_date_in_retry_after_is_understood_and_nonsense_is_not(monkeypatch):
     assert room.asked_wait(Answer("99999999")) == room.LONGEST_WAIT
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.mark.parametrize(
     ("url", "options", "says"),
     [
@@ -114,7 +109,7 @@ def closed_port() -> int:
     ],
 )
 def test_messages_say_why_and_never_the_signature(url, options, says):
-    port = closed_port()
+    port = free_port()
     options = {key: value.format(closed=port) for key, value in options.items()}
     with pytest.raises((TransferError, ValueError)) as caught:
         make(retries=0, **options).request("GET", url.format(closed=port))
