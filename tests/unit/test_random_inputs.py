@@ -26,7 +26,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.sources import direct,
 from ansible_collections.sdops.webui.plugins.module_utils.terminal import has_unseen
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.fetch import Fetcher
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import Http
-from ansible_collections.sdops.webui.plugins.module_utils.variables import RULES
+from ansible_collections.sdops.webui.plugins.plugin_utils.role_options import role_options
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
@@ -189,11 +189,14 @@ def test_share_links(link):
         assert found["server"] and 0 < found["port"] < 65536
 
 
-@fuzz(given=st.dictionaries(st.sampled_from([*RULES, "other"]), values(), max_size=8))
+VARIABLES = role_options()
+
+
+@fuzz(given=st.dictionaries(st.sampled_from([*VARIABLES, "other"]), values(), max_size=8))
 def test_variables(given):
     for said in VariableErrors().filters()["variable_errors"](given):
-        name = said.partition(" ")[0]
-        assert name in RULES
+        name = said.partition(" ")[0].rstrip(":")
+        assert name in VARIABLES
         judge(said, [name])
 
 
