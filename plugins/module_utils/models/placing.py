@@ -54,6 +54,7 @@ DONE = {"fetch": "fetched", "adopt": "adopted", "copy": "copied", "from cache": 
 HEAD = 64 << 10  # bytes of a user's file that are compared with the wanted one before it is fetched
 PAGE_NAMES = (".html", ".htm")
 # of a file that stays
+APPEARED = "%s came to be there, or was changed, while the wanted file was on its way. It stays. %s"
 CHANGED = "%s was changed since it was placed and is another file than the wanted one. It stays. %s"
 FOREIGN = "%s exists, was not placed by us and is another file than the wanted one. It stays. %s"
 UNKNOWN = (
@@ -132,6 +133,7 @@ class Item:
         self.reason = ""
         self.warnings: List[str] = []
         self.stays = ""  # why what lies at the path must not be replaced, unless the wanted file begins with all of it
+        self.there: Optional[Tuple[int, ...]] = None  # which file lay at the path when it was decided
         self.advice = "Move it away, or set another name."  # for a file that stays
         self.recorded: Set[str] = set()  # hashes that this source gave before, where other content needs a consent
         self.seconds = 0.0
@@ -441,6 +443,7 @@ class Placer:
         item.line.tell("waiting", None, item.size)
         refuse_unusable_directory(os.path.dirname(item.path))
         refuse_long_name(item.path)
+        item.there = _identity(item.path)
         if refuse_irregular(item.path, follow=True):
             if self._same(item):
                 item.status = "adopt"
@@ -492,9 +495,14 @@ class Placer:
         with contextlib.closing(answer):
             return answer.status_code in (200, 206) and answer.raw.read(len(head), decode_content=False) == head
 
-    @staticmethod
-    def _compare_truncated(item: Item, _sha256: str, whole: str) -> None:
-        """Raise SdopsError when the file at the path, which is about to be replaced, is not the start of ``whole``."""
+    def _refuse_loss(self, item: Item, sha256: str, whole: str) -> None:
+        """Raise SdopsError when the file at the path, which is about to be replaced by ``whole``, would be a loss.
+
+        It is when it was not there before, or when it is to be the start of the wanted one and is not.
+        """
+        there = _identity(item.path)
+        if there and there != item.there and not self.wants.force and self._sha256(item, item.path) != sha256:
+            raise SdopsError(APPEARED % (item.path, item.advice))
         if not item.stays or not os.path.isfile(item.path):
             return
         with os.fdopen(open_regular(item.path, follow=True), "rb") as old, os.fdopen(open_regular(whole), "rb") as new:
@@ -573,7 +581,7 @@ class Placer:
 
     def _note(self, item: Item, sha256: str, stand_in: str) -> None:
         """Record a file, before it gets its name: a kill in between must not leave one that we do not know as ours."""
-        self._compare_truncated(item, sha256, stand_in)
+        self._refuse_loss(item, sha256, stand_in)
         self.record.put(
             item.path,
             stand_in,
@@ -755,7 +763,7 @@ class Placer:
         directory = os.path.dirname(item.path)
         os.makedirs(directory, exist_ok=True)
         with locked(directory) as held:  # itself: a lock file would be left lying about in somebody's directory
-            sha256 = self._act(item, held, self._compare_truncated)
+            sha256 = self._act(item, held, self._refuse_loss)
         item.settle("fetched", sha256, os.path.getsize(item.path))
 
     # --- removal -------------------------------------------------------------------------------------------------------
@@ -809,6 +817,15 @@ class Placer:
             unlink_all([path])
             self.record.drop(path)
         item.settle("removed", entry["sha256"], entry["bytes"])
+
+
+def _identity(path: str) -> Optional[Tuple[int, ...]]:
+    """What changes when another file takes a path or when it is written to; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _format_name(item: Item) -> str:

@@ -206,6 +206,29 @@ def test_what_we_do_not_know_stays(box, world, run_module, theirs):
     assert found["failed"] and "another file than the wanted one. It stays" in found["msg"]
 
 
+@pytest.mark.parametrize("before", [None, b"", "truncated"], ids=["nothing", "empty", "truncated"])
+def test_what_comes_while_the_download_runs_stays(box, world, run_module, monkeypatch, before):
+    """Oracle: the bytes themselves. Before the download there was nothing, or what may be replaced."""
+    place = place_of(box)
+    apply(box, run_module, plain(world))
+    good = place.read_bytes()
+    forget(box)
+    place.unlink()
+    if before is not None:
+        place.write_bytes(good[:-1] if before else before)
+    real = placing.Fetcher.fetch
+    monkeypatch.setattr(
+        placing.Fetcher, "fetch", lambda *a, **k: (real(*a, **k), place.write_bytes(b"saved by the WebUI meanwhile"))[0]
+    )
+    (item,) = placer(box).place_all([parse(plain(world))], 1)
+    assert place.read_bytes() == b"saved by the WebUI meanwhile"
+    assert item.status == "failed" and "while the wanted file was on its way. It stays" in item.reason
+    monkeypatch.setattr(placing.Fetcher, "fetch", lambda *a, **k: (real(*a, **k), place.write_bytes(good))[0])
+    place.unlink()
+    (item,) = placer(box).place_all([parse(plain(world))], 1)
+    assert place.read_bytes() == good and item.status in ("fetched", "adopted"), item.reason
+
+
 def test_a_file_of_another_size_stays(box, world, run_module):
     place = place_of(box)
     apply(box, run_module, plain(world))
