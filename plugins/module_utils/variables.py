@@ -349,7 +349,7 @@ RULES: Dict[str, Rule] = {
     "xformers_build_index_url": _or_empty(_url),
     "xformers_build_index_base": _url,
     "xformers_build_cache_dirs": lambda value: (
-        _list_of(_path)(value) if value else "is empty; a wheel that was built has to be kept somewhere"
+        _list_of(_path)(value) if value else "is empty; give it a directory in which wheels that were built are kept"
     ),
     "xformers_build_work_dir": _plain_path,
     "xformers_build_cuda_home": _or_empty(_path),

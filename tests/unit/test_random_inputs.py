@@ -168,7 +168,7 @@ def test_model_entries(entry):
     assert all(isinstance(part, str) for part in found.secrets)
     if found.origin == "magnet":
         try:
-            magnet.resolve(found.where)
+            magnet.parse_link(found.where["url"])
         except SdopsError as exc:
             judge(exc, ["magnet link", "Magnet links", *pieces(entry)])
 
@@ -311,13 +311,14 @@ def test_headers(script, url, fetched):
         judge(exc, [*hosts, "file name"])
     else:
         COUNTS["good answers"] += 1
-        assert remote.filename == os.path.basename(remote.filename) != ""
+        # a server may tell no name: the user's own is enough
+        assert remote.filename == os.path.basename(remote.filename)
         if not fetched and (remote.size or 0) < 1 << 20:
             with tempfile.TemporaryDirectory() as directory:
                 try:
                     Fetcher(client(script[::-1]), 1).fetch(remote, os.path.join(directory, "x"))
                 except SdopsError as exc:
-                    judge(exc, [*hosts, remote.filename])
+                    judge(exc, [*hosts, remote.filename or "x"])
     where = {"repo": "owner/repo", "file": "a.safetensors", "revision": "main"}
     try:
         remote = huggingface.resolve(where, client(script), "https://example.org", True)
