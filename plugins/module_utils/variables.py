@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, List
 
 from .errors import SdopsError
 from .extensions.plan import plan
-from .safety.names import LONGEST_NAME
+from .models.spec import DEFAULT_ENDPOINTS, Endpoints, problems_in
 from .terminal import printable
 from .xray import links
 from .xray.client_config import client_config
@@ -177,23 +177,6 @@ def _environment(value: Any) -> str:
     )
 
 
-def _models(value: Any) -> str:
-    for number, entry in enumerate(value, 1):
-        if not (entry if isinstance(entry, str) else isinstance(entry, Mapping) and entry.get("source")):
-            return (
-                "has an entry without a source (number %d); each must be a text such as hf://OWNER/REPO/FILE@REVISION or a mapping "
-                "with at least source" % number
-            )
-        length = 0 if isinstance(entry, str) else len(str(entry.get("name", "")).encode("utf-8", "replace"))
-        if length > LONGEST_NAME:
-            return "has a name of %d bytes (number %d), and file systems take %d; set a shorter one" % (
-                length,
-                number,
-                LONGEST_NAME,
-            )
-    return ""
-
-
 def _repositories(value: Any) -> str:
     wrong = [_shown(entry.get("name")) for entry in value if _commit(entry.get("commit"))]
     return "has a commit that is none, of %s: each %s" % (", ".join(wrong), COMMIT_FORM) if wrong else ""
@@ -324,7 +307,6 @@ RULES: Dict[str, Rule] = {
     ),
     "model_fetch_webui_dir": _plain_path,
     "model_fetch_cache_dir": _or_empty(_plain_path),
-    "model_fetch_models": _models,
     "model_fetch_huggingface_token": _token,
     "model_fetch_civitai_token": _token,
     "sd_webui_dir": _plain_path,
@@ -544,6 +526,12 @@ def _together(values: Mapping) -> List[str]:
                 plan([entry], values["sdops_github"], str(get("sd_webui_version", "1.10.1")))
             except SdopsError as exc:
                 found.append("extensions_list: %s" % exc)
+    # one alone does not stop the others: it is told, and the run fails when those are there
+    models = get("model_fetch_models") or []
+    endpoints = [get("sdops_%s_endpoint" % name, getattr(DEFAULT_ENDPOINTS, name)) for name in Endpoints._fields]
+    problems = problems_in(models, Endpoints(*endpoints))
+    if len(problems) == len(models):
+        found.extend("model_fetch_models: %s" % problem for problem in problems)
     if get("xray_proxy_state") == "present":
         found.extend(_server(values))
     return found

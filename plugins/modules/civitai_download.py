@@ -108,7 +108,7 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.models.arguments import TRANSFER, fetch_one
+from ..module_utils.models.arguments import TRANSFER, fetch_one, tokens_in
 from ..module_utils.models.spec import ModelSpec, parse_source
 from ..module_utils.safety.secrets import hide
 
@@ -148,7 +148,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     p = module.params
-    hide(module, [p[option].strip() for option in ("huggingface_token", "civitai_token") if (p[option] or "").strip()])
+    hide(module, tokens_in(p))
     try:
         where, source = locate(p)
     except SdopsError as exc:

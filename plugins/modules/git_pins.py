@@ -207,14 +207,19 @@ def as_result(outcomes: List[Outcome]) -> Dict[str, Any]:
     }
 
 
-def write_programs_config(git: Git, path: str, check: bool, result: Dict[str, Any]) -> None:
-    """Write the file where it differs and note it in ``result``. It may hold the user's logins, so only its name is told."""
+def write_programs_config(git: Git, path: str, check: bool, result: Dict[str, Any]) -> str:
+    """Write the file where it differs and note it in ``result``; returns a warning or "".
+
+    It may hold the user's logins, so only its name is told.
+    """
     text, with_system = git.config_for_programs()
     data = text.encode("utf-8", "surrogateescape")
     environment = {"GIT_CONFIG_GLOBAL": path}
     if with_system:
         environment["GIT_CONFIG_NOSYSTEM"] = "1"
-    if (0,) < git.version() < (2, 32):  # which know GIT_CONFIG_GLOBAL not yet, and take safe.directory from files only
+    version = git.version()
+    old = (0,) < version < (2, 32)
+    if old:  # which know GIT_CONFIG_GLOBAL not yet, and take safe.directory from files only
         environment["XDG_CONFIG_HOME"] = os.path.dirname(os.path.dirname(path))
     result["programs_environment"] = environment
     if not os.path.exists(path) or read_regular(path, follow=True) != data:
@@ -224,6 +229,13 @@ def write_programs_config(git: Git, path: str, check: bool, result: Dict[str, An
         if not check:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             write_atomic(path, data, 0o600)
+    if not (old and with_system):
+        return ""
+    return (
+        "git %s of this host reads ~/.gitconfig in any case, so its settings that lead past the chosen route (http.URL.proxy, "
+        "url.URL.insteadOf) count for the git that other programs run, such as launch.py. Take them out of ~/.gitconfig, or install "
+        "git 2.32 or newer." % ".".join(map(str, version))
+    )
 
 
 def main() -> None:
@@ -268,7 +280,9 @@ def main() -> None:
             outcomes = apply_all(pins, git, p["parallel"], module.check_mode, p["filter"], p["refresh"])
             result = as_result(outcomes)
             if p["programs_config"]:
-                write_programs_config(git, p["programs_config"], module.check_mode, result)
+                warning = write_programs_config(git, p["programs_config"], module.check_mode, result)
+                if warning:
+                    module.warn(warning)
     except (SdopsError, OSError) as exc:
         module.fail_json(msg=str(exc))
     errors = [o.error for o in outcomes if o.error]

@@ -47,6 +47,12 @@ options:
         git-lfs pointer, or a truncated copy of the wanted file.
     type: bool
     default: false
+  state_file:
+    description:
+      - JSON file that notes which file was placed at O(dest). One that is as noted is replaced when another one is wanted, and one of
+        somebody else's is not. Without it only O(force) replaces a file.
+    type: path
+    version_added: 0.2.0
   sha256:
     description: SHA-256 that the file must have, besides the one that the Hub tells.
     type: str
@@ -92,7 +98,7 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.models.arguments import TRANSFER, fetch_one
+from ..module_utils.models.arguments import TRANSFER, fetch_one, tokens_in
 from ..module_utils.models.spec import ModelSpec
 from ..module_utils.safety.secrets import hide
 
@@ -105,13 +111,14 @@ def main() -> None:
             "revision": {"type": "str", "default": "main"},
             "dest": {"type": "path", "required": True},
             "force": {"type": "bool", "default": False},
+            "state_file": {"type": "path"},
             "sha256": {"type": "str"},
             **TRANSFER,
         },
         supports_check_mode=True,
     )
     p = module.params
-    hide(module, [p[option].strip() for option in ("huggingface_token", "civitai_token") if (p[option] or "").strip()])
+    hide(module, tokens_in(p))
     where = {key: p[key] for key in ("repo", "file", "revision")}
     source = "hf://%(repo)s/%(file)s@%(revision)s" % where
     try:

@@ -188,7 +188,7 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.models.arguments import TRANSFER, kept_back, make_placer
+from ..module_utils.models.arguments import TRANSFER, kept_back, make_placer, tokens_in
 from ..module_utils.models.layout import refuse_foreign_directory
 from ..module_utils.models.placing import NoRoom
 from ..module_utils.models.spec import Endpoints, parse_all, secrets_in
@@ -226,7 +226,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     p = module.params
-    hide(module, [p[option].strip() for option in ("huggingface_token", "civitai_token") if (p[option] or "").strip()])
+    hide(module, tokens_in(p))
     no_room = ""
     secrets = [secret for entry in p["models"] for secret in secrets_in(entry)]
     try:

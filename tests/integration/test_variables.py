@@ -7,6 +7,8 @@ import json
 import pytest
 from ansible_site import ROOT
 
+from lab.world.build import models
+
 GOOD_PROXY = {
     "sdops_network": "xray",
     "xray_proxy_server": "xray.example.com",
@@ -98,6 +100,51 @@ def test_a_bad_list_entry_is_named(site):
     assert result.returncode != 0
     assert "source" in result.stdout
     assert site.files() == []
+
+
+BAD_MODELS = [  # and what is said of it
+    ({"kind": "vae"}, "The model entry with the fields kind has no source."),
+    ("", "has no source"),
+    (7, "The model entry 7 is neither"),
+    (["https://models.invalid/x?token=hunter22"], "The model entry that is a list is neither"),
+    ("hf://owner/repo", "is not of the form hf://OWNER/REPO/PATH@REVISION"),
+    ("civitai://newest?token=hunter22", "is not of the form civitai://VERSION_ID"),
+    (
+        {"source": "https://models.invalid/x.pt?token=hunter22", "kind": "loras"},
+        "https://models.invalid/x.pt?... has the unknown kind",
+    ),
+    (
+        {"source": "https://models.invalid/y.pt", "config": ["https://a.invalid/?token=hunter22"]},
+        "config must be a text",
+    ),
+    ({"source": "file:///x.safetensors", "name": "n" * 256}, "name has 256 bytes"),
+    ("no-such-model", "no-such-model"),
+]
+
+
+def test_models_that_cannot_be_understood_do_not_stop_the_others(site):
+    """They are named before the first change and at the end, and the others are there."""
+    entries = [entry for entry, _ in BAD_MODELS]
+    for name, place in (("first", 0), ("second", 4), ("third", len(entries) + 2)):
+        source = site.base / "mine" / f"{name}.safetensors"
+        source.parent.mkdir(exist_ok=True)
+        source.write_bytes(models.safetensors_bytes(name, models.checkpoint_tensors(1, "F16")))
+        entries.insert(place, {"source": f"file://{source}", "kind": "checkpoint"})
+    webui = site.base / "webui"
+    (webui / "models").mkdir(parents=True)
+    play = site.base / "play.yml"
+    play.write_text("- hosts: webui\n  gather_facts: true\n  roles: [sdops.webui.model_fetch]\n")
+    result = site.play(str(play), "-e" + json.dumps({"model_fetch_models": entries}), sdops_webui_dir=str(webui))
+    assert result.returncode != 0, result.stdout
+    placed = sorted(path.name for path in (webui / "models/Stable-diffusion").iterdir())
+    assert placed == ["first.safetensors", "second.safetensors", "third.safetensors"], result.stdout
+    said = " ".join(result.stdout.split())  # Ansible folds long lines
+    before, after = said.split("TASK [sdops.webui.model_fetch : Bring the models]", 1)
+    for _, named in BAD_MODELS:
+        assert named in before and named in after, (named, result.stdout)
+    assert "The other models are brought, and then the run fails." in before, result.stdout
+    assert "10 of 13 files failed." in after, result.stdout
+    assert "hunter22" not in result.stdout + result.stderr
 
 
 @pytest.mark.parametrize(

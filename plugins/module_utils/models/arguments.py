@@ -62,6 +62,12 @@ def kept_back(params: Dict[str, Any]) -> List[str]:
     ]
 
 
+def tokens_in(params: Dict[str, Any]) -> List[str]:
+    """The tokens as they are sent, without the white space that came along."""
+    tokens = ((params[option] or "").strip() for option in ("huggingface_token", "civitai_token"))
+    return [token for token in tokens if token]
+
+
 def make_placer(params: Dict[str, Any], webui_dir: str, check_mode: bool) -> Placer:
     """The rooms for these options. Raises ArgumentError."""
     wants = Wants(
@@ -78,13 +84,14 @@ def make_placer(params: Dict[str, Any], webui_dir: str, check_mode: bool) -> Pla
         check_mode=check_mode,
         accept_change=bool(params.get("accept_change")),
         force=bool(params.get("force")),
+        state_file=params.get("state_file") or "",
     )
     options = {key: params[key] for key in ("proxy", "ca_path", "timeout", "retries")}
     return Placer(wants, options, Progress(None if check_mode else params.get("progress_file")))
 
 
 def fetch_one(spec: ModelSpec, params: Dict[str, Any], dest: str, check_mode: bool) -> Dict[str, Any]:
-    """Bring one file to ``dest`` (a path, or a directory for it), without a record: it is judged by its hash each time.
+    """Bring one file to ``dest`` (a path, or a directory for it). It is judged by its hash each time.
 
     Returns the result of a module, with ``warnings`` for it to tell. Raises SdopsError.
     """

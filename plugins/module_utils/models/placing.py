@@ -45,7 +45,7 @@ from ..transfer.fetch import Fetcher, Partial, RemoteFile, SourceChanged
 from ..transfer.http import Http, TransferError, scrub
 from .layout import path_of, sidecar
 from .progress import Line, Progress
-from .record import Record
+from .record import Record, load_single_files, note_single_file
 from .spec import Endpoints, ModelSpec, parse_source
 
 ASKING = 8  # sources are asked by so many at once: that is waiting, not bandwidth
@@ -108,6 +108,7 @@ class Wants(NamedTuple):
     check_mode: bool
     accept_change: bool = False
     force: bool = False  # whether any file at the path of a single download may be replaced
+    state_file: str = ""  # where single downloads are noted: what is as noted may be replaced
 
 
 class Item:
@@ -188,6 +189,7 @@ class Placer:
         self._http_options = http_options
         self.space_needed = 0  # bytes that the batch takes on all disks, as far as is known
         self._https: Dict[str, Http] = {}
+        self._single_files: Dict[str, str] = {}  # path to hash of what single downloads have placed, as noted
         self._lock = threading.Lock()
 
     def http(self, spec: ModelSpec) -> Http:
@@ -459,6 +461,9 @@ class Placer:
 
     def _is_ours(self, item: Item) -> bool:
         """Whether what lies at the path is what we placed there: by its size and time, or by its hash."""
+        noted = self._single_files.get(item.path)
+        if noted:
+            return noted == self._sha256(item, item.path)
         placed = self.record.placed(item.path)
         if placed is None or self.record.get(item.path):
             return placed is not None
@@ -476,7 +481,8 @@ class Placer:
         if is_no_model(head) and not (head and path.lower().endswith(PAGE_NAMES)):
             return
         foreign = FOREIGN if _can_tell(remote) else UNKNOWN
-        item.stays = (CHANGED if self.record.placed(path) else foreign) % (path, item.advice)
+        was_ours = self.record.placed(path) or path in self._single_files
+        item.stays = (CHANGED if was_ours else foreign) % (path, item.advice)
         # all of it is compared when the wanted file is here
         if size >= (remote.size or remote.about or 0) or not self._begins_like(item, head):
             raise SdopsError(item.stays)
@@ -726,18 +732,21 @@ class Placer:
         self._compare_recorded(item, sha256)
         self._check(item, path, sha256)
 
-    # --- one file, without a record ------------------------------------------------------------------------------------
+    # --- one file, judged by its hash ------------------------------------------------------------------------------------
 
     def place_at(self, spec: ModelSpec, dest: str) -> Item:
-        """Bring one file to ``dest``, a path or a directory (one that exists, or with a slash at its end), without a record.
+        """Bring one file to ``dest``, a path or a directory (one that exists, or with a slash at its end).
 
-        Raises SdopsError.
+        It is noted nowhere but in the state file, if there is one. Raises SdopsError.
         """
         item = Item(spec)
         item.advice = "Move it away, choose another dest, or set force: true to have it replaced."
         with item.clock():
             try:
                 self._place_at(item, dest)
+                if self.wants.state_file and not self.wants.check_mode and item.sha256:
+                    if self._single_files.get(item.path) != item.sha256:
+                        note_single_file(self.wants.state_file, item.path, item.sha256)
             except SdopsError:
                 raise
             except Exception as exc:
@@ -751,6 +760,7 @@ class Placer:
             self._refuse_pickle(spec, dest)
         remote = self._resolve(item)
         item.path = os.path.abspath(dest)
+        self._single_files = load_single_files(self.wants.state_file) if self.wants.state_file else {}
         if into:
             item.path = os.path.join(item.path, _told_name(spec, remote, "give dest with a file name"))
         self._decide(item)

@@ -98,3 +98,21 @@ class Record:
             change(entries)
             write_atomic(self.path, (json.dumps(entries, indent=1, sort_keys=True) + "\n").encode())
             self.entries = entries
+
+
+def load_single_files(state_file: str) -> Dict[str, str]:
+    """Absolute path to SHA-256 of what was placed as single files; empty where the JSON file ``state_file`` is lost or damaged."""
+    try:
+        found = load_json(state_file)
+    except (OSError, ValueError):
+        found = {}
+    return (
+        {path: sha256 for path, sha256 in found.items() if isinstance(sha256, str)} if isinstance(found, dict) else {}
+    )
+
+
+def note_single_file(state_file: str, path: str, sha256: str) -> None:
+    os.makedirs(os.path.dirname(state_file), exist_ok=True)
+    with locked(os.path.dirname(state_file)):
+        entries = {**load_single_files(state_file), path: sha256}
+        write_atomic(state_file, (json.dumps(entries, indent=1, sort_keys=True) + "\n").encode())

@@ -146,10 +146,11 @@ def secrets_of(source: str) -> List[str]:
 
 
 def secrets_in(entry: Any) -> List[str]:
-    """The same for an entry as it was written, before anything is known of it."""
-    texts = list(entry.values()) if isinstance(entry, dict) else [entry]
-    texts += [value for inner in texts if isinstance(inner, dict) for value in inner.values()]
-    return [part for text in texts if isinstance(text, str) for part in secrets_of(text)]
+    """The same for an entry as it was written, of whatever types."""
+    if isinstance(entry, str):
+        return secrets_of(entry)
+    inner = entry.values() if isinstance(entry, dict) else entry if isinstance(entry, (list, tuple)) else ()
+    return [secret for each in inner for secret in secrets_in(each)]
 
 
 def wanted_sha256(value: Any, what: str) -> str:
@@ -349,13 +350,24 @@ def parse_all(entries: Iterable[Any], endpoints: Endpoints) -> List[ModelSpec]:
     return specs
 
 
+def problems_in(entries: Iterable[Any], endpoints: Endpoints = DEFAULT_ENDPOINTS) -> List[str]:
+    """A sentence for each entry that cannot be understood, without what is secret in it."""
+    entries = list(entries)
+    secrets = sorted({secret for entry in entries for secret in secrets_in(entry)}, key=len, reverse=True)
+    found = [spec.problem for spec in parse_all(entries, endpoints) if spec.problem]
+    for secret in secrets:
+        found = [problem.replace(secret, "********") for problem in found]
+    return found
+
+
 def parse(entry: Union[str, Dict[str, Any]], endpoints: Endpoints = DEFAULT_ENDPOINTS) -> ModelSpec:
     """A ModelSpec from an entry of the user's list. Raises SpecError naming the entry and the field."""
     if isinstance(entry, str):
         entry = {"source": entry}
     if not isinstance(entry, dict):
+        what = "that is a list" if isinstance(entry, (list, tuple)) else repr(entry)
         raise SpecError(
-            "The model entry %r is neither a source nor a mapping with one. A source is %s." % (entry, FORMS)
+            "The model entry %s is neither a source nor a mapping with one. A source is %s." % (what, FORMS)
         )
     source = entry.get("source")
     if not isinstance(source, str) or not source:

@@ -18,7 +18,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Tuple
 from urllib.parse import urlsplit
 
 from ..errors import SdopsError
@@ -28,6 +28,8 @@ from ..process import Completed, ProcessError, run
 # seconds
 JUDGE_LIMIT = 120
 INDEX_LIMIT = 12
+OTHER_INDEX = "Set sdops_pip_index_url to an index that this host reaches, or sdops_network to mirrors or auto, which choose one that answers."
+ENVIRONMENT = {"index-url": "PIP_INDEX_URL", "extra-index-url": "PIP_EXTRA_INDEX_URL", "proxy": "PIP_PROXY"}
 # Runs in the toolbox's Python: prints [[pin, what is wrong, whether only a rebuild helps]]. A power cut leaves files empty or short,
 # an update of the host's Python leaves the packages in the directory of the former one, a move leaves scripts that start nothing.
 JUDGE = r"""
@@ -201,9 +203,9 @@ class Toolbox:
                 continue
             if done.rc == 0:
                 return parse_pip_config(done.out)
-        return {"%s.%s" % (":env:", n): os.environ[v] for n, v in ENVIRONMENT.items() if os.environ.get(v)}
+        return {":env:." + n: os.environ[v] for n, v in ENVIRONMENT.items() if os.environ.get(v)}
 
-    def _reachable_indexes(self, settings: Dict[str, str]) -> "tuple[Dict[str, str], List[str]]":
+    def _reachable_indexes(self, settings: Dict[str, str]) -> Tuple[Dict[str, str], List[str]]:
         """(environment for pip, warnings) without additional indexes that do not answer. Raises ToolboxError for the main one."""
         main, proxy = main_index(settings), effective(settings, "proxy")
         more = [Index(url, main.setting) for url in effective(settings, "extra-index-url").split()]
@@ -231,10 +233,6 @@ class Toolbox:
             "config list) or sdops_pip_extra_index_urls, or repair it." % (_shown(url), why)
             for url, why in dead
         ]
-
-
-OTHER_INDEX = "Set sdops_pip_index_url to an index that this host reaches, or sdops_network to mirrors or auto, which choose one that answers."
-ENVIRONMENT = {"index-url": "PIP_INDEX_URL", "extra-index-url": "PIP_EXTRA_INDEX_URL", "proxy": "PIP_PROXY"}
 
 
 def parse_pip_config(text: str) -> Dict[str, str]:

@@ -18,6 +18,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.models.spec import (
     parse,
     parse_all,
     parse_source,
+    problems_in,
 )
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import Http
 from huggingface_hub.errors import HfUriError
@@ -474,3 +475,26 @@ def test_a_spelling_counts_for_the_model_that_it_is_in():
     )
     assert (other.source, other.kind, other.name) == (one.source, None, "x.safetensors")
     assert third.source == "hf://a/b/c.pt" == parse("hf://a/b/c.pt").source
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"source": "https://a.example/x.pt?token=SECRET12", "kind": "loras"},
+        {"source": "https://user:SECRET12@a.example/x.pt"},
+        {"source": "hf://o/r/x.pt", "name": ["https://a.example/?token=SECRET12"]},
+        {"source": "hf://o/r/x.pt", "sha256": {"a": "https://user:SECRET12@a.example/"}},
+        {"source": "hf://o/r/x.pt", "vae": {"source": ["https://a.example/?access_token=SECRET12"]}},
+        ["https://a.example/?key=SECRET12"],
+        {"sources": "https://a.example/?signature=SECRET12"},
+        "magnet:?tr=http://t.example/SECRET12/announce&xt=urn:btih:%",
+        "https://a.example:port/x?passkey=SECRET12",
+    ],
+)
+def test_problems_are_named_without_what_is_secret(entry):
+    """Beside good entries, which have none."""
+    good = ["hf://o/r/x.safetensors", "https://mirror.example/hub/o/r/resolve/main/x.pt"]
+    found = problems_in([good[0], entry, good[1]], MIRRORS)
+    assert len(found) <= 1 and "SECRET12" not in "".join(found), found
+    assert found or "magnet" in entry
+    assert problems_in(good, MIRRORS) == []

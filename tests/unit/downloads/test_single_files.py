@@ -132,3 +132,49 @@ def test_a_page_of_the_users_is_no_damage_where_a_page_is_wanted(box, tmp_path, 
     )
     assert "It stays" in found["msg"]
     assert dest.read_bytes() == b"<html>mine</html>"
+
+
+OTHER = {"repo": "lab-standins/tiny-sd15", "file": "v1-5-pruned-emaonly.safetensors"}
+
+
+def test_with_a_state_file_ours_follows_the_wish_and_theirs_stays(box, tmp_path, run_module):
+    """As the role extensions has it, when the revision or the file of a later version is another one."""
+    dest, state = tmp_path / "model.safetensors", tmp_path / "state/files.json"
+    wish = {"dest": str(dest), "state_file": str(state), **endpoints(box)}
+    assert run_module("huggingface_download", check=True, **HUB, **wish)["changed"] is True
+    assert not state.exists()
+    for expected in (True, False):
+        found = run_module("huggingface_download", **HUB, **wish)
+        assert found["changed"] is expected, found.get("msg")
+    first = dest.read_bytes()
+    noted = state.read_bytes()
+    assert run_module("huggingface_download", check=True, **OTHER, **wish)["changed"] is True
+    assert (dest.read_bytes(), state.read_bytes()) == (first, noted)
+    for expected in (True, False):
+        found = run_module("huggingface_download", **OTHER, **wish)
+        assert found["changed"] is expected, found.get("msg")
+        assert hashlib.sha256(dest.read_bytes()).hexdigest() == found["sha256"]
+    assert dest.read_bytes() != first
+    # somebody puts another file there
+    dest.write_bytes(b"mine")
+    for check in (True, False):
+        found = run_module("huggingface_download", check=check, **OTHER, **wish)
+        assert found["failed"] and "was changed since it was placed" in found["msg"] and "It stays" in found["msg"]
+        assert dest.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b"{", b'{"a": 1}', None])
+def test_where_the_state_is_lost_nothing_is_taken_for_ours(box, tmp_path, run_module, damage):
+    dest, state = tmp_path / "model.safetensors", tmp_path / "files.json"
+    wish = {"dest": str(dest), "state_file": str(state), **endpoints(box)}
+    run_module("huggingface_download", **HUB, **wish)
+    before = dest.read_bytes()
+    if damage is None:
+        state.unlink()
+    else:
+        state.write_bytes(damage)
+    found = run_module("huggingface_download", **OTHER, **wish)
+    assert found["failed"] and "not placed by us" in found["msg"], found
+    assert dest.read_bytes() == before
+    assert run_module("huggingface_download", **HUB, **wish)["changed"] is False
+    assert run_module("huggingface_download", **OTHER, **wish)["changed"] is True

@@ -444,6 +444,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made
 
 
+def git_of(version: str, tmp_path: Path) -> str:
+    """A PATH with a git that says that it is of this version."""
+    fake = tmp_path / "bin/git"
+    fake.parent.mkdir()
+    fake.write_text(
+        f'#!/bin/sh\ntest "$1" != version || exec echo git version {version}\nexec {shutil.which("git")} "$@"\n'
+    )
+    fake.chmod(0o755)
+    return f"{fake.parent}:{os.environ['PATH']}"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving a directory to somebody else needs root")
 @pytest.mark.parametrize("version", ["2.17.1", "2.25.1", "2.30.2", "2.34.1", "2.39.5"])
 def test_older_gits_of_launch_take_checkouts_of_others(
@@ -451,15 +462,7 @@ def test_older_gits_of_launch_take_checkouts_of_others(
 ) -> None:
     """Each gets by its version what it reads; of that only what it knows is left here for the real git."""
     (home / ".gitconfig").write_text("[user]\n\tname = from home\n")
-    fake = tmp_path / "bin/git"
-    fake.parent.mkdir()
-    fake.write_text(
-        f'#!/bin/sh\ntest "$1" != version || exec echo git version {version}\nexec {shutil.which("git")} "$@"\n'
-    )
-    fake.chmod(0o755)
-    result = programs(
-        tmp_path, f"{server.url}/theirs.git", repo.second, home, PATH=f"{fake.parent}:{os.environ['PATH']}"
-    )
+    result = programs(tmp_path, f"{server.url}/theirs.git", repo.second, home, PATH=git_of(version, tmp_path))
     assert not result.get("failed") and result["changed"], result
     given = result["programs_environment"]
     known = {"GIT_CONFIG_GLOBAL"} if version > "2.32" else {"XDG_CONFIG_HOME"}
@@ -512,6 +515,21 @@ def test_the_users_settings_lead_the_git_of_launch_past_no_route(
     trace = said("ls-remote", "origin", **given)
     assert "example.com" not in trace and "127.0.0.1" in trace, trace
     assert said("config", "user.name", **given) == "from home\n"
+
+
+@pytest.mark.parametrize("kind", ["proxy of a host", "insteadOf", "in an included file", "nothing of the kind"])
+@pytest.mark.parametrize("version", ["2.25.1", "2.31.8", "2.32.0", "2.39.5"])
+def test_where_an_older_git_of_launch_goes_another_way_its_file_is_named(
+    tmp_path: Path, server: Server, repo: Repo, home: Path, version: str, kind: str
+) -> None:
+    (home / ".gitconfig").write_text("[user]\n\tname = from home\n" + PAST.get(kind, ""))
+    (home / "more").write_text(PAST["proxy of a host"])
+    given = {"PATH": git_of(version, tmp_path), "https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
+    result = programs(tmp_path, f"{server.url}/theirs.git", repo.second, home, **given)
+    assert not result.get("failed"), result
+    said = [str(warning) for warning in result.get("warnings", []) if "~/.gitconfig" in str(warning)]
+    assert len(said) == (version < "2.32" and kind in PAST), result
+    assert all(f"git {version} of this host" in warning and "2.32" in warning for warning in said)
 
 
 @pytest.mark.parametrize("key", ["http.proxy", "http.{}.proxy", "remote.origin.proxy"])
