@@ -9,6 +9,7 @@ import re
 import shlex
 from typing import Any, Iterable, List, Mapping
 
+from .network.logins import without_login
 from .terminal import printable
 
 # what Ansible says of any command, validation, module or loop
@@ -105,4 +106,4 @@ def failure_message(result: Mapping, task: str = "") -> str:
     causes = list(dict.fromkeys(cause for cause in map(_cause, failed) if cause)) or ["It failed without a word."]
     if task and any(_is_quoted(each) for each in failed):
         causes.append('All that it said is above, at "%s".' % printable(task))
-    return re.sub(r"(https?://)[^/@\s]+@", r"\1", " ".join(causes))
+    return without_login(" ".join(causes))

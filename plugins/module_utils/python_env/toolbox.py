@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from ..errors import SdopsError
 from ..files import parse_json
+from ..network.logins import without_login
 from ..process import Completed, ProcessError, run
 
 # seconds
@@ -164,7 +165,7 @@ class Toolbox:
         argv = [self.interpreter, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--retries", "10"]
         done = run([*argv, "--require-hashes", "-r", self.lock], env=environment)
         if done.rc != 0:
-            index = _shown(main_index(settings).url)
+            index = without_login(main_index(settings).url)
             if "DO NOT MATCH THE HASHES" in done.err:
                 cause = "it serves other files than the lock (base_toolbox_lock) names"
             else:
@@ -216,7 +217,7 @@ class Toolbox:
                 where = "pip's default"
             raise ToolboxError(
                 "The package index %s (%s) does not answer: %s. The toolbox %s is made from it. %s"
-                % (_shown(main.url), where, reasons[0], self.path, OTHER_INDEX)
+                % (without_login(main.url), where, reasons[0], self.path, OTHER_INDEX)
             )
         dead = [(index.url, why) for index, why in zip(more, reasons[1:]) if why]
         if not dead:
@@ -230,7 +231,7 @@ class Toolbox:
         environment.update(PIP_CONFIG_FILE=os.devnull, PIP_EXTRA_INDEX_URL=" ".join(alive))
         return environment, [
             "The additional package index %s does not answer: %s. The toolbox is made without it. Take it out of pip's settings (pip "
-            "config list) or sdops_pip_extra_index_urls, or repair it." % (_shown(url), why)
+            "config list) or sdops_pip_extra_index_urls, or repair it." % (without_login(url), why)
             for url, why in dead
         ]
 
@@ -282,7 +283,7 @@ def _answer(url: str, proxy: str, seconds: float) -> str:
     """Why the index gives no page, or "" when it does or that cannot be told from here (its login and certificates are pip's)."""
     if urlsplit(url).scheme not in ("http", "https"):
         return ""
-    page = re.sub(r"^(https?://)[^/@]*@", r"\1", url).rstrip("/") + "/requests/"
+    page = without_login(url).rstrip("/") + "/requests/"
     handlers = [urllib.request.ProxyHandler({"http": proxy, "https": proxy})] if proxy else []
     try:
         urllib.request.build_opener(*handlers).open(page, timeout=seconds).close()
@@ -304,11 +305,7 @@ def last_line(done: Completed) -> str:
     """What a program says of its failure: pip's last error, else the last line."""
     lines = [line.strip() for line in (done.out + "\n" + done.err).splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error:")]
-    return _shown((errors or lines or [""])[-1])
-
-
-def _shown(text: str) -> str:
-    return re.sub(r"(https?://)[^/@\s\"']*@", r"\1", text)
+    return without_login((errors or lines or [""])[-1])
 
 
 def _read(path: str) -> str:

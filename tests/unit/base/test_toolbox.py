@@ -214,7 +214,7 @@ def test_a_dead_index_is_named_within_seconds(tmp_path, run_module, pip_conf, cl
         "silent": f"http://127.0.0.1:{silent}/simple/",
         "no such name": "http://mirror.invalid/simple",
     }.get(kind, answers + "/simple")
-    pip_conf(f"[global]\nindex-url = {url.replace('://', '://me:hunter2@')}\n")
+    pip_conf(f"[global]\nindex-url = {url.replace('://', '://me:pass@hunter2@')}\n")
     started = time.monotonic()
     result = run_module("toolbox", path=str(tmp_path / "toolbox"), requirements=SMALL, python=BASE)
     assert time.monotonic() - started < 30

@@ -111,6 +111,6 @@ def test_what_others_say():
     }
     assert "hidden, because it may hold secrets" in failure_message(hidden)
     assert failure_message({}) == "It failed without a word."
-    assert "hunter2" not in failure_message({"msg": "cannot read https://me:hunter2@host/x"})
+    assert "hunter2" not in failure_message({"msg": "cannot read https://me:pass@hunter2@host/x"})
     assert "\x1b" not in failure_message({"msg": "non-zero return code", "cmd": "x", "rc": 1, "stderr": "\x1b[2Jgone"})
     assert len(failure_message({"msg": "non-zero return code", "cmd": ["x"], "rc": 1, "stderr": "e" * 100_000})) < 1000
