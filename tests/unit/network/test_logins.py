@@ -44,7 +44,7 @@ def test_no_part_of_a_login_is_left(way):
 
 def test_the_whole_password_is_kept_out_of_results_and_handed_over():
     url = "https://user:p@ss:w@rd@host.example/x.git"
-    assert command.secrets_in(url) == ["p@ss:w@rd"]
+    assert command.secrets_in(url) == ["user:p@ss:w@rd@", "p@ss:w@rd"]  # masked together with its user, and by itself
     assert logins.netrc([url]) == "machine host.example\nlogin user\npassword p@ss:w@rd\n"
     with command.Git([]) as git:
         assert git.log_in(url) == "https://host.example/x.git"
