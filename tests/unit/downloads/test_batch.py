@@ -163,7 +163,7 @@ def test_several_hosts_fetch_once_into_a_shared_cache(box, world, tmp_path):
 
 
 def test_two_runs_on_one_host_do_not_fight(box, world, tmp_path):
-    world.faults.add(Fault("slow", host=STORAGE, rate=4_000_000))
+    world.faults.add(Fault("slow", host=STORAGE, rate=800_000))
     running = [start(box, tmp_path, models=[CHECKPOINT, VAE]) for _ in range(2)]
     results = [json.loads(process.communicate(timeout=60)[0]) for process in running]
     assert not any(r.get("failed") for r in results), results
