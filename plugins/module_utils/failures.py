@@ -9,7 +9,8 @@ import re
 import shlex
 from typing import Any, Iterable, List, Mapping
 
-from .network.logins import without_login
+from .git.command import redact
+from .safety.secrets import query_secrets
 from .terminal import printable
 
 # what Ansible says of any command, validation, module or loop
@@ -106,4 +107,10 @@ def failure_message(result: Mapping, task: str = "") -> str:
     causes = list(dict.fromkeys(cause for cause in map(_cause, failed) if cause)) or ["It failed without a word."]
     if task and any(_is_quoted(each) for each in failed):
         causes.append('All that it said is above, at "%s".' % printable(task))
-    return without_login(" ".join(causes))
+    text = redact(" ".join(causes))
+    secrets = [
+        secret for query in re.findall(r"://[^\s'\"?#]*([?#][^\s'\"]+)", text) for secret in query_secrets(query)
+    ]
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "********")
+    return text

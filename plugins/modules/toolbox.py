@@ -76,6 +76,8 @@ def work(module: AnsibleModule) -> dict:
     if not problems:
         return result
     result["actions"].append(("rebuild %s" if rebuild else "install packages into %s") % path)
+    if rebuild:
+        toolbox.refuse_foreign()
     if module.check_mode:
         return result
     for warning in toolbox.make(lock, rebuild):

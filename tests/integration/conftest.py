@@ -11,7 +11,12 @@ from ansible_site import Site
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
-    # not tmp_path, which is longer than the path of supervisord's socket may be
+def short_path() -> Iterator[Path]:
+    """As tmp_path, which is longer than the path of supervisord's socket may be."""
     with tempfile.TemporaryDirectory(prefix="site-") as base:
-        yield Site(Path(base))
+        yield Path(base)
+
+
+@pytest.fixture
+def site(short_path: Path) -> Site:
+    return Site(short_path)

@@ -84,7 +84,7 @@ def indexes(tmp_path, monkeypatch):
         index.shutdown()
 
 
-def test_logins_work_and_are_seen_nowhere(indexes, tmp_path):
+def test_logins_work_and_are_seen_nowhere(indexes, tmp_path, short_path):
     main, extra = indexes
     env = tmp_path / "env"
     play = [
@@ -122,10 +122,10 @@ def test_logins_work_and_are_seen_nowhere(indexes, tmp_path):
             ],
         }
     ]
-    (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
+    (short_path / "play.yml").write_text(yaml.safe_dump(play))
     github = f"https://me:{PASSWORDS[2]}@git.example.com"
     variables = {
-        "sdops_home": f"{tmp_path}/home",
+        "sdops_home": f"{short_path}/home",
         "sdops_device": "cpu",
         "sdops_pip_index_url": main.url,
         "sdops_pip_extra_index_urls": [extra.url],
@@ -133,16 +133,16 @@ def test_logins_work_and_are_seen_nowhere(indexes, tmp_path):
         "ansible_python_interpreter": str(BIN / "python"),
     }
     # as an inventory gives them: what a role finds out takes their place
-    inventory = tmp_path / "hosts.yml"
+    inventory = short_path / "hosts.yml"
     inventory.write_text(yaml.safe_dump({"all": {"hosts": {"localhost": variables}}}))
-    output = tmp_path / "output.txt"
+    output = short_path / "output.txt"
     with output.open("wb") as stream:
         import subprocess
 
         process = subprocess.Popen(
-            [str(BIN / "ansible-playbook"), "-vvvv", "--diff", "-i", str(inventory), str(tmp_path / "play.yml")],
-            env={**ansible_environment(), "ANSIBLE_LOG_PATH": str(tmp_path / "ansible.log"), "UV_NO_CONFIG": "1"},
-            cwd=tmp_path,
+            [str(BIN / "ansible-playbook"), "-vvvv", "--diff", "-i", str(inventory), str(short_path / "play.yml")],
+            env={**ansible_environment(), "ANSIBLE_LOG_PATH": str(short_path / "ansible.log"), "UV_NO_CONFIG": "1"},
+            cwd=short_path,
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
@@ -154,13 +154,13 @@ def test_logins_work_and_are_seen_nowhere(indexes, tmp_path):
     assert f"whole {hashlib.sha1(github.encode()).hexdigest()}" in text  # git is still given its login
     for server, name in ((main, "sdops_one"), (main, "sdops_pip"), (extra, "sdops_two")):
         assert (f"/f/{name}-1.0-py3-none-any.whl", True) in server.seen, server.seen
-    netrc = tmp_path / "home/secrets/netrc"
+    netrc = short_path / "home/secrets/netrc"
     assert netrc.stat().st_mode & 0o777 == 0o600 and all(p in netrc.read_text() for p in PASSWORDS)
     # environments are their owner's to read: only arguments are everybody's
     assert {found for found in watcher.found if " in cmdline " in found} == set()
     assert watcher.seen > 10
     told = []
-    for path in tmp_path.rglob("*"):
-        if path.is_file() and path not in (netrc, inventory, tmp_path / "play.yml"):
+    for path in short_path.rglob("*"):
+        if path.is_file() and path not in (netrc, inventory, short_path / "play.yml"):
             told += [f"{secret} in {path}" for secret in PASSWORDS if secret.encode() in path.read_bytes()]
     assert told == []

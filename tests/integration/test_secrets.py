@@ -93,6 +93,7 @@ class Run:
 
     def __init__(self, world, base: Path, models: list) -> None:
         self.base, self.webui = base, base / "webui"
+        self.webui.mkdir()
         play = [
             {
                 "hosts": "localhost",
@@ -151,7 +152,7 @@ class Run:
         return found
 
 
-def test_no_secret_anywhere(quiet_world, tmp_path, monkeypatch):
+def test_no_secret_anywhere(quiet_world, short_path, monkeypatch):
     monkeypatch.setattr(
         server, "PLAIN_QUERY", {*server.PLAIN_QUERY, "key"}
     )  # this log shows whether the right one came
@@ -160,7 +161,7 @@ def test_no_secret_anywhere(quiet_world, tmp_path, monkeypatch):
     page = f"https://huggingface.co/lab-standins/tiny-vae/resolve/main/vae-ft-mse-840000-ema-pruned.safetensors?key={KEYS[1]}"
     run = Run(
         world,
-        tmp_path,
+        short_path,
         [
             {
                 "source": "hf://lab-standins/gated/gated.safetensors@main",
@@ -191,12 +192,12 @@ def test_no_secret_anywhere(quiet_world, tmp_path, monkeypatch):
     assert asked == {HUB, CIVITAI}
 
 
-def test_no_secret_while_it_comes_down(quiet_world, tmp_path):
+def test_no_secret_while_it_comes_down(quiet_world, short_path):
     """The journal and everything else on the disk, looked at again and again until the run is cut."""
     world = quiet_world
     world.faults.add(Fault("slow", host=BIG, rate=400_000))
     source = f"{world.url(BIG)}/m-60000000-a.safetensors?key={KEYS[0]}&key={KEYS[1]}"
-    run = Run(world, tmp_path, [{"source": source, "kind": "checkpoint"}])
+    run = Run(world, short_path, [{"source": source, "kind": "checkpoint"}])
     looks = 0
     deadline = time.monotonic() + 120
     while looks < 3 and run.process.poll() is None and time.monotonic() < deadline:

@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Se
 
 from ..errors import SdopsError
 from ..files import open_regular, refuse_irregular
-from ..safety.content import ContentError, check, refuse_pickle
+from ..safety.content import WEIGHTS, ContentError, check, refuse_pickle
 from ..safety.lookalikes import is_no_model
 from ..safety.names import hex_digits, safe_name
 from ..sources import civitai, direct, huggingface, magnet
@@ -52,7 +52,6 @@ ASKING = 8  # sources are asked by so many at once: that is waiting, not bandwid
 # what will be done -> what was done
 DONE = {"fetch": "fetched", "adopt": "adopted", "copy": "copied", "from cache": "from cache"}
 HEAD = 64 << 10  # bytes of a user's file that are compared with the wanted one before it is fetched
-PAGE_NAMES = (".html", ".htm")
 # of a file that stays
 APPEARED = "%s came to be there, or was changed, while the wanted file was on its way. It stays. %s"
 CHANGED = "%s was changed since it was placed and is another file than the wanted one. It stays. %s"
@@ -478,7 +477,7 @@ class Placer:
         with os.fdopen(open_regular(path, follow=True), "rb") as handle:
             head = handle.read(HEAD)
             size = os.fstat(handle.fileno()).st_size
-        if is_no_model(head) and not (head and path.lower().endswith(PAGE_NAMES)):
+        if is_no_model(head, path.lower().endswith(WEIGHTS)):
             return
         foreign = FOREIGN if _can_tell(remote) else UNKNOWN
         was_ours = self.record.placed(path) or path in self._single_files

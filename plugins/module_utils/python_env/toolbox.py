@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import ssl
 import sys
 import threading
@@ -158,9 +159,11 @@ class Toolbox:
         settings = self._pip_settings()
         environment, warnings = self._reachable_indexes(settings)
         if rebuild:
-            self._create()
+            self._clear()
         with open(self.lock, "w", encoding="utf-8") as handle:
             handle.write(lock.rstrip("\n") + "\n")
+        if rebuild:
+            self._create()
         # an index or a mirror that serves another file than the one that was locked is refused
         argv = [self.interpreter, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--retries", "10"]
         done = run([*argv, "--require-hashes", "-r", self.lock], env=environment)
@@ -177,8 +180,31 @@ class Toolbox:
             )
         return warnings
 
+    def _clear(self) -> None:
+        """Empty the directory but for the lock, by which we know it as ours: that comes first and goes last."""
+        self.refuse_foreign()
+        os.makedirs(self.path, exist_ok=True)
+        for name in os.listdir(self.path):
+            path = os.path.join(self.path, name)
+            if path == self.lock:
+                continue
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+
+    def refuse_foreign(self) -> None:
+        """Raise ToolboxError where somebody else's files are; our lock may be empty after a power cut."""
+        text = _read(self.lock)
+        ours = "--hash=sha256:" in text or (os.path.isfile(self.lock) and not text.strip("\0"))
+        if os.path.isdir(self.path) and os.listdir(self.path) and not ours:
+            raise ToolboxError(
+                "The directory %s is not empty and was not made by this collection, so no toolbox is made there. Move it away, or set "
+                "sdops_home to another directory." % self.path
+            )
+
     def _create(self) -> None:
-        done = run([self.python, "-m", "venv", "--clear", self.path])
+        done = run([self.python, "-m", "venv", self.path])
         if done.rc == 0:
             return
         said = done.out + done.err

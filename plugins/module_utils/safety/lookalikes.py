@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import struct
 import zipfile
 from typing import BinaryIO, Callable, Dict, Optional
@@ -21,7 +22,7 @@ MAX_LISTED = 10_000  # members of a zip that are looked at
 LFS = b"version https://git-lfs.github.com/spec/"
 BLANK = b"\xef\xbb\xbf \t\r\n"
 PRINTABLE = bytes([9, 10, 12, 13, *range(32, 127), *range(128, 256)])
-PAGES = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script")
+PAGE = re.compile(rb"<(!doctype html|html|head|body|script)[\s>]", re.IGNORECASE)
 UNPACK = "unpack it on the target, and give the model that is in it as file:///PATH"
 ARCHIVES = {
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",
@@ -35,8 +36,9 @@ ARCHIVES = {
 
 def answer(head: bytes) -> Optional[str]:
     """What a server sent instead of any file, as the end of a sentence; None if nothing known."""
-    low = head.lstrip(BLANK)[:200].lower()
-    if low.startswith(PAGES):
+    text = head.lstrip(BLANK)
+    low = text[:200].lower()
+    if PAGE.match(text):
         return "it is a web page, most likely one that asks for a login or reports an error; check address and token"
     if low.startswith((b"<?xml", b"<error")):
         return "it is an XML answer of a server, most likely to an expired address; fetch it again"
@@ -45,10 +47,13 @@ def answer(head: bytes) -> Optional[str]:
     return None
 
 
-def is_no_model(head: bytes) -> bool:
-    """Whether a file is provably no model of anybody: empty, a web page, or a git-lfs pointer. ``head`` is its beginning."""
-    page = head.lstrip(BLANK)[:200].lower().startswith(PAGES)
-    return not head or page or head.startswith(LFS[:23])  # also one that is cut off behind git-lfs
+def is_no_model(head: bytes, weights: bool) -> bool:
+    """Whether a file is provably no loss: empty, a git-lfs pointer, or a web page that is called as ``weights`` are.
+
+    ``head`` is its beginning, all of a short file.
+    """
+    page = weights and PAGE.match(head.lstrip(BLANK))  # a text may well begin like one
+    return not head or bool(page) or head.startswith(LFS) or (len(head) >= 23 and LFS.startswith(head))  # a cut one
 
 
 def stranger(head: bytes) -> Optional[str]:

@@ -138,6 +138,17 @@ def test_what_does_not_work_is_rebuilt(box, run_module, damage):
     assert not run_module("toolbox", path=str(box), requirements=SMALL, python=BASE)["changed"]
 
 
+@pytest.mark.parametrize("there", ["photo.txt", "bin/tool", "pyvenv.cfg", "requirements.txt"])
+def test_a_directory_of_somebody_else_is_not_cleared(tmp_path, run_module, there):
+    path = tmp_path / "toolbox"
+    (path / there).parent.mkdir(parents=True)
+    (path / there).write_text("mine")
+    for check in (True, False):
+        result = run_module("toolbox", check=check, path=str(path), requirements=SMALL, python=BASE)
+        assert result["failed"] and str(path) in result["msg"] and "was not made by this collection" in result["msg"]
+    assert (path / there).read_text() == "mine" and len(list(path.iterdir())) == 1
+
+
 def test_a_package_that_is_gone_is_installed(box, run_module):
     for each in site(box).glob("packaging*"):
         shutil.rmtree(each)
@@ -151,7 +162,7 @@ def test_a_python_without_ensurepip_is_named(tmp_path, run_module):
     """As on Debian without python3-venv: venv leaves a half-made directory, which must not be taken for one."""
     fake = tmp_path / "python3"
     fake.write_text(
-        f'#!/bin/sh\ntest "$2" = venv || exec {BASE} "$@"\n{BASE} -m venv --without-pip "$4"\n'
+        f'#!/bin/sh\ntest "$2" = venv || exec {BASE} "$@"\n{BASE} -m venv --without-pip "$3"\n'
         "echo 'The virtual environment was not created successfully because ensurepip is not available.'\nexit 1\n"
     )
     fake.chmod(0o755)

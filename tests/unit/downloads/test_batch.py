@@ -154,7 +154,8 @@ def test_several_hosts_fetch_once_into_a_shared_cache(box, world, tmp_path):
     world.faults.add(Fault("slow", host=STORAGE, rate=4_000_000))
     hosts = [str(tmp_path / f"host{n}") for n in range(3)]
     running = [
-        start(box, tmp_path, models=[CHECKPOINT], cache_dir=str(tmp_path / "cache"), webui_dir=host) for host in hosts
+        start(box, tmp_path, models=[CHECKPOINT], cache_dir=str(tmp_path / "cache"), webui_dir=host, create=True)
+        for host in hosts
     ]
     results = [json.loads(process.communicate(timeout=60)[0]) for process in running]
     assert sorted(r["models"][0]["status"] for r in results) == ["fetched", "from cache", "from cache"]
@@ -285,7 +286,8 @@ def test_the_plan_counts_what_is_there_already(box, world, run_module, tmp_path)
     assert planned["bytes_planned"] == planned["space_needed"] == size["checkpoint"] - there
 
     cache = str(tmp_path / "cache")
-    run_module("model_files", **{**box.arguments, "webui_dir": str(tmp_path / "o")}, models=[VAE], cache_dir=cache)
+    other = {**box.arguments, "webui_dir": str(tmp_path / "o"), "create": True}
+    assert not run_module("model_files", **other, models=[VAE], cache_dir=cache)["failed"]
     planned = run_module("model_files", check=True, **box.arguments, models=[VAE], cache_dir=cache)
     assert [m["status"] for m in planned["models"]] == ["from cache"]
     assert (planned["bytes_planned"], planned["space_needed"]) == (0, 0)  # a second name for the same bytes
@@ -340,7 +342,8 @@ def test_a_cache_that_can_only_be_read_is_read(box, run_module, tmp_path, monkey
     from ansible_collections.sdops.webui.plugins.module_utils.models import placing
 
     cache = tmp_path / "cache"
-    run_module("model_files", **{**box.arguments, "webui_dir": str(tmp_path / "o")}, models=[VAE], cache_dir=str(cache))
+    other = {**box.arguments, "webui_dir": str(tmp_path / "o"), "create": True}
+    assert not run_module("model_files", **other, models=[VAE], cache_dir=str(cache))["failed"]
     monkeypatch.setattr(placing, "_writable", lambda directory: False)
     before = sorted(str(p) for p in cache.rglob("*"))
     items = placer(box, cache_dir=str(cache)).place_all([parse(VAE), parse(CHECKPOINT)], 2)

@@ -50,7 +50,12 @@ def test_what_is_no_file_is_told_at_once(box, world, run_module, kind, at, check
         pytest.skip("check mode writes none")
     put(kind, box.path(at))
     found = run_module(
-        "model_files", check=check, **box.arguments, models=[NAMED], progress_file=str(box.path("progress.json"))
+        "model_files",
+        check=check,
+        **box.arguments,
+        create=True,
+        models=[NAMED],
+        progress_file=str(box.path("progress.json")),
     )
     assert found["failed"] and f"{box.path(at)} is a {kind} where a regular file is expected" in found["msg"]
     assert not [e for e in world.log.entries if e.get("host", "").startswith("cdn")]

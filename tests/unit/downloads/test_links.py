@@ -145,7 +145,7 @@ def test_a_data_sets_file_is_asked_for_below_datasets(serve, tmp_path, run_modul
 
     url, _ = serve(answer)
     found = run_module(
-        "model_files", webui_dir=str(tmp_path / "w"), huggingface_endpoint=url, retries=1,
+        "model_files", webui_dir=str(tmp_path), huggingface_endpoint=url, retries=1, create=True,
         models=[{"source": "https://huggingface.co/datasets/gsdf/EasyNegative/blob/main/EasyNegative.safetensors", "kind": "embedding"}],
     )  # fmt: skip
     assert not found["failed"], found["msg"]

@@ -516,9 +516,14 @@ def test_a_name_that_no_encoding_has():
     assert safe_name("\ud800x.safetensors").encode()
 
 
-def test_a_plain_url_never_carries_a_token(box, world, run_module):
-    """Even at the endpoint's own address, and wherever it redirects to: a link is anybody's."""
-    link = world.url("huggingface.lab.test") + "/lab-standins/gated/resolve/main/gated.safetensors"
+@pytest.mark.parametrize("redirected", [False, True], ids=["", "redirected"])
+def test_a_plain_url_never_carries_a_token(box, world, serve, run_module, redirected):
+    """Even at the endpoint's own address, where it is no link of the Hub, and wherever it redirects to: a link is anybody's."""
+    hub = world.url("huggingface.lab.test")
+    link = hub + "/lab-standins/gated/gated.safetensors"
+    if redirected:
+        file = hub + "/lab-standins/gated/resolve/main/gated.safetensors"
+        link = serve(lambda path, headers: (302, {"Location": file}, b""))[0] + "/gated.safetensors"
     tokens = {"huggingface_token": "hf_lab-granted", "civitai_token": "lab-civitai-token"}
     found = run_module(
         "model_files", **{**box.arguments, "retries": 0}, **tokens, models=[{"source": link, "kind": "checkpoint"}]

@@ -116,6 +116,27 @@ def test_what_is_provably_no_file_is_replaced(box, tmp_path, run_module, theirs)
     assert dest.read_bytes() == good
 
 
+@pytest.mark.parametrize(
+    ("name", "mine"),
+    [
+        ("README.md", b"<header>my own notes</header>"),
+        ("App.vue", b"<script setup>mine"),
+        ("notes.xhtml", b"<!DOCTYPE html><p>mine"),
+        ("notes.txt", b"<html>mine"),
+        ("vae.safetensors", b"<bodyguard lora notes"),
+        ("vae.safetensors", b"<headline>mine"),
+        ("vae.safetensors", b"version https://git-lfs is my note"),
+    ],
+)
+def test_what_only_begins_like_a_page_or_a_pointer_stays(box, tmp_path, run_module, name, mine):
+    dest = tmp_path / name
+    dest.write_bytes(mine)
+    wish = HUB if name == "vae.safetensors" else {**HUB, "file": "README.md"}
+    found = run_module("huggingface_download", **wish, dest=str(dest), **endpoints(box))
+    assert found["failed"] and "It stays" in found["msg"]
+    assert dest.read_bytes() == mine
+
+
 def test_a_page_of_the_users_is_no_damage_where_a_page_is_wanted(box, tmp_path, serve, run_module):
     body = b"<html>theirs</html>"
     url, _ = serve(

@@ -111,6 +111,12 @@ def test_what_others_say():
     }
     assert "hidden, because it may hold secrets" in failure_message(hidden)
     assert failure_message({}) == "It failed without a word."
-    assert "hunter2" not in failure_message({"msg": "cannot read https://me:pass@hunter2@host/x"})
+    for url in (
+        "https://me:pass@hunter2@host/x",
+        "socks5://me:hunter2@127.0.0.1:1080/",
+        "https://host/x?a=b&token=hunter2hunter2",
+        "'https://host/x?X-Amz-Signature=hunter2hunter2'",
+    ):
+        assert "hunter2" not in failure_message({"msg": f"cannot read {url}: it is gone"}), url
     assert "\x1b" not in failure_message({"msg": "non-zero return code", "cmd": "x", "rc": 1, "stderr": "\x1b[2Jgone"})
     assert len(failure_message({"msg": "non-zero return code", "cmd": ["x"], "rc": 1, "stderr": "e" * 100_000})) < 1000
