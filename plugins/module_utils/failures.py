@@ -19,33 +19,59 @@ SAYS_NOTHING = re.compile(
     r"|Failed to template loop_control|Task failed: )?[:.]?(\s*(See stdout/stderr for the exact error|No start of json char found).*)?\Z",
     re.S,
 )
-# how programs begin the line that matters: apt, pip and uv, git, tar, Python
-MARKED = re.compile(r"(?:E|ERROR|Error|error|FATAL|fatal|Fatal)(?:\[[^]]*\])?:\s+(\S.*)")
+# how programs begin a line that matters: apt, pip and uv, git, tar, compilers (behind file and line), Python, launch.py quoting pip
+MARKED = re.compile(
+    r"(?:stderr:\s+|[^\s:]\S*:\s+)?(?:E|ERROR|Error|error|FATAL|fatal|Fatal)(?: error)?(?:\[[^]]*\])?:\s+(\S.*)"
+)
+# what matters wherever it stands
+STRIKING = re.compile(
+    r"No space left on device|Permission denied|Disk quota exceeded|Out of memory|Cannot allocate memory|Killed\b|Unexpected EOF"
+    r"|Cannot open|name resolution|Could not resolve|Connection (?:refused|reset|timed out)",
+    re.IGNORECASE,
+)
 RAISED = re.compile(
     r"(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Timeout|Failed)\w*(?::\s+(\S.*))?\Z"
 )
 NOT_WORTH_IT = re.compile(
-    r"(\[?notice\]?|hint|note|warning|WARNING)\b|[-=~^*\s]*\Z|exit status|error code: \d+\Z", re.IGNORECASE
+    r"(\[?notice\]?|hint|note|warning)\b|[-=~^*\s]*\Z|exit status|error code: \d+\Z|(?:(?:stderr:\s+)?(?:E|error|fatal|\S+):\s+)?(?:"
+    r"Sub-process \S+ returned an error code|Unable to fetch some archives|Unable to lock directory|Error is not recoverable"
+    r"|ResolutionImpossible: for help|for help visit|Could not read from remote repository|\*\*\* |Ignored the following"
+    r"|metadata-generation-failed|subprocess-exited-with-error|legacy-install-failure|Error compiling objects)",
+    re.IGNORECASE,
 )
 LONGEST = 600
+LONGEST_PART = 250
 
 
 def last_words(text: str) -> str:
-    """The line of a program's output that tells why it ended; after a traceback, what was raised, and what that quotes."""
+    """The lines of a program's output that tell why it ended.
+
+    That is what was raised at the end, and what that quotes; lines that the program marks as errors; and such that name a full disk
+    and the like. Where there are none, the last line.
+    """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    raised = [number for number, line in enumerate(lines) if RAISED.match(line)]
+    traceback = any(line.startswith("Traceback (most recent call last)") for line in lines)
+    raised = [
+        n
+        for n, line in enumerate(lines)
+        if RAISED.match(line) and (traceback or ": " in line) and not NOT_WORTH_IT.match(line)
+    ]
     found: List[str] = []
-    if raised and any(line.startswith("Traceback (most recent call last)") for line in lines):
+    if raised:
         first = lines[raised[-1]]
         found.append((RAISED.match(first) or [first, first])[1] or first)
-        lines = lines[raised[-1] + 1 :]
-    marked = [match[1] for line in lines for match in [MARKED.match(line)] if match]
+        lines = lines[raised[-1] + 1 :] if traceback else lines[: raised[-1]] + lines[raised[-1] + 1 :]
+        if found[0].endswith(":"):  # what follows is a list
+            found[0] += " " + ", ".join(line[1:].strip() for line in lines if line.startswith("- "))
     telling = [line for line in lines if not NOT_WORTH_IT.match(line)]
-    if marked:
-        found.append(marked[-1])
-    elif not found:
-        found.extend(telling[-1:])
-    return " ".join(_sentence(part) for part in found if part)
+    marked = [match[1] for line in telling for match in [MARKED.match(line)] if match]
+    found += marked if len(marked) < 4 else [*marked[:2], marked[-1]]
+    found += [line for line in telling if STRIKING.search(line) and not MARKED.match(line)][-1:]
+    return " ".join(_sentence(_shortened(part, LONGEST_PART)) for part in dict.fromkeys(found or telling[-1:]) if part)
+
+
+def _shortened(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[:longest] + " ..."
 
 
 def _sentence(text: str) -> str:
@@ -92,11 +118,14 @@ def _cause(result: Mapping) -> str:
     said = ""
     for part in ("stderr", "stdout", "module_stderr", "module_stdout", "exception"):
         said = said or printable(last_words(str(result.get(part) or "")))
-    said = said if len(said) <= LONGEST else said[:LONGEST] + " ..."
+    said = _shortened(said, LONGEST)
     if not _is_quoted(result):
         return said or message
     rc = result.get("rc")
     name = printable(_program(result["cmd"]))
+    if isinstance(rc, int) and rc < 0:
+        memory = " That is what Linux does when memory runs out." if rc == -9 else ""
+        return "%s was ended by signal %d.%s Before, it said: %s" % (name, -rc, memory, said or "nothing.")
     return "%s ended with %s: %s" % (name, "an error" if rc is None else rc, said or "it said nothing.")
 
 

@@ -42,6 +42,18 @@ error: Failed to fetch: `https://pypi.org/simple/torch/`
         ("Traceback (most recent call last):\n  File x\nModuleNotFoundError: No module named 'torch'\n", "No module named 'torch'."),
         ("Traceback (most recent call last):\n  File x\nKeyboardInterrupt\n", "KeyboardInterrupt."),
         ("a\nb: no such program\n\n", "b: no such program."),
+        ("E: Failed to fetch http://a/b.deb  404  Not Found\nE: Unable to fetch some archives, maybe run apt-get update?\n", "Failed to fetch http://a/b.deb  404  Not Found."),
+        ("E: Could not get lock /var/lib/dpkg/lock. It is held by process 12 (apt)\nE: Unable to lock directory /var/lib/dpkg\n", "Could not get lock /var/lib/dpkg/lock. It is held by process 12 (apt)."),
+        ("dpkg: error processing archive x.deb (--unpack):\n cannot copy: failed to write (No space left on device)\nE: Sub-process /usr/bin/dpkg returned an error code (1)\n", "cannot copy: failed to write (No space left on device)."),
+        ("git@h: Permission denied (publickey).\nfatal: Could not read from remote repository.\n\nPlease make sure you have the correct access rights\n", "git@h: Permission denied (publickey)."),
+        ("tar: /x.tar: Cannot open: No such file or directory\ntar: Error is not recoverable: exiting now\n", "tar: /x.tar: Cannot open: No such file or directory."),
+        ("gzip: stdin: unexpected end of file\ntar: Unexpected EOF in archive\ntar: Error is not recoverable: exiting now\n", "tar: Unexpected EOF in archive."),
+        ("CondaHTTPError: HTTP 000 CONNECTION FAILED for url <https://c/repodata.json>\nElapsed: -\n\nHTTP errors are often intermittent.\n", "HTTP 000 CONNECTION FAILED for url <https://c/repodata.json>."),
+        ("PackagesNotFoundError: The following packages are not available from current channels:\n\n  - foo=1\n  - bar\n\nand use the search bar\n", "The following packages are not available from current channels: foo=1, bar."),
+        ("ERROR: Cannot install a==1 and b==2 because these package versions have conflicting dependencies.\nERROR: ResolutionImpossible: for help visit https://pip.pypa.io\n", "Cannot install a==1 and b==2 because these package versions have conflicting dependencies."),
+        ("RuntimeError: Couldn't install gfpgan.\nError code: 1\nstderr: ERROR: Could not install packages due to an OSError: HTTPSConnectionPool(host='h')\n", "Couldn't install gfpgan. Could not install packages due to an OSError: HTTPSConnectionPool(host='h')."),
+        ("a.c:3:10: fatal error: foo.h: No such file or directory\ncompilation terminated.\nmake: *** [Makefile:2: a] Error 1\n", "foo.h: No such file or directory."),
+        ('b.cu(12): error: identifier "x" is undefined\nRuntimeError: Error compiling objects for extension\n', 'identifier "x" is undefined.'),
         ("hint: use it\n\n---\n", ""),
         ("", ""),
     ],
@@ -93,6 +105,16 @@ def test_a_command_that_fails_is_quoted(command, start, word):
 def test_the_command_has_a_short_name(command, name):
     said = failure_message({"msg": "non-zero return code", "cmd": command, "rc": 3, "stderr": "no"})
     assert said == f"{name} ended with 3: no."
+
+
+def test_a_signal_is_no_status():
+    said = failure_message(
+        {"msg": "non-zero return code", "cmd": ["python", "launch.py"], "rc": -9, "stderr": "Loading weights"}
+    )
+    assert (
+        said
+        == "python launch.py was ended by signal 9. That is what Linux does when memory runs out. Before, it said: Loading weights."
+    )
 
 
 def test_what_others_say():
