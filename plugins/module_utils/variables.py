@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, List
 from .errors import SdopsError
 from .extensions.plan import plan
 from .models.spec import DEFAULT_ENDPOINTS, Endpoints, problems_in
+from .network.routes import SERVICES, WAYS
 from .terminal import printable
 from .xray import links
 from .xray.client_config import client_config
@@ -143,7 +144,8 @@ def _list_of(rule: Rule) -> Rule:
 
 
 def _no_list(value: Any) -> str:
-    parts = [part.strip() for part in re.split(r"[,\n]", value)] if isinstance(value, str) else []
+    between = r"[,\s]" if "://" in str(value) else r"[,\n]"  # pip's own form of several URLs
+    parts = [part.strip() for part in re.split(between, value)] if isinstance(value, str) else []
     return "must be a list; write it as %s" % (
         _shown([part for part in parts if part]) if any(parts) else "[first, second]"
     )
@@ -182,6 +184,23 @@ def _repositories(value: Any) -> str:
     return "has a commit that is none, of %s: each %s" % (", ".join(wrong), COMMIT_FORM) if wrong else ""
 
 
+def _by_service(rule: Rule) -> Rule:
+    """A rule for the values of a mapping by the names of services."""
+
+    def check(value: Any) -> str:
+        unknown = [
+            "has the unknown service %s; there are %s" % (_shown(name), ", ".join(SERVICES))
+            for name in value
+            if name not in SERVICES
+        ]
+        wrong = [
+            "%s %s" % (name, why) for name, each in value.items() if name in SERVICES for why in [rule(each)] if why
+        ]
+        return "; ".join([*unknown, *(["has a value that cannot be used: " + "; ".join(wrong)] if wrong else [])])
+
+    return check
+
+
 def _geo_files(value: Any) -> str:
     for number, entry in enumerate(value, 1):
         if not (
@@ -218,10 +237,10 @@ def _host(address: bool) -> Rule:
         if links.AMBIGUOUS.search(value):
             return "has a letter that old and new rules for international names read differently; write its xn-- form"
         try:
-            if not (address and links.is_address(value)):
+            if not (address and links.is_address(re.sub(r"^\[(.*)\]\Z", r"\1", value))):
                 links.check_host(value, "")
         except SdopsError:
-            return "must be a host name or an IP address and nothing else: no https://, no port, no comma, no brackets and no space"
+            return "must be a host name or an IP address and nothing else: no https://, no port, no comma and no space"
         return ""
 
     return _string(check)
@@ -277,6 +296,8 @@ RULES: Dict[str, Rule] = {
     "sdops_github": _url,
     "sdops_huggingface_endpoint": _without_login(_url),
     "sdops_civitai_endpoint": _without_login(_url),
+    "sdops_network_ways": _by_service(_one_of(*WAYS)(lambda _way: "must be one of %s" % ", ".join(WAYS))),
+    "sdops_mirrors": _by_service(_list_of(_url)),
     "sdops_pip_index_url": _or_empty(_url),
     "sdops_pip_extra_index_urls": _list_of(_url),
     "sdops_conda_channel": _without_login(_word),
@@ -357,14 +378,19 @@ RULES: Dict[str, Rule] = {
     "xray_proxy_short_id": _string(
         _form(r"([0-9a-fA-F]{2}){0,8}", "must be an even number of hex digits, 16 at most, or empty")
     ),
-    "xray_proxy_fingerprint": _form(
-        r"(?i)(?!(unsafe|hellogolang)\Z)[A-Za-z0-9_]{1,40}",
-        "must be the name of a TLS fingerprint that REALITY allows, such as chrome",
+    "xray_proxy_fingerprint": _or_empty(
+        _form(
+            r"(?i)(?!(unsafe|hellogolang)\Z)[A-Za-z0-9_]{1,40}",
+            "must be the name of a TLS fingerprint that REALITY allows, such as chrome",
+        )
     ),
     "xray_proxy_spider_x": _string(_form(r"(/.*)?", "must be empty or start with '/'")),
-    "xray_proxy_encryption": _string(
-        _form(
-            links.ENCRYPTION.pattern, "must be none or what xray vlessenc printed, which starts with mlkem768x25519plus"
+    "xray_proxy_encryption": _or_empty(
+        _string(
+            _form(
+                links.ENCRYPTION.pattern,
+                "must be none or what xray vlessenc printed, which starts with mlkem768x25519plus",
+            )
         )
     ),
     "xray_proxy_mldsa65_verify": _or_empty(_key(2603, "empty or an ML-DSA-65 key")),

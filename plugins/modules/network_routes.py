@@ -166,8 +166,8 @@ def check_names(p: dict) -> None:
                 )
             if option == "ways" and value not in WAYS:
                 raise RouteError("ways wants %r for %s; there are %s." % (value, service, ", ".join(WAYS)))
-            if option == "mirrors" and not isinstance(value, list):
-                raise RouteError("mirrors must have a list of URLs for %s." % service)
+            if option == "mirrors" and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
+                raise RouteError("mirrors must have a list of URLs for %s; write it as [https://...]." % service)
 
 
 def main() -> None:

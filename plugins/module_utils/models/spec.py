@@ -37,7 +37,9 @@ _REVISION = r"(refs/(?:convert/[\w.-]+|pr/\d+)(?=/|\Z)|(?!refs/(?:convert/[\w.-]
 _TYPE = "(?:models|datasets|spaces|kernels)/"
 _REPO = r"((?:%s)?(?!%s)[\w.-]+/[\w.-]+)" % (_TYPE, _TYPE)
 HF = re.compile(_REPO + "(?:@" + _REVISION + ")?/(.+)", re.DOTALL)
-HUB_PAGE = re.compile("/" + _REPO + "/(?:resolve|blob)/" + _REVISION + "/(.+)", re.DOTALL)
+# old models of the Hub have no owner
+_PAGE_REPO = r"((?:%s)?(?!%s)[\w.-]+(?:/[\w.-]+)?)" % (_TYPE, _TYPE)
+HUB_PAGE = re.compile("/" + _PAGE_REPO + "/(?:resolve|blob)/" + _REVISION + "/(.+)", re.DOTALL)
 HF_FORMS = "hf://OWNER/REPO/PATH@REVISION or hf://OWNER/REPO@REVISION/PATH, with datasets/ before OWNER for a data set"
 _OTHERS = (".yaml", ".yml", ".json", ".txt", ".md", ".gguf", ".sft", ".zip", ".7z", ".rar", ".tar", ".gz")
 EXTENSIONS = (*{extension for kind in KINDS.values() for extension in kind.extensions}, *_OTHERS)
@@ -360,6 +362,14 @@ def problems_in(entries: Iterable[Any], endpoints: Endpoints = DEFAULT_ENDPOINTS
     return found
 
 
+def _stripped(entry: Dict[str, Any]) -> Dict[str, Any]:
+    """``entry`` without white space around its texts: a block of YAML and a copied link end in a line break."""
+    return {
+        field: value.strip() if isinstance(value, str) else _stripped(value) if isinstance(value, dict) else value
+        for field, value in entry.items()
+    }
+
+
 def parse(entry: Union[str, Dict[str, Any]], endpoints: Endpoints = DEFAULT_ENDPOINTS) -> ModelSpec:
     """A ModelSpec from an entry of the user's list. Raises SpecError naming the entry and the field."""
     if isinstance(entry, str):
@@ -369,6 +379,7 @@ def parse(entry: Union[str, Dict[str, Any]], endpoints: Endpoints = DEFAULT_ENDP
         raise SpecError(
             "The model entry %s is neither a source nor a mapping with one. A source is %s." % (what, FORMS)
         )
+    entry = _stripped(entry)
     source = entry.get("source")
     if not isinstance(source, str) or not source:
         fields = ", ".join(sorted(map(str, entry)))

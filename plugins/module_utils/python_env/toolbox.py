@@ -234,6 +234,8 @@ class Toolbox:
 
     def _reachable_indexes(self, settings: Dict[str, str]) -> Tuple[Dict[str, str], List[str]]:
         """(environment for pip, warnings) without additional indexes that do not answer. Raises ToolboxError for the main one."""
+        if effective(settings, "no-index").lower() in ("1", "true", "yes", "on"):
+            return {}, []
         main, proxy = main_index(settings), effective(settings, "proxy")
         more = [Index(url, main.setting) for url in effective(settings, "extra-index-url").split()]
         reasons = unreachable([main.url] + [index.url for index in more], proxy)
@@ -305,16 +307,18 @@ def unreachable(urls: List[str], proxy: str = "", seconds: float = INDEX_LIMIT) 
     return list(reasons)
 
 
-def _answer(url: str, proxy: str, seconds: float) -> str:
+def _answer(url: str, proxy: str, seconds: float, page: str = "/requests/") -> str:
     """Why the index gives no page, or "" when it does or that cannot be told from here (its login and certificates are pip's)."""
     if urlsplit(url).scheme not in ("http", "https"):
         return ""
-    page = without_login(url).rstrip("/") + "/requests/"
+    address = without_login(url).rstrip("/") + page
     handlers = [urllib.request.ProxyHandler({"http": proxy, "https": proxy})] if proxy else []
     try:
-        urllib.request.build_opener(*handlers).open(page, timeout=seconds).close()
+        urllib.request.build_opener(*handlers).open(address, timeout=seconds).close()
     except urllib.error.HTTPError as exc:
         exc.close()
+        if exc.code in (404, 410) and page != "/":  # an index of other packages has a page of its own
+            return _answer(url, proxy, seconds, "/")
         return "it answers %d %s" % (exc.code, exc.reason) if exc.code in (404, 410) or exc.code >= 500 else ""
     except urllib.error.URLError as exc:
         if isinstance(exc.reason, ssl.SSLError) or "unknown url type" in str(exc.reason):

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import unicodedata
+from email.errors import MessageError
+from email.header import decode_header, make_header
 from typing import Any, Optional
 from urllib.parse import unquote_to_bytes
 
@@ -56,4 +59,7 @@ def disposition_name(header: str) -> str:
     plain = found.get("filename", "")
     if plain.startswith('"'):
         plain = re.sub(r'\\(["\\])', r"\1", plain[1:-1] if len(plain) > 1 and plain.endswith('"') else plain[1:])
+    if plain.startswith("=?"):  # as in mails (RFC 2047), which browsers understand
+        with contextlib.suppress(ValueError, LookupError, MessageError):
+            return str(make_header(decode_header(plain))).strip()
     return plain.strip()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import os
 import re
 import struct
@@ -34,7 +35,7 @@ SPACE = re.compile(rb"[ \t\r\n]*")
 # A piece of a JSON string up to its quote; in pieces, as a repetition takes memory. Nothing behind it can fail.
 PIECE = re.compile(rb'(?:[^"\\\x00-\x1f]+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})){0,1000}')
 DTYPE = re.compile(rb'"([A-Z0-9_]{1,24})"')
-ATOM = re.compile(rb"null|true|false|-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,2})?")
+ATOM = re.compile(rb"null|true|false|-?(?:0|[1-9][0-9]{0,400})(?:\.[0-9]{1,1000})?(?:[eE][+-]?[0-9]{1,10})?")
 NUMBER = rb"(?:0|[1-9][0-9]{0,18})[ \t\r\n]{0,99}"
 NUMBERS = re.compile(rb"\[[ \t\r\n]{0,99}((?:%s(?:,[ \t\r\n]{0,99}(?=[0-9])|(?=\]))){0,64})\]" % NUMBER)
 
@@ -126,7 +127,8 @@ class _Header:
                 self.expect(b",")
         else:
             found = ATOM.match(self.raw, self.at)
-            if not found:
+            # a number that no float holds is none for the library either
+            if not found or (found.group()[-1:].isdigit() and math.isinf(float(found.group()))):
                 raise self.wrong("a value is malformed")
             self.at = found.end()
 

@@ -20,9 +20,9 @@ except ImportError:
 
 # parameters whose values give access, in lower case and without separators: parts of names, and ends of names
 _PARTS = re.compile(
-    "token|secret|signature|passw|passphrase|pwd|credential|authori[sz]|keypair|accesskey|session|jwt|bearer|hmac"
+    "token(?!i[sz])|secret|signature|passw|passphrase|pwd|credential|authori[sz]|keypair|accesskey|session|jwt|bearer|hmac"
 )
-_ENDS = re.compile("(?:.*[^a-z])?(?:sig|sign|auth|pass|policy|ticket|hdnts|hdnea|hdntl)")
+_ENDS = re.compile("(?:.*[^a-z])?(?:sig|sign|auth|pass|pw|policy|ticket|code|verify|ak|hdnts|hdnea|hdntl)")
 SHORTEST = 8  # characters; what is shorter stands in other texts by chance, so it is masked with its name only
 
 

@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from typing import Dict
 from urllib.parse import unquote, urlsplit
 
 from ..errors import SdopsError
+from ..safety import lookalikes
 from ..safety.names import disposition_name, safe_name
 from ..transfer.fetch import RemoteFile, version_of
-from ..transfer.http import Http, header_text, number, said, scrub
+from ..transfer.http import Http, header_text, may_be_page, number, said, scrub
 
 
 class UrlError(SdopsError):
@@ -31,10 +33,16 @@ def resolve(where: Dict[str, str], http: Http) -> RemoteFile:
     if status not in (200, 206) and not empty:
         hint = "It wants a login. " if status in (401, 403) else ""
         raise UrlError("%s answered %d%s. %sCheck the URL." % (scrub(url), status, ": " + text if text else "", hint))
-    told = disposition_name(header_text(headers.get("Content-Disposition")))
-    name = safe_name(told or unquote(os.path.basename(urlsplit(url).path)))
-    if headers.get("Content-Type", "").startswith("text/html") and not name.endswith((".html", ".htm")):
-        raise UrlError("%s is a web page and not a file. Copy the link of the download itself." % scrub(url))
+    # of the URL's names, that which has an extension: the one that was given, or the one that it leads to
+    names = [unquote(os.path.basename(urlsplit(each).path)) for each in (url, answer.url or url)]
+    given = next((each for each in names if os.path.splitext(each)[1]), names[0])
+    name = safe_name(disposition_name(header_text(headers.get("Content-Disposition"))) or given)
+    if not empty and may_be_page(answer, name):
+        with contextlib.closing(http.request("GET", url, {"Range": "bytes=0-511"}, stream=True)) as answer:
+            head = answer.raw.read(512, decode_content=False) if answer.status_code in (200, 206) else b""
+            coded = answer.headers.get("Content-Encoding")
+        if coded or not head or lookalikes.answer(head):
+            raise UrlError("%s is a web page and not a file. Copy the link of the download itself." % scrub(url))
     total = re.search(r"/([0-9]+)$", headers.get("Content-Range", ""))
     size = number(total.group(1) if total else headers.get("Content-Length") if status == 200 else None)
     version = version_of(headers)

@@ -19,15 +19,17 @@ import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ..files import open_regular, refuse_irregular
+from ..safety import lookalikes
 from . import disk
 from .disk import CHUNK, RESERVE, git_sha1_of, is_private, publish, short_name, unlink_all
-from .http import RETRY, Broken, Http, TransferError, asked_wait, backoff, cause, number, said, scrub
+from .http import RETRY, Broken, Http, TransferError, asked_wait, backoff, cause, may_be_page, number, said, scrub
 from .segments import LARGEST, SMALLEST, Journal, Plan, Segment, same_version
 
 SMALLEST_READ = 16 << 10
 SYNC_EVERY = 5.0  # seconds
 LOOK_EVERY = 16 << 20  # bytes of a stream of unknown size between two looks at the free space
 PATIENCE = 10.0  # seconds before a connection more is tried with a server that turned one away
+PAGE = "%s answered with a web page instead of the file; it may want a token. Check the address and the token."
 EXPIRED = (400, 401, 403, 404, 410)  # what storages answer to a link that is no longer good
 
 
@@ -475,13 +477,10 @@ class Job:
                 signed and status in EXPIRED,
                 asked_wait(answer),
             )
-        if answer.headers.get("Content-Type", "").startswith("text/html") and not self.remote.filename.endswith(
-            (".html", ".htm")
-        ):
-            raise Final(
-                "%s answered with a web page instead of the file; it may want a token. Check the address and the token."
-                % scrub(final)
-            )
+        if status == 200 and may_be_page(answer, self.remote.filename):
+            told = number(answer.headers.get("Content-Length"))
+            if answer.headers.get("Content-Encoding") or (self.remote.size and told not in (None, self.remote.size)):
+                raise Final(PAGE % scrub(final))
         with self._lock:
             if self._url == self.remote.url:
                 self._url = final
@@ -563,6 +562,8 @@ class Job:
         with contextlib.closing(answer):
             skip = segment.at if answer.status_code == 200 else 0  # here comes everything, whatever we had asked for
             reading = self._pieces
+            # a part of a page, with the right range, is no login page
+            suspect = answer.status_code == 200 and may_be_page(answer, self.remote.filename)
             segment.moved, segment.opened = time.monotonic(), True
             look_at = 0
             while segment.end is None or segment.at < segment.end:
@@ -580,6 +581,9 @@ class Job:
                     ) from None
                 if not data:
                     break
+                if suspect and lookalikes.answer(data):
+                    raise Final(PAGE % scrub(answer.url))
+                suspect = False
                 took = time.monotonic() - begun
                 if took > 0.5:  # slow lines: smaller pieces, so that one sees them move
                     reading = max(reading // 2, SMALLEST_READ)

@@ -189,6 +189,13 @@ def refuse_downgrade(url: str, target: str) -> None:
         )
 
 
+def may_be_page(answer: Any, name: str) -> bool:
+    """Whether an answer calls itself a web page where the file ``name`` is wanted. Servers call unknown files so, too: the bytes decide."""
+    return answer.headers.get("Content-Type", "").lower().startswith("text/html") and not name.lower().endswith(
+        (".html", ".htm")
+    )
+
+
 def number(text: Optional[str]) -> Optional[int]:
     """A header's plain number; None for anything else."""
     return int(text) if text and re.fullmatch("[0-9]{1,18}", text.strip()) else None

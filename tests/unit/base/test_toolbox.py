@@ -13,9 +13,12 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.python_env.toolbox import (
+    Toolbox,
+    ToolboxError,
     effective,
     host_python,
     parse_pip_config,
+    unreachable,
 )
 
 LOCK = Path(__file__).resolve().parents[3] / "roles/base/files/toolbox-requirements.txt"
@@ -233,6 +236,19 @@ def test_a_dead_index_is_named_within_seconds(tmp_path, run_module, pip_conf, cl
     for word in ("pip.conf", "sdops_pip_index_url", "mirrors"):
         assert word in result["msg"]
     assert not (tmp_path / "toolbox").exists()
+
+
+def test_an_index_of_other_packages_is_not_dead(serve):
+    url, _ = serve(lambda path, headers: (200 if path == "/simple/" else 404, {}, b"<a>mine</a>"))
+    assert unreachable([url + "/simple", url + "/simple/"]) == ["", ""]
+    assert unreachable([url + "/other"]) == ["it answers 404 Not Found"]
+
+
+def test_without_an_index_none_is_asked(tmp_path, closed):
+    settings = {"global.no-index": "true", "global.index-url": f"http://127.0.0.1:{closed}/simple"}
+    assert Toolbox(str(tmp_path), BASE)._reachable_indexes(settings) == ({}, [])
+    with pytest.raises(ToolboxError):
+        Toolbox(str(tmp_path), BASE)._reachable_indexes({**settings, "global.no-index": "false"})
 
 
 def test_a_toolbox_that_works_is_not_cleared_for_a_dead_index(box, run_module, pip_conf, closed):

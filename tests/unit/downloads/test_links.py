@@ -21,6 +21,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.models.spec import (
     problems_in,
 )
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import Http
+from huggingface_hub import hf_hub_url
 from huggingface_hub.errors import HfUriError
 from huggingface_hub.utils import parse_hf_uri
 from hypothesis import example, given, settings
@@ -246,6 +247,27 @@ def test_a_token_in_a_link_is_refused_at_a_mirror_too(link):
     with pytest.raises(SpecError, match="civitai_token") as caught:
         parse_source(link, MIRRORS)
     assert "abc" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("repo", "kind"), [("gpt2", None), ("squad", "dataset"), ("bert-base-uncased", "model")])
+def test_old_repositories_of_the_hub_have_no_owner(repo, kind):
+    """Oracle: the address that the Hub's library makes for one."""
+    link = hf_hub_url(repo, "model.safetensors", subfolder="d", repo_type=kind, revision="main")
+    assert parse_source(link).where == hub(("datasets/" if kind == "dataset" else "") + repo, "d/model.safetensors")
+
+
+@pytest.mark.parametrize("around", ["\n", " ", "\r\n\t"])
+def test_white_space_around_texts_does_not_count(around):
+    plain = {
+        "source": "https://models.test/a.safetensors", "kind": "lora", "name": "z.safetensors", "sha256": "ab" * 32,
+        "config": {"source": "file:///x.yaml", "sha256": "cd" * 32}, "vae": "file:///v.safetensors",
+    }  # fmt: skip
+    assert parse(with_around(plain, around)) == parse(plain)
+    assert parse(around + plain["source"] + around) == parse(plain["source"])
+
+
+def with_around(value, around: str):
+    return {k: with_around(v, around) for k, v in value.items()} if isinstance(value, dict) else around + value + around
 
 
 @settings(max_examples=300, deadline=None)

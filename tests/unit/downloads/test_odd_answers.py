@@ -15,6 +15,8 @@ from ansible_collections.sdops.webui.plugins.module_utils.safety.names import he
 from ansible_collections.sdops.webui.plugins.module_utils.sources import civitai, direct, huggingface
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import COMPRESSIONS, Http, TransferError
 
+from lab.world.build import models
+
 GOOD = "hf://lab-standins/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main"
 COMMIT = "c" * 40
 
@@ -315,7 +317,7 @@ def test_a_length_that_is_no_number(serve, length):
 
 def test_a_plain_urls_length_that_is_no_number(monkeypatch):
     class Answer:
-        status_code = 200
+        status_code, url = 200, "https://x/m.bin"
         headers = {"Content-Length": "big"}
 
         def close(self):
@@ -532,6 +534,36 @@ def test_a_plain_url_never_carries_a_token(box, world, serve, run_module, redire
     asked = [entry for entry in world.log.entries if entry["host"] == "huggingface.lab.test"]
     assert asked
     assert not any(entry["authorization"] for entry in world.log.entries)
+
+
+@pytest.mark.parametrize(
+    ("kind", "disposition"),
+    [
+        ("text/html; charset=UTF-8", 'attachment; filename="m.safetensors"'),
+        ("text/html", ""),
+        ("Text/HTML", 'filename="=?UTF-8?B?5qihLnNhZmV0ZW5zb3Jz?="'),
+    ],
+)
+def test_the_bytes_decide_what_a_page_is(box, serve, run_module, kind, disposition):
+    """PHP calls whatever it sends text/html."""
+    data = models.safetensors_bytes("page", models.checkpoint_tensors(1, "F16"))
+    told = {"Content-Type": kind, **({"Content-Disposition": disposition} if disposition else {})}
+    here, _ = serve(lambda path, headers: (200, told, data if "model" in path else b"<html>log in</html>"))
+    wishes = [{"source": f"{here}/{name}.safetensors", "kind": "checkpoint"} for name in ("model", "page")]
+    found = run_module("model_files", **box.arguments, models=wishes)
+    assert [m["status"] for m in found["models"]] == ["fetched", "failed"], found["msg"]
+    assert Path(found["models"][0]["path"]).read_bytes() == data and "web page" in found["msg"]
+
+
+def test_the_name_is_that_of_the_url_which_has_one(box, serve, run_module):
+    data = models.safetensors_bytes("name", models.checkpoint_tensors(1, "F16"))
+    here, _ = serve(
+        lambda path, headers: (
+            (302, {"Location": "/files/m.safetensors?x=1"}, b"") if path == "/get/5" else (200, {}, data)
+        )
+    )
+    found = run_module("model_files", **box.arguments, models=[{"source": here + "/get/5", "kind": "checkpoint"}])
+    assert not found["failed"] and found["models"][0]["name"] == "m.safetensors", found
 
 
 # --- names that servers tell, and words in Content-Encoding

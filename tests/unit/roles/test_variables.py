@@ -132,6 +132,14 @@ def test_types_are_those_of_ansible(kind, value):
         ({"sdops_huggingface_endpoint": "hf-mirror.com"}, "sdops_huggingface_endpoint"),
         ({"extensions_list": ["adetailor"], "sdops_github": "https://github.com"}, "Did you mean adetailer"),
         ({"extensions_roop_threshold": 0.9}, "extensions_roop_threshold"),
+        ({"sdops_mirrors": {"pypi": "https://x"}}, "pypi must be a list"),
+        ({"sdops_mirrors": {"pypi": [1]}}, "sdops_mirrors"),
+        ({"sdops_mirrors": {"pipy": ["https://x"]}}, 'the unknown service "pipy"'),
+        ({"sdops_network_ways": {"pypi": "foo"}}, "pypi must be one of direct, xray, turbo, mirror"),
+        (
+            {"sdops_pip_extra_index_urls": "https://a/simple https://b/simple"},
+            '["https://a/simple", "https://b/simple"]',
+        ),
         ({"webui_service_allowed_origins": ["https://a.example\n"]}, "webui_service_allowed_origins"),
         ({"webui_service_user": "a:b"}, "webui_service_user"),
         ({"webui_service_extra_args": ["--api-auth=x\n"]}, "webui_service_extra_args must not hold --api-auth"),
@@ -192,7 +200,10 @@ FIELDS = [
     ("short_id", "0" * 18),
     ("spider_x", "/a"),
     ("spider_x", "a"),
+    ("server", "[2001:db8::1]"),
     ("fingerprint", "firefox"),
+    ("fingerprint", ""),
+    ("encryption", ""),
     ("fingerprint", "unsafe"),
     ("fingerprint", "a b"),
     ("encryption", "none"),
@@ -214,7 +225,7 @@ def test_fields_are_judged_as_those_of_a_link(field, value):
     }
     query = "&".join(f"{names[key]}={quote(text, safe='')}" for key, text in given.items() if key in names)
     try:
-        parse(f"vless://{quote(given['uuid'])}@{quote(given['server'], safe=':/,')}?security=reality&{query}")
+        parse(f"vless://{quote(given['uuid'])}@{quote(given['server'], safe=':/,[]')}?security=reality&{query}")
         link_good = True
     except LinkError:
         link_good = False

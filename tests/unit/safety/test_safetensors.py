@@ -44,6 +44,10 @@ GOOD = {
     "unknown fields of all sorts": file_of(
         {"a": {**entry(0, 4), "x": [None, {"y": [-1.5, 1e9, True]}, "z", [], {}]}}, bytes(4)
     ),
+    "numbers of all sorts": file_of(
+        b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"x":[1e+100,1E-007,-0.%s,%s]}}' % (b"1" * 60, b"9" * 60),
+        b"x",
+    ),
     "metadata null": file_of({"__metadata__": None}),
     "a length like gzip": file_of({"__metadata__": {"a": "x" * (0x8B1F - 27)}}),
     "a length like a page": file_of({"__metadata__": {"a": "x" * (0x683C - 27)}}),

@@ -10,11 +10,11 @@ from ansible_collections.sdops.webui.plugins.module_utils.safety.secrets import 
 SECRET = (
     "X-Amz-Signature X-Amz-Credential X-Amz-Security-Token X-Goog-Signature sig Signature Policy Key-Pair-Id OSSAccessKeyId "
     "security-token auth_key q-signature hdnts token private_token job-token access_token authkey resourcekey pwd passkey "
-    "torrent_pass key api_key apikey X-Api-Key AWSAccessKeyId txSecret wsSecret password client_secret Authorization sign"
+    "torrent_pass key api_key apikey X-Api-Key AWSAccessKeyId txSecret wsSecret password client_secret Authorization sign pw code verify q-ak"
 )
 PLAIN = (
     "Revision FilePath modelVersionId type format size fp fileId download filename author design name version expires Expires "
-    "X-Amz-Date X-Amz-Expires X-Amz-Algorithm X-Amz-SignedHeaders response-content-disposition path id raw ref passage keyword se sp"
+    "X-Amz-Date X-Amz-Expires X-Amz-Algorithm X-Amz-SignedHeaders response-content-disposition path id raw ref passage keyword se sp tokenizer encode unicode"
 )
 
 

@@ -204,6 +204,19 @@ def test_a_login_page_is_no_model(serve, bring):
         bring(here + "/m.bin")
 
 
+@pytest.mark.parametrize("parts", [True, False])
+def test_a_file_that_the_server_calls_a_page_is_taken(serve, bring, parts):
+    """PHP calls everything text/html."""
+    kind = {"Content-Type": "text/html; charset=UTF-8"}
+
+    def answer(path, headers):
+        status, told, body = ranged(headers) if parts else (200, {}, CONTENT)
+        return status, {**told, **kind}, body
+
+    here, _ = serve(answer)
+    assert bring(here + "/m.bin").sha256 == hashlib.sha256(CONTENT).hexdigest()
+
+
 def test_another_size_than_promised(serve, bring, tmp_path):
     here, _ = serve(lambda path, headers: ranged(headers, CONTENT[:-5]))
     with pytest.raises(TransferError, match="9000001 were promised"):
