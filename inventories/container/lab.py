@@ -19,7 +19,7 @@ try:
         variables = json.load(handle)
 except OSError:
     # molecule looks at the inventory before it has made the lab: an empty one is true then
-    sys.stderr.write("The lab %r is not up; `python -m lab up --name %s` brings it up.\n" % (name, name))
+    sys.stderr.write(f"The lab {name!r} is not up; `python -m lab up --name {name}` brings it up.\n")
     print(json.dumps({"_meta": {"hostvars": {}}}))
     sys.exit()
 print(

@@ -12,7 +12,7 @@ import fnmatch
 import os
 import shlex
 import tempfile
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Iterator, NamedTuple
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
@@ -44,14 +44,14 @@ class RemoteFile(NamedTuple):
     path: str
     dest: str
     label: str
-    size: Optional[int]
+    size: int | None
 
 
 class ActionModule(ActionBase):
     _supports_check_mode = True
     _requires_connection = True
 
-    def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         task_vars = task_vars or {}
         unused, args = self.validate_argument_spec(
@@ -80,12 +80,12 @@ class ActionModule(ActionBase):
         except UntrustedPathError as exc:
             raise AnsibleActionFail(_warning(host, [str(exc)])) from None
         except SdopsError as exc:
-            raise AnsibleActionFail("%s: %s" % (host, exc)) from None
+            raise AnsibleActionFail(f"{host}: {exc}") from None
         if result.pop("refused"):
             result.update(failed=True, msg=_warning(host, result["skipped_files"]))
         return result
 
-    def _list(self, src: str, dest: str, patterns: List[str], task_vars: Dict[str, Any]) -> Any:
+    def _list(self, src: str, dest: str, patterns: list[str], task_vars: dict[str, Any]) -> Any:
         """The files below ``src`` that may be fetched, and sentences for those that must not."""
         found = self._execute_module(
             module_name="ansible.builtin.find",
@@ -94,7 +94,7 @@ class ActionModule(ActionBase):
         )
         if found.get("failed"):
             raise FetchError(
-                "the files below %s cannot be listed: %s" % (src, shown(found.get("msg", "no reason was given")))
+                "the files below {} cannot be listed: {}".format(src, shown(found.get("msg", "no reason was given")))
             )
         entries = found.get("files")
         files, refused = [], []
@@ -103,9 +103,9 @@ class ActionModule(ActionBase):
                 path, size = (entry.get("path"), entry.get("size")) if isinstance(entry, dict) else (entry, None)
                 relative = relative_below(src, path)
                 if not any(fnmatch.fnmatchcase(os.path.basename(relative), pattern) for pattern in patterns):
-                    raise UntrustedPathError("%s has a name that was not asked for" % shown(path))
+                    raise UntrustedPathError(f"{shown(path)} has a name that was not asked for")
                 if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-                    raise UntrustedPathError("%s has no size that could be true" % shown(path))
+                    raise UntrustedPathError(f"{shown(path)} has no size that could be true")
                 if size > self._limit:
                     raise UntrustedPathError(
                         "%s has %d bytes, more than max_bytes allows (%d)" % (shown(path), size, self._limit)
@@ -115,7 +115,7 @@ class ActionModule(ActionBase):
                 refused.append(str(exc))
         return files, refused
 
-    def _fetch(self, files: List[RemoteFile], root: str, refused: List[str]) -> Dict[str, Any]:
+    def _fetch(self, files: list[RemoteFile], root: str, refused: list[str]) -> dict[str, Any]:
         """Fetch what is not here in the same size; a run that was interrupted is resumed like this."""
         check = self._task.check_mode
         missing = [f for f in files if f.size is None or not _is_here(f)]
@@ -155,8 +155,7 @@ class ActionModule(ActionBase):
                 _replace(file.dest, content, self._private)
             except OSError as exc:
                 raise FetchError(
-                    "%s cannot be written on the controller: %s. Make room for it, or choose another directory."
-                    % (file.dest, exc.strerror or exc)
+                    f"{file.dest} cannot be written on the controller: {exc.strerror or exc}. Make room for it, or choose another directory."
                 ) from exc
         return True
 
@@ -171,13 +170,12 @@ class ActionModule(ActionBase):
             body, end, unused = rest.partition("sdops-end")
             if answer.get("rc") != 0 or not begin or not end:
                 raise FetchError(
-                    "%s cannot be read on the host: it is not there, is not a plain file, or must not be read by this user."
-                    % shown(file.path)
+                    f"{shown(file.path)} cannot be read on the host: it is not there, is not a plain file, or must not be read by this user."
                 )
             try:
                 piece = base64.b64decode("".join(body.split()), validate=True)
             except (binascii.Error, ValueError) as exc:
-                raise FetchError("%s came damaged from the host. Run this again." % shown(file.path)) from exc
+                raise FetchError(f"{shown(file.path)} came damaged from the host. Run this again.") from exc
             done += len(piece)
             if len(piece) > PIECE or done > limit:
                 raise FetchError(
@@ -199,12 +197,12 @@ class ActionModule(ActionBase):
             context.no_log = before
 
 
-def _warning(host: str, what: List[str]) -> str:
+def _warning(host: str, what: list[str]) -> str:
     more = len(what) - MOST_TOLD
     return (
-        "%s: not everything was fetched, because the answers of this host cannot be trusted: %s%s. Nothing was written outside of "
+        "{}: not everything was fetched, because the answers of this host cannot be trusted: {}{}. Nothing was written outside of "
         "the directory for its files. Rename a file of your own that is among them; if you know of none, take the host for "
-        "compromised." % (host, "; ".join(what[:MOST_TOLD]), "; and %d more" % more if more > 0 else "")
+        "compromised.".format(host, "; ".join(what[:MOST_TOLD]), "; and %d more" % more if more > 0 else "")
     )
 
 

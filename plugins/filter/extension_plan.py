@@ -56,14 +56,14 @@ _value:
       arguments: []
 """
 
-from typing import Any, Callable, Dict, List, Union
+from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.extensions.plan import ExtensionError, plan
 
 
-def extension_plan(entries: List[Union[str, Dict[str, Any]]], github: str, webui: str) -> List[Dict[str, Any]]:
+def extension_plan(entries: list[str | dict[str, Any]], github: str, webui: str) -> list[dict[str, Any]]:
     try:
         return plan(list(entries), github, str(webui))
     except ExtensionError as exc:
@@ -71,5 +71,5 @@ def extension_plan(entries: List[Union[str, Dict[str, Any]]], github: str, webui
 
 
 class FilterModule:
-    def filters(self) -> Dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"extension_plan": extension_plan}

@@ -39,11 +39,11 @@ _value:
     apt-get install ended with 100: Unable to locate package libfoo. All that it said is above, at "Install what is missing".
 """
 
-from typing import Any, Callable, Dict
+from typing import Any, Callable
 
 from ..module_utils.failures import failure_message
 
 
 class FilterModule:
-    def filters(self) -> Dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"failure_message": failure_message}

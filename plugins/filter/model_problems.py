@@ -42,7 +42,7 @@ _value:
   sample: ["The model entry with the fields kind has no source."]
 """
 
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable
 
 from ..module_utils.models.spec import DEFAULT_ENDPOINTS, Endpoints, problems_in
 
@@ -51,12 +51,12 @@ def model_problems(
     entries: Any,
     huggingface_endpoint: str = DEFAULT_ENDPOINTS.huggingface,
     civitai_endpoint: str = DEFAULT_ENDPOINTS.civitai,
-) -> List[str]:
+) -> list[str]:
     # a text is split as Ansible splits one that is given for a list
     entries = entries.split(",") if isinstance(entries, str) else entries
     return problems_in(entries or [], Endpoints(huggingface_endpoint, civitai_endpoint))
 
 
 class FilterModule:
-    def filters(self) -> Dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"model_problems": model_problems}

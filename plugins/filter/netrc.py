@@ -37,7 +37,7 @@ _value:
   sample: "machine pypi.example.com\nlogin me\npassword secret\n"
 """
 
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 
@@ -45,7 +45,7 @@ from ..module_utils.errors import SdopsError
 from ..module_utils.network.logins import netrc as render
 
 
-def netrc(urls: List[str]) -> str:
+def netrc(urls: list[str]) -> str:
     try:
         return render(str(url) for url in urls)
     except SdopsError as exc:
@@ -53,5 +53,5 @@ def netrc(urls: List[str]) -> str:
 
 
 class FilterModule:
-    def filters(self) -> Dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"netrc": netrc}

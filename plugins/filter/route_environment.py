@@ -52,7 +52,7 @@ _value:
   sample: {http_proxy: "http://127.0.0.1:10809", no_proxy: "localhost,127.0.0.1"}
 """
 
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable
 
 from ansible.utils.display import Display
 
@@ -60,20 +60,20 @@ from ..module_utils.network.environment import environment, no_proxy_forms
 
 
 def route_environment(
-    routes: Dict[str, Any],
-    services: List[str],
-    no_proxy: Optional[List[str]] = None,
-    indexes: Optional[List[str]] = None,
-) -> Dict[str, str]:
+    routes: dict[str, Any],
+    services: list[str],
+    no_proxy: list[str] | None = None,
+    indexes: list[str] | None = None,
+) -> dict[str, str]:
     for entry in no_proxy or []:
         if str(entry).strip() and not no_proxy_forms(str(entry)):
             Display().warning(
-                "no_proxy: %r is left out, because the WebUI's HTTP client ends at it or none understands it. Name hosts, "
-                "domains, addresses, or networks of IPv4 in sdops_no_proxy." % entry
+                f"no_proxy: {entry!r} is left out, because the WebUI's HTTP client ends at it or none understands it. Name hosts, "
+                "domains, addresses, or networks of IPv4 in sdops_no_proxy."
             )
     return environment(routes, services, no_proxy or [], indexes or [])
 
 
 class FilterModule:
-    def filters(self) -> Dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"route_environment": route_environment}

@@ -63,7 +63,7 @@ _value:
     reason: it has kernels for compute capability 8.6
 """
 
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 
@@ -71,8 +71,8 @@ from ..module_utils.gpu.torch_builds import NoBuild, choose
 
 
 def torch_build(
-    builds: List[Dict[str, Any]], device: str, capabilities: Optional[List[str]] = None, driver: Optional[str] = ""
-) -> Dict[str, Any]:
+    builds: list[dict[str, Any]], device: str, capabilities: list[str] | None = None, driver: str | None = ""
+) -> dict[str, Any]:
     try:
         return choose(builds, device, capabilities or [], driver)
     except NoBuild as exc:
@@ -80,5 +80,5 @@ def torch_build(
 
 
 class FilterModule:
-    def filters(self) -> Dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"torch_build": torch_build}

@@ -33,15 +33,15 @@ _value:
   sample: ["sdops_home is \"opt\"; it must be an absolute path on the target."]
 """
 
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable
 
 from ..module_utils.variables import variable_errors
 from ..plugin_utils.role_options import role_options
 
 
 class FilterModule:
-    def filters(self) -> Dict[str, Callable[..., Any]]:
-        def errors(values: Dict[str, Any]) -> List[str]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        def errors(values: dict[str, Any]) -> list[str]:
             return variable_errors(values, role_options())
 
         return {"variable_errors": errors}

@@ -103,7 +103,7 @@ _value:
       sample: [alpn]
 """
 
-from typing import Any, Callable, Dict
+from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 
@@ -111,7 +111,7 @@ from ..module_utils.errors import SdopsError
 from ..module_utils.xray.links import parse
 
 
-def vless_link(link: str) -> Dict[str, Any]:
+def vless_link(link: str) -> dict[str, Any]:
     try:
         return parse(link)
     except SdopsError as exc:
@@ -120,5 +120,5 @@ def vless_link(link: str) -> Dict[str, Any]:
 
 
 class FilterModule:
-    def filters(self) -> Dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"vless_link": vless_link}

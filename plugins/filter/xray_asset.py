@@ -32,7 +32,7 @@ _value:
   sample: Xray-linux-64
 """
 
-from typing import Any, Callable, Dict
+from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 
@@ -48,5 +48,5 @@ def xray_asset(machine: str) -> str:
 
 
 class FilterModule:
-    def filters(self) -> Dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"xray_asset": xray_asset}

@@ -38,7 +38,7 @@ _value:
   type: dict
 """
 
-from typing import Any, Callable, Dict, Union
+from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 
@@ -46,7 +46,7 @@ from ..module_utils.errors import SdopsError
 from ..module_utils.xray.client_config import client_config
 
 
-def xray_config(config: Union[str, Dict[str, Any]], http_port: int) -> Dict[str, Any]:
+def xray_config(config: str | dict[str, Any], http_port: int) -> dict[str, Any]:
     try:
         return client_config(config, int(http_port))
     except SdopsError as exc:
@@ -55,5 +55,5 @@ def xray_config(config: Union[str, Dict[str, Any]], http_port: int) -> Dict[str,
 
 
 class FilterModule:
-    def filters(self) -> Dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"xray_config": xray_config}

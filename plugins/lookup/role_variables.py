@@ -46,7 +46,7 @@ _raw:
 """
 
 import re
-from typing import Any, Dict, List, Mapping, Set
+from typing import Any, Mapping
 
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
@@ -66,9 +66,9 @@ def cause(exc: BaseException) -> str:
     return printable(str(getattr(exc, "message", None) or exc).strip())
 
 
-def named_in(name: str, variables: Mapping[str, Any]) -> Set[str]:
+def named_in(name: str, variables: Mapping[str, Any]) -> set[str]:
     """The variables that the templates behind a variable name, directly or through others."""
-    found: Set[str] = set()
+    found: set[str] = set()
     waiting = [name]
     while waiting:
         text = str(variables.get(waiting.pop(), ""))
@@ -80,16 +80,16 @@ def named_in(name: str, variables: Mapping[str, Any]) -> Set[str]:
 
 
 class LookupModule(LookupBase):
-    def run(self, terms: List[str], variables: Any = None, **kwargs: Any) -> List[Dict[str, Any]]:
+    def run(self, terms: list[str], variables: Any = None, **kwargs: Any) -> list[dict[str, Any]]:
         specs = role_options(["sdops", *terms] if terms else [])
-        values: Dict[str, Any] = {}
-        wrong: Dict[str, str] = {}
+        values: dict[str, Any] = {}
+        wrong: dict[str, str] = {}
         for name in [*specs, *MORE]:
             if name in variables:
                 try:
                     values[name] = self._templar.template(variables[name])
                 except AnsibleError as exc:
-                    wrong[name] = "%s cannot be worked out: %s. Correct its template." % (name, cause(exc).rstrip("."))
+                    wrong[name] = "{} cannot be worked out: {}. Correct its template.".format(name, cause(exc).rstrip("."))
         stripped = stripped_values(values, specs)
         values.update(stripped)
         wrong.update(wrong_values(values, specs))

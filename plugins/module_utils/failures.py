@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Any, Iterable, List, Mapping
+from typing import Any, Iterable, Mapping
 
 from .git.command import redact
 from .safety.secrets import query_secrets
@@ -56,7 +56,7 @@ def last_words(text: str) -> str:
         for n, line in enumerate(lines)
         if RAISED.match(line) and (traceback or ": " in line) and not NOT_WORTH_IT.match(line)
     ]
-    found: List[str] = []
+    found: list[str] = []
     if raised:
         first = lines[raised[-1]]
         found.append((RAISED.match(first) or [first, first])[1] or first)
@@ -126,7 +126,7 @@ def _cause(result: Mapping) -> str:
     if isinstance(rc, int) and rc < 0:
         memory = " That is what Linux does when memory runs out." if rc == -9 else ""
         return "%s was ended by signal %d.%s Before, it said: %s" % (name, -rc, memory, said or "nothing.")
-    return "%s ended with %s: %s" % (name, "an error" if rc is None else rc, said or "it said nothing.")
+    return "{} ended with {}: {}".format(name, "an error" if rc is None else rc, said or "it said nothing.")
 
 
 def failure_message(result: Mapping, task: str = "") -> str:
@@ -135,7 +135,7 @@ def failure_message(result: Mapping, task: str = "") -> str:
     failed = [item for item in items if isinstance(item, Mapping) and item.get("failed")] or [result]
     causes = list(dict.fromkeys(cause for cause in map(_cause, failed) if cause)) or ["It failed without a word."]
     if task and any(_is_quoted(each) for each in failed):
-        causes.append('All that it said is above, at "%s".' % printable(task))
+        causes.append(f'All that it said is above, at "{printable(task)}".')
     text = redact(" ".join(causes))
     secrets = [
         secret for query in re.findall(r"://[^\s'\"?#]*([?#][^\s'\"]+)", text) for secret in query_secrets(query)

@@ -10,7 +10,7 @@ import json
 import os
 import stat
 import tempfile
-from typing import Any, Optional, Union
+from typing import Any
 
 from .errors import SdopsError
 
@@ -30,8 +30,8 @@ class FileTypeError(SdopsError):
 
     def __init__(self, path: str, what: str) -> None:
         super().__init__(
-            "%s is %s where a regular file is expected; nothing was read from it or written to it. Remove it or move it "
-            "away, then run again." % (path, what)
+            f"{path} is {what} where a regular file is expected; nothing was read from it or written to it. Remove it or move it "
+            "away, then run again."
         )
         self.path = path
 
@@ -43,7 +43,7 @@ def file_type(mode: int) -> str:
     return next((words for test, words in FILE_TYPES if test(mode)), "something else than a file")
 
 
-def refuse_irregular(path: str, follow: bool = False) -> Optional[os.stat_result]:
+def refuse_irregular(path: str, follow: bool = False) -> os.stat_result | None:
     """The status of the regular file at ``path``, None where there is nothing. Raises FileTypeError and OSError.
 
     Without ``follow`` a symbolic link is refused; with it, one that leads nowhere too, since a file would be written there.
@@ -56,7 +56,7 @@ def refuse_irregular(path: str, follow: bool = False) -> Optional[os.stat_result
         try:
             found = os.stat(path)
         except FileNotFoundError:
-            raise FileTypeError(path, "a symbolic link to %s, which does not exist," % os.readlink(path)) from None
+            raise FileTypeError(path, f"a symbolic link to {os.readlink(path)}, which does not exist,") from None
         except OSError as exc:
             if exc.errno != errno.ELOOP:
                 raise
@@ -88,7 +88,7 @@ def open_regular(path: str, flags: int = os.O_RDONLY, mode: int = 0o644, follow:
     return handle
 
 
-def read_regular(path: str, limit: Optional[int] = None, follow: bool = False) -> bytes:
+def read_regular(path: str, limit: int | None = None, follow: bool = False) -> bytes:
     """The content of the regular file at ``path``. Raises FileTypeError, OSError, and ValueError beyond ``limit`` bytes."""
     with os.fdopen(open_regular(path, follow=follow), "rb") as stream:
         if limit is None:
@@ -99,7 +99,7 @@ def read_regular(path: str, limit: Optional[int] = None, follow: bool = False) -
     return data
 
 
-def parse_json(text: Union[str, bytes]) -> Any:
+def parse_json(text: str | bytes) -> Any:
     """json.loads for text that others wrote: whatever is wrong with it is a ValueError, also nesting too deep for Python."""
     try:
         return json.loads(text)

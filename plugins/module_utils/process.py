@@ -12,7 +12,7 @@ import selectors
 import signal
 import subprocess
 import time
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 from .errors import SdopsError
 
@@ -40,11 +40,11 @@ class Completed(NamedTuple):
 
 
 def run(
-    argv: List[str],
-    env: Optional[Dict[str, str]] = None,
-    cwd: Optional[str] = None,
-    timeout: Optional[float] = None,
-    text_in: Optional[str] = None,
+    argv: list[str],
+    env: dict[str, str] | None = None,
+    cwd: str | None = None,
+    timeout: float | None = None,
+    text_in: str | None = None,
 ) -> Completed:
     """Run ``argv`` (no shell) with ``env`` on top of ours; ``timeout`` in seconds.
 
@@ -57,12 +57,12 @@ def run(
 
 
 def run_bytes(
-    argv: List[str],
-    env: Optional[Dict[str, str]] = None,
-    cwd: Optional[str] = None,
-    timeout: Optional[float] = None,
-    data: Optional[bytes] = None,
-) -> Tuple[int, bytes, bytes]:
+    argv: list[str],
+    env: dict[str, str] | None = None,
+    cwd: str | None = None,
+    timeout: float | None = None,
+    data: bytes | None = None,
+) -> tuple[int, bytes, bytes]:
     """(exit status, standard output, standard error) of what ``run`` does, as bytes."""
     try:
         process = subprocess.Popen(
@@ -76,18 +76,18 @@ def run_bytes(
             start_new_session=timeout is not None,
         )
     except OSError as exc:
-        raise ProcessError("%s could not be started: %s." % (argv[0], exc.strerror or exc)) from exc
+        raise ProcessError(f"{argv[0]} could not be started: {exc.strerror or exc}.") from exc
     try:
         out, err = _talk(process, data or b"", timeout)
         return process.returncode, out, err
     except BaseException as exc:
         _end(process, timeout is not None)
         if isinstance(exc, subprocess.TimeoutExpired):
-            raise ProcessError("%s did not end within %s seconds." % (argv[0], timeout)) from exc
+            raise ProcessError(f"{argv[0]} did not end within {timeout} seconds.") from exc
         raise
 
 
-def _talk(process: "subprocess.Popen[bytes]", data: bytes, timeout: Optional[float]) -> Tuple[bytes, bytes]:
+def _talk(process: subprocess.Popen[bytes], data: bytes, timeout: float | None) -> tuple[bytes, bytes]:
     """Popen.communicate with bounds: it would keep all that a program prints. Raises ProcessError and TimeoutExpired."""
     until = None if timeout is None else time.monotonic() + timeout
     out, err = bytearray(), bytearray()
@@ -129,7 +129,7 @@ def _write(handle: int, data: bytes) -> bytes:
         return b""
 
 
-def _left(until: Optional[float]) -> Optional[float]:
+def _left(until: float | None) -> float | None:
     """Seconds until the time is up, None for no limit. Raises TimeoutExpired, also while output never pauses."""
     left = None if until is None else until - time.monotonic()
     if left is not None and left <= 0:
@@ -142,7 +142,7 @@ def _text(data: bytes) -> str:
     return io.TextIOWrapper(io.BytesIO(data), errors="replace").read()
 
 
-def _end(process: "subprocess.Popen[bytes]", group: bool) -> None:
+def _end(process: subprocess.Popen[bytes], group: bool) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL) if group else process.kill()
     process.wait()
@@ -152,7 +152,7 @@ def _end(process: "subprocess.Popen[bytes]", group: bool) -> None:
                 stream.close()
 
 
-def marked(work: str) -> Dict[str, str]:
+def marked(work: str) -> dict[str, str]:
     """Environment for programs that work on the path ``work``, which all that they start inherit; see end_all."""
     return {MARK: os.path.abspath(work)}
 
@@ -162,7 +162,7 @@ def end_all(work: str) -> None:
 
     The caller makes sure that the earlier run is over, by a lock for instance.
     """
-    wanted = ("%s=%s" % (MARK, os.path.abspath(work))).encode()
+    wanted = (f"{MARK}={os.path.abspath(work)}").encode()
     for _ in range(50):
         left = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _has_mark(pid, wanted)]
         for pid in left:

@@ -10,7 +10,7 @@ steps of the compiler. Whatever is missing or odd in it is left out.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 from .terminal import printable
 
@@ -20,7 +20,7 @@ ENDED = ("done", "failed")
 WIDTH = 44  # of the column with the names
 
 
-def number(value: Any) -> Optional[float]:
+def number(value: Any) -> float | None:
     """``value`` when it is a number that can be a size, a speed or a time."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
         return None
@@ -41,16 +41,16 @@ def _unit(value: float) -> int:
 def size(value: float) -> str:
     """1536 -> "1.5 KiB"."""
     unit = _unit(value)
-    return "%s %s" % (_scaled(value, unit), UNITS[unit])
+    return f"{_scaled(value, unit)} {UNITS[unit]}"
 
 
-def amount(done: float, total: Optional[float]) -> str:
+def amount(done: float, total: float | None) -> str:
     """ "1.8 of 4.0 GiB", "512.0 MiB of 4.0 GiB", or "512.0 MiB" when the whole is unknown."""
     if total is None:
         return size(done)
     if not done or _unit(done) == _unit(total):
-        return "%s of %s" % (_scaled(done, _unit(total)) if done else "0", size(total))
-    return "%s of %s" % (size(done), size(total))
+        return "{} of {}".format(_scaled(done, _unit(total)) if done else "0", size(total))
+    return f"{size(done)} of {size(total)}"
 
 
 def clock(seconds: float) -> str:
@@ -60,7 +60,7 @@ def clock(seconds: float) -> str:
     return "%d:%02d:%02d" % (hours, minutes, rest) if hours else "%d:%02d" % (minutes, rest)
 
 
-def percent(done: Optional[float], total: Optional[float]) -> Optional[int]:
+def percent(done: float | None, total: float | None) -> int | None:
     if done is None or total is None:
         return None
     return min(100, int(100 * done / total)) if total else 100
@@ -72,7 +72,7 @@ def plain(name: Any) -> str:
     return text if len(text) <= WIDTH else text[: WIDTH - 16] + "..." + text[-13:]
 
 
-def flow(done: Optional[float], total: Optional[float], speed: Optional[float], eta: Optional[float]) -> str:
+def flow(done: float | None, total: float | None, speed: float | None, eta: float | None) -> str:
     """ " 43%, 1.8 of 4.0 GiB, 52.4 MiB/s, ETA 0:42", as far as it is known."""
     parts = []
     share = percent(done, total)
@@ -80,33 +80,33 @@ def flow(done: Optional[float], total: Optional[float], speed: Optional[float], 
         parts.append("%3d%%" % share)
     parts.append(amount(done or 0, total))
     if speed:
-        parts.append("%s/s" % size(speed))
+        parts.append(f"{size(speed)}/s")
         if eta is None and total is not None and done is not None:
             eta = max(0.0, total - done) / speed
         if eta is not None and eta < 100 * 3600:
-            parts.append("ETA %s" % clock(eta))
+            parts.append(f"ETA {clock(eta)}")
     return ", ".join(parts)
 
 
 class File(NamedTuple):
     name: str
     state: str
-    done: Optional[float]
-    total: Optional[float]
-    speed: Optional[float]
+    done: float | None
+    total: float | None
+    speed: float | None
 
 
 class _Memory:
     """What was last told about a file."""
 
     def __init__(self, now: float) -> None:
-        self.mark: Optional[Tuple[str, Optional[float]]] = None
+        self.mark: tuple[str, float | None] | None = None
         self.told = now
-        self.fetching: Optional[float] = None
-        self.built: Optional[Tuple[float, float]] = None  # when its first step was seen, and which one that was
+        self.fetching: float | None = None
+        self.built: tuple[float, float] | None = None  # when its first step was seen, and which one that was
 
 
-def files_of(snapshot: Dict[str, Any]) -> List[File]:
+def files_of(snapshot: dict[str, Any]) -> list[File]:
     files = snapshot.get("files")
     return [
         File(
@@ -141,11 +141,11 @@ class View:
         self.host = host
         self.hidden = hidden
         self.patience = patience  # seconds after which an unchanged file is mentioned again
-        self._memory: Dict[Tuple[str, int], _Memory] = {}
-        self._whole: Optional[_Memory] = None
+        self._memory: dict[tuple[str, int], _Memory] = {}
+        self._whole: _Memory | None = None
         self._first = True
 
-    def lines(self, snapshot: Dict[str, Any], now: float) -> List[str]:
+    def lines(self, snapshot: dict[str, Any], now: float) -> list[str]:
         """What is new in ``snapshot`` at ``now`` (seconds of any clock), one line per file and one for all of them."""
         files = files_of(snapshot)
         if self.hidden:
@@ -155,13 +155,13 @@ class View:
             if rows and sum(file.state not in ENDED for file in files) > 1:
                 rows.append(self._all(snapshot, files))
             width = max((len(name) for name, _ in rows), default=0)
-            told = ["%s  %s" % (name.ljust(width), text) for name, text in rows]
+            told = [f"{name.ljust(width)}  {text}" for name, text in rows]
         self._first = False
-        return ["[%s] %s" % (self.host, line) for line in told]
+        return [f"[{self.host}] {line}" for line in told]
 
-    def _rows(self, files: List[File], now: float) -> List[Tuple[str, str]]:
+    def _rows(self, files: list[File], now: float) -> list[tuple[str, str]]:
         rows = []
-        seen: Dict[str, int] = {}
+        seen: dict[str, int] = {}
         busy = any(file.state in ACTIVE for file in files)
         for file in files:
             seen[file.name] = seen.get(file.name, 0) + 1
@@ -192,8 +192,8 @@ class View:
         still = "" if fresh else "still "
         if file.state == "done":
             total = file.total if file.total is not None else file.done
-            took = " in %s" % clock(now - memory.fetching) if memory.fetching is not None else ""
-            return "done%s%s" % ("" if total is None else ", " + size(total), took)
+            took = f" in {clock(now - memory.fetching)}" if memory.fetching is not None else ""
+            return "done{}{}".format("" if total is None else ", " + size(total), took)
         if file.state == "failed":
             return "failed"
         if file.state == "asking":
@@ -210,14 +210,14 @@ class View:
         return "still waiting"
 
     @staticmethod
-    def _all(snapshot: Dict[str, Any], files: List[File]) -> Tuple[str, str]:
+    def _all(snapshot: dict[str, Any], files: list[File]) -> tuple[str, str]:
         ended = sum(file.state == "done" for file in files)
         failed = sum(file.state == "failed" for file in files)
         name = "%d of %d files" % (ended, len(files)) + (", %d failed" % failed if failed else "")
         done, total = number(snapshot.get("done")), number(snapshot.get("total"))
         return name, flow(done, total, number(snapshot.get("speed")), number(snapshot.get("eta")))
 
-    def _hidden(self, snapshot: Dict[str, Any], now: float) -> List[str]:
+    def _hidden(self, snapshot: dict[str, Any], now: float) -> list[str]:
         share = percent(number(snapshot.get("done")), number(snapshot.get("total")))
         if share is None:
             return []

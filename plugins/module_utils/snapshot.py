@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import stat
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from .errors import SdopsError
 from .files import load_json, read_regular, write_atomic
@@ -32,12 +32,12 @@ class SnapshotError(SdopsError):
     """What was to be kept or put back is not there, or the disks do not allow it."""
 
 
-def _keep_tree(tree: str, kept: str, former: str) -> Dict[str, List[int]]:
+def _keep_tree(tree: str, kept: str, former: str) -> dict[str, list[int]]:
     """Make ``kept`` like ``tree``; gives ``{path below it: [size, time of change in ns]}`` of files that both share.
 
     Copies in ``former``, an earlier snapshot, are taken over where the file has not changed since.
     """
-    shared: Dict[str, List[int]] = {}
+    shared: dict[str, list[int]] = {}
     for directory, directories, files in os.walk(tree):
         below = os.path.relpath(directory, tree)
         target = os.path.normpath(os.path.join(kept, below))
@@ -97,7 +97,7 @@ def _copy(source: str, copy: str, found: os.stat_result) -> None:
         os.utime(writer.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
-def _written_into(tree: str, shared: Dict[str, List[int]]) -> List[str]:
+def _written_into(tree: str, shared: dict[str, list[int]]) -> list[str]:
     """Which of the shared files are not what they were."""
     changed = []
     for name, was in shared.items():
@@ -117,20 +117,20 @@ class Snapshot:
     def __init__(self, store: str) -> None:
         self.store = store
 
-    def kept(self) -> Optional[Dict[str, Any]]:
+    def kept(self) -> dict[str, Any] | None:
         """``{"trees": [...], "files": [...], "missing": [...], "shared": [...]}`` of a complete snapshot, else None."""
         try:
-            found: Dict[str, Any] = load_json(os.path.join(self.store, MANIFEST))
+            found: dict[str, Any] = load_json(os.path.join(self.store, MANIFEST))
             return found if isinstance(found, dict) else None
         except (OSError, ValueError):
             return None
 
-    def keep(self, trees: List[str], files: List[str]) -> None:
+    def keep(self, trees: list[str], files: list[str]) -> None:
         """Make the snapshot. Cut in the middle, it counts as none and is made again."""
         trees = [os.path.realpath(tree) for tree in trees]
         gone = [tree for tree in trees if not os.path.isdir(tree)]
         if gone:
-            raise SnapshotError("%s cannot be kept: it is no directory." % ", ".join(gone))
+            raise SnapshotError("{} cannot be kept: it is no directory.".format(", ".join(gone)))
         self._discard(self.store + ".new")
         new = self.store + ".new"
         try:
@@ -144,14 +144,14 @@ class Snapshot:
                 shutil.copy2(path, os.path.join(new, "file-%d" % number))
         except (OSError, shutil.Error) as exc:
             self._discard(new)
-            raise SnapshotError("%s cannot be kept in %s: %s." % (", ".join(trees), self.store, exc)) from exc
+            raise SnapshotError("{} cannot be kept in {}: {}.".format(", ".join(trees), self.store, exc)) from exc
         missing = [path for path in files if path not in present]
         manifest = {"trees": trees, "files": present, "missing": missing, "shared": shared}
         write_atomic(os.path.join(new, MANIFEST), json.dumps(manifest).encode())
         self._discard(self.store)
         os.rename(new, self.store)
 
-    def restore(self) -> Dict[str, Any]:
+    def restore(self) -> dict[str, Any]:
         """Put everything back and forget the snapshot. Cut in the middle, it goes on where it was.
 
         Raises SnapshotError, after all is in its place, naming big files that somebody has written into: those are not what
@@ -159,7 +159,7 @@ class Snapshot:
         """
         manifest = self.kept()
         if manifest is None:
-            raise SnapshotError("There is no snapshot in %s to go back to." % self.store)
+            raise SnapshotError(f"There is no snapshot in {self.store} to go back to.")
         for number, tree in enumerate(manifest["trees"]):
             kept, failed = os.path.join(self.store, "tree-%d" % number), os.path.join(self.store, "failed-%d" % number)
             if os.path.isdir(kept):  # else it was put back before a cut
@@ -181,8 +181,8 @@ class Snapshot:
         self.forget()
         if written:
             raise SnapshotError(
-                "Everything was put back, but %s was written into and not replaced, so it is not what it was. Install the "
-                "package that it belongs to again." % ", ".join(written[:5])
+                "Everything was put back, but {} was written into and not replaced, so it is not what it was. Install the "
+                "package that it belongs to again.".format(", ".join(written[:5]))
             )
         return manifest
 

@@ -13,7 +13,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable
 
 from .errors import SdopsError
 from .extensions.plan import plan
@@ -137,7 +137,7 @@ def _list_of(rule: Rule) -> Rule:
     def check(value: Any) -> str:
         if isinstance(value, str) or not isinstance(value, (list, tuple)):
             return _no_list(value)
-        wrong = ["%s %s" % (_shown(each), why) for each in value for why in [rule(each)] if why]
+        wrong = [f"{_shown(each)} {why}" for each in value for why in [rule(each)] if why]
         return "has an entry that cannot be used: " + "; ".join(wrong) if wrong else ""
 
     return check
@@ -181,7 +181,7 @@ def _environment(value: Any) -> str:
 
 def _repositories(value: Any) -> str:
     wrong = [_shown(entry.get("name")) for entry in value if _commit(entry.get("commit"))]
-    return "has a commit that is none, of %s: each %s" % (", ".join(wrong), COMMIT_FORM) if wrong else ""
+    return "has a commit that is none, of {}: each {}".format(", ".join(wrong), COMMIT_FORM) if wrong else ""
 
 
 def _by_service(rule: Rule) -> Rule:
@@ -189,12 +189,12 @@ def _by_service(rule: Rule) -> Rule:
 
     def check(value: Any) -> str:
         unknown = [
-            "has the unknown service %s; there are %s" % (_shown(name), ", ".join(SERVICES))
+            "has the unknown service {}; there are {}".format(_shown(name), ", ".join(SERVICES))
             for name in value
             if name not in SERVICES
         ]
         wrong = [
-            "%s %s" % (name, why) for name, each in value.items() if name in SERVICES for why in [rule(each)] if why
+            f"{name} {why}" for name, each in value.items() if name in SERVICES for why in [rule(each)] if why
         ]
         return "; ".join([*unknown, *(["has a value that cannot be used: " + "; ".join(wrong)] if wrong else [])])
 
@@ -228,7 +228,7 @@ def _link(value: Any) -> str:
     try:
         links.parse(value)
     except SdopsError as exc:
-        return "cannot be used. %s" % str(exc).rstrip(".")
+        return "cannot be used. {}".format(str(exc).rstrip("."))
     return ""
 
 
@@ -281,7 +281,7 @@ _origin = _form(
     "must be an origin, which is http:// or https://, a host, and a port that is not the default one, without a path",
 )
 
-RULES: Dict[str, Rule] = {
+RULES: dict[str, Rule] = {
     "sdops_home": _home,
     "sdops_data_dir": _plain_path,
     "sdops_cache_dir": _or_empty(_plain_path),
@@ -296,7 +296,7 @@ RULES: Dict[str, Rule] = {
     "sdops_github": _url,
     "sdops_huggingface_endpoint": _without_login(_url),
     "sdops_civitai_endpoint": _without_login(_url),
-    "sdops_network_ways": _by_service(_one_of(*WAYS)(lambda _way: "must be one of %s" % ", ".join(WAYS))),
+    "sdops_network_ways": _by_service(_one_of(*WAYS)(lambda _way: "must be one of {}".format(", ".join(WAYS)))),
     "sdops_mirrors": _by_service(_list_of(_url)),
     "sdops_pip_index_url": _or_empty(_url),
     "sdops_pip_extra_index_urls": _list_of(_url),
@@ -402,7 +402,7 @@ RULES: Dict[str, Rule] = {
     ),
 }
 
-LEAST: Dict[str, int] = {
+LEAST: dict[str, int] = {
     "sdops_network_timeout": 0,
     "extensions_install_timeout": 1,
     "model_fetch_parallel": 1,
@@ -477,7 +477,7 @@ def type_error(name: str, spec: Mapping, value: Any) -> str:
         missing = [
             key for key, one in (spec.get("options") or {}).items() if one.get("required") and not value.get(key)
         ]
-        return "needs %s" % " and ".join(missing) if missing else ""
+        return "needs {}".format(" and ".join(missing)) if missing else ""
     if kind == "bool":
         return "" if str(value).strip().lower() in BOOLEANS else "must be true or false"
     if kind in ("int", "float"):
@@ -488,11 +488,11 @@ def type_error(name: str, spec: Mapping, value: Any) -> str:
     if not isinstance(value, (str, int, float)):
         return 'must be a text; write "" for none' if value is None else "must be a text"
     if spec.get("choices") and not _is_choice(value, spec["choices"]):
-        return "must be %s" % " or ".join('""' if choice == "" else str(choice) for choice in spec["choices"])
+        return "must be {}".format(" or ".join('""' if choice == "" else str(choice) for choice in spec["choices"]))
     return "" if AS_IT_IS.match(name) else _text(str(value))
 
 
-def _is_choice(value: Any, choices: List[Any]) -> bool:
+def _is_choice(value: Any, choices: list[Any]) -> bool:
     known = [str(choice) for choice in choices]
     return str(value) in known or (isinstance(value, bool) and str(value).lower() in known)
 
@@ -513,7 +513,7 @@ def stripped(name: str, spec: Mapping, value: Any) -> Any:
 # ---- what variables must be together
 
 
-def _together(values: Mapping) -> List[str]:
+def _together(values: Mapping) -> list[str]:
     """What is wrong with variables together; each of them is good."""
     get = values.get
     found = []
@@ -543,27 +543,27 @@ def _together(values: Mapping) -> List[str]:
     releases, version = get("__sd_webui_releases"), get("sd_webui_version")
     rule(
         releases and version is not None and str(version) not in releases,
-        "sd_webui_version is %s; known are %s (quote it in YAML). For another commit keep the nearest of these and set sd_webui_commit, "
-        "and sd_webui_repositories if they differ." % (_shown(version), ", ".join(releases or ())),
+        "sd_webui_version is {}; known are {} (quote it in YAML). For another commit keep the nearest of these and set sd_webui_commit, "
+        "and sd_webui_repositories if they differ.".format(_shown(version), ", ".join(releases or ())),
     )
     if "extensions_list" in values and "sdops_github" in values:
         for entry in values["extensions_list"]:
             try:
                 plan([entry], values["sdops_github"], str(get("sd_webui_version", "1.10.1")))
             except SdopsError as exc:
-                found.append("extensions_list: %s" % exc)
+                found.append(f"extensions_list: {exc}")
     # one alone does not stop the others: it is told, and the run fails when those are there
     models = get("model_fetch_models") or []
-    endpoints = [get("sdops_%s_endpoint" % name, getattr(DEFAULT_ENDPOINTS, name)) for name in Endpoints._fields]
+    endpoints = [get(f"sdops_{name}_endpoint", getattr(DEFAULT_ENDPOINTS, name)) for name in Endpoints._fields]
     problems = problems_in(models, Endpoints(*endpoints))
     if len(problems) == len(models):
-        found.extend("model_fetch_models: %s" % problem for problem in problems)
+        found.extend(f"model_fetch_models: {problem}" for problem in problems)
     if get("xray_proxy_state") == "present":
         found.extend(_server(values))
     return found
 
 
-def _server(values: Mapping) -> List[str]:
+def _server(values: Mapping) -> list[str]:
     config, link = values.get("xray_proxy_config"), values.get("xray_proxy_link")
     if config and link:
         return [
@@ -577,8 +577,8 @@ def _server(values: Mapping) -> List[str]:
             return [str(exc)]
         return []
     return [
-        "%s is empty, but the proxy is wanted (sdops_network: xray). Set it or xray_proxy_link in the inventory (secrets in a vault), "
-        "or set sdops_network: direct." % name
+        f"{name} is empty, but the proxy is wanted (sdops_network: xray). Set it or xray_proxy_link in the inventory (secrets in a vault), "
+        "or set sdops_network: direct."
         for name in ("xray_proxy_server", "xray_proxy_uuid", "xray_proxy_public_key", "xray_proxy_server_name")
         if name in values and values[name] in ("", None)
     ]
@@ -587,12 +587,12 @@ def _server(values: Mapping) -> List[str]:
 # ---- all of it
 
 
-def wrong_values(values: Mapping, specs: Mapping) -> Dict[str, str]:
+def wrong_values(values: Mapping, specs: Mapping) -> dict[str, str]:
     """By name, a sentence for each of ``values`` that cannot be used for its own sake.
 
     ``specs``: the options of the roles' argument specifications. Names that are not among them are not looked at.
     """
-    wrong: Dict[str, str] = {}
+    wrong: dict[str, str] = {}
     for name, spec in specs.items():
         # a proxy that is not wanted needs no server
         idle = (
@@ -602,23 +602,23 @@ def wrong_values(values: Mapping, specs: Mapping) -> Dict[str, str]:
             continue
         why = type_error(name, spec, values[name]) or RULES.get(name, lambda value: "")(values[name])
         if why:
-            said = name if SECRET.match(name) else "%s is %s; it" % (name, _shown(values[name]))
-            wrong[name] = printable("%s %s." % (said, why))
+            said = name if SECRET.match(name) else f"{name} is {_shown(values[name])}; it"
+            wrong[name] = printable(f"{said} {why}.")
     return wrong
 
 
-def wrong_together(values: Mapping) -> List[str]:
+def wrong_together(values: Mapping) -> list[str]:
     """What is wrong with variables together, where each of them is good."""
     return [printable(sentence) for sentence in _together(values)]
 
 
-def variable_errors(values: Mapping, specs: Mapping) -> List[str]:
+def variable_errors(values: Mapping, specs: Mapping) -> list[str]:
     """A sentence for each of ``values`` (by the variables' names) that cannot be used; none when all can."""
     wrong = wrong_values(values, specs)
     return [*wrong.values(), *wrong_together({name: value for name, value in values.items() if name not in wrong})]
 
 
-def stripped_values(values: Mapping, specs: Mapping) -> Dict[str, Any]:
+def stripped_values(values: Mapping, specs: Mapping) -> dict[str, Any]:
     """Those of ``values`` that have spaces or line breaks around them, without these."""
     clean = {name: stripped(name, specs[name], values[name]) for name in specs if name in values}
     return {name: value for name, value in clean.items() if value is not values[name]}
@@ -628,4 +628,4 @@ def unstripped_error(name: str) -> str:
     """A sentence for a variable of that name that could not be stripped, unless that does not matter."""
     if STRIPPED_WHERE_USED.match(name):
         return ""
-    return "%s has spaces or a line break around its value, and given with -e it stays so; take them away." % name
+    return f"{name} has spaces or a line break around its value, and given with -e it stays so; take them away."

@@ -120,7 +120,7 @@ def locate(p: dict) -> tuple:
         where, source = dict(found.where), p["air"]
     else:
         which = next((key for key in ("version_id", "model_id") if p[key]), "sha256")
-        where, source = {which: str(p[which])}, "civitai %s %s" % (which, p[which])
+        where, source = {which: str(p[which])}, f"civitai {which} {p[which]}"
     if p["file_id"]:
         where["fileId"] = str(p["file_id"])
     where.update({key: p[key] for key in ("type", "format", "size", "fp") if p[key]})

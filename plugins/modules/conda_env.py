@@ -149,7 +149,7 @@ actions:
 """
 
 import os
-from typing import Any, Dict
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -158,14 +158,14 @@ from ..module_utils.conda.environment import Environment, Wanted, check_python, 
 from ..module_utils.errors import SdopsError
 
 
-def listing(prefix: str, version: str, packages: Dict[str, str]) -> str:
+def listing(prefix: str, version: str, packages: dict[str, str]) -> str:
     """The environment as text for a diff."""
-    lines = ["%s: Python %s" % (prefix, version)]
-    lines += ["  %s %s" % item for item in sorted(packages.items())]
+    lines = [f"{prefix}: Python {version}"]
+    lines += ["  {} {}".format(*item) for item in sorted(packages.items())]
     return "\n".join(lines) + "\n"
 
 
-def absent(module: AnsibleModule, environment: Environment, result: Dict[str, Any]) -> Dict[str, Any]:
+def absent(module: AnsibleModule, environment: Environment, result: dict[str, Any]) -> dict[str, Any]:
     prefix = environment.wanted.prefix
     changed = environment.may_remove()
     before = listing(prefix, "environment", installed(prefix)) if changed else ""
@@ -176,7 +176,7 @@ def absent(module: AnsibleModule, environment: Environment, result: Dict[str, An
     return result
 
 
-def present(module: AnsibleModule, environment: Environment, engine: Any, result: Dict[str, Any]) -> Dict[str, Any]:
+def present(module: AnsibleModule, environment: Environment, engine: Any, result: dict[str, Any]) -> dict[str, Any]:
     wanted, prefix = environment.wanted, environment.wanted.prefix
     found = environment.look(module.params["recreate"])
     before = {} if environment.unfinished() else installed(prefix)
@@ -187,13 +187,13 @@ def present(module: AnsibleModule, environment: Environment, engine: Any, result
         elif before:
             actions.append("remove what is in " + prefix)
         also = " and " + ", ".join(wanted.packages) if wanted.packages else ""
-        actions.append("make %s with Python %s%s by %s" % (prefix, wanted.python, also, result["engine"]))
+        actions.append("make {} with Python {}{} by {}".format(prefix, wanted.python, also, result["engine"]))
     elif found.cut:
         actions.append(
-            "finish adding %s to %s by %s" % (", ".join(found.missing) or "packages", prefix, result["engine"])
+            "finish adding {} to {} by {}".format(", ".join(found.missing) or "packages", prefix, result["engine"])
         )
     elif found.missing:
-        actions.append("add %s to %s by %s" % (", ".join(found.missing), prefix, result["engine"]))
+        actions.append("add {} to {} by {}".format(", ".join(found.missing), prefix, result["engine"]))
     if actions and not module.check_mode:
         if found.python is None:
             environment.create(engine)
@@ -219,7 +219,7 @@ def present(module: AnsibleModule, environment: Environment, engine: Any, result
     return result
 
 
-def work(module: AnsibleModule) -> Dict[str, Any]:
+def work(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
     engine, engine_name = None, p["engine"]
     try:

@@ -171,7 +171,7 @@ actions:
 """
 
 import os
-from typing import Any, Dict, List
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -182,7 +182,7 @@ from ..module_utils.git.pins import Outcome, apply_all, make_pin, partial_of
 from ..module_utils.safety.secrets import hide
 
 
-def as_result(outcomes: List[Outcome]) -> Dict[str, Any]:
+def as_result(outcomes: list[Outcome]) -> dict[str, Any]:
     changed = [o for o in outcomes if o.actions]
     return {
         "changed": bool(changed),
@@ -201,13 +201,13 @@ def as_result(outcomes: List[Outcome]) -> Dict[str, Any]:
             for o in outcomes
         ],
         "diff": {
-            "before": "".join("%s %s\n" % (o.pin.dest, o.was) for o in changed),
-            "after": "".join("%s %s\n" % (o.pin.dest, o.becomes) for o in changed),
+            "before": "".join(f"{o.pin.dest} {o.was}\n" for o in changed),
+            "after": "".join(f"{o.pin.dest} {o.becomes}\n" for o in changed),
         },
     }
 
 
-def write_programs_config(git: Git, path: str, check: bool, result: Dict[str, Any]) -> str:
+def write_programs_config(git: Git, path: str, check: bool, result: dict[str, Any]) -> str:
     """Write the file where it differs and note it in ``result``; returns a warning or "".
 
     It may hold the user's logins, so only its name is told.
@@ -224,17 +224,17 @@ def write_programs_config(git: Git, path: str, check: bool, result: Dict[str, An
     result["programs_environment"] = environment
     if not os.path.exists(path) or read_regular(path, follow=True) != data:
         result["changed"] = True
-        result["actions"].append("write %s" % path)
-        result["diff"]["after"] += "%s is up to date\n" % path
+        result["actions"].append(f"write {path}")
+        result["diff"]["after"] += f"{path} is up to date\n"
         if not check:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             write_atomic(path, data, 0o600)
     if not (old and with_system):
         return ""
     return (
-        "git %s of this host reads ~/.gitconfig in any case, so its settings that lead past the chosen route (http.URL.proxy, "
+        "git {} of this host reads ~/.gitconfig in any case, so its settings that lead past the chosen route (http.URL.proxy, "
         "url.URL.insteadOf) count for the git that other programs run, such as launch.py. Take them out of ~/.gitconfig, or install "
-        "git 2.32 or newer." % ".".join(map(str, version))
+        "git 2.32 or newer.".format(".".join(map(str, version)))
     )
 
 

@@ -120,7 +120,7 @@ def main() -> None:
     p = module.params
     hide(module, tokens_in(p))
     where = {key: p[key] for key in ("repo", "file", "revision")}
-    source = "hf://%(repo)s/%(file)s@%(revision)s" % where
+    source = "hf://{repo}/{file}@{revision}".format(**where)
     try:
         result = fetch_one(ModelSpec(source, "huggingface", where, sha256=p["sha256"]), p, p["dest"], module.check_mode)
     except SdopsError as exc:

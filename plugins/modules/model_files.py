@@ -252,9 +252,9 @@ def main() -> None:
         "changed": bool(touched),
         "models": entries,
         "disk_free": free_bytes(p["webui_dir"]),
-        "actions": ["%s %s" % (VERBS[i.status], i.path or i.spec.label) for i in touched],
+        "actions": [f"{VERBS[i.status]} {i.path or i.spec.label}" for i in touched],
         "diff": {
-            "before": "".join("%s\n" % i.path for i in touched if i.status == "removed"),
+            "before": "".join(f"{i.path}\n" for i in touched if i.status == "removed"),
             "after": "".join("%s\n" % (i.path or i.spec.label) for i in touched if i.status != "removed"),
         },
     }
@@ -265,14 +265,14 @@ def main() -> None:
         result["bytes_fetched"] = sum(item.received for item in items)
     for item in items:
         if item.status == "unresolved":
-            module.warn("%s cannot be asked for yet: %s" % (item.spec.label, item.reason))
+            module.warn(f"{item.spec.label} cannot be asked for yet: {item.reason}")
     for sentence in [warning for item in items for warning in item.warnings]:
         module.warn(sentence)
     for sentence in kept_back(p):
         module.warn(sentence)
     failed = [item for item in items if item.status == "failed"]
     labels = [printable(item.spec.label) for item in failed]
-    causes = [i.reason if label in i.reason else "%s: %s" % (label, i.reason) for label, i in zip(labels, failed)]
+    causes = [i.reason if label in i.reason else f"{label}: {i.reason}" for label, i in zip(labels, failed)]
     if failed:
         causes.insert(0, "%d of %d files failed." % (len(failed), len(items)))
     if no_room:

@@ -162,12 +162,12 @@ def check_names(p: dict) -> None:
         for service, value in p[option].items():
             if service not in SERVICES:
                 raise RouteError(
-                    "%s names the unknown service %r; there are %s." % (option, service, ", ".join(SERVICES))
+                    "{} names the unknown service {!r}; there are {}.".format(option, service, ", ".join(SERVICES))
                 )
             if option == "ways" and value not in WAYS:
-                raise RouteError("ways wants %r for %s; there are %s." % (value, service, ", ".join(WAYS)))
+                raise RouteError("ways wants {!r} for {}; there are {}.".format(value, service, ", ".join(WAYS)))
             if option == "mirrors" and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
-                raise RouteError("mirrors must have a list of URLs for %s; write it as [https://...]." % service)
+                raise RouteError(f"mirrors must have a list of URLs for {service}; write it as [https://...].")
 
 
 def main() -> None:
@@ -231,8 +231,8 @@ def main() -> None:
             write_atomic(p["memory"], (json.dumps(new, indent=1, sort_keys=True) + "\n").encode(), 0o644)
         except OSError as exc:
             module.fail_json(
-                msg="The ways out cannot be remembered in %s: %s. Make room there, or set sdops_home to a directory that can be "
-                "written." % (p["memory"], exc.strerror)
+                msg="The ways out cannot be remembered in {}: {}. Make room there, or set sdops_home to a directory that can be "
+                "written.".format(p["memory"], exc.strerror)
             )
     module.exit_json(
         changed=changed,
@@ -250,7 +250,7 @@ def main() -> None:
         ],
         table=table(chosen, measured),
         unreached=unreached,
-        actions=["remember %s for %s" % (new[s]["way"], s) for s in new if new[s] != remembered.get(s)]
+        actions=["remember {} for {}".format(new[s]["way"], s) for s in new if new[s] != remembered.get(s)]
         if changed
         else [],
         diff={

@@ -162,7 +162,7 @@ actions:
 """
 
 import os
-from typing import Any, Dict, List
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -172,28 +172,28 @@ from ..module_utils.python_env.packages import Installer, Wish
 from ..module_utils.safety.secrets import hide
 
 
-def words(change: Dict[str, Any]) -> str:
+def words(change: dict[str, Any]) -> str:
     if change["before"] is None:
-        return "install %(name)s %(after)s" % change
+        return "install {name} {after}".format(**change)
     if change["after"] is None:
-        return "remove %(name)s %(before)s" % change
-    return "change %(name)s from %(before)s to %(after)s" % change
+        return "remove {name} {before}".format(**change)
+    return "change {name} from {before} to {after}".format(**change)
 
 
-def result(changes: List[Dict[str, Any]], unmet: List[str], actions: List[str]) -> Dict[str, Any]:
+def result(changes: list[dict[str, Any]], unmet: list[str], actions: list[str]) -> dict[str, Any]:
     return {
         "changed": bool(changes or actions),
         "changes": changes,
         "unmet": [redact(r) for r in unmet],
         "actions": actions or [words(c) for c in changes],
         "diff": {
-            "before": "".join("%(name)s %(before)s\n" % c for c in changes if c["before"]),
-            "after": "".join("%(name)s %(after)s\n" % c for c in changes if c["after"]),
+            "before": "".join("{name} {before}\n".format(**c) for c in changes if c["before"]),
+            "after": "".join("{name} {after}\n".format(**c) for c in changes if c["after"]),
         },
     }
 
 
-def plan_only(wanted: List[str]) -> Dict[str, Any]:
+def plan_only(wanted: list[str]) -> dict[str, Any]:
     """A plan where nobody can be asked for the details: the requirements as they are written."""
     wanted = [redact(w) for w in wanted]
     planned = result([], wanted, ["install " + w for w in wanted])
@@ -201,7 +201,7 @@ def plan_only(wanted: List[str]) -> Dict[str, Any]:
     return planned
 
 
-def work(module: AnsibleModule) -> Dict[str, Any]:
+def work(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
     wish = Wish(**{field: p[field] for field in Wish._fields})
     files = wish.requirements + wish.constraints + wish.overrides
@@ -218,7 +218,7 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
         except SdopsError as exc:
             if "protected" in str(exc):
                 raise
-            module.warn("The plan is only what was asked for, since uv could not be asked: %s" % exc)
+            module.warn(f"The plan is only what was asked for, since uv could not be asked: {exc}")
             return plan_only(unmet)
     else:
         changes = installer.install(wish, p["protect"])

@@ -86,7 +86,7 @@ actions:
 """
 
 import os
-from typing import Any, Dict
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -94,12 +94,12 @@ from ..module_utils.errors import SdopsError
 from ..module_utils.roop.patch import Patch, check_threshold
 
 
-def work(module: AnsibleModule) -> Dict[str, Any]:
+def work(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
     check_threshold(p["threshold"])
     patch = Patch(p["path"])
     if module.check_mode and not os.path.exists(p["path"]):  # the extension would come first
-        actions = ["install the hardened check with threshold %s" % p["threshold"]] if p["state"] == "hardened" else []
+        actions = ["install the hardened check with threshold {}".format(p["threshold"])] if p["state"] == "hardened" else []
         return {"changed": bool(actions), "path": patch.file, "status": "upstream", "reason": "", "actions": actions}
     found = patch.look()
     patch.judge_swapper()
@@ -107,9 +107,9 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
     actions = []
     if before != after:
         if found.status == "bypassed":
-            actions.append("repair the check that was bypassed (%s)" % found.reason)
+            actions.append(f"repair the check that was bypassed ({found.reason})")
         if p["state"] == "hardened":
-            actions.append("install the hardened check with threshold %s" % p["threshold"])
+            actions.append("install the hardened check with threshold {}".format(p["threshold"]))
         else:
             actions.append("bring the original check back")
         if not module.check_mode:

@@ -139,7 +139,6 @@ import os
 import shlex
 import signal
 import time
-from typing import List
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -149,7 +148,7 @@ from ..module_utils.network.ports import line_of, with_arguments
 from ..module_utils.supervisor.client import RUNNING, Program, Supervisor, SupervisorError
 
 
-def orphans(command: str, supervisord: int) -> List[int]:
+def orphans(command: str, supervisord: int) -> list[int]:
     """Processes with the arguments of ``command`` that are not below ``supervisord``."""
     arguments = shlex.split(command)[1:]
     return [pid for pid in with_arguments(arguments) if supervisord not in line_of(pid)] if arguments else []
@@ -204,7 +203,7 @@ def work(module: AnsibleModule) -> dict:
     if state == "absent":
         after = ""
         if before or info:
-            actions.append("remove %s" % name)
+            actions.append(f"remove {name}")
             if not module.check_mode:
                 if before:
                     os.unlink(conf)
@@ -212,19 +211,19 @@ def work(module: AnsibleModule) -> dict:
                     supervisor.remove(name)
     elif state == "stopped":
         if running:
-            actions.append("stop %s" % name)
+            actions.append(f"stop {name}")
             if not module.check_mode:
                 supervisor.stop(name)
     else:
         if p["command"]:
             after = Program(**{field: p[field] for field in Program._fields}).render()
         elif not before:
-            raise SupervisorError("%s was never set up on this host. Run the site, and then this again." % name)
+            raise SupervisorError(f"{name} was never set up on this host. Run the site, and then this again.")
         rewrite = after != before
         if rewrite:
-            actions.append("write %s" % conf)
+            actions.append(f"write {conf}")
         if rewrite or info is None or not running or left or state == "restarted":
-            actions.append("%s %s" % ("restart" if running else "start", name))
+            actions.append("{} {}".format("restart" if running else "start", name))
         if actions and not module.check_mode:
             if rewrite:
                 write_atomic(conf, after.encode())

@@ -84,13 +84,13 @@ def work(module: AnsibleModule) -> dict:
         module.warn(warning)
     left = toolbox.judge(lock)
     if left.problems and not rebuild:
-        result["actions"].append("rebuild %s" % path)
+        result["actions"].append(f"rebuild {path}")
         toolbox.make(lock, True)
         left = toolbox.judge(lock)
     if left.problems:
         raise ToolboxError(
-            "The toolbox %s was made but does not work: %s. Check its disk, and the Python %s which it was made with; "
-            "ansible_python_interpreter names another one." % (path, "; ".join(left.problems[:3]), toolbox.python)
+            "The toolbox {} was made but does not work: {}. Check its disk, and the Python {} which it was made with; "
+            "ansible_python_interpreter names another one.".format(path, "; ".join(left.problems[:3]), toolbox.python)
         )
     return result
 

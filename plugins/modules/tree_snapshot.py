@@ -76,7 +76,7 @@ actions:
   sample: [keep /root/autodl-tmp/envs/StableDiffusion]
 """
 
-from typing import Any, Dict
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -86,7 +86,7 @@ from ..module_utils.snapshot import Snapshot
 VERBS = {"kept": "keep", "restored": "put back", "absent": "forget"}
 
 
-def work(module: AnsibleModule) -> Dict[str, Any]:
+def work(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
     snapshot = Snapshot(p["store"])
     found = snapshot.kept()
@@ -99,7 +99,7 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
             snapshot.restore()
         else:
             snapshot.forget()
-    actions = ["%s %s" % (VERBS[p["state"]], tree) for tree in trees] if changed else []
+    actions = ["{} {}".format(VERBS[p["state"]], tree) for tree in trees] if changed else []
     return {"changed": changed, "trees": trees, "actions": actions}
 
 

@@ -172,7 +172,7 @@ actions:
 """
 
 import os
-from typing import Any, Dict
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -184,13 +184,13 @@ from ..module_utils.git.pins import partial_of
 from ..module_utils.safety.secrets import hide
 
 
-def environment(path: Any) -> Dict[str, str]:
+def environment(path: Any) -> dict[str, str]:
     if not path or not os.path.exists(path):
         return {}
     return {name: str(value) for name, value in load_json(path, follow=True).items()}
 
 
-def work(module: AnsibleModule) -> Dict[str, Any]:
+def work(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
     data_dir = p["data_dir"] or p["webui_dir"]
     wants = Wants(
@@ -212,7 +212,7 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
         results = [extensions.bring(spec) for spec in p["extensions"]]
         extensions.finish()
         foreign = extensions.foreign([spec["name"] for spec in p["extensions"]])
-    actions += ["%s: %s" % (r.name, action) for r in results for action in r.actions]
+    actions += [f"{r.name}: {action}" for r in results for action in r.actions]
     failed = [r for r in results if r.status == "failed"]
     found = {
         "changed": bool(actions),
@@ -226,7 +226,7 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
         found["msg"] = "%d of %d extensions failed. %s" % (
             len(failed),
             len(results),
-            "\n".join(r.reason if r.reason.startswith(r.name) else "%s: %s" % (r.name, r.reason) for r in failed),
+            "\n".join(r.reason if r.reason.startswith(r.name) else f"{r.name}: {r.reason}" for r in failed),
         )
     return found
 

@@ -151,7 +151,7 @@ def matches(data: bytes, p: dict) -> bool:
         "Size": "%dx%d" % (p["width"], p["height"]),
     }
     # since 1.9 the WebUI takes a name such as "DPM++ 2M Karras" apart into a sampler and a schedule
-    drawn = {info.get("Sampler", ""), "%s %s" % (info.get("Sampler", ""), info.get("Schedule type", ""))}
+    drawn = {info.get("Sampler", ""), "{} {}".format(info.get("Sampler", ""), info.get("Schedule type", ""))}
     return all(info.get(k, "") == v for k, v in wanted.items()) and p["sampler"] in drawn
 
 
@@ -176,7 +176,7 @@ def render(p: dict) -> bytes:
     try:
         return base64.b64decode(answer["images"][0], validate=True)
     except (KeyError, IndexError, TypeError, binascii.Error) as exc:
-        raise WebuiError("The WebUI at %s answered txt2img without an image." % p["url"]) from exc
+        raise WebuiError("The WebUI at {} answered txt2img without an image.".format(p["url"])) from exc
 
 
 def describe(path: str, data: bytes) -> dict:
@@ -193,7 +193,7 @@ def work(module: AnsibleModule) -> dict:
     have = read_regular(p["dest"], follow=True) if os.path.exists(p["dest"]) else b""
     if not p["force"] and have and matches(have, p):
         return {"changed": False, "actions": [], **describe(p["dest"], have)}
-    actions = ["render %s" % p["dest"]]
+    actions = ["render {}".format(p["dest"])]
     if module.check_mode:
         return {"changed": True, "actions": actions, "path": p["dest"]}
     started = time.monotonic()

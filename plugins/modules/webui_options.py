@@ -76,7 +76,7 @@ actions:
 
 import json
 import os
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -95,32 +95,31 @@ from ..module_utils.webui_api.listener import ARGUMENTS, connect
 
 def read_config(path: str, check: bool) -> dict:
     if not os.path.isdir(os.path.dirname(path)) and not check:
-        raise WebuiError("There is no directory %s. Run the role sd_webui, which makes it." % os.path.dirname(path))
+        raise WebuiError(f"There is no directory {os.path.dirname(path)}. Run the role sd_webui, which makes it.")
     if not os.path.exists(path):
         return {}
     try:
         return load_json(path, follow=True)
     except ValueError as exc:
         raise WebuiError(
-            "%s is no valid JSON (%s). Repair it, or move it away: the WebUI then starts with its defaults."
-            % (path, exc)
+            f"{path} is no valid JSON ({exc}). Repair it, or move it away: the WebUI then starts with its defaults."
         ) from exc
 
 
-def members(name: str, have: Any, wish: Dict[str, List[str]]) -> List[str]:
+def members(name: str, have: Any, wish: dict[str, list[str]]) -> list[str]:
     """The list with the members that shall be there, without those that shall not, in the order it has."""
     unknown = sorted(set(wish) - {"present", "absent"})
     if unknown or not isinstance(have, list):
         raise WebuiError(
-            "lists: %s takes present and absent, and not %s." % (name, ", ".join(unknown))
+            "lists: {} takes present and absent, and not {}.".format(name, ", ".join(unknown))
             if unknown
-            else "lists: the option %s is %r and no list." % (name, have)
+            else f"lists: the option {name} is {have!r} and no list."
         )
     kept = [member for member in have if member not in (wish.get("absent") or [])]
     return kept + [member for member in wish.get("present") or [] if member not in kept]
 
 
-def opened(p: Dict[str, Any], check: bool) -> Tuple[Optional[Webui], Dict[str, Any]]:
+def opened(p: dict[str, Any], check: bool) -> tuple[Webui | None, dict[str, Any]]:
     """(the WebUI, its options), or (None, those of its file)."""
     if p["url"]:
         try:
@@ -138,7 +137,7 @@ def work(module: AnsibleModule) -> dict:
     if webui:
         unknown = sorted({*p["options"], *p["lists"]} - set(have))
         if unknown:
-            raise WebuiError("The WebUI at %s has no option %s." % (p["url"], ", ".join(unknown)))
+            raise WebuiError("The WebUI at {} has no option {}.".format(p["url"], ", ".join(unknown)))
     like = have if webui else {**have, **LIKE}
     wanted = {name: typed(name, value, like.get(name)) for name, value in p["options"].items()}
     same = webui.same_option if webui else same_option
@@ -157,7 +156,7 @@ def work(module: AnsibleModule) -> dict:
     old = {k: have[k] for k in new if k in have}
     return {
         "changed": bool(new),
-        "actions": ["set %s to %r" % item for item in sorted(new.items())],
+        "actions": ["set {} to {!r}".format(*item) for item in sorted(new.items())],
         "diff": {"before": old, "after": new},
     }
 

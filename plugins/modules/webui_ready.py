@@ -87,7 +87,7 @@ def main() -> None:
     )
     p = module.params
     if module.check_mode:
-        module.exit_json(changed=False, actions=["wait for %s" % p["url"]])
+        module.exit_json(changed=False, actions=["wait for {}".format(p["url"])])
 
     port = urllib.parse.urlsplit(p["url"]).port or 80
 

@@ -116,7 +116,7 @@ xformers_installed:
 """
 
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -126,7 +126,7 @@ from ..module_utils.xformers.environment import Facts, look
 from ..module_utils.xformers.resolver import PYTORCH_INDEX, Installed, Plan, as_dict, resolve
 
 
-def written_down(path: Optional[str]) -> Optional[Dict[str, Any]]:
+def written_down(path: str | None) -> dict[str, Any] | None:
     """What the record says, None where there is none that can be read."""
     try:
         found = load_json(path or "")
@@ -135,22 +135,22 @@ def written_down(path: Optional[str]) -> Optional[Dict[str, Any]]:
         return None
 
 
-def decide(facts: Facts, capabilities: List[str], version: str, made: Optional[Dict[str, Any]], index: str) -> Plan:
+def decide(facts: Facts, capabilities: list[str], version: str, made: dict[str, Any] | None, index: str) -> Plan:
     if facts.trouble:
         return Plan("unknown", facts.trouble)
     if facts.hip:
         return Plan(
-            "skip", "torch %s is built for AMD (ROCm), for which none of the published xformers is." % facts.torch
+            "skip", f"torch {facts.torch} is built for AMD (ROCm), for which none of the published xformers is."
         )
     installed = Installed(facts.xformers, facts.xformers_torch, made) if facts.xformers else None
     return resolve(facts.torch, facts.cuda, facts.python, capabilities, installed, version, index)
 
 
-def work(module: AnsibleModule) -> Dict[str, Any]:
+def work(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
     facts = Facts(None, None, None, None, None, None)
     if module.check_mode and not os.path.exists(p["python"]):
-        plan = Plan("unknown", "the environment of %s does not exist yet." % p["python"])
+        plan = Plan("unknown", "the environment of {} does not exist yet.".format(p["python"]))
     else:
         facts = look(p["python"])
         seen = [g["capability"] for g in p["gpu"].get("gpus") or [] if g.get("capability")]

@@ -138,7 +138,7 @@ actions:
 import os
 import signal
 import time
-from typing import Any, Dict
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -151,8 +151,8 @@ from ..module_utils.xformers.wheel import Builder, Wanted
 NAME = "xformers"
 
 
-def answer(builder: Builder, begun: float, got: Any, would: bool) -> Dict[str, Any]:
-    what = "%s %s for %s" % (builder.fit.name, builder.fit.version, ", ".join(builder.fit.archs) or "CPU")
+def answer(builder: Builder, begun: float, got: Any, would: bool) -> dict[str, Any]:
+    what = "{} {} for {}".format(builder.fit.name, builder.fit.version, ", ".join(builder.fit.archs) or "CPU")
     return {
         "changed": got.built or would,
         "path": got.entry.path if got.entry else None,
@@ -164,11 +164,11 @@ def answer(builder: Builder, begun: float, got: Any, would: bool) -> Dict[str, A
     }
 
 
-def work(module: AnsibleModule) -> Dict[str, Any]:
+def work(module: AnsibleModule) -> dict[str, Any]:
     p, begun = module.params, time.monotonic()
     if module.check_mode and not os.path.exists(p["python"]):
         # a bare host: the environment comes with the run itself
-        actions = ["build %s %s if no cache has it" % (NAME, p["version"])] if p["build"] else []
+        actions = ["build {} {} if no cache has it".format(NAME, p["version"])] if p["build"] else []
         return {
             "changed": bool(actions),
             "path": None,
@@ -185,7 +185,7 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
         p["version"],
         p["python"],
         p["archs"],
-        p["source"] or "%s==%s" % (NAME, p["version"]),
+        p["source"] or "{}=={}".format(NAME, p["version"]),
         p["sha256"],
         p["max_jobs"],
         p["cuda_home"],
@@ -205,7 +205,7 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
     for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(each, end)
     with Progress(p["progress_file"]) as progress:
-        line = progress.line("%s %s" % (NAME, p["version"]))
+        line = progress.line("{} {}".format(NAME, p["version"]))
         got = builder.get(
             p["build"] and not module.check_mode,
             lambda done, total: line.tell("building", done, total),

@@ -96,9 +96,9 @@ def work(module: AnsibleModule) -> dict:
         wish = Setup(plain_version(p["version"]), p["config"])
     actions = []
     if wish.config != before.config:
-        actions.append("write %s" % client.file)
+        actions.append(f"write {client.file}")
     if wish.version != before.version:
-        actions.append("change from Xray-core %s to %s" % (before.version, wish.version))
+        actions.append(f"change from Xray-core {before.version} to {wish.version}")
     if p["state"] == "present" and actions:
         if not module.check_mode or installed_version(client.installer.program(wish.version)):
             client.try_out(wish)

@@ -156,20 +156,20 @@ def install(module: AnsibleModule, installer: Installer, release: Release, resul
     program = installer.program(version)
     before = installer.current()
     if installed_version(program) != version:
-        result["actions"].append("install Xray-core %s into %s" % (version, p["dest"]))
+        result["actions"].append("install Xray-core {} into {}".format(version, p["dest"]))
         if not module.check_mode:
             result["via"], result["verified"] = installer.install(release)
     elif not module.check_mode:
         result["via"] = "installed"
     after = version if p["state"] == "current" else before
     if before != after:
-        result["actions"].append("make Xray-core %s the current one" % version)
+        result["actions"].append(f"make Xray-core {version} the current one")
         if not module.check_mode:
             installer.use(version)
     result.update(
         changed=bool(result["actions"]),
         path=program,
-        diff={"before": "current: %s\n" % before, "after": "current: %s\n" % after},
+        diff={"before": f"current: {before}\n", "after": f"current: {after}\n"},
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import posixpath
 import shlex
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from ansible import constants as C
 
@@ -67,8 +67,8 @@ class Look(NamedTuple):
     """What one look saw. ``state`` is running, ended (there is a result), or lost (no process and no result)."""
 
     state: str
-    pids: List[int]
-    snapshot: Optional[Dict[str, Any]]
+    pids: list[int]
+    snapshot: dict[str, Any] | None
 
 
 def possible(action: Any) -> bool:
@@ -82,7 +82,7 @@ def possible(action: Any) -> bool:
 class Background:
     """One run of the action's own module. Private members of ActionBase are what Ansible offers for this."""
 
-    def __init__(self, action: Any, task_vars: Dict[str, Any]) -> None:
+    def __init__(self, action: Any, task_vars: dict[str, Any]) -> None:
         self._action = action
         self._task_vars = task_vars
         self._tmpdir = ""
@@ -91,11 +91,11 @@ class Background:
         )
         self._progress = ""
         self._given = False  # the user watches the progress file, too
-        self._job: Dict[str, str] = {}
-        self._first: Dict[str, Any] = {}
+        self._job: dict[str, str] = {}
+        self._first: dict[str, Any] = {}
         self._begun = False  # the module runs, and needs its file no more
-        self._known: List[int] = []
-        self._ever: List[int] = []
+        self._known: list[int] = []
+        self._ever: list[int] = []
 
     # --- the life of a run ------------------------------------------------------------------------------------------
 
@@ -108,7 +108,7 @@ class Background:
             action._make_tmp_path()
         tmpdir = shell.tmpdir.rstrip("/")
         if not posixpath.basename(tmpdir).startswith("ansible-tmp-"):
-            raise NotStarted("The temporary directory %s has a name of its own." % tmpdir)
+            raise NotStarted(f"The temporary directory {tmpdir} has a name of its own.")
         self._tmpdir = tmpdir
         self._given = bool(task.args.get("progress_file"))
         if self._given:
@@ -128,7 +128,7 @@ class Background:
             del task.environment[0]
         self._job = {"id": self._first.get("ansible_job_id") or "", "file": self._first.get("results_file") or ""}
         if not (self._job["id"] and self._job["file"]):
-            raise NotStarted("Ansible could not detach the module: %s" % self._first.get("msg", "it did not say why."))
+            raise NotStarted("Ansible could not detach the module: {}".format(self._first.get("msg", "it did not say why.")))
 
     def _make_own(self) -> str:
         """A private directory of the user that the module runs as."""
@@ -137,7 +137,7 @@ class Background:
         )
         lines = [line for line in found["stdout"].splitlines() if "/sdops-progress-" in line]
         if found["rc"] or not lines:
-            raise NotStarted("There is no place for the progress file: %s" % found["stderr"].strip())
+            raise NotStarted("There is no place for the progress file: {}".format(found["stderr"].strip()))
         self._own = lines[-1].strip()
         return self._own
 
@@ -153,7 +153,7 @@ class Background:
         head, marker, tail = out.partition("sdops-snapshot\n")
         said = dict(line.partition(" ")[::2] for line in head.splitlines() if line.startswith("sdops-"))
         if not marker or said.get("sdops-state") not in ("running", "ended", "gone"):
-            raise BackgroundError("The target answered with %r." % out[-200:])
+            raise BackgroundError(f"The target answered with {out[-200:]!r}.")
         words = said.get("sdops-pids", "").split()
         self._known = [int(word) for word in words if word.isdigit()]
         self._ever.extend(pid for pid in self._known if pid not in self._ever)
@@ -164,7 +164,7 @@ class Background:
         self._begun = self._begun or snapshot is not None
         return Look(state, self._known, snapshot)
 
-    def result(self) -> Optional[Dict[str, Any]]:
+    def result(self) -> dict[str, Any] | None:
         """The module's result as if it had run the ordinary way; None when it left none."""
         action = self._action
         data = action._execute_module(
@@ -177,7 +177,7 @@ class Background:
             task_vars=self._task_vars,
         )
         if data.get("ansible_job_id") != self._job["id"]:
-            raise BackgroundError("The target did not tell the result: %s" % data.get("msg", ""))
+            raise BackgroundError("The target did not tell the result: {}".format(data.get("msg", "")))
         # "started" is there while a job runs, and when there is no job
         if "started" in data or not data.get("finished"):
             return None
@@ -200,10 +200,10 @@ class Background:
         return data
 
     @staticmethod
-    def _without_result(data: Dict[str, Any], stderr: str) -> Optional[Dict[str, Any]]:
+    def _without_result(data: dict[str, Any], stderr: str) -> dict[str, Any] | None:
         """What async_wrapper tells when the module printed no result; None when it printed nothing at all."""
         if "outdata" in data:
-            return {"failed": True, "msg": "The module could not be run: %s" % data.get("msg")}
+            return {"failed": True, "msg": "The module could not be run: {}".format(data.get("msg"))}
         if not (data["data"].strip() or stderr.strip()):
             return None
         return {
@@ -229,7 +229,7 @@ class Background:
 
     # --- details ----------------------------------------------------------------------------------------------------
 
-    def _leftovers(self) -> Dict[str, str]:
+    def _leftovers(self) -> dict[str, str]:
         return {
             "tidy": "false" if C.DEFAULT_KEEP_REMOTE_FILES else "true",
             "own": shlex.quote(self._own) if self._own else "",
@@ -243,7 +243,7 @@ class Background:
         if (shell.tmpdir or "").rstrip("/") == self._tmpdir:
             shell.tmpdir = None
 
-    def _snapshot(self, text: str) -> Optional[Dict[str, Any]]:
+    def _snapshot(self, text: str) -> dict[str, Any] | None:
         try:
             snapshot = parse_json(text)
         except ValueError:
@@ -267,5 +267,5 @@ class Background:
         }
         found = self._action._low_level_execute_command(prelude + script % values + "\ntrue", sudoable=sudoable)
         if found["rc"]:
-            raise BackgroundError("The target answered with %s: %s" % (found["rc"], found["stderr"].strip()[-300:]))
+            raise BackgroundError("The target answered with {}: {}".format(found["rc"], found["stderr"].strip()[-300:]))
         return found["stdout"].replace("\r\n", "\n")  # ssh with a terminal, for sudo

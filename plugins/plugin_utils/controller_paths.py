@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-from typing import Any, Dict, Iterable, List
+from typing import Any, Iterable
 
 from ..module_utils.errors import SdopsError
 from ..module_utils.terminal import has_unseen
@@ -35,7 +35,7 @@ class UntrustedPathError(SdopsError):
 
 def shown(path: Any) -> str:
     """``path`` for a message: in quotes, on one line, with control characters written out, at most 200 characters."""
-    text = json.dumps(path) if isinstance(path, str) else "%s instead of a path" % type(path).__name__
+    text = json.dumps(path) if isinstance(path, str) else f"{type(path).__name__} instead of a path"
     return text if len(text) <= 200 else text[:197] + "..."
 
 
@@ -47,16 +47,16 @@ def relative_below(root: str, path: Any) -> str:
     """
     inside = root.rstrip("/") + "/"
     if not isinstance(path, str):
-        raise UntrustedPathError("%s was reported" % shown(path))
+        raise UntrustedPathError(f"{shown(path)} was reported")
     if not path.startswith(inside):
-        raise UntrustedPathError("%s is not below %s" % (shown(path), root))
+        raise UntrustedPathError(f"{shown(path)} is not below {root}")
     relative = posixpath.normpath(path[len(inside) :].lstrip("/") or ".")
     for part in relative.split("/"):
         if part in ("", ".", ".."):
-            raise UntrustedPathError("%s is not below %s" % (shown(path), root))
+            raise UntrustedPathError(f"{shown(path)} is not below {root}")
         # Cc: control characters, Cf: bidirectional marks and the like, Cs: undecodable bytes, Zl and Zp: line separators
         if has_unseen(part):
-            raise UntrustedPathError("%s has control characters in its name" % shown(path))
+            raise UntrustedPathError(f"{shown(path)} has control characters in its name")
         if len(part.encode("utf-8")) > LONGEST_NAME:
             raise UntrustedPathError("%s has a name of more than %d bytes" % (shown(path), LONGEST_NAME))
     return relative
@@ -70,19 +70,19 @@ def local_path(root: str, relative: str) -> str:
     path = os.path.join(root, relative)
     real = os.path.realpath(root)
     if not os.path.realpath(path).startswith(real.rstrip("/") + "/"):
-        raise UntrustedPathError("%s leads out of %s by a symbolic link on the controller" % (shown(path), root))
+        raise UntrustedPathError(f"{shown(path)} leads out of {root} by a symbolic link on the controller")
     return path
 
 
-def variables_among_facts(facts: Iterable[str]) -> List[str]:
+def variables_among_facts(facts: Iterable[str]) -> list[str]:
     """Names in ``facts`` that are names of our variables: with ``inject_facts_as_vars`` a target would set them for itself."""
     return sorted(str(f) for f in facts if str(f).startswith(OUR_VARIABLES) and f not in OUR_FACTS)
 
 
-def refuse_variables_among_facts(task_vars: Dict[str, Any]) -> None:
+def refuse_variables_among_facts(task_vars: dict[str, Any]) -> None:
     """Raises UntrustedPathError when the target's facts try to replace the inventory's variables."""
     found = variables_among_facts(task_vars.get("ansible_facts") or {})
     if found:
         raise UntrustedPathError(
-            "the host reported facts with the names of variables (%s)" % ", ".join(map(shown, found[:5]))
+            "the host reported facts with the names of variables ({})".format(", ".join(map(shown, found[:5])))
         )

@@ -6,16 +6,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Iterable
+from typing import Any, Iterable
 
 import yaml
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
-def role_options(roles: Iterable[str] = ()) -> Dict[str, Any]:
+def role_options(roles: Iterable[str] = ()) -> dict[str, Any]:
     """``{name of a variable: {"type": ..., ...}}`` of the roles; of all where none is named."""
-    found: Dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for role in roles or sorted(path.parents[1].name for path in ROLES.glob("*/meta/argument_specs.yml")):
         text = (ROLES / role / "meta" / "argument_specs.yml").read_bytes()
         specs = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))

@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Iterator
 
 from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
@@ -85,7 +85,7 @@ class Watched(ActionBase):
         """Whether the arguments promise work that takes long."""
         raise NotImplementedError
 
-    def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
         interval = self._interval(task_vars)
@@ -95,7 +95,7 @@ class Watched(ActionBase):
         with interruptible():
             return self._watched(task_vars, interval)
 
-    def _plainly(self, task_vars: Dict[str, Any]) -> Dict[str, Any]:
+    def _plainly(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         """As Ansible runs a module that has no action plugin."""
         wrap_async = bool(self._task.async_val) and not getattr(self._connection, "has_native_async", False)
         result = self._execute_module(task_vars=task_vars, wrap_async=wrap_async)
@@ -103,13 +103,13 @@ class Watched(ActionBase):
             self._remove_tmp_path(self._connection._shell.tmpdir)
         return result
 
-    def _watched(self, task_vars: Dict[str, Any], interval: float) -> Dict[str, Any]:
+    def _watched(self, task_vars: dict[str, Any], interval: float) -> dict[str, Any]:
         job = Background(self, task_vars)
         try:
             job.start()
             result = self._watch(job, task_vars, interval)
         except NotStarted as exc:
-            display.warning("[%s] There will be no progress to see. %s" % (self._name(task_vars), exc))
+            display.warning(f"[{self._name(task_vars)}] There will be no progress to see. {exc}")
             job.clean()
             return self._plainly(task_vars)
         except _Unreachable:
@@ -122,11 +122,11 @@ class Watched(ActionBase):
             job.clean()
         except Exception as exc:  # the work itself is done
             display.warning(
-                "[%s] The traces of the run could not be removed: %s" % (self._name(task_vars), printable(str(exc)))
+                f"[{self._name(task_vars)}] The traces of the run could not be removed: {printable(str(exc))}"
             )
         return result
 
-    def _watch(self, job: Background, task_vars: Dict[str, Any], interval: float) -> Dict[str, Any]:
+    def _watch(self, job: Background, task_vars: dict[str, Any], interval: float) -> dict[str, Any]:
         """Look and tell until the module has ended; its result."""
         host = self._name(task_vars)
         view = View(host, hidden=bool(self._task.no_log))
@@ -150,7 +150,7 @@ class Watched(ActionBase):
 
     def _patiently(self, host: str, ask: Any) -> Any:
         """``ask()``; while the target does not answer, the work goes on there and we try again."""
-        since: Optional[float] = None
+        since: float | None = None
         pause = 1.0
         while True:
             try:
@@ -190,20 +190,20 @@ class Watched(ActionBase):
                 # a pipe it would come minutes late.
                 display.display("\n".join(lines), stderr=True)
         except Exception as exc:
-            display.vvv("The progress could not be shown: %r" % exc)
+            display.vvv(f"The progress could not be shown: {exc!r}")
 
-    def _lost(self, host: str) -> Dict[str, Any]:
+    def _lost(self, host: str) -> dict[str, Any]:
         return {
             "failed": True,
-            "msg": "The module on %s ended without a result: it was killed, perhaps for want of memory, or the machine was "
-            "restarted. %s" % (host, self.killed),
+            "msg": f"The module on {host} ended without a result: it was killed, perhaps for want of memory, or the machine was "
+            f"restarted. {self.killed}",
         }
 
-    def _name(self, task_vars: Dict[str, Any]) -> str:
+    def _name(self, task_vars: dict[str, Any]) -> str:
         host = str(task_vars.get("inventory_hostname", "?"))
-        return "%s -> %s" % (host, self._task.delegate_to) if self._task.delegate_to else host
+        return f"{host} -> {self._task.delegate_to}" if self._task.delegate_to else host
 
-    def _interval(self, task_vars: Dict[str, Any]) -> float:
+    def _interval(self, task_vars: dict[str, Any]) -> float:
         """Seconds; 0 for no progress at all."""
         wanted = self._templar.template(task_vars.get("sdops_progress_interval", DEFAULT_INTERVAL))
         try:

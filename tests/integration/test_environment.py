@@ -92,7 +92,7 @@ def test_what_another_version_is(site: Site) -> None:
         "name": "Show them",
         "ansible.builtin.copy": {
             "dest": f"{site.base}/{{{{ inventory_hostname }}}}.json",
-            "content": "{{ {%s} | to_json }}" % ", ".join(f"'{name}': {name}" for name in SHOWN),
+            "content": "{{{{ {{{}}} | to_json }}}}".format(", ".join(f"'{name}': {name}" for name in SHOWN)),
             "mode": "0600",
         },
     }

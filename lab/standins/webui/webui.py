@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from typing import Iterator, List, Tuple
+from typing import Iterator
 
 from modules import errors, paths, proxy_check, standin, timer
 from modules.timer import startup_timer
@@ -114,8 +114,8 @@ def _load_model_later() -> None:
     threading.Thread(target=load, daemon=True, name="load model").start()
 
 
-def _logins() -> Iterator[Tuple[str, str]]:
-    lines: List[str] = [flags.gradio_auth or ""]
+def _logins() -> Iterator[tuple[str, str]]:
+    lines: list[str] = [flags.gradio_auth or ""]
     if flags.gradio_auth_path:
         with open(flags.gradio_auth_path, encoding="utf8") as file:
             lines += file.read().splitlines()

@@ -16,8 +16,8 @@ def api(host):
     """(status, body) of a request made on the target itself; the password goes through a file, not argv."""
 
     def ask(path, credentials=True, data=None):
-        auth = "-K <(sed 's/.*/user = \"&\"/' %s/secrets/webui-credentials)" % HOME if credentials else ""
-        body = "-H 'Content-Type: application/json' -d '%s'" % json.dumps(data) if data is not None else ""
+        auth = f"-K <(sed 's/.*/user = \"&\"/' {HOME}/secrets/webui-credentials)" if credentials else ""
+        body = f"-H 'Content-Type: application/json' -d '{json.dumps(data)}'" if data is not None else ""
         out = host.run("bash -c %s", f"curl -s --noproxy '*' -w '\\n%{{http_code}}' {auth} {body} {URL}{path}")
         text, _, status = out.stdout.rpartition("\n")
         return int(status), text

@@ -58,7 +58,7 @@ def webuis():
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open("/proc/%s/cmdline" % name, "rb") as handle:
+            with open(f"/proc/{name}/cmdline", "rb") as handle:
                 if handle.read().rstrip(b"\0").endswith(b"/launch_webui.py\0/opt/sdops/webui/launch.json"):
                     found.append(int(name))
         except OSError:

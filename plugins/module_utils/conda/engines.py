@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import sys
-from typing import Dict, List, NamedTuple, Optional
+from typing import NamedTuple
 
 from ..errors import SdopsError
 from ..files import parse_json
@@ -79,11 +79,11 @@ class Job(NamedTuple):
 
     prefix: str
     python: str
-    packages: List[str]
-    channels: List[str]
+    packages: list[str]
+    channels: list[str]
 
 
-def trust(ca_path: Optional[str]) -> Dict[str, str]:
+def trust(ca_path: str | None) -> dict[str, str]:
     """Variables by which every engine trusts the PEM bundle ``ca_path``."""
     names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "CONDA_SSL_VERIFY", "MAMBA_SSL_VERIFY")
     return {name: ca_path for name in names} if ca_path else {}
@@ -94,15 +94,15 @@ class Engine:
 
     name = ""
 
-    def install(self, job: Job) -> Optional[str]:
+    def install(self, job: Job) -> str | None:
         """Install; None when that went well, else what went wrong. The prefix itself has the last word (see Environment)."""
         raise NotImplementedError
 
-    def environments(self) -> List[str]:
+    def environments(self) -> list[str]:
         """Prefixes that it knows."""
         return []
 
-    def envs_dir(self) -> Optional[str]:
+    def envs_dir(self) -> str | None:
         """Directory in which it makes environments by name."""
         return None
 
@@ -110,7 +110,7 @@ class Engine:
 class CommandLine(Engine):
     """conda, mamba or micromamba, by the options that the three share."""
 
-    def __init__(self, path: str, ca_path: Optional[str] = None, channel_alias: Optional[str] = None) -> None:
+    def __init__(self, path: str, ca_path: str | None = None, channel_alias: str | None = None) -> None:
         self.name = path
         self.channel_alias = channel_alias
         self.environment = trust(ca_path)
@@ -119,7 +119,7 @@ class CommandLine(Engine):
         # with CI set, conda takes Anaconda's terms of service for accepted; that is not ours to do
         return run(["env", "-u", "CI", self.name, *arguments], env={**self.environment, **more})
 
-    def _json(self, *arguments: str) -> Dict[str, object]:
+    def _json(self, *arguments: str) -> dict[str, object]:
         done = self._run(*arguments, "--json")
         try:
             found = parse_json(done.out)
@@ -127,22 +127,22 @@ class CommandLine(Engine):
             return {}
         return found if isinstance(found, dict) and done.rc == 0 else {}
 
-    def environments(self) -> List[str]:
+    def environments(self) -> list[str]:
         envs = self._json("env", "list").get("envs")
         return [str(e) for e in envs] if isinstance(envs, list) else []
 
-    def envs_dir(self) -> Optional[str]:
+    def envs_dir(self) -> str | None:
         info = self._json("info")
         # mamba and micromamba spell it with a space
         found = info.get("envs_dirs") or info.get("envs directories")
         return str(found[0]) if isinstance(found, list) and found else None
 
-    def install(self, job: Job) -> Optional[str]:
+    def install(self, job: Job) -> str | None:
         arguments = ["install", "--yes", "--json", "--prefix", job.prefix, "--override-channels"]
         for channel in job.channels:
             # a bare name is left to the engine's own configuration, which may map it to a mirror
             arguments += ["--channel", channel_url(channel, self.channel_alias) if self.channel_alias else channel]
-        done = self._run(*arguments, "python=%s" % job.python, *job.packages, **marked(job.prefix))
+        done = self._run(*arguments, f"python={job.python}", *job.packages, **marked(job.prefix))
         if done.rc == 0:
             return None
         if (
@@ -174,13 +174,13 @@ class Rattler(Engine):
     name = "rattler"
 
     def __init__(
-        self, python: Optional[str] = None, ca_path: Optional[str] = None, channel_alias: Optional[str] = None
+        self, python: str | None = None, ca_path: str | None = None, channel_alias: str | None = None
     ) -> None:
         self.python = python or sys.executable
         self.channel_alias = channel_alias or CHANNEL_ALIAS
         self.environment = trust(ca_path)
 
-    def install(self, job: Job) -> Optional[str]:
+    def install(self, job: Job) -> str | None:
         if "defaults" in job.channels:
             return (
                 "the channel 'defaults' is a list of conda's own configuration; name the channels or their URLs instead"
@@ -193,7 +193,7 @@ class Rattler(Engine):
             "prefix": job.prefix,
             "cache": cache,
             "channels": [channel_url(c, self.channel_alias) for c in job.channels],
-            "specs": ["python ==%s" % job.python, *job.packages],
+            "specs": [f"python =={job.python}", *job.packages],
             "names": ["python", *[p.split("::")[-1].split("=")[0].split()[0] for p in job.packages]],
         }
         try:
@@ -212,22 +212,22 @@ class Rattler(Engine):
             return None
         if said.get("missing"):
             raise CondaError(
-                "There is no conda, mamba or micromamba on this host, and %s has no py-rattler (%s). Run the role base, which "
-                "installs it, or give the path of an engine." % (self.python, said["missing"])
+                "There is no conda, mamba or micromamba on this host, and {} has no py-rattler ({}). Run the role base, which "
+                "installs it, or give the path of an engine.".format(self.python, said["missing"])
             )
         return str(said.get("error") or done.tail(8) or "it ended with status %d" % done.rc)
 
 
-def channel_url(channel: str, alias: Optional[str]) -> str:
+def channel_url(channel: str, alias: str | None) -> str:
     """URL of a channel given by name, URL or absolute path."""
     if "://" in channel:
         return channel
     if os.path.isabs(channel):
         return "file://" + channel
-    return "%s/%s" % ((alias or CHANNEL_ALIAS).rstrip("/"), channel)
+    return "{}/{}".format((alias or CHANNEL_ALIAS).rstrip("/"), channel)
 
 
-def find_program(wanted: str) -> Optional[str]:
+def find_program(wanted: str) -> str | None:
     """Absolute path of the conda-like program ``wanted`` (auto, a name, a path); None for the rattler library.
 
     Raises CondaError when one that was named is missing.
@@ -237,12 +237,12 @@ def find_program(wanted: str) -> Optional[str]:
     if os.path.isabs(wanted):
         if not os.access(wanted, os.X_OK) or os.path.isdir(wanted):
             raise CondaError(
-                "The conda engine %s does not exist or cannot be run. Correct the path, or use auto." % wanted
+                f"The conda engine {wanted} does not exist or cannot be run. Correct the path, or use auto."
             )
         return wanted
     if wanted != "auto" and wanted not in NAMES:
         raise CondaError(
-            "engine is %r; it must be auto, %s, rattler or the absolute path of a program." % (wanted, ", ".join(NAMES))
+            "engine is {!r}; it must be auto, {}, rattler or the absolute path of a program.".format(wanted, ", ".join(NAMES))
         )
     directories = os.environ.get("PATH", "").split(os.pathsep) + [os.path.expanduser(p) for p in PLACES]
     for name in NAMES if wanted == "auto" else (wanted,):
@@ -253,15 +253,15 @@ def find_program(wanted: str) -> Optional[str]:
     if wanted == "auto":
         return None
     raise CondaError(
-        "%s was found neither on PATH nor in its usual places. Give its absolute path, or use auto." % wanted
+        f"{wanted} was found neither on PATH nor in its usual places. Give its absolute path, or use auto."
     )
 
 
 def find_engine(
     wanted: str,
-    ca_path: Optional[str] = None,
-    channel_alias: Optional[str] = None,
-    rattler_python: Optional[str] = None,
+    ca_path: str | None = None,
+    channel_alias: str | None = None,
+    rattler_python: str | None = None,
 ) -> Engine:
     """The engine that ``wanted`` means. Raises CondaError when one that was named is missing."""
     program = find_program(wanted)
@@ -270,11 +270,11 @@ def find_engine(
     return Rattler(rattler_python, ca_path, channel_alias)
 
 
-def prefix_of(name: str, envs_dir: Optional[str], engine: Engine) -> str:
+def prefix_of(name: str, envs_dir: str | None, engine: Engine) -> str:
     """Where the environment ``name`` lies, or would lie."""
     if os.sep in name or name in ("", ".", "..", "base", "root"):
         raise CondaError(
-            "%r is no name for an environment of its own. Use a plain name, or give a path with prefix." % name
+            f"{name!r} is no name for an environment of its own. Use a plain name, or give a path with prefix."
         )
     if envs_dir:
         return os.path.join(envs_dir, name)

@@ -11,7 +11,7 @@ import glob
 import os
 import re
 import shutil
-from typing import Dict, List, NamedTuple, Optional
+from typing import NamedTuple
 
 from ..errors import SdopsError
 from ..files import FileTypeError, load_json
@@ -31,8 +31,8 @@ class Wanted(NamedTuple):
 
     prefix: str
     python: str
-    packages: List[str]
-    channels: List[str]
+    packages: list[str]
+    channels: list[str]
 
 
 class Found(NamedTuple):
@@ -41,8 +41,8 @@ class Found(NamedTuple):
     ``cut``: a run of ours was cut while it added packages, so that anything may be half.
     """
 
-    python: Optional[str]
-    missing: List[str]
+    python: str | None
+    missing: list[str]
     cut: bool = False
 
 
@@ -50,13 +50,13 @@ def check_python(version: str) -> str:
     """``version`` when it is exact. Raises CondaError for "3.10", which YAML moreover reads as 3.1."""
     if not EXACT.match(version):
         raise CondaError(
-            "python is %r, but an exact version with three parts is needed, such as 3.10.6: otherwise the same "
-            "environment cannot be made again next week. Quote it in YAML." % version
+            f"python is {version!r}, but an exact version with three parts is needed, such as 3.10.6: otherwise the same "
+            "environment cannot be made again next week. Quote it in YAML."
         )
     return version
 
 
-def python_version(prefix: str) -> Optional[str]:
+def python_version(prefix: str) -> str | None:
     """Version of the Python in ``prefix``, None when there is none that runs."""
     python = os.path.join(prefix, "bin", "python")
     if not os.access(python, os.X_OK):
@@ -68,7 +68,7 @@ def python_version(prefix: str) -> Optional[str]:
     return done.out.strip() if done.rc == 0 else None
 
 
-def installed(prefix: str) -> Dict[str, str]:
+def installed(prefix: str) -> dict[str, str]:
     """Name to version of the conda packages in ``prefix``, from its conda-meta."""
     result = {}
     for path in sorted(glob.glob(os.path.join(glob.escape(prefix), "conda-meta", "*.json"))):
@@ -85,12 +85,12 @@ def spec_name(spec: str) -> str:
     match = re.match(r"^[A-Za-z0-9_.-]+", spec.rsplit("::", 1)[-1].strip())
     if not match:
         raise CondaError(
-            "%r in packages is no conda package. Write a name, with a version if need be: ffmpeg=6.1." % spec
+            f"{spec!r} in packages is no conda package. Write a name, with a version if need be: ffmpeg=6.1."
         )
     return match.group().lower()
 
 
-def spec_met(spec: str, have: Dict[str, str]) -> bool:
+def spec_met(spec: str, have: dict[str, str]) -> bool:
     """Whether ``spec`` is among the packages ``have``. Only the plain forms NAME, NAME=V and NAME==V look at versions."""
     name = spec_name(spec)
     if name not in have:
@@ -119,7 +119,7 @@ class Environment:
     def _is_empty(self) -> bool:
         prefix = self.wanted.prefix
         if os.path.lexists(prefix) and not os.path.isdir(prefix):
-            raise CondaError("%s is in the way: it is no directory. Move it away, or choose another prefix." % prefix)
+            raise CondaError(f"{prefix} is in the way: it is no directory. Move it away, or choose another prefix.")
         return not os.path.isdir(prefix) or not os.listdir(prefix)
 
     def unfinished(self) -> bool:
@@ -141,22 +141,20 @@ class Environment:
             return Found(self.wanted.python, list(self.wanted.packages), True)
         if have is None:
             raise CondaError(
-                "%s exists but has no Python that runs, and it was not left behind by an unfinished run of this module, so "
+                f"{prefix} exists but has no Python that runs, and it was not left behind by an unfinished run of this module, so "
                 "it stays untouched. Move it away, choose another prefix, or, if it is a conda environment, have it made anew "
-                "(recreate: true; conda_env_recreate in the role)." % prefix
+                "(recreate: true; conda_env_recreate in the role)."
             )
         if have != self.wanted.python:
             raise CondaError(
-                "%s exists with Python %s, but %s is wanted. It is not made anew unasked: either ask for Python %s, "
+                f"{prefix} exists with Python {have}, but {self.wanted.python} is wanted. It is not made anew unasked: either ask for Python {have}, "
                 "or choose another prefix or name, or have it made anew (recreate: true; conda_env_recreate in the role)."
-                % (prefix, have, self.wanted.python, have)
             )
         present = installed(prefix)
         missing = [spec for spec in self.wanted.packages if not spec_met(spec, present)]
         if missing and not os.path.isfile(os.path.join(prefix, "conda-meta", "history")):
             raise CondaError(
-                "%s is no conda environment, so %s cannot be added to it. Choose another prefix, or leave packages empty."
-                % (prefix, ", ".join(missing))
+                "{} is no conda environment, so {} cannot be added to it. Choose another prefix, or leave packages empty.".format(prefix, ", ".join(missing))
             )
         return Found(have, missing)
 
@@ -167,7 +165,7 @@ class Environment:
             os.makedirs(prefix, exist_ok=True)
             lock = self._mark(MARKER)
         except OSError as exc:
-            raise CondaError("%s cannot be made: %s." % (prefix, exc.strerror)) from exc
+            raise CondaError(f"{prefix} cannot be made: {exc.strerror}.") from exc
         try:
             self._clear(keep_marker=True)
             os.makedirs(os.path.join(prefix, "conda-meta"))
@@ -183,7 +181,7 @@ class Environment:
         finally:
             os.close(lock)
 
-    def add(self, engine: Engine, missing: List[str]) -> None:
+    def add(self, engine: Engine, missing: list[str]) -> None:
         """Install ``missing`` into the existing environment; its Python stays what it is."""
         lock = self._mark(ADDING)
         try:
@@ -198,7 +196,7 @@ class Environment:
         finally:
             os.close(lock)
 
-    def _install(self, engine: Engine, packages: List[str]) -> None:
+    def _install(self, engine: Engine, packages: list[str]) -> None:
         prefix = self.wanted.prefix
         said = engine.install(Job(prefix, self.wanted.python, packages, self.wanted.channels))
         have, present = python_version(prefix), installed(prefix)
@@ -206,11 +204,10 @@ class Environment:
         if said is None and have == self.wanted.python and not missing:
             return
         if said is None:
-            said = "it has Python %s." % have if have != self.wanted.python else "it lacks %s." % ", ".join(missing)
+            said = f"it has Python {have}." if have != self.wanted.python else "it lacks {}.".format(", ".join(missing))
         raise CondaError(
-            "The environment %s could not be made with Python %s from %s by %s: %s Check that the channel has these "
-            "packages and that this host reaches it (proxy, mirror, ca_path)."
-            % (prefix, self.wanted.python, ", ".join(self.wanted.channels), engine.name, said.rstrip(".") + ".")
+            "The environment {} could not be made with Python {} from {} by {}: {} Check that the channel has these "
+            "packages and that this host reaches it (proxy, mirror, ca_path).".format(prefix, self.wanted.python, ", ".join(self.wanted.channels), engine.name, said.rstrip(".") + ".")
         )
 
     def may_remove(self) -> bool:
@@ -221,9 +218,9 @@ class Environment:
         if self.unfinished():
             return True
         if os.path.isdir(os.path.join(prefix, "condabin")):
-            raise CondaError("%s is a conda installation and no single environment. It is not removed." % prefix)
+            raise CondaError(f"{prefix} is a conda installation and no single environment. It is not removed.")
         if not os.path.isfile(os.path.join(prefix, "conda-meta", "history")):
-            raise CondaError("%s is no conda environment (no conda-meta/history in it). It is not removed." % prefix)
+            raise CondaError(f"{prefix} is no conda environment (no conda-meta/history in it). It is not removed.")
         return True
 
     def remove(self) -> None:
@@ -245,7 +242,7 @@ class Environment:
         except OSError as exc:
             os.close(handle)
             raise CondaError(
-                "%s is being made by another run right now. Wait for it, then run again." % self.wanted.prefix
+                f"{self.wanted.prefix} is being made by another run right now. Wait for it, then run again."
             ) from exc
         end_all(self.wanted.prefix)
         os.write(handle, b"sdops.webui is at work here, or was cut. The next run starts over.\n")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import glob
 import os
 import tempfile
-from typing import Dict, List, Optional
 
 from ..errors import SdopsError
 from ..process import run
@@ -25,8 +24,8 @@ print(json.dumps({"python": "cp%d%d" % sys.version_info[:2],
 
 
 def built(
-    requirement: str, python: str, directories: List[str], environment: Dict[str, str], state_file: Optional[str] = None
-) -> Optional[str]:
+    requirement: str, python: str, directories: list[str], environment: dict[str, str], state_file: str | None = None
+) -> str | None:
     """Directory with a wheel of ``requirement`` ("name==version"), built now if no cache has it.
 
     None when it cannot be built or kept: the installer then tries by itself, and tells what is wrong. Raises WheelChangedError

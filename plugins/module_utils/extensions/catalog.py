@@ -9,7 +9,7 @@ start, unpinned, and fight over the same packages. Sources: the extensions' code
 
 from __future__ import annotations
 
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 
 class Entry(NamedTuple):
@@ -28,13 +28,13 @@ class Entry(NamedTuple):
     commit: str
     licence: str
     note: str
-    packages: Optional[Tuple[str, ...]] = ()
-    keep: Tuple[str, ...] = ()
-    models: Tuple[str, ...] = ()
-    files: Tuple[Tuple[str, str, str, str, str], ...] = ()
-    debian: Tuple[str, ...] = ()
-    build: Tuple[str, ...] = ()
-    arguments: Tuple[str, ...] = ()
+    packages: tuple[str, ...] | None = ()
+    keep: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    files: tuple[tuple[str, str, str, str, str], ...] = ()
+    debian: tuple[str, ...] = ()
+    build: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
     oldest: str = ""
 
 
@@ -46,7 +46,7 @@ MEDIAPIPE = "mediapipe==0.10.15"
 # hardened check refuses a list of names that is not the detector's.
 DETECTOR = "main"
 
-CATALOG: Dict[str, Entry] = {
+CATALOG: dict[str, Entry] = {
     "lobe-theme": Entry(
         directory="sd-webui-lobe-theme",
         repository="lobehub/sd-webui-lobe-theme",

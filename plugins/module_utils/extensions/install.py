@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 from ..errors import SdopsError
 from ..files import load_json, read_regular, write_atomic
@@ -37,13 +37,13 @@ class Wants(NamedTuple):
     python: str
     webui_dir: str
     data_dir: str
-    constraints: List[str]
+    constraints: list[str]
     requirements: str  # the WebUI's own, whose packages stay as they are
-    environment: Dict[str, str]
+    environment: dict[str, str]
     timeout: float
     check: bool
-    wheels: List[str] = []  # directories for wheels that were built here
-    wheels_state_file: Optional[str] = None  # hashes of those that were used (see xformers.cache.Cache)
+    wheels: list[str] = []  # directories for wheels that were built here
+    wheels_state_file: str | None = None  # hashes of those that were used (see xformers.cache.Cache)
 
 
 class Result:
@@ -51,14 +51,14 @@ class Result:
 
     def __init__(self, name: str, state: str) -> None:
         self.name, self.state, self.status, self.reason = name, state, "ok", ""
-        self.actions: List[str] = []
-        self.commit: Optional[str] = None
+        self.actions: list[str] = []
+        self.commit: str | None = None
 
     def act(self, what: str) -> None:
         self.actions.append(what)
         self.status = "changed"
 
-    def as_dict(self) -> Dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         found = {"name": self.name, "state": self.state, "status": self.status, "commit": self.commit}
         return {**found, "reason": self.reason} if self.reason else found
 
@@ -76,7 +76,7 @@ class Extensions:
         self.record = os.path.join(self.prefix, ".sdops-extensions.json")
 
     # --- all of them ---------------------------------------------------------------------------------------------------
-    def finish_cut_run(self) -> List[str]:
+    def finish_cut_run(self) -> list[str]:
         """Put the environment back as it was before an installation that was cut off."""
         if self.snapshot.kept() is None:
             return []
@@ -89,7 +89,7 @@ class Extensions:
         if not self.wants.check:
             self.snapshot.forget()
 
-    def foreign(self, ours: List[str]) -> List[str]:
+    def foreign(self, ours: list[str]) -> list[str]:
         """Directories of extensions that are not in the list: the user's own."""
         try:
             found = [e.name for e in os.scandir(self.directory) if e.is_dir() and not e.name.startswith(".")]
@@ -97,7 +97,7 @@ class Extensions:
             return []
         return sorted(set(found) - set(ours))
 
-    def bring(self, spec: Dict[str, Any]) -> Result:
+    def bring(self, spec: dict[str, Any]) -> Result:
         """Bring one extension to its state. A failure is in the result, and everything else is as it was before."""
         result = Result(spec["name"], spec["state"])
         try:
@@ -115,16 +115,16 @@ class Extensions:
     def _path(self, name: str) -> str:
         return os.path.join(self.directory, name)
 
-    def _checkout(self, spec: Dict[str, Any]) -> Checkout:
+    def _checkout(self, spec: dict[str, Any]) -> Checkout:
         path = os.path.realpath(self._path(spec["name"]))
         return Checkout(Pin(spec["name"], spec["repo"], path, spec["commit"]), self.git)
 
-    def _check_out(self, spec: Dict[str, Any], result: Result) -> None:
+    def _check_out(self, spec: dict[str, Any], result: Result) -> None:
         checkout = self._checkout(spec)
         if not self.git.program:
             if not self.wants.check:
                 raise ExtensionError("git is not installed on this host. Run the role base.")
-            result.act("clone %s into %s" % (redact(spec["repo"]), self._path(spec["name"])))
+            result.act("clone {} into {}".format(redact(spec["repo"]), self._path(spec["name"])))
             return
         self._set_patch_aside(spec, checkout)
         outcome = checkout.apply(self.wants.check)
@@ -132,7 +132,7 @@ class Extensions:
             result.act(action)
         result.commit = outcome.after
 
-    def _set_patch_aside(self, spec: Dict[str, Any], checkout: Checkout) -> None:
+    def _set_patch_aside(self, spec: dict[str, Any], checkout: Checkout) -> None:
         """Our own change to roop's check is no local change that a move could lose. roop_nsfw_patch makes it again."""
         patch = Patch(self._path(spec["name"]))
         try:
@@ -144,20 +144,20 @@ class Extensions:
             if not self.wants.check and spec["state"] != "absent":
                 patch.write(patch.wanted("upstream", MOST))
 
-    def _remove(self, spec: Dict[str, Any], result: Result) -> None:
+    def _remove(self, spec: dict[str, Any], result: Result) -> None:
         path = self._path(spec["name"])
         if not os.path.lexists(path):
             return
         if os.path.islink(path) or not os.path.isdir(os.path.join(path, ".git")):
             raise ExtensionError(
-                "%s: %s is no checkout, so it is not ours to remove. Remove it by hand." % (spec["name"], path)
+                "{}: {} is no checkout, so it is not ours to remove. Remove it by hand.".format(spec["name"], path)
             )
         if not self.git.program:
             raise ExtensionError("git is not installed on this host. Run the role base.")
         checkout = self._checkout(spec)
         self._set_patch_aside(spec, checkout)
         self._refuse_work(spec["name"], path, checkout)
-        result.act("remove %s" % path)
+        result.act(f"remove {path}")
         if not self.wants.check:
             gone = partial_of(path) + ".removed"
             shutil.rmtree(gone, ignore_errors=True)
@@ -169,7 +169,7 @@ class Extensions:
         head = checkout.head() or ""
         if not checkout.is_ours():
             raise ExtensionError(
-                "%s: %s was cloned by somebody else, so it is not ours to remove. Remove it by hand." % (name, path)
+                f"{name}: {path} was cloned by somebody else, so it is not ours to remove. Remove it by hand."
             )
         work = [what for what in checkout.local_changes() + checkout.untracked() if not _made_by_running(what)]
         if checkout.other_commits(head):
@@ -177,18 +177,18 @@ class Extensions:
         if work:
             shown = ", ".join(work[:5]) + (" and %d more" % (len(work) - 5) if len(work) > 5 else "")
             raise ExtensionError(
-                "%s: %s holds %s, which the repository does not give again; nothing was removed. Move that to another place, "
-                "or remove the directory by hand." % (name, path, shown)
+                f"{name}: {path} holds {shown}, which the repository does not give again; nothing was removed. Move that to another place, "
+                "or remove the directory by hand."
             )
 
     # --- its packages --------------------------------------------------------------------------------------------------
-    def _install(self, spec: Dict[str, Any], result: Result) -> None:
+    def _install(self, spec: dict[str, Any], result: Result) -> None:
         if not os.path.exists(self.wants.python):
             if not self.wants.check:
                 raise ExtensionError(
-                    "%s: there is no Python at %s. Run the role conda_env." % (spec["name"], self.wants.python)
+                    "{}: there is no Python at {}. Run the role conda_env.".format(spec["name"], self.wants.python)
                 )
-            result.act("install what %s needs" % spec["name"])
+            result.act("install what {} needs".format(spec["name"]))
             return
         wish = self._wish(spec)
         installer = Installer(self.wants.python)
@@ -198,9 +198,9 @@ class Extensions:
             return
         if self.wants.check:
             for requirement in unmet:
-                result.act("install %s" % redact(requirement))
+                result.act(f"install {redact(requirement)}")
             if script:
-                result.act("run %s" % script)
+                result.act(f"run {script}")
             return
         links = [
             built(r, self.wants.python, self.wants.wheels, self.wants.environment, self.wants.wheels_state_file)
@@ -222,54 +222,53 @@ class Extensions:
             try:
                 self.snapshot.restore()
             except SnapshotError as more:
-                raise ExtensionError("%s %s" % (exc, more)) from exc
+                raise ExtensionError(f"{exc} {more}") from exc
             raise
         if script:
             self._note(spec["name"], mark)
         self.snapshot.settle()
         for change in changes:
             result.act(
-                "install %(name)s %(after)s" % change if change["after"] else "remove %(name)s %(before)s" % change
+                "install {name} {after}".format(**change) if change["after"] else "remove {name} {before}".format(**change)
             )
         if script:
-            result.act("run %s" % script)
+            result.act(f"run {script}")
 
-    def _wish(self, spec: Dict[str, Any]) -> Wish:
+    def _wish(self, spec: dict[str, Any]) -> Wish:
         path = os.path.join(self._path(spec["name"]), "requirements.txt")
         files = [path] if spec["requirements"] and os.path.isfile(path) else []
         return NOTHING._replace(
             packages=list(spec["packages"]), requirements=files, constraints=list(self.wants.constraints)
         )
 
-    def _guarded(self) -> List[str]:
+    def _guarded(self) -> list[str]:
         """What no extension may change."""
         own = read_file(self.wants.requirements).requirements if os.path.isfile(self.wants.requirements) else []
         names = [normalise(_name_of(line)) for line in own]
         return sorted({*GUARDED, *(name for name in names if name)})
 
-    def _pins(self, spec: Dict[str, Any], installer: Installer) -> Tuple[List[str], List[str]]:
+    def _pins(self, spec: dict[str, Any], installer: Installer) -> tuple[list[str], list[str]]:
         """(constraints, overrides): what is guarded stays; for what is kept, requirements do not count."""
         found = installer.before["distributions"]
         stays = {
-            n: "%s==%s" % (n, found[n]["version"]) for n in self._guarded() if n in found and not found[n]["direct_url"]
+            n: "{}=={}".format(n, found[n]["version"]) for n in self._guarded() if n in found and not found[n]["direct_url"]
         }
         kept = [stays[n] for n in map(normalise, spec["keep"]) if n in stays]
         return list(stays.values()), kept
 
-    def _judge(self, spec: Dict[str, Any], changes: List[Dict[str, Any]]) -> None:
+    def _judge(self, spec: dict[str, Any], changes: list[dict[str, Any]]) -> None:
         guarded = self._guarded()
         broken = [c for c in changes if c["name"] in guarded and c["before"]]
         if broken:
             raise ExtensionError(
-                "%s changed %s, which the WebUI stands on. The environment was put back as it was."
-                % (
+                "{} changed {}, which the WebUI stands on. The environment was put back as it was.".format(
                     spec["name"],
-                    ", ".join("%s from %s to %s" % (c["name"], c["before"], c["after"] or "nothing") for c in broken),
+                    ", ".join("{} from {} to {}".format(c["name"], c["before"], c["after"] or "nothing") for c in broken),
                 )
             )
 
     # --- its install.py ------------------------------------------------------------------------------------------------
-    def _script(self, spec: Dict[str, Any]) -> Tuple[str, str]:
+    def _script(self, spec: dict[str, Any]) -> tuple[str, str]:
         """(path, mark) of an install.py that has not run in this environment in this form; else ("", "")."""
         path = os.path.join(self._path(spec["name"]), "install.py")
         if not spec["install_script"] or not os.path.isfile(path):
@@ -277,9 +276,9 @@ class Extensions:
         mark = hashlib.sha256(spec["commit"].encode() + read_regular(path, follow=True)).hexdigest()
         return ("", "") if self._noted().get(spec["name"]) == mark else (path, mark)
 
-    def _noted(self) -> Dict[str, str]:
+    def _noted(self) -> dict[str, str]:
         try:
-            found: Dict[str, str] = load_json(self.record)
+            found: dict[str, str] = load_json(self.record)
             return found if isinstance(found, dict) else {}
         except (OSError, ValueError):
             return {}
@@ -287,7 +286,7 @@ class Extensions:
     def _note(self, name: str, mark: str) -> None:
         write_atomic(self.record, (json.dumps({**self._noted(), name: mark}, indent=1, sort_keys=True) + "\n").encode())
 
-    def _run(self, spec: Dict[str, Any], script: str, held: Wish) -> None:
+    def _run(self, spec: dict[str, Any], script: str, held: Wish) -> None:
         path = os.pathsep.join([os.path.dirname(self.wants.python), os.environ.get("PATH", "/usr/bin:/bin")])
         environment = {
             **self.wants.environment,
@@ -315,7 +314,7 @@ def _name_of(line: str) -> str:
 class _Constraints:
     """Files with our constraints and overrides, as long as an installation takes."""
 
-    def __init__(self, wish: Wish, pins: Tuple[List[str], List[str]]) -> None:
+    def __init__(self, wish: Wish, pins: tuple[list[str], list[str]]) -> None:
         self.wish, self.pins = wish, pins
         self.directory = ""
 

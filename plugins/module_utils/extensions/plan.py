@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from typing import Any, Dict, List, Union
+from typing import Any
 
 from ..errors import SdopsError
 from .catalog import CATALOG
@@ -38,60 +38,59 @@ class ExtensionError(SdopsError):
     """An extension that cannot be understood, or does not fit."""
 
 
-def version(text: str) -> List[int]:
+def version(text: str) -> list[int]:
     """ "1.10.1" -> [1, 10, 1]; the development branch is newer than every release."""
     return [int(n) for n in re.findall(r"\d+", text)] or [999]
 
 
-def plan(entries: List[Union[str, Dict[str, Any]]], github: str, webui: str) -> List[Dict[str, Any]]:
+def plan(entries: list[str | dict[str, Any]], github: str, webui: str) -> list[dict[str, Any]]:
     """One mapping per extension, with every field; see the filter extension_plan. Raises ExtensionError naming the entry."""
     found = [one(entry, github, webui) for entry in entries]
     names = [entry["name"] for entry in found]
     twins = sorted({name for name in names if names.count(name) > 1})
     if twins:
-        raise ExtensionError("The extension %s is listed more than once." % ", ".join(twins))
+        raise ExtensionError("The extension {} is listed more than once.".format(", ".join(twins)))
     return found
 
 
-def one(entry: Union[str, Dict[str, Any]], github: str, webui: str) -> Dict[str, Any]:
+def one(entry: str | dict[str, Any], github: str, webui: str) -> dict[str, Any]:
     """The mapping of one extension."""
     if isinstance(entry, str):
         entry = {"name": entry}
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-        raise ExtensionError("%r is no extension; give a name from the catalog (%s), or a mapping with name, repo and "
-                             "commit." % (entry, ", ".join(CATALOG)))  # fmt: skip
+        raise ExtensionError("{!r} is no extension; give a name from the catalog ({}), or a mapping with name, repo and "
+                             "commit.".format(entry, ", ".join(CATALOG)))  # fmt: skip
     name = entry["name"]
     unknown = sorted(set(entry) - FIELDS)
     if unknown:
-        raise ExtensionError("The extension %s has the unknown field %s; there are %s." % (name, ", ".join(unknown),
+        raise ExtensionError("The extension {} has the unknown field {}; there are {}.".format(name, ", ".join(unknown),
                              ", ".join(sorted(FIELDS))))  # fmt: skip
     state = entry.get("state", "present")
     if state not in STATES:
-        raise ExtensionError("The extension %s: state must be one of %s, not %r." % (name, ", ".join(STATES), state))
+        raise ExtensionError("The extension {}: state must be one of {}, not {!r}.".format(name, ", ".join(STATES), state))
     known = CATALOG.get(name) or next((e for e in CATALOG.values() if e.directory == name), None)
     if known is None and state != "absent" and not (entry.get("repo") and entry.get("commit")):
         close = difflib.get_close_matches(name.lower(), CATALOG, n=2, cutoff=0.5)
         raise ExtensionError(
-            "The catalog has no extension %s. %s Any other one needs repo and commit."
-            % (name, "Did you mean %s?" % " or ".join(close) if close else "It has %s." % ", ".join(CATALOG))
+            "The catalog has no extension {}. {} Any other one needs repo and commit.".format(name, "Did you mean {}?".format(" or ".join(close)) if close else "It has {}.".format(", ".join(CATALOG)))
         )
     directory = known.directory if known else name
     if not DIRECTORY.match(directory):
         raise ExtensionError(
-            "The extension %s: the name is a directory below extensions/, so it must be a plain one." % name
+            f"The extension {name}: the name is a directory below extensions/, so it must be a plain one."
         )
     commit = entry.get("commit") or (known.commit if known else "")
     if state != "absent" and not COMMIT.match(str(commit)):
-        raise ExtensionError("The extension %s: commit %r is no full commit id (40 hex digits)." % (name, commit))
+        raise ExtensionError(f"The extension {name}: commit {commit!r} is no full commit id (40 hex digits).")
     if known and known.oldest and state == "present" and version(webui) < version(known.oldest):
-        raise ExtensionError("The extension %s works with WebUI %s and newer, not with %s. Leave it out, or set its state to "
-                             "disabled." % (name, known.oldest, webui))  # fmt: skip
+        raise ExtensionError(f"The extension {name} works with WebUI {known.oldest} and newer, not with {webui}. Leave it out, or set its state to "
+                             "disabled.")  # fmt: skip
     packages = entry.get("packages")
     if packages is None and known and known.packages is not None and "requirements" not in entry:
         packages = list(known.packages)
     return {
         "name": directory,
-        "repo": entry.get("repo") or ("%s/%s.git" % (github, known.repository) if known else ""),
+        "repo": entry.get("repo") or (f"{github}/{known.repository}.git" if known else ""),
         "commit": commit,
         "state": state,
         "packages": packages or [],
@@ -109,15 +108,14 @@ def one(entry: Union[str, Dict[str, Any]], github: str, webui: str) -> Dict[str,
     }
 
 
-def _placed(name: str, entry: Dict[str, Any]) -> Dict[str, Any]:
+def _placed(name: str, entry: dict[str, Any]) -> dict[str, Any]:
     """One of the ``files``, with every field. Without a revision, the repository's main branch."""
     if not isinstance(entry, dict) or set(entry) - set(PLACED) or not all(entry.get(field) for field in PLACED[:3]):
         raise ExtensionError(
-            "The extension %s: one of its files is %r; it needs path, repo and file, and may have revision and sha256."
-            % (name, entry)
+            f"The extension {name}: one of its files is {entry!r}; it needs path, repo and file, and may have revision and sha256."
         )
     if os.path.isabs(entry["path"]) or ".." in entry["path"].split("/"):
         raise ExtensionError(
-            "The extension %s: the path %s must lie below ~ or the data directory." % (name, entry["path"])
+            "The extension {}: the path {} must lie below ~ or the data directory.".format(name, entry["path"])
         )
     return {**entry, "revision": entry.get("revision") or "main", "sha256": entry.get("sha256") or ""}

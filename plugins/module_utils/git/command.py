@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import threading
 import time
-from typing import Any, BinaryIO, Dict, List, Optional, Tuple
+from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 from ..errors import SdopsError
@@ -87,7 +87,7 @@ def without_login(url: str) -> str:
     return re.sub(r"^(https?://)[^/?#\s]+@", r"\1", url)
 
 
-def secrets_in(url: str) -> List[str]:
+def secrets_in(url: str) -> list[str]:
     """What has to stay out of results of a URL such as ``https://user:token@host/``."""
     match = re.search(r"https?://([^/?#\s]+)@", url)
     if not match:
@@ -119,26 +119,26 @@ def explain(name: str, url: str, what: str, said: str) -> str:
         cause = "The disk is full: make room, then run again."
     else:
         cause = "Check the connection (proxy, mirror), then run again: what has arrived is kept."
-    return "%s: %s of %s failed. %s git says: %s" % (name, what, redact(url), cause, redact(said).strip())
+    return f"{name}: {what} of {redact(url)} failed. {cause} git says: {redact(said).strip()}"
 
 
 class Git:
     """git for a set of directories, whoever owns them. Use as a context manager."""
 
-    def __init__(self, directories: List[str], retries: int = 3, program: str = "git") -> None:
+    def __init__(self, directories: list[str], retries: int = 3, program: str = "git") -> None:
         self.program = shutil.which(program) or ""
         self.retries = retries
         self.directories = directories
-        self.environment: Dict[str, str] = {}
+        self.environment: dict[str, str] = {}
         self._config = -1
-        self._logins: Dict[str, int] = {}  # URL -> file in memory
+        self._logins: dict[str, int] = {}  # URL -> file in memory
         self._lock = threading.Lock()
         self._protocols = {"https", "ssh"}
         self._trusted: Items = []
-        self._overrides: Dict[str, List[str]] = {}  # directory -> options of git
+        self._overrides: dict[str, list[str]] = {}  # directory -> options of git
         self._umask = -1
-        self._proxy: Optional[str] = None  # of the chosen route, None where none was chosen
-        self._includes: List[str] = []
+        self._proxy: str | None = None  # of the chosen route, None where none was chosen
+        self._includes: list[str] = []
 
     def __enter__(self) -> Git:
         # git before 2.38 takes safe.directory from files only, so -c does not do: a configuration of our own for the
@@ -166,7 +166,7 @@ class Git:
         self._umask = os.umask(0o022)  # what root checks out is for others to read and for nobody else to write
         return self
 
-    def _users_own(self, chosen: bool) -> Optional[str]:
+    def _users_own(self, chosen: bool) -> str | None:
         """The user's own settings (system and global) as one file, without those that lead past the ``chosen`` way.
 
         None when they cannot be read; git itself says what is wrong with them then.
@@ -185,7 +185,7 @@ class Git:
         self._trusted = parse_list(done.out)
         return as_text(self._trusted, lambda key, value: not _leads_past(key, value, chosen))
 
-    def config_for_programs(self) -> Tuple[str, bool]:
+    def config_for_programs(self) -> tuple[str, bool]:
         """(text, whether the system's settings are in it) of a global configuration for programs that run git themselves.
 
         For them whose checkout it is does not matter. It takes the user's files in as they are, and only where something in them
@@ -194,17 +194,17 @@ class Git:
         chosen = self._proxy is not None
         ours = any(OUR_BLOCK in _text(path) for path in self._includes)
 
-        def keep(key: str, value: Optional[str]) -> bool:
+        def keep(key: str, value: str | None) -> bool:
             return not _leads_past(key, value, chosen) and not (key == "http.proxy" and chosen and not ours)
 
         by_value = not all(keep(*item) for item in self._trusted)
         if by_value:
             text = as_text(self._trusted, keep)
         else:
-            text = "[include]\n" + "".join("\tpath = %s\n" % quoted(path) for path in self._includes)
+            text = "[include]\n" + "".join(f"\tpath = {quoted(path)}\n" for path in self._includes)
         return text + '[safe]\n\tdirectory = "*"\n', by_value
 
-    def version(self) -> Tuple[int, ...]:
+    def version(self) -> tuple[int, ...]:
         """git's version, such as (2, 34, 1); empty when it does not say."""
         said = run([self.program, "version"], timeout=LOCAL_LIMIT).out if self.program else ""
         return tuple(map(int, re.findall(r"\d+", (re.findall(r"\d+(?:\.\d+)+", said) or [""])[0])))
@@ -229,18 +229,18 @@ class Git:
         with self._lock:
             if url not in self._logins:
                 handle = self._logins[url] = os.memfd_create("login")
-                os.write(handle, ("username=%s\npassword=%s\n" % (unquote(user), unquote(password))).encode("utf-8"))
+                os.write(handle, (f"username={unquote(user)}\npassword={unquote(password)}\n").encode())
                 os.write(self._config, as_text(self._login_items(url), lambda *unused: True).encode("utf-8"))
         return bare
 
-    def _options(self, where: str) -> List[str]:
+    def _options(self, where: str) -> list[str]:
         """Options under which git runs no program that the checkout ``where`` names."""
         with self._lock:
             if where not in self._overrides:
                 self._overrides[where] = self._look(where)
             return self._overrides[where]
 
-    def _look(self, where: str) -> List[str]:
+    def _look(self, where: str) -> list[str]:
         listed = ["config", "--includes", "--list", "-z"]
         found: Items = []
         for scope in ("--local", "--worktree"):
@@ -249,9 +249,8 @@ class Git:
         if inside.strip() and os.path.exists(os.path.join(where, ".git")):
             if dict(found).get("core.worktree") is not None:
                 raise GitError(
-                    "%s has core.worktree in its .git/config: its files lie in another directory, which is not ours to write in. "
-                    "Remove the setting ('git -C %s config --unset core.worktree'), or move the checkout away."
-                    % (where, where)
+                    f"{where} has core.worktree in its .git/config: its files lie in another directory, which is not ours to write in. "
+                    f"Remove the setting ('git -C {where} config --unset core.worktree'), or move the checkout away."
                 )
             for path in nested_configs(where, inside.strip()):
                 found += parse_list(self._run("/", [], [*listed, "--file", path], LOCAL_LIMIT).out)
@@ -261,9 +260,9 @@ class Git:
         fixed = [key for key, _ in items if "=" in key] + [key for key, _ in found if NOT_TO_OVERRULE.match(key)]
         if fixed:
             raise GitError(
-                "%s has the setting %s in its .git/config, which would have git run a program or trust a server that the "
+                f"{where} has the setting {fixed[0]} in its .git/config, which would have git run a program or trust a server that the "
                 "checkout names, and which cannot be overruled. Nothing was touched. Remove it (what is yours belongs in "
-                "~/.gitconfig), or move the checkout away." % (where, fixed[0])
+                "~/.gitconfig), or move the checkout away."
             )
         if any(key == "credential.helper" for key, _ in items):
             items += [(key, value) for key, value in self._login_settings() if key.endswith(".helper")]
@@ -274,16 +273,16 @@ class Git:
 
     def _login_items(self, url: str) -> Items:
         helper = '!login() { test "$1" != get || cat /proc/%d/fd/%d; }; login' % (os.getpid(), self._logins[url])
-        key = "credential.%s.helper" % without_login(url)
+        key = f"credential.{without_login(url)}.helper"
         return [(key, ""), (key, helper)]
 
-    def _run(self, where: str, options: List[str], arguments: Any, limit: float, **more: str) -> Completed:
+    def _run(self, where: str, options: list[str], arguments: Any, limit: float, **more: str) -> Completed:
         environment = {**self.environment, "GIT_ALLOW_PROTOCOL": ":".join(sorted(self._protocols)), **more}
         try:
             return run([*STRIP, self.program, *options, "-C", where, *arguments], env=environment, timeout=limit)
         except ProcessError as exc:
             raise GitError(
-                "git %s in %s: %s Run again; what has arrived is kept." % (arguments[0], where, exc)
+                f"git {arguments[0]} in {where}: {exc} Run again; what has arrived is kept."
             ) from exc
 
     def run(self, where: str, *arguments: str, lazy: bool = True) -> Completed:
@@ -291,14 +290,14 @@ class Git:
         more = {} if lazy else {"GIT_ALLOW_PROTOCOL": "none"}
         return self._run(where, self._options(where), arguments, NETWORK_LIMIT if lazy else LOCAL_LIMIT, **more)
 
-    def blob(self, where: str, name: str) -> Optional[bytes]:
+    def blob(self, where: str, name: str) -> bytes | None:
         """Content of a file in a commit (``COMMIT:path``), None when there is none. Raises GitError for more than MOST_OUT bytes."""
         argv = [*STRIP, self.program, *self._options(where), "-C", where, "cat-file", "blob", name]
         environment = {**self.environment, "GIT_ALLOW_PROTOCOL": ":".join(sorted(self._protocols))}
         try:
             code, out, _err = run_bytes(argv, environment, timeout=NETWORK_LIMIT)
         except ProcessError as exc:
-            raise GitError("%s in %s could not be read: %s" % (name, where, exc)) from exc
+            raise GitError(f"{name} in {where} could not be read: {exc}") from exc
         return out if code == 0 else None
 
     def begins_with(self, where: str, name: str, content: BinaryIO) -> bool:
@@ -344,8 +343,8 @@ class Git:
         return done
 
 
-def _as_options(items: Any) -> List[str]:
-    return [word for key, value in items for word in ("-c", key if value is None else "%s=%s" % (key, value))]
+def _as_options(items: Any) -> list[str]:
+    return [word for key, value in items for word in ("-c", key if value is None else f"{key}={value}")]
 
 
 def _text(path: str) -> str:
@@ -371,7 +370,7 @@ def _is_proxy(key: str) -> bool:
     return re.match(r"^(http|remote)\.(.+\.)?proxy$", key, re.S) is not None
 
 
-def _leads_past(key: str, value: Optional[str], chosen: bool) -> bool:
+def _leads_past(key: str, value: str | None, chosen: bool) -> bool:
     """Whether a setting of the user sends git another way than the one that was chosen for it."""
     if _is_proxy(key) and key != "http.proxy":
         return chosen

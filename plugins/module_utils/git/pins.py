@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 from ..errors import SdopsError
 from ..files import read_regular
@@ -30,8 +30,8 @@ class Pin(NamedTuple):
     name: str
     url: str
     dest: str
-    commit: Optional[str] = None
-    ref: Optional[str] = None
+    commit: str | None = None
+    ref: str | None = None
     submodules: bool = False
 
 
@@ -44,38 +44,37 @@ class Outcome(NamedTuple):
     """
 
     pin: Pin
-    before: Optional[str]
-    after: Optional[str]
-    resolved: Optional[str]
-    actions: List[str]
-    error: Optional[str] = None
+    before: str | None
+    after: str | None
+    resolved: str | None
+    actions: list[str]
+    error: str | None = None
     was: str = ""
     becomes: str = ""
 
 
-def make_pin(entry: Dict[str, Any]) -> Pin:
+def make_pin(entry: dict[str, Any]) -> Pin:
     """Validate one entry of the module's ``repos``. Raises GitError naming it."""
     dest = entry["dest"]
     name = entry.get("name") or os.path.basename(dest.rstrip("/"))
     commit, ref = entry.get("commit"), entry.get("ref")
     if bool(commit) == bool(ref):
-        raise GitError("%s: give either commit or ref, and only one of them." % name)
+        raise GitError(f"{name}: give either commit or ref, and only one of them.")
     if commit and not COMMIT.match(commit):
         raise GitError(
-            "%s: commit %r is no full commit id. Give all 40 hex digits; a tag or branch goes into ref."
-            % (name, commit)
+            f"{name}: commit {commit!r} is no full commit id. Give all 40 hex digits; a tag or branch goes into ref."
         )
     if ref and (ref.startswith("-") or re.search(r"[\s~^:?*\[\\]|\.\.", ref)):
-        raise GitError("%s: %r is no name of a tag or branch." % (name, ref))
+        raise GitError(f"{name}: {ref!r} is no name of a tag or branch.")
     if not os.path.isabs(dest):
-        raise GitError("%s: dest %r is no absolute path." % (name, dest))
+        raise GitError(f"{name}: dest {dest!r} is no absolute path.")
     # a symbolic link to the place where the checkout shall lie stays one
     return Pin(name, entry["repo"], os.path.realpath(dest), commit, ref, bool(entry.get("submodules")))
 
 
 def partial_of(dest: str) -> str:
     """Where a clone grows until it is complete: beside ``dest``, so that a rename puts it there."""
-    return os.path.join(os.path.dirname(dest), ".%s.sdops-partial" % os.path.basename(dest))
+    return os.path.join(os.path.dirname(dest), f".{os.path.basename(dest)}.sdops-partial")
 
 
 class Checkout:
@@ -87,30 +86,29 @@ class Checkout:
         self.git = git
         self.blob_filter = blob_filter
         self.refresh = refresh
-        self.disregard: Tuple[str, ...] = ()  # tracked files whose changes are nobody's work
+        self.disregard: tuple[str, ...] = ()  # tracked files whose changes are nobody's work
         self.partial = partial_of(pin.dest)
 
     # --- what is there ---------------------------------------------------------------------------------------------
-    def head(self) -> Optional[str]:
+    def head(self) -> str | None:
         """Commit of dest; "" for a repository without one; None when nothing is there. Raises GitError for other things."""
         dest, name = self.pin.dest, self.pin.name
         if not os.path.lexists(dest) or (os.path.isdir(dest) and not os.listdir(dest)):
             return None
         if not os.path.exists(os.path.join(dest, ".git")):
             raise GitError(
-                "%s: %s exists but is no git checkout. Move it away, or choose another dest; nothing in it was touched."
-                % (name, dest)
+                f"{name}: {dest} exists but is no git checkout. Move it away, or choose another dest; nothing in it was touched."
             )
         opened = self.git.run(dest, "rev-parse", "--git-dir")
         if opened.rc != 0:
-            raise GitError("%s: git cannot open %s: %s" % (name, dest, redact(opened.tail(3))))
+            raise GitError(f"{name}: git cannot open {dest}: {redact(opened.tail(3))}")
         found = self.git.run(dest, "rev-parse", "--verify", "--quiet", "HEAD")
         return found.out.strip() if found.rc == 0 else ""
 
     def _config(self, key: str) -> str:
         return self.git.run(self.pin.dest, "config", "--local", "--get", key).out.strip()
 
-    def local_changes(self) -> List[str]:
+    def local_changes(self) -> list[str]:
         """Tracked files that differ from HEAD, staged ones included."""
         done = self.git.run(
             self.pin.dest,
@@ -122,10 +120,10 @@ class Checkout:
             "--ignore-submodules=all",
         )
         if done.rc != 0:
-            raise GitError("%s: git status of %s failed: %s" % (self.pin.name, self.pin.dest, done.tail(3)))
+            raise GitError(f"{self.pin.name}: git status of {self.pin.dest} failed: {done.tail(3)}")
         return [entry[3:] for entry in done.out.split("\0") if entry and entry[3:] not in self.disregard]
 
-    def local_commits(self, head: str) -> List[str]:
+    def local_commits(self, head: str) -> list[str]:
         """Commits that moving would lose: those of HEAD and of our branch that are neither our pin nor on another ref."""
         ours = self.git.run(self.pin.dest, "rev-parse", "--verify", "--quiet", "refs/heads/" + BRANCH).out.strip()
         pinned = self._config("sdops.pin")
@@ -140,7 +138,7 @@ class Checkout:
         """Whether we have made this checkout, or moved it."""
         return bool(self._config("sdops.pin"))
 
-    def untracked(self) -> List[str]:
+    def untracked(self) -> list[str]:
         """What git does not know or is told to ignore: models, lists and results of the user. Directories end with "/"."""
         done = self._must_say("ls-files", "-z", "--others", "--directory", "--no-empty-directory")
         return [entry for entry in done.split("\0") if entry]
@@ -158,7 +156,7 @@ class Checkout:
     def _must_say(self, *arguments: str) -> str:
         done = self.git.run(self.pin.dest, *arguments)
         if done.rc != 0:
-            raise GitError("%s: git %s of %s failed: %s" % (self.pin.name, arguments[0], self.pin.dest, done.tail(3)))
+            raise GitError(f"{self.pin.name}: git {arguments[0]} of {self.pin.dest} failed: {done.tail(3)}")
         return done.out
 
     def _has(self, where: str, commit: str) -> bool:
@@ -170,7 +168,7 @@ class Checkout:
         return done.rc != 0 or any(line[:1] in "-+U" for line in done.out.splitlines())
 
     # --- what is wanted --------------------------------------------------------------------------------------------
-    def recorded(self) -> Optional[str]:
+    def recorded(self) -> str | None:
         """Commit that an earlier run resolved this ref of this repository to."""
         if (
             self.refresh
@@ -185,7 +183,7 @@ class Checkout:
         """Ask the remote what the ref means now: a tag (the commit it points to) before a branch."""
         ref = str(self.pin.ref)
         wanted = (
-            [ref] if ref.startswith("refs/") else ["refs/tags/%s^{}" % ref, "refs/tags/" + ref, "refs/heads/" + ref]
+            [ref] if ref.startswith("refs/") else [f"refs/tags/{ref}^{{}}", "refs/tags/" + ref, "refs/heads/" + ref]
         )
         done = self.git.network(where, "ls-remote", "--quiet", self.pin.url, *wanted)
         if done.rc != 0:
@@ -195,7 +193,7 @@ class Checkout:
             if name in found:
                 return found[name]
         raise GitError(
-            "%s: %s has no tag or branch %r. Correct ref, or pin a commit." % (self.pin.name, redact(self.pin.url), ref)
+            f"{self.pin.name}: {redact(self.pin.url)} has no tag or branch {ref!r}. Correct ref, or pin a commit."
         )
 
     # --- getting there ---------------------------------------------------------------------------------------------
@@ -205,26 +203,25 @@ class Checkout:
         before = self.head()
         if before is None:
             return self._clone(check)
-        actions: List[str] = []
+        actions: list[str] = []
         stale = False
         old_url = self._config("remote.origin.url")
         if old_url != pin.url:
             actions.append(
-                "set origin of %s to %s%s"
-                % (pin.dest, redact(pin.url), " (was %s)" % redact(old_url) if old_url else "")
+                "set origin of {} to {}{}".format(pin.dest, redact(pin.url), f" (was {redact(old_url)})" if old_url else "")
             )
         wanted = pin.commit or self.recorded()
         if wanted is None and check:
-            actions.append("look up %s of %s and move %s there" % (pin.ref, redact(pin.url), pin.dest))
+            actions.append(f"look up {pin.ref} of {redact(pin.url)} and move {pin.dest} there")
             return self._outcome(before, None, actions, old_url, stale)
         if wanted is None:
             wanted = self._resolve(pin.dest)
         if before != wanted or self._interrupted():
             self._refuse_changes(before, wanted)
             actions.append(
-                "finish moving %s to %s" % (pin.dest, wanted[:12])
+                f"finish moving {pin.dest} to {wanted[:12]}"
                 if before == wanted
-                else "move %s from %s to %s" % (pin.dest, (before or "nothing")[:12], wanted[:12])
+                else "move {} from {} to {}".format(pin.dest, (before or "nothing")[:12], wanted[:12])
             )
         elif pin.submodules and self._submodules_stale(pin.dest):
             stale = True
@@ -240,26 +237,26 @@ class Checkout:
             self._bring_submodules(pin.dest)
         self._record(pin.dest, wanted)
         if self.head() != wanted:
-            raise GitError("%s: %s does not stand at %s although git reported no error." % (pin.name, pin.dest, wanted))
+            raise GitError(f"{pin.name}: {pin.dest} does not stand at {wanted} although git reported no error.")
         return self._outcome(before, wanted, actions, old_url, stale)
 
     def _outcome(
-        self, before: Optional[str], wanted: Optional[str], actions: List[str], old_url: Optional[str], stale: bool
+        self, before: str | None, wanted: str | None, actions: list[str], old_url: str | None, stale: bool
     ) -> Outcome:
         was, url = "absent", redact(self.pin.url)
         if before is not None:
-            was = "%s from %s%s" % (
+            was = "{} from {}{}".format(
                 before or "nothing",
                 redact(old_url or "nowhere"),
                 ", submodules missing" if stale else "",
             )
-        becomes = "%s from %s" % (wanted or self.pin.ref, url)
+        becomes = f"{wanted or self.pin.ref} from {url}"
         return Outcome(self.pin, before or None, wanted, wanted, actions, None, was, becomes)
 
     def _clone(self, check: bool) -> Outcome:
         """Clone beside dest and rename, so that a cut leaves nothing under the final name."""
         pin, partial = self.pin, self.partial
-        action = "clone %s at %s into %s" % (redact(pin.url), pin.commit[:12] if pin.commit else pin.ref, pin.dest)
+        action = f"clone {redact(pin.url)} at {pin.commit[:12] if pin.commit else pin.ref} into {pin.dest}"
         if check:
             return self._outcome(None, pin.commit, [action], None, False)
         if os.path.isdir(os.path.join(partial, ".git")):
@@ -273,7 +270,7 @@ class Checkout:
             try:
                 os.makedirs(partial)
             except OSError as exc:
-                raise GitError("%s: %s cannot be made: %s." % (pin.name, partial, exc.strerror)) from exc
+                raise GitError(f"{pin.name}: {partial} cannot be made: {exc.strerror}.") from exc
         self._must(partial, "init", "--quiet")
         known = self.git.run(partial, "config", "--local", "--get", "remote.origin.url").rc == 0
         self._must(partial, "remote", *(["set-url"] if known else ["add"]), "origin", pin.url)
@@ -286,13 +283,13 @@ class Checkout:
         try:
             os.rename(partial, pin.dest)  # over an empty directory, or head() would have refused
         except OSError as exc:
-            raise GitError("%s: %s cannot be put in its place: %s." % (pin.name, pin.dest, exc.strerror)) from exc
+            raise GitError(f"{pin.name}: {pin.dest} cannot be put in its place: {exc.strerror}.") from exc
         return self._outcome(None, wanted, [action], None, False)
 
     def _must(self, where: str, *arguments: str) -> None:
         done = self.git.run(where, *arguments)
         if done.rc != 0:
-            raise GitError("%s: git %s in %s failed: %s" % (self.pin.name, arguments[0], where, redact(done.tail(4))))
+            raise GitError(f"{self.pin.name}: git {arguments[0]} in {where} failed: {redact(done.tail(4))}")
 
     def _fetch(self, where: str, commit: str, shallow: bool, partial: bool) -> None:
         """Bring one commit. Servers differ in what they can do, so this goes from the least bytes to the most."""
@@ -310,7 +307,7 @@ class Checkout:
             done = self.git.network(where, "fetch", "--quiet", *way)
             if done.rc == 0 and self._has(where, commit):
                 return
-            said = done.tail(4) or "the repository has no commit %s" % commit
+            said = done.tail(4) or f"the repository has no commit {commit}"
             if self.git.hopeless(done):
                 break
             self._forget_filter(where)
@@ -335,8 +332,7 @@ class Checkout:
             return
         if "untracked working tree files" in done.err:
             raise GitError(
-                "%s: untracked files in %s are in the way of commit %s. Move them away; nothing was touched. git says: %s"
-                % (self.pin.name, where, commit[:12], redact(done.tail(8)))
+                f"{self.pin.name}: untracked files in {where} are in the way of commit {commit[:12]}. Move them away; nothing was touched. git says: {redact(done.tail(8))}"
             )
         raise GitError(explain(self.pin.name, self.asked, "checking out " + commit, done.tail(4)))
 
@@ -362,7 +358,7 @@ class Checkout:
         inside = self.git.run(self.pin.dest, "rev-parse", "--absolute-git-dir").out.strip()
         return os.path.join(inside, "sdops-moving")
 
-    def _interrupted(self) -> Optional[str]:
+    def _interrupted(self) -> str | None:
         """Commit that a cut run of ours was moving to; None when there was none."""
         try:
             commit = read_regular(self._note(), limit=1024).decode("utf-8").strip()
@@ -378,7 +374,7 @@ class Checkout:
         if os.path.islink(full) or not os.path.isfile(full):
             return False
         with open(full, "rb") as handle:
-            return self.git.begins_with(self.pin.dest, "%s:%s" % (target, path), handle)
+            return self.git.begins_with(self.pin.dest, f"{target}:{path}", handle)
 
     def _refuse_changes(self, before: str, wanted: str) -> None:
         """Raise GitError when moving would lose somebody's work."""
@@ -387,18 +383,16 @@ class Checkout:
         commits = [] if target else self.local_commits(before)
         if commits:
             raise GitError(
-                "%s: somebody committed in %s, and %s is on no branch but ours. Nothing was touched. Give it a branch of its own "
-                "('git -C %s branch NAME %s'), or pin it."
-                % (self.pin.name, self.pin.dest, commits[0], self.pin.dest, commits[0])
+                f"{self.pin.name}: somebody committed in {self.pin.dest}, and {commits[0]} is on no branch but ours. Nothing was touched. Give it a branch of its own "
+                f"('git -C {self.pin.dest} branch NAME {commits[0]}'), or pin it."
             )
         if target:
             changes = [path for path in changes if not self._of_ours(path, target)]
         if changes:
             shown = ", ".join(changes[:5]) + (" and %d more" % (len(changes) - 5) if len(changes) > 5 else "")
             raise GitError(
-                "%s: %s has local changes in %s and would have to move from %s to %s. Nothing was touched. Keep them with "
-                "'git -C %s stash' or a commit, drop them with 'git -C %s checkout -- .', or pin the commit it stands at."
-                % (
+                "{}: {} has local changes in {} and would have to move from {} to {}. Nothing was touched. Keep them with "
+                "'git -C {} stash' or a commit, drop them with 'git -C {} checkout -- .', or pin the commit it stands at.".format(
                     self.pin.name,
                     self.pin.dest,
                     shown,
@@ -436,25 +430,25 @@ class Checkout:
         os.unlink(note)
 
 
-def waves(pins: List[Pin]) -> List[List[int]]:
+def waves(pins: list[Pin]) -> list[list[int]]:
     """Indexes of ``pins`` in groups that may run at once: a checkout inside another one waits for it."""
     depth = [sum(pin.dest.startswith(other.dest + os.sep) for other in pins) for pin in pins]
     return [[i for i, d in enumerate(depth) if d == level] for level in range(max(depth, default=-1) + 1)]
 
 
 def apply_all(
-    pins: List[Pin],
+    pins: list[Pin],
     git: Git,
     parallel: int = 4,
     check: bool = False,
     blob_filter: str = "blob:none",
     refresh: bool = False,
-) -> List[Outcome]:
+) -> list[Outcome]:
     """Apply every pin, several at once; a failure is recorded and does not stop the others. In the order of ``pins``."""
-    seen: Dict[str, str] = {}
+    seen: dict[str, str] = {}
     for pin in pins:
         if pin.dest in seen:
-            raise GitError("%s and %s have the same dest %s. Give each its own." % (seen[pin.dest], pin.name, pin.dest))
+            raise GitError(f"{seen[pin.dest]} and {pin.name} have the same dest {pin.dest}. Give each its own.")
         seen[pin.dest] = pin.name
 
     def one(index: int) -> Outcome:
@@ -464,7 +458,7 @@ def apply_all(
         except SdopsError as exc:
             return Outcome(pin, None, None, pin.commit, [], str(exc))
 
-    outcomes: Dict[int, Outcome] = {}
+    outcomes: dict[int, Outcome] = {}
     with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
         for group in waves(pins):
             outcomes.update(zip(group, pool.map(one, group)))

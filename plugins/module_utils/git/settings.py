@@ -12,7 +12,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, List, Optional, Tuple
 
 # whatever the checkout says
 FIXED = {
@@ -68,7 +68,7 @@ def overrides(local: Items, trusted: Items) -> Items:
 
     ``trusted``: what the user has set for himself. The user's own keepers of passwords count again after the checkout's.
     """
-    own: Dict[str, Optional[str]] = dict(trusted)
+    own: dict[str, str | None] = dict(trusted)
     found: Items = []
     for key in sorted({key for key, _ in local}):
         for pattern, instead in PROGRAMS:
@@ -80,7 +80,7 @@ def overrides(local: Items, trusted: Items) -> Items:
     return found
 
 
-def nested_configs(work_tree: str, git_dir: str) -> List[str]:
+def nested_configs(work_tree: str, git_dir: str) -> list[str]:
     """Configuration files of the submodules of a checkout, wherever their repositories lie."""
     inner = os.path.join(glob.escape(git_dir), "modules", "**")
     repositories = {
@@ -108,7 +108,7 @@ def _first_bytes(path: str) -> str:
         return handle.read(8192)
 
 
-def as_text(items: Items, keep: Callable[[str, Optional[str]], bool]) -> str:
+def as_text(items: Items, keep: Callable[[str, str | None], bool]) -> str:
     """The items that ``keep`` wants as a configuration file."""
     lines = []
     for key, value in items:
@@ -116,8 +116,8 @@ def as_text(items: Items, keep: Callable[[str, Optional[str]], bool]) -> str:
             continue
         section, _, rest = key.partition(".")
         middle, _, name = rest.rpartition(".")
-        lines.append("[%s%s]" % (section, " " + quoted(middle) if middle else ""))
-        lines.append("\t" + name if value is None else "\t%s = %s" % (name, quoted(value)))
+        lines.append("[{}{}]".format(section, " " + quoted(middle) if middle else ""))
+        lines.append("\t" + name if value is None else f"\t{name} = {quoted(value)}")
     return "".join(line + "\n" for line in lines)
 
 
@@ -125,4 +125,4 @@ def quoted(text: str) -> str:
     """``text`` as a value or a middle part in a configuration file."""
     for raw, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\t", "\\t")):
         text = text.replace(raw, escaped)
-    return '"%s"' % text
+    return f'"{text}"'

@@ -10,7 +10,7 @@ import io
 import os
 import re
 import shutil
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from ..errors import SdopsError
 from ..process import Completed, run
@@ -37,20 +37,20 @@ CAPABILITIES = (
 )
 
 
-def capability_by_name(name: str) -> Optional[str]:
+def capability_by_name(name: str) -> str | None:
     """Compute capability such as "8.6", guessed from the card's name; None when unknown."""
     for pattern, capability in CAPABILITIES:
-        if re.search(r"(?<![A-Za-z0-9])(%s)(?![A-Za-z0-9])" % pattern, name):
+        if re.search(rf"(?<![A-Za-z0-9])({pattern})(?![A-Za-z0-9])", name):
             return capability
     return None
 
 
-def absent(reason: str) -> Dict[str, Any]:
+def absent(reason: str) -> dict[str, Any]:
     """The facts of a box without a usable GPU."""
     return {"present": False, "reason": reason, "driver": None, "gpus": []}
 
 
-def find(nvidia_smi: str) -> Optional[str]:
+def find(nvidia_smi: str) -> str | None:
     """Path of the program, None when it is not there."""
     path = os.pathsep.join([os.environ.get("PATH", ""), *PLACES])
     return shutil.which(os.path.expanduser(nvidia_smi), path=path)
@@ -61,17 +61,17 @@ def why_not(done: Completed) -> str:
     said = " ".join((done.out + "\n" + done.err).split())
     low = said.lower()
     if "no devices were found" in low:
-        return "nvidia-smi finds no GPU (an instance in no-GPU mode, or a container without one): %s" % said
+        return f"nvidia-smi finds no GPU (an instance in no-GPU mode, or a container without one): {said}"
     if "version mismatch" in low:
-        return "The driver's library and its kernel module have different versions; restart the machine: %s" % said
+        return f"The driver's library and its kernel module have different versions; restart the machine: {said}"
     if "couldn't communicate" in low or "failed to initialize nvml" in low or "driver not loaded" in low:
-        return "nvidia-smi does not reach the NVIDIA driver: %s" % said
+        return f"nvidia-smi does not reach the NVIDIA driver: {said}"
     return said or "nvidia-smi ended with status %d and said nothing" % done.rc
 
 
-def parse(text: str) -> Dict[str, Any]:
+def parse(text: str) -> dict[str, Any]:
     """The facts in the CSV of a query for FIELDS, or for all of them but the last."""
-    gpus: List[Dict[str, Any]] = []
+    gpus: list[dict[str, Any]] = []
     driver = None
     lost = []
     for row in csv.reader(io.StringIO(text), skipinitialspace=True):
@@ -93,20 +93,20 @@ def parse(text: str) -> Dict[str, Any]:
         )
         if re.match(r"^\d", row[3]):
             driver = row[3]
-    trouble = "nvidia-smi has lost GPU %s; restart the machine" % ", ".join(lost) if lost else ""
+    trouble = "nvidia-smi has lost GPU {}; restart the machine".format(", ".join(lost)) if lost else ""
     if not gpus:
         return absent(trouble or text.strip())
     return {"present": True, "reason": trouble, "driver": driver, "gpus": gpus}
 
 
-def read(nvidia_smi: str = "nvidia-smi") -> Dict[str, Any]:
+def read(nvidia_smi: str = "nvidia-smi") -> dict[str, Any]:
     """``{present, reason, driver, gpus: [{index, name, memory_mb, capability}]}``; never raises for a missing GPU.
 
     ``reason`` says why there is none, or which one of several is lost; else it is an empty string.
     """
     program = find(nvidia_smi)
     if not program:
-        return absent("%s is not installed" % nvidia_smi)
+        return absent(f"{nvidia_smi} is not installed")
     try:
         done = run([program, "--query-gpu=" + ",".join(FIELDS), "--format=csv,noheader,nounits"], timeout=60)
         if done.rc != 0 and "compute_cap" in done.out + done.err:

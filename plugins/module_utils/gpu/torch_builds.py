@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Sequence
 
 from ..errors import SdopsError
 
@@ -25,13 +25,13 @@ class NoBuild(SdopsError):
     """No build of the table can be used with these GPUs and this driver."""
 
 
-def numbers(capability: str) -> Tuple[int, int]:
+def numbers(capability: str) -> tuple[int, int]:
     """ "8.6" -> (8, 6)."""
     major, _, minor = str(capability).partition(".")
     return int(major), int(minor or 0)
 
 
-def serves(build: Dict[str, Any], capability: str) -> bool:
+def serves(build: dict[str, Any], capability: str) -> bool:
     """Whether ``build`` runs on ``capability``: not older than its oldest, and of a generation it knows.
 
     Code for 8.0 runs on 8.6 and 8.9 too, but never on another major number (CUDA's rule of binary compatibility).
@@ -40,7 +40,7 @@ def serves(build: Dict[str, Any], capability: str) -> bool:
     return numbers(build["oldest"]) <= have and have[0] <= numbers(build["newest"])[0]
 
 
-def required_driver(build: Dict[str, Any], capabilities: Sequence[str]) -> str:
+def required_driver(build: dict[str, Any], capabilities: Sequence[str]) -> str:
     """The oldest driver, such as "525.60.13", with which ``build`` runs on these GPUs; "" where none is known to be too old."""
     label = re.match(r"^cu(\d+)(\d)$", str(build["build"]))
     major, minor = label.groups() if label else ("", "")
@@ -49,21 +49,21 @@ def required_driver(build: Dict[str, Any], capabilities: Sequence[str]) -> str:
     return max(drivers, key=lambda driver: driver_numbers(driver) or ())
 
 
-def driver_numbers(driver: Optional[str]) -> Optional[Tuple[int, ...]]:
+def driver_numbers(driver: str | None) -> tuple[int, ...] | None:
     """ "535.183.01" -> (535, 183, 1); None for what does not begin like a version."""
     found = re.match(r"^\s*(\d+(?:\.\d+)*)", driver or "")
     return tuple(int(part) for part in found.group(1).split(".")) if found else None
 
 
-def is_driver_sufficient(driver: Optional[str], required: str) -> bool:
+def is_driver_sufficient(driver: str | None, required: str) -> bool:
     """Whether ``driver`` is not known to be older than ``required``. "525" says nothing against "525.60.13"."""
     have, need = driver_numbers(driver), driver_numbers(required)
     return not have or not need or have >= need[: len(have)]
 
 
 def choose(
-    builds: Sequence[Dict[str, Any]], device: str, capabilities: Sequence[str], driver: Optional[str] = None
-) -> Dict[str, Any]:
+    builds: Sequence[dict[str, Any]], device: str, capabilities: Sequence[str], driver: str | None = None
+) -> dict[str, Any]:
     """The first of ``builds`` that serves all GPUs and that the driver can run, with ``packages`` (requirement strings),
     ``exact`` (the same with the build's label, as PyTorch's own indexes have them) and ``reason`` added.
 
@@ -79,25 +79,24 @@ def choose(
         return _answer(cpu[0], "the CPU was asked for")
     if not cuda:
         raise NoBuild("No build of torch for CUDA is known for this WebUI. Name one in sd_webui_torch_packages.")
-    cards: List[str] = sorted(set(map(str, capabilities)))
+    cards: list[str] = sorted(set(map(str, capabilities)))
     serving = [build for build in cuda if all(serves(build, card) for card in cards)]
     if not serving:
-        known = ", ".join("%s (%s to %s)" % (_name(b), b["oldest"], b["newest"]) for b in cuda)
+        known = ", ".join("{} ({} to {})".format(_name(b), b["oldest"], b["newest"]) for b in cuda)
         raise NoBuild(
-            "No build of torch that this WebUI works with has kernels for compute capability %s. There are: %s. Take another "
+            "No build of torch that this WebUI works with has kernels for compute capability {}. There are: {}. Take another "
             "GPU or another sd_webui_version, name a build of your own in sd_webui_torch_packages and "
-            "sd_webui_torch_index_url, or set sdops_device: cpu." % (", ".join(cards), known)
+            "sd_webui_torch_index_url, or set sdops_device: cpu.".format(", ".join(cards), known)
         )
     usable = [build for build in serving if is_driver_sufficient(driver, required_driver(build, cards))]
     if not usable:
-        known = ", ".join("%s needs %s or newer" % (_name(b), required_driver(b, cards)) for b in serving)
+        known = ", ".join(f"{_name(b)} needs {required_driver(b, cards)} or newer" for b in serving)
         unknown = any(not is_driver_sufficient(driver, FIRST_DRIVERS.get(card, "")) for card in cards)
         raise NoBuild(
-            "The NVIDIA driver %s of this host is too old%s: %s. Take a host with a newer driver (a container has the driver "
-            "of its host, and nothing inside changes that), %sor set sdops_device: cpu."
-            % (
+            "The NVIDIA driver {} of this host is too old{}: {}. Take a host with a newer driver (a container has the driver "
+            "of its host, and nothing inside changes that), {}or set sdops_device: cpu.".format(
                 driver,
-                " for compute capability %s" % ", ".join(cards) if cards else "",
+                " for compute capability {}".format(", ".join(cards)) if cards else "",
                 known,
                 "" if unknown else "name a build of your own in sd_webui_torch_packages and sd_webui_torch_index_url, ",
             )
@@ -107,21 +106,17 @@ def choose(
         if driver_numbers(driver):
             reason = "the compute capability of the GPU is not known (sdops_gpu_capabilities says it)"
     else:
-        reason = "it has kernels for compute capability %s" % ", ".join(cards)
+        reason = "it has kernels for compute capability {}".format(", ".join(cards))
     skipped = serving[: serving.index(usable[0])]
     if skipped:
-        reason += ", and the driver %s is too old for %s, which needs %s" % (
-            driver,
-            _name(skipped[0]),
-            required_driver(skipped[0], cards),
-        )
+        reason += f", and the driver {driver} is too old for {_name(skipped[0])}, which needs {required_driver(skipped[0], cards)}"
     return _answer(usable[0], reason)
 
 
-def _name(build: Dict[str, Any]) -> str:
-    return "torch %s %s" % (build["torch"], build["build"])
+def _name(build: dict[str, Any]) -> str:
+    return "torch {} {}".format(build["torch"], build["build"])
 
 
-def _answer(build: Dict[str, Any], reason: str) -> Dict[str, Any]:
-    packages = ["%s==%s" % (name, build[name]) for name in ("torch", "torchvision")]
+def _answer(build: dict[str, Any], reason: str) -> dict[str, Any]:
+    packages = [f"{name}=={build[name]}" for name in ("torch", "torchvision")]
     return {**build, "packages": packages, "exact": [p + "+" + build["build"] for p in packages], "reason": reason}

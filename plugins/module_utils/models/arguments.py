@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import SdopsError
@@ -16,7 +16,7 @@ from .placing import Placer, Wants
 from .progress import Progress
 from .spec import ModelSpec, shown, wanted_sha256
 
-TRANSFER: Dict[str, Dict[str, Any]] = {
+TRANSFER: dict[str, dict[str, Any]] = {
     "huggingface_endpoint": {"type": "str", "default": "https://huggingface.co"},
     "civitai_endpoint": {"type": "str", "default": "https://civitai.com"},
     "huggingface_token": {"type": "str", "no_log": True},
@@ -36,7 +36,7 @@ class ArgumentError(SdopsError):
     """An option that cannot be used."""
 
 
-def _endpoint(params: Dict[str, Any], service: str) -> str:
+def _endpoint(params: dict[str, Any], service: str) -> str:
     """The service's base URL. Raises ArgumentError."""
     option = service + "_endpoint"
     url: str = params[option]
@@ -47,28 +47,27 @@ def _endpoint(params: Dict[str, Any], service: str) -> str:
         fine = False
     if not fine:
         raise ArgumentError(
-            "%s must be a URL like %s, with its scheme, and not %r." % (option, TRANSFER[option]["default"], shown(url))
+            "{} must be a URL like {}, with its scheme, and not {!r}.".format(option, TRANSFER[option]["default"], shown(url))
         )
     return url
 
 
-def kept_back(params: Dict[str, Any]) -> List[str]:
+def kept_back(params: dict[str, Any]) -> list[str]:
     """Sentences on tokens that will not be sent, since nobody would be able to tell from the answers."""
     return [
-        "The %s_token is not sent to %s, which would carry it in the clear. Give an https endpoint."
-        % (service, shown(params[service + "_endpoint"]))
+        "The {}_token is not sent to {}, which would carry it in the clear. Give an https endpoint.".format(service, shown(params[service + "_endpoint"]))
         for service in ("huggingface", "civitai")
         if params[service + "_token"] and not may_carry_token(params[service + "_endpoint"])
     ]
 
 
-def tokens_in(params: Dict[str, Any]) -> List[str]:
+def tokens_in(params: dict[str, Any]) -> list[str]:
     """The tokens as they are sent, without the white space that came along."""
     tokens = ((params[option] or "").strip() for option in ("huggingface_token", "civitai_token"))
     return [token for token in tokens if token]
 
 
-def make_placer(params: Dict[str, Any], webui_dir: str, check_mode: bool) -> Placer:
+def make_placer(params: dict[str, Any], webui_dir: str, check_mode: bool) -> Placer:
     """The rooms for these options. Raises ArgumentError."""
     wants = Wants(
         webui_dir=webui_dir,
@@ -90,7 +89,7 @@ def make_placer(params: Dict[str, Any], webui_dir: str, check_mode: bool) -> Pla
     return Placer(wants, options, Progress(None if check_mode else params.get("progress_file")))
 
 
-def fetch_one(spec: ModelSpec, params: Dict[str, Any], dest: str, check_mode: bool) -> Dict[str, Any]:
+def fetch_one(spec: ModelSpec, params: dict[str, Any], dest: str, check_mode: bool) -> dict[str, Any]:
     """Bring one file to ``dest`` (a path, or a directory for it). It is judged by its hash each time.
 
     Returns the result of a module, with ``warnings`` for it to tell. Raises SdopsError.
@@ -109,7 +108,7 @@ def fetch_one(spec: ModelSpec, params: Dict[str, Any], dest: str, check_mode: bo
         "sha256": entry["sha256"],
         "bytes": entry["bytes"],
         "revision": entry["revision"],
-        "actions": ["fetch %s" % entry["path"]] if changed else [],
-        "diff": {"before": "", "after": "%s\n" % entry["path"] if changed else ""},
+        "actions": ["fetch {}".format(entry["path"])] if changed else [],
+        "diff": {"before": "", "after": "{}\n".format(entry["path"]) if changed else ""},
         "warnings": [*kept_back(params), *item.warnings],
     }

@@ -10,7 +10,7 @@ size or hash only when it was read in two independent places or in the Hub's own
 from __future__ import annotations
 
 import difflib
-from typing import Dict, List, NamedTuple, Optional
+from typing import NamedTuple
 
 from ..errors import SdopsError
 
@@ -32,13 +32,13 @@ class Entry(NamedTuple):
     source: str
     kind: str
     filename: str
-    size: Optional[int]
-    sha256: Optional[str]
+    size: int | None
+    sha256: str | None
     base: str
     licence: str
     gated: bool
     note: str
-    config: Optional[str] = None
+    config: str | None = None
     verified: str = ""
     trusted: bool = False
 
@@ -272,10 +272,10 @@ _ENTRIES = (
     ),
 )
 
-CATALOG: Dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+CATALOG: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 
 
-def names() -> List[str]:
+def names() -> list[str]:
     """All names, in the catalog's order."""
     return list(CATALOG)
 
@@ -285,5 +285,5 @@ def find(name: str) -> Entry:
     if name in CATALOG:
         return CATALOG[name]
     close = difflib.get_close_matches(name.lower(), CATALOG, n=3, cutoff=0.5)
-    hint = "Did you mean %s?" % " or ".join(close) if close else "It has %s." % ", ".join(CATALOG)
-    raise CatalogError("The catalog has no model %r. %s" % (name, hint))
+    hint = "Did you mean {}?".format(" or ".join(close)) if close else "It has {}.".format(", ".join(CATALOG))
+    raise CatalogError(f"The catalog has no model {name!r}. {hint}")

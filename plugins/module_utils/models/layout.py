@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, NamedTuple, Tuple
+from typing import NamedTuple
 
 from ..errors import SdopsError
 from ..safety.lookalikes import UNPACK
@@ -25,13 +25,13 @@ class Kind(NamedTuple):
     """Where a kind lies, and what the WebUI's loader of that kind lists there."""
 
     directory: str
-    extensions: Tuple[str, ...]
+    extensions: tuple[str, ...]
     any_case: bool = True  # whether it finds .PT as well as .pt
-    unlisted: Tuple[str, ...] = ()  # ends of names that it leaves out
+    unlisted: tuple[str, ...] = ()  # ends of names that it leaves out
 
 
 # embeddings lie at the root and not below models
-KINDS: Dict[str, Kind] = {
+KINDS: dict[str, Kind] = {
     "checkpoint": Kind(
         "models/Stable-diffusion", (".safetensors", ".ckpt"), unlisted=(".vae.ckpt", ".vae.safetensors")
     ),
@@ -79,10 +79,10 @@ def refuse_foreign_directory(webui_dir: str) -> None:
     else:
         if not found or any(mark in found for mark in MARKS):
             return
-        why = "is not a WebUI's: it has none of %s" % ", ".join(MARKS[:-1])
+        why = "is not a WebUI's: it has none of {}".format(", ".join(MARKS[:-1]))
     raise LayoutError(
-        "The directory %s %s, so no models are put there. Correct webui_dir, install the WebUI first, or set create to true "
-        "(model_fetch_create for the role model_fetch)." % (webui_dir, why)
+        f"The directory {webui_dir} {why}, so no models are put there. Correct webui_dir, install the WebUI first, or set create to true "
+        "(model_fetch_create for the role model_fetch)."
     )
 
 
@@ -93,17 +93,15 @@ def path_of(webui_dir: str, kind: str, name: str) -> str:
     found = (extension.lower() if where.any_case else extension) in where.extensions
     if found and name.endswith(where.unlisted or ("/",)):
         raise LayoutError(
-            "%s cannot be a %s: the WebUI leaves out names that end in %s. Set kind or name."
-            % (name, kind, " or ".join(where.unlisted))
+            "{} cannot be a {}: the WebUI leaves out names that end in {}. Set kind or name.".format(name, kind, " or ".join(where.unlisted))
         )
     if extension.lower() in ARCHIVES:
         raise LayoutError(
-            "%s is an archive and no %s: %s, or take the link of the model itself." % (name, kind, UNPACK)
+            f"{name} is an archive and no {kind}: {UNPACK}, or take the link of the model itself."
         )
     if not found:
         raise LayoutError(
-            "%s cannot be a %s: the WebUI looks for %s in %s. Set kind or name."
-            % (name, kind, ", ".join(where.extensions), where.directory)
+            "{} cannot be a {}: the WebUI looks for {} in {}. Set kind or name.".format(name, kind, ", ".join(where.extensions), where.directory)
         )
     return os.path.join(webui_dir, where.directory, name)
 
@@ -116,7 +114,6 @@ def sidecar(path: str, what: str, source_name: str) -> str:
     extension = os.path.splitext(source_name)[1].lower()
     if extension not in KINDS["vae"].extensions:
         raise LayoutError(
-            "%s cannot be the VAE of %s: its extension must be one of %s."
-            % (source_name, os.path.basename(path), ", ".join(KINDS["vae"].extensions))
+            "{} cannot be the VAE of {}: its extension must be one of {}.".format(source_name, os.path.basename(path), ", ".join(KINDS["vae"].extensions))
         )
     return base + ".vae" + extension

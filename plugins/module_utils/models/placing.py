@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Iterable, NamedTuple
 
 from ..errors import SdopsError
 from ..files import open_regular, refuse_irregular
@@ -66,7 +66,7 @@ ABOUT = 1024  # bytes that a size which is only nearly right may be wrong by
 class NoRoom(TransferError):
     """The disks are too small for the batch. ``items`` is its plan; nothing was done."""
 
-    def __init__(self, message: str, items: List[Item]) -> None:
+    def __init__(self, message: str, items: list[Item]) -> None:
         super().__init__(message)
         self.items = items
 
@@ -76,15 +76,10 @@ def explained(exc: Exception, what: str) -> str:
     if isinstance(exc, SdopsError):
         return str(exc)
     if isinstance(exc, OSError):
-        return "%s: %s." % (printable(str(exc.filename or what)), exc.strerror or type(exc).__name__)
+        return f"{printable(str(exc.filename or what))}: {exc.strerror or type(exc).__name__}."
     frames = traceback.extract_tb(sys.exc_info()[2])
     where = [frame for frame in frames if "module_utils" in frame.filename][-1]
-    return "%s: something that nobody foresaw (%s in %s, line %s). Please report it." % (
-        what,
-        type(exc).__name__,
-        os.path.basename(where.filename),
-        where.lineno,
-    )
+    return f"{what}: something that nobody foresaw ({type(exc).__name__} in {os.path.basename(where.filename)}, line {where.lineno}). Please report it."
 
 
 class ContentChangedError(SdopsError):
@@ -97,13 +92,13 @@ class Wants(NamedTuple):
     webui_dir: str
     allow_pickle: bool
     verify: str
-    cache_dir: Optional[str]
+    cache_dir: str | None
     huggingface_endpoint: str
     civitai_endpoint: str
-    huggingface_token: Optional[str]
-    civitai_token: Optional[str]
+    huggingface_token: str | None
+    civitai_token: str | None
     connections: int
-    proxies: Dict[str, str]  # by origin, where it is not the common one
+    proxies: dict[str, str]  # by origin, where it is not the common one
     check_mode: bool
     accept_change: bool = False
     force: bool = False  # whether any file at the path of a single download may be replaced
@@ -117,25 +112,25 @@ class Item:
     unresolved (in check mode, when the source cannot be asked yet).
     """
 
-    def __init__(self, spec: ModelSpec, line: Optional[Line] = None, beside: str = "") -> None:
+    def __init__(self, spec: ModelSpec, line: Line | None = None, beside: str = "") -> None:
         self.spec = spec
         self.beside = beside  # of a sidecar: the model's path
-        self.twin: Optional[Item] = None  # an equal wish that came before
+        self.twin: Item | None = None  # an equal wish that came before
         self.planned = 0  # bytes that will come over the network, as far as is known
         self.line = line or Line(spec.name or spec.label)
         self.path = ""  # until it is known
         self.kind = spec.kind
         self.remote = RemoteFile("", spec.label)  # until the source has been asked
-        self.sha256: Optional[str] = spec.sha256
-        self.size: Optional[int] = None
+        self.sha256: str | None = spec.sha256
+        self.size: int | None = None
         self.received = 0
         self.status = "planned"
         self.reason = ""
-        self.warnings: List[str] = []
+        self.warnings: list[str] = []
         self.stays = ""  # why what lies at the path must not be replaced, unless the wanted file begins with all of it
-        self.there: Optional[Tuple[int, ...]] = None  # which file lay at the path when it was decided
+        self.there: tuple[int, ...] | None = None  # which file lay at the path when it was decided
         self.advice = "Move it away, or set another name."  # for a file that stays
-        self.recorded: Set[str] = set()  # hashes that this source gave before, where other content needs a consent
+        self.recorded: set[str] = set()  # hashes that this source gave before, where other content needs a consent
         self.seconds = 0.0
 
     @contextlib.contextmanager
@@ -146,7 +141,7 @@ class Item:
         finally:
             self.seconds += time.monotonic() - started
 
-    def settle(self, status: str, sha256: Optional[str], size: Optional[int]) -> None:
+    def settle(self, status: str, sha256: str | None, size: int | None) -> None:
         self.status, self.sha256, self.size = status, sha256, size
         self.line.tell("done", size, size)
 
@@ -158,7 +153,7 @@ class Item:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
 
-    def result(self) -> Dict[str, Any]:
+    def result(self) -> dict[str, Any]:
         entry = {
             "name": printable(os.path.basename(self.path) or self.spec.name or self.spec.label),
             "kind": self.kind,
@@ -181,14 +176,14 @@ Note = Callable[[Item, str, str], None]
 class Placer:
     """Places models of one batch. The Http is made on first use: a batch with nothing to do needs no library."""
 
-    def __init__(self, wants: Wants, http_options: Dict[str, Any], progress: Progress) -> None:
+    def __init__(self, wants: Wants, http_options: dict[str, Any], progress: Progress) -> None:
         self.wants = wants
         self.record = Record(wants.webui_dir)
         self.progress = progress
         self._http_options = http_options
         self.space_needed = 0  # bytes that the batch takes on all disks, as far as is known
-        self._https: Dict[str, Http] = {}
-        self._single_files: Dict[str, str] = {}  # path to hash of what single downloads have placed, as noted
+        self._https: dict[str, Http] = {}
+        self._single_files: dict[str, str] = {}  # path to hash of what single downloads have placed, as noted
         self._lock = threading.Lock()
 
     def http(self, spec: ModelSpec) -> Http:
@@ -207,14 +202,14 @@ class Placer:
 
     # --- the batch -----------------------------------------------------------------------------------------------------
 
-    def place_all(self, specs: List[ModelSpec], parallel: int) -> List[Item]:
+    def place_all(self, specs: list[ModelSpec], parallel: int) -> list[Item]:
         """Plan everything; outside check mode bring it. Failures are in the items. Raises NoRoom, with the plan."""
         with self.progress:
             wishes = [(spec, self.progress.line(spec.name or spec.label)) for spec in specs]
             with ThreadPoolExecutor(max_workers=ASKING) as pool:
                 items = [item for planned in pool.map(lambda wish: self._plan_model(*wish), wishes) for item in planned]
             self._refuse_twins(items)
-            needs: List[Tuple[str, int]] = []
+            needs: list[tuple[str, int]] = []
             for item in items:
                 if item.twin is None:
                     self._try(item, lambda item=item: needs.extend(self._needs(item)))  # type: ignore[misc]
@@ -232,7 +227,7 @@ class Placer:
                         self._as_twin(item, item.twin)
             return items
 
-    def _plan_model(self, spec: ModelSpec, line: Line) -> List[Item]:
+    def _plan_model(self, spec: ModelSpec, line: Line) -> list[Item]:
         """A model, and its sidecars once it is known where it lies."""
         items = [Item(spec, line)]
         self._try(items[0], lambda: self._plan(items[0]))
@@ -240,7 +235,7 @@ class Placer:
         for what in ("config", "vae"):
             source = getattr(spec, what)
             if source and main.path and main.status not in ("failed", "unresolved"):
-                line_of_it = self.progress.line("%s of %s" % (what, line.name))
+                line_of_it = self.progress.line(f"{what} of {line.name}")
                 wish = ModelSpec(
                     source,
                     "",
@@ -268,7 +263,7 @@ class Placer:
     @staticmethod
     def _refuse_twins(items: Iterable[Item]) -> None:
         """Two wishes for one path would overwrite each other in every run."""
-        first: Dict[str, Item] = {}
+        first: dict[str, Item] = {}
         for item in items:
             if not item.path or item.status in ("failed", "unresolved"):
                 continue
@@ -278,8 +273,7 @@ class Placer:
             hashes = {item.sha256, twin.sha256}
             if len(hashes - {None}) > 1 or (None in hashes and item.spec.identity != twin.spec.identity):
                 item.fail(
-                    "%s would overwrite the file of %s. Set name, or the same sha256 for both if they are one file."
-                    % (item.spec.label, twin.spec.label)
+                    f"{item.spec.label} would overwrite the file of {twin.spec.label}. Set name, or the same sha256 for both if they are one file."
                 )
             else:
                 item.twin = twin
@@ -292,7 +286,7 @@ class Placer:
         else:
             item.settle("ok", twin.sha256, twin.size)
 
-    def _needs(self, item: Item) -> List[Tuple[str, int]]:
+    def _needs(self, item: Item) -> list[tuple[str, int]]:
         """(directory, bytes) that an item will take; notes what of it comes over the network."""
         if item.status == "unresolved":
             item.planned = item.spec.size or 0
@@ -342,17 +336,16 @@ class Placer:
             path = spec.where["path"]
             refuse_irregular(path, follow=True)
             if not os.path.isfile(path):
-                raise SdopsError("There is no file %s on the target." % path)
+                raise SdopsError(f"There is no file {path} on the target.")
             remote = RemoteFile("file://" + path, safe_name(os.path.basename(path)), os.path.getsize(path))
         if spec.sha256 and remote.sha256 and spec.sha256.lower() != remote.sha256:
             if spec.origin != "civitai":
                 raise SdopsError(
-                    "%s has SHA-256 %s at its source, but %s is wanted. The source has changed, or the wish is for another file."
-                    % (spec.label, remote.sha256, spec.sha256)
+                    f"{spec.label} has SHA-256 {remote.sha256} at its source, but {spec.sha256} is wanted. The source has changed, or the wish is for another file."
                 )
             item.warn(
-                "%s: Civitai lists SHA-256 %s for it, but %s is wanted. Its list has wrong ones, so the file itself decides: it is "
-                "taken only if its hash is the wanted one." % (spec.label, remote.sha256, spec.sha256)
+                f"{spec.label}: Civitai lists SHA-256 {remote.sha256} for it, but {spec.sha256} is wanted. Its list has wrong ones, so the file itself decides: it is "
+                "taken only if its hash is the wanted one."
             )
         item.remote = remote._replace(sha256=(spec.sha256 or "").lower() or remote.sha256)
         if remote.sha256:  # else it is known when the file is here
@@ -366,8 +359,8 @@ class Placer:
         with_token = http.sends_token(endpoint)
         if spec.endpoint and self.wants.civitai_token and not with_token:
             item.warn(
-                "%s is asked for at %s without the civitai_token, which is for %s alone. If the token is for it too, set "
-                "civitai_endpoint to %s." % (spec.label, endpoint, scrub(self.wants.civitai_endpoint), endpoint)
+                f"{spec.label} is asked for at {endpoint} without the civitai_token, which is for {scrub(self.wants.civitai_endpoint)} alone. If the token is for it too, set "
+                f"civitai_endpoint to {endpoint}."
             )
         return civitai.resolve(spec.where, http, endpoint, with_token, (spec.sha256 or "").lower())
 
@@ -376,15 +369,15 @@ class Placer:
         spec = item.spec
         if spec.sha256 or not item.recorded or sha256 in item.recorded:
             return
-        change = "%s has changed at its source: its SHA-256 is %s, and it was %s when the model was placed." % (
+        change = "{} has changed at its source: its SHA-256 is {}, and it was {} when the model was placed.".format(
             spec.label,
             sha256,
             " or ".join(sorted(item.recorded)),
         )
         if not (spec.accept_change or self.wants.accept_change):
             raise ContentChangedError(
-                "%s The new content was not taken. Set accept_change: true for this model if the change is expected, or give "
-                "the sha256 that is wanted." % change
+                f"{change} The new content was not taken. Set accept_change: true for this model if the change is expected, or give "
+                "the sha256 that is wanted."
             )
         item.warn(change)
 
@@ -419,7 +412,7 @@ class Placer:
         item.kind = spec.kind or remote.kind
         if item.kind is None:
             raise SdopsError(
-                "The kind of %s is not known; set kind (checkpoint, lora, embedding, vae, ...)." % spec.label
+                f"The kind of {spec.label} is not known; set kind (checkpoint, lora, embedding, vae, ...)."
             )
         item.path = path_of(self.wants.webui_dir, item.kind, spec.name or _told_name(spec, remote, "set name"))
         self._decide(item)
@@ -549,7 +542,7 @@ class Placer:
         item.sha256 = self._sha256(item, path)
         return item.sha256.startswith(placed["sha256"] if placed else remote.sha256_prefix or "")
 
-    def _cached(self, remote: RemoteFile) -> Optional[str]:
+    def _cached(self, remote: RemoteFile) -> str | None:
         sha256 = hex_digits(remote.sha256, 64)
         if not self.wants.cache_dir or sha256 is None or remote.url.startswith("file://"):
             return None
@@ -558,8 +551,7 @@ class Placer:
             path = os.path.join(path, name)
             if os.path.islink(path) and os.lstat(path).st_uid not in (0, os.geteuid()):
                 raise SdopsError(
-                    "%s is a symbolic link of another user, so the cache is not used. Remove it, or set another cache_dir."
-                    % path
+                    f"{path} is a symbolic link of another user, so the cache is not used. Remove it, or set another cache_dir."
                 )
         return os.path.join(path, sha256)
 
@@ -632,7 +624,7 @@ class Placer:
             self._download(item, cached, alone, lambda *_: None)
             return self._take(item, cached, held, note, verified=True)
 
-    def _from_cache(self, item: Item, cached: str, held: bool, note: Note) -> Optional[str]:
+    def _from_cache(self, item: Item, cached: str, held: bool, note: Note) -> str | None:
         """The file's SHA-256 when the cache has it, whole."""
         if _is_cached(cached):
             with contextlib.suppress(TransferError):
@@ -700,7 +692,7 @@ class Placer:
             return self._copy(item, cached, item.path, held, note)
         try:
             if not verified and self._sha256(item, link) != sha256:
-                raise TransferError("%s in the cache is damaged." % cached)
+                raise TransferError(f"{cached} in the cache is damaged.")
             self._check(item, link, sha256)
             note(item, sha256, link)
             publish(link, item.path)
@@ -727,7 +719,7 @@ class Placer:
         """Raise SdopsError when the content of ``source``, which lies at ``path``, is not to be used."""
         wanted = item.remote.sha256 or item.spec.sha256
         if wanted and sha256 != wanted:
-            raise TransferError("%s has SHA-256 %s and not %s; it was not used." % (source, sha256, wanted))
+            raise TransferError(f"{source} has SHA-256 {sha256} and not {wanted}; it was not used.")
         self._compare_recorded(item, sha256)
         self._check(item, path, sha256)
 
@@ -777,7 +769,7 @@ class Placer:
 
     # --- removal -------------------------------------------------------------------------------------------------------
 
-    def remove(self, spec: ModelSpec) -> List[Item]:
+    def remove(self, spec: ModelSpec) -> list[Item]:
         """Remove what we placed for this wish and beside it, and nothing else: what was changed since is not ours any more.
 
         Failures are in the items.
@@ -819,7 +811,7 @@ class Placer:
         entry = self.record.placed(path) or {}
         item.kind = entry["kind"]
         if os.path.exists(path) and self.record.get(path) is None:
-            raise SdopsError("%s was changed since it was placed; it stays. Remove it by hand if you mean it." % path)
+            raise SdopsError(f"{path} was changed since it was placed; it stays. Remove it by hand if you mean it.")
         if not self.wants.check_mode:
             # a part that a killed run left goes too
             Partial(path, item.remote).discard()
@@ -828,7 +820,7 @@ class Placer:
         item.settle("removed", entry["sha256"], entry["bytes"])
 
 
-def _identity(path: str) -> Optional[Tuple[int, ...]]:
+def _identity(path: str) -> tuple[int, ...] | None:
     """What changes when another file takes a path or when it is written to; None where there is none."""
     try:
         found = os.stat(path)
@@ -846,7 +838,7 @@ def _format_name(item: Item) -> str:
 def _told_name(spec: ModelSpec, remote: RemoteFile, advice: str) -> str:
     """The name that the source gives. Raises SdopsError when it gives none."""
     if not remote.filename:
-        raise SdopsError("The source of %s tells no file name that can be used; %s." % (spec.label, advice))
+        raise SdopsError(f"The source of {spec.label} tells no file name that can be used; {advice}.")
     return remote.filename
 
 
@@ -859,7 +851,7 @@ def _can_tell(remote: RemoteFile) -> bool:
 def _temporary(dest: str, held: bool) -> str:
     """Where a file lies until it is called ``dest``: always the same place, so that kills leave one at most."""
     head, name = os.path.split(own_name(dest, held))
-    return os.path.join(head, ".%s.new" % short_name(name))
+    return os.path.join(head, f".{short_name(name)}.new")
 
 
 def _inherit(dest: str, name: str) -> None:

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import deque
-from typing import Any, Deque, Dict, List, Optional, Tuple
+from typing import Any
 
 from ..files import FileTypeError, refuse_irregular, write_atomic
 
@@ -26,10 +26,10 @@ class Line:
         self.name = name
         self.state = "waiting"
         self.done = 0
-        self.total: Optional[int] = None
-        self._seen: Deque[Tuple[float, int]] = deque()
+        self.total: int | None = None
+        self._seen: deque[tuple[float, int]] = deque()
 
-    def tell(self, state: str, done: Optional[int] = None, total: Optional[int] = None) -> None:
+    def tell(self, state: str, done: int | None = None, total: int | None = None) -> None:
         if state != self.state:
             self._seen.clear()  # hashing is no downloading
         self.state = state
@@ -58,12 +58,12 @@ class Progress:
     "done", "total", "speed", "eta"}; bytes, bytes per second, seconds; null while unknown.
     """
 
-    def __init__(self, path: Optional[str] = None) -> None:
+    def __init__(self, path: str | None = None) -> None:
         self.path = path
-        self._lines: List[Line] = []
+        self._lines: list[Line] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
-        self._thread: Optional[threading.Thread] = None
+        self._thread: threading.Thread | None = None
         self._started = time.time()
 
     def line(self, name: str) -> Line:
@@ -72,7 +72,7 @@ class Progress:
             self._lines.append(line)
         return line
 
-    def snapshot(self, state: str = "running") -> Dict[str, Any]:
+    def snapshot(self, state: str = "running") -> dict[str, Any]:
         now = time.monotonic()
         with self._lock:
             files = [
@@ -106,7 +106,7 @@ class Progress:
         while not self._over.wait(EVERY):
             self._write("running")
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Progress:
         if self.path:
             if not os.path.islink(self.path):
                 refuse_irregular(self.path)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable
 
 from ..files import load_json, write_atomic
 from ..transfer.disk import locked
@@ -33,7 +33,7 @@ class Record:
         self.path = os.path.join(webui_dir, ".sdops", "models.json")
         self.entries = self._read()
 
-    def _read(self) -> Dict[str, Dict[str, Any]]:
+    def _read(self) -> dict[str, dict[str, Any]]:
         try:
             found = load_json(self.path)
         except (OSError, ValueError):
@@ -43,7 +43,7 @@ class Record:
     def _key(self, path: str) -> str:
         return os.path.relpath(path, self.root)
 
-    def get(self, path: str) -> Optional[Dict[str, Any]]:
+    def get(self, path: str) -> dict[str, Any] | None:
         """The entry of a file that is still what was recorded (same size and time); None otherwise."""
         entry = self.entries.get(self._key(path))
         if entry is None:
@@ -54,11 +54,11 @@ class Record:
             return None
         return entry if (found.st_size, found.st_mtime_ns) == (entry["bytes"], entry["mtime_ns"]) else None
 
-    def placed(self, path: str) -> Optional[Dict[str, Any]]:
+    def placed(self, path: str) -> dict[str, Any] | None:
         """The entry of a path that we placed something at, whatever lies there now."""
         return self.entries.get(self._key(path))
 
-    def of(self, wish: str, kind: Optional[str], name: Optional[str]) -> Dict[str, Dict[str, Any]]:
+    def of(self, wish: str, kind: str | None, name: str | None) -> dict[str, dict[str, Any]]:
         """Absolute path to entry of what was placed for a wish (see ModelSpec.wish); sidecars are not among it.
 
         Where ``kind`` or ``name`` is None the wish means those that the source itself gives.
@@ -75,12 +75,12 @@ class Record:
                 found[os.path.join(self.root, key)] = entry
         return found
 
-    def beside(self, path: str) -> Dict[str, Dict[str, Any]]:
+    def beside(self, path: str) -> dict[str, dict[str, Any]]:
         """Absolute path to entry of the sidecars that were placed for the model at ``path``."""
         key = self._key(path)
         return {os.path.join(self.root, k): e for k, e in self.entries.items() if e.get("beside") == key}
 
-    def put(self, path: str, stand_in: Optional[str] = None, beside: str = "", **fields: Any) -> None:
+    def put(self, path: str, stand_in: str | None = None, beside: str = "", **fields: Any) -> None:
         """Note what lies at ``path``, or what ``stand_in`` will be when it is renamed to it; ``beside``: the model's path."""
         found = os.stat(stand_in or path)
         entry = {**fields, "bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
@@ -92,7 +92,7 @@ class Record:
         if self.placed(path):
             self._change(lambda entries: entries.pop(self._key(path), None))
 
-    def _change(self, change: Callable[[Dict[str, Any]], Any]) -> None:
+    def _change(self, change: Callable[[dict[str, Any]], Any]) -> None:
         with locked(os.path.join(os.path.dirname(self.path), "locks", "record")):
             entries = self._read()
             change(entries)
@@ -100,7 +100,7 @@ class Record:
             self.entries = entries
 
 
-def load_single_files(state_file: str) -> Dict[str, str]:
+def load_single_files(state_file: str) -> dict[str, str]:
     """Absolute path to SHA-256 of what was placed as single files; empty where the JSON file ``state_file`` is lost or damaged."""
     try:
         found = load_json(state_file)

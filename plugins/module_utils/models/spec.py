@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Iterable, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import SdopsError
@@ -35,10 +35,10 @@ HUB_HOSTS = ("huggingface.co", "hf.co")
 # the Hub's revisions may have slashes in these two forms only
 _REVISION = r"(refs/(?:convert/[\w.-]+|pr/\d+)(?=/|\Z)|(?!refs/(?:convert/[\w.-]|pr/\d))[^/]+)"
 _TYPE = "(?:models|datasets|spaces|kernels)/"
-_REPO = r"((?:%s)?(?!%s)[\w.-]+/[\w.-]+)" % (_TYPE, _TYPE)
+_REPO = rf"((?:{_TYPE})?(?!{_TYPE})[\w.-]+/[\w.-]+)"
 HF = re.compile(_REPO + "(?:@" + _REVISION + ")?/(.+)", re.DOTALL)
 # old models of the Hub have no owner
-_PAGE_REPO = r"((?:%s)?(?!%s)[\w.-]+(?:/[\w.-]+)?)" % (_TYPE, _TYPE)
+_PAGE_REPO = rf"((?:{_TYPE})?(?!{_TYPE})[\w.-]+(?:/[\w.-]+)?)"
 HUB_PAGE = re.compile("/" + _PAGE_REPO + "/(?:resolve|blob)/" + _REVISION + "/(.+)", re.DOTALL)
 HF_FORMS = "hf://OWNER/REPO/PATH@REVISION or hf://OWNER/REPO@REVISION/PATH, with datasets/ before OWNER for a data set"
 _OTHERS = (".yaml", ".yml", ".json", ".txt", ".md", ".gguf", ".sft", ".zip", ".7z", ".rar", ".tar", ".gz")
@@ -82,20 +82,20 @@ class ModelSpec(NamedTuple):
 
     source: str
     origin: str
-    where: Dict[str, str]
-    kind: Optional[str] = None
-    name: Optional[str] = None
-    sha256: Optional[str] = None
-    config: Optional[str] = None
-    vae: Optional[str] = None
-    size: Optional[int] = None
+    where: dict[str, str]
+    kind: str | None = None
+    name: str | None = None
+    sha256: str | None = None
+    config: str | None = None
+    vae: str | None = None
+    size: int | None = None
     trusted: bool = False
     accept_change: bool = False
-    config_sha256: Optional[str] = None  # of the sidecars, as sha256 and trusted are of the model
+    config_sha256: str | None = None  # of the sidecars, as sha256 and trusted are of the model
     config_trusted: bool = False
-    vae_sha256: Optional[str] = None
+    vae_sha256: str | None = None
     vae_trusted: bool = False
-    endpoint: Optional[str] = None
+    endpoint: str | None = None
     problem: str = ""
 
     @property
@@ -114,7 +114,7 @@ class ModelSpec(NamedTuple):
         return shown(self.source)
 
     @property
-    def secrets(self) -> List[str]:
+    def secrets(self) -> list[str]:
         """Parts of all sources of this model that must not be shown."""
         return [part for source in (self.source, self.config, self.vae) if source for part in secrets_of(source)]
 
@@ -123,19 +123,19 @@ def shown(source: str) -> str:
     """A source of any form, well-formed or not, for results and messages."""
     scheme = source.partition(":")[0].lower()
     if scheme == "magnet":
-        return "magnet:?%s" % "".join(re.findall(r"[?&](xt=[^&]*)", source)[:1])
+        return "magnet:?{}".format("".join(re.findall(r"[?&](xt=[^&]*)", source)[:1]))
     if scheme in OPEN or (scheme == "civitai" and not _unknown(source)):
         return source
     return scrub(source) + ("?..." if "?" in source else "")
 
 
-def _unknown(source: str) -> List[str]:
+def _unknown(source: str) -> list[str]:
     """Keys in the query of a civitai:// source that it should not have."""
     keys = [pair.partition("=")[0] for pair in source.partition("?")[2].split("&")]
     return [key for key in keys if key and key not in FILTERS]
 
 
-def secrets_of(source: str) -> List[str]:
+def secrets_of(source: str) -> list[str]:
     """What gives access in a source of any form, well-formed or not: a login, and parameters that are known for it."""
     scheme = source.partition(":")[0].lower()
     if scheme in OPEN:
@@ -147,7 +147,7 @@ def secrets_of(source: str) -> List[str]:
     return [*login_secrets(login), *query_secrets("".join(rest)), *trackers]
 
 
-def secrets_in(entry: Any) -> List[str]:
+def secrets_in(entry: Any) -> list[str]:
     """The same for an entry as it was written, of whatever types."""
     if isinstance(entry, str):
         return secrets_of(entry)
@@ -159,21 +159,21 @@ def wanted_sha256(value: Any, what: str) -> str:
     """A hash that a user wrote, in lower case. Raises SpecError."""
     found = hex_digits(str(value).strip(), 64)
     if found is None:
-        raise SpecError("%s: sha256 must be 64 hex digits, not %r." % (what, value))
+        raise SpecError(f"{what}: sha256 must be 64 hex digits, not {value!r}.")
     return found
 
 
-def known(source: str) -> Optional[Entry]:
+def known(source: str) -> Entry | None:
     """The catalog's entry, when ``source`` is a plain word. Raises SpecError for a word that the catalog does not have."""
     if not PLAIN.match(source):
         return None
     try:
         return find(source)
     except CatalogError as exc:
-        raise SpecError("%s A model is one of %s." % (exc, FORMS))
+        raise SpecError(f"{exc} A model is one of {FORMS}.")
 
 
-def sidecar_source(source: Optional[str], endpoints: Endpoints) -> Optional[str]:
+def sidecar_source(source: str | None, endpoints: Endpoints) -> str | None:
     """A sidecar's source, which may be written as a name too. Raises SpecError when it cannot be understood."""
     if source is None:
         return None
@@ -181,24 +181,24 @@ def sidecar_source(source: Optional[str], endpoints: Endpoints) -> Optional[str]
     return parse_source(entry.source if entry else source, endpoints).source
 
 
-def _sidecar_fields(entry: Dict[str, Any], field: str, what: str, endpoints: Endpoints) -> Dict[str, Any]:
+def _sidecar_fields(entry: dict[str, Any], field: str, what: str, endpoints: Endpoints) -> dict[str, Any]:
     """The fields of ModelSpec for a sidecar, which is a source or a mapping of source, sha256 and trusted."""
     value = entry.get(field)
     if not isinstance(value, dict):
         return {field: sidecar_source(value, endpoints)}
-    what = "%s, %s" % (what, field)
+    what = f"{what}, {field}"
     unknown = sorted(str(name) for name in set(value) - {"source", "sha256", "trusted"})
     if unknown:
         raise SpecError(
-            "%s has the unknown field %s; there are source, sha256 and trusted." % (what, ", ".join(unknown))
+            "{} has the unknown field {}; there are source, sha256 and trusted.".format(what, ", ".join(unknown))
         )
     if not isinstance(value.get("source"), str) or not value["source"]:
-        raise SpecError("%s has no source. It is one of %s." % (what, FORMS))
+        raise SpecError(f"{what} has no source. It is one of {FORMS}.")
     sha256, trusted = value.get("sha256"), value.get("trusted")
     if trusted not in (None, True, False):
-        raise SpecError("%s: trusted must be true or false, not %r." % (what, trusted))
+        raise SpecError(f"{what}: trusted must be true or false, not {trusted!r}.")
     if trusted and sha256 is None:
-        raise SpecError("%s: trusted needs a sha256, which is all that it is judged by." % what)
+        raise SpecError(f"{what}: trusted needs a sha256, which is all that it is judged by.")
     return {
         field: sidecar_source(value["source"], endpoints),
         field + "_sha256": wanted_sha256(sha256, what) if sha256 is not None else None,
@@ -209,7 +209,7 @@ def _sidecar_fields(entry: Dict[str, Any], field: str, what: str, endpoints: End
 def parse_source(source: str, endpoints: Endpoints = DEFAULT_ENDPOINTS) -> ModelSpec:
     """A ModelSpec with origin and fields only. Raises SpecError with the forms there are."""
     if has_unseen(source):
-        raise SpecError("The model source %r has control characters in it; write it again." % shown(source))
+        raise SpecError(f"The model source {shown(source)!r} has control characters in it; write it again.")
     air = AIR.match(source)
     if air:
         model, version, file_id = air.groups()
@@ -221,15 +221,15 @@ def parse_source(source: str, endpoints: Endpoints = DEFAULT_ENDPOINTS) -> Model
         parts = urlsplit(source)
         parts.port  # noqa: B018 - asked for its error
     except ValueError:
-        raise SpecError("The model source %s is no valid URL. Check its host and port." % shown(source))
+        raise SpecError(f"The model source {shown(source)} is no valid URL. Check its host and port.")
     if parts.scheme == "hf":
         return _hub_uri(source)
     if parts.scheme == "civitai":
         query = dict(parse_qsl(parts.query))
         if not re.fullmatch("[0-9]+", parts.netloc) or _unknown(source):
             raise SpecError(
-                "The model source %r is not of the form civitai://VERSION_ID[?fileId=ID | ?type=&format=&size=&fp=], and no "
-                "AIR (urn:air:sd1:lora:civitai:MODEL@VERSION)." % shown(source)
+                f"The model source {shown(source)!r} is not of the form civitai://VERSION_ID[?fileId=ID | ?type=&format=&size=&fp=], and no "
+                "AIR (urn:air:sd1:lora:civitai:MODEL@VERSION)."
             )
         return ModelSpec(source, "civitai", {"version_id": parts.netloc, **query})
     if parts.scheme in ("https", "http") and parts.hostname:
@@ -237,19 +237,19 @@ def parse_source(source: str, endpoints: Endpoints = DEFAULT_ENDPOINTS) -> Model
             check_url(source)
             origin(source)
         except TransferError as exc:
-            raise SpecError("The model source cannot be used, copy the link again: %s" % exc) from None
+            raise SpecError(f"The model source cannot be used, copy the link again: {exc}") from None
         return _page(source, endpoints) or ModelSpec(source, "url", {"url": source})
     if parts.scheme == "magnet":
         return ModelSpec(source, "magnet", {"url": source})
     if parts.scheme == "file" and parts.path.startswith("/"):
         return ModelSpec(source, "file", {"path": unquote(parts.path)})
-    raise SpecError("The model source %r is none of %s." % (shown(source), FORMS))
+    raise SpecError(f"The model source {shown(source)!r} is none of {FORMS}.")
 
 
 def _hub_file(source: str, repo: str, revision: str, path: str) -> ModelSpec:
     pieces = [*repo.split("/"), *path.split("/")]
     if not all(pieces) or {".", ".."} & {*pieces}:
-        raise SpecError("The model source %r has an empty part, . or .. in its path. It is %s." % (source, HF_FORMS))
+        raise SpecError(f"The model source {source!r} has an empty part, . or .. in its path. It is {HF_FORMS}.")
     repo = repo[len("models/") :] if repo.startswith("models/") else repo
     return ModelSpec(source, "huggingface", {"repo": repo, "file": path, "revision": revision})
 
@@ -267,10 +267,10 @@ def _hub_uri(source: str) -> ModelSpec:
     # not by urlsplit: # and ? may be in a file's name
     body = source.partition("://")[2]
     if body.startswith("buckets/"):
-        raise SpecError("The model source %r names a bucket, and buckets are not read. It is %s." % (source, HF_FORMS))
+        raise SpecError(f"The model source {source!r} names a bucket, and buckets are not read. It is {HF_FORMS}.")
     found = HF.match(body)
     if not found:
-        raise SpecError("The model source %r is not of the form %s." % (source, HF_FORMS))
+        raise SpecError(f"The model source {source!r} is not of the form {HF_FORMS}.")
     repo, revision, path = found.groups()
     if revision is not None:
         return _hub_file(source, repo, unquote(revision), path)
@@ -281,7 +281,7 @@ def _hub_uri(source: str) -> ModelSpec:
     return _hub_file(source, repo, revision or "main", unquote(path))
 
 
-def _path_at(source: str, hosts: Tuple[str, ...], endpoint: str) -> Optional[str]:
+def _path_at(source: str, hosts: tuple[str, ...], endpoint: str) -> str | None:
     """The path of an http(s) URL on one of a service's ``hosts``, or below its ``endpoint``; None for a URL elsewhere."""
     parts = urlsplit(source)
     if _site(source) in hosts and parts.port in (None, 80, 443):
@@ -296,7 +296,7 @@ def _site(source: str) -> str:
     return host[4:] if host.startswith("www.") else host
 
 
-def _page(source: str, endpoints: Endpoints) -> Optional[ModelSpec]:
+def _page(source: str, endpoints: Endpoints) -> ModelSpec | None:
     """A link copied from the browser on Hugging Face or Civitai, or from a mirror that is configured, means the file behind it."""
     query = dict(parse_qsl(urlsplit(source).query))
     path = _path_at(source, HUB_HOSTS, endpoints.huggingface)
@@ -309,7 +309,7 @@ def _page(source: str, endpoints: Endpoints) -> Optional[ModelSpec]:
         return None
     pages = [(field, found.group(1)) for field, pattern in CIVITAI_PAGES for found in [pattern.match(path)] if found]
     if "token" in query and (pages or _site(source) in CIVITAI_HOSTS):
-        raise SpecError("%s has a token in it, which ends up in logs. Use civitai_token instead." % scrub(source))
+        raise SpecError(f"{scrub(source)} has a token in it, which ends up in logs. Use civitai_token instead.")
     if not pages:
         return None
     # what one of its sites shows, another one may not: a link is asked for where it was copied
@@ -333,13 +333,13 @@ def _plain(name: str) -> bool:
     return os.path.basename(name) == name and name not in ("", ".", "..") and not has_unseen(name)
 
 
-def parse_all(entries: Iterable[Any], endpoints: Endpoints) -> List[ModelSpec]:
+def parse_all(entries: Iterable[Any], endpoints: Endpoints) -> list[ModelSpec]:
     """A ModelSpec for each entry, with ``problem`` where it cannot be understood: the others are none the worse for it.
 
     Where one source is written in several ways, the first one stands for all, so that it is one file for the record too.
     """
     specs = []
-    spellings: Dict[str, str] = {}
+    spellings: dict[str, str] = {}
     for number, entry in enumerate(entries, 1):
         try:
             spec = parse(entry, endpoints)
@@ -352,7 +352,7 @@ def parse_all(entries: Iterable[Any], endpoints: Endpoints) -> List[ModelSpec]:
     return specs
 
 
-def problems_in(entries: Iterable[Any], endpoints: Endpoints = DEFAULT_ENDPOINTS) -> List[str]:
+def problems_in(entries: Iterable[Any], endpoints: Endpoints = DEFAULT_ENDPOINTS) -> list[str]:
     """A sentence for each entry that cannot be understood, without what is secret in it."""
     entries = list(entries)
     secrets = sorted({secret for entry in entries for secret in secrets_in(entry)}, key=len, reverse=True)
@@ -362,7 +362,7 @@ def problems_in(entries: Iterable[Any], endpoints: Endpoints = DEFAULT_ENDPOINTS
     return found
 
 
-def _stripped(entry: Dict[str, Any]) -> Dict[str, Any]:
+def _stripped(entry: dict[str, Any]) -> dict[str, Any]:
     """``entry`` without white space around its texts: a block of YAML and a copied link end in a line break."""
     return {
         field: value.strip() if isinstance(value, str) else _stripped(value) if isinstance(value, dict) else value
@@ -370,36 +370,36 @@ def _stripped(entry: Dict[str, Any]) -> Dict[str, Any]:
     }
 
 
-def parse(entry: Union[str, Dict[str, Any]], endpoints: Endpoints = DEFAULT_ENDPOINTS) -> ModelSpec:
+def parse(entry: str | dict[str, Any], endpoints: Endpoints = DEFAULT_ENDPOINTS) -> ModelSpec:
     """A ModelSpec from an entry of the user's list. Raises SpecError naming the entry and the field."""
     if isinstance(entry, str):
         entry = {"source": entry}
     if not isinstance(entry, dict):
         what = "that is a list" if isinstance(entry, (list, tuple)) else repr(entry)
         raise SpecError(
-            "The model entry %s is neither a source nor a mapping with one. A source is %s." % (what, FORMS)
+            f"The model entry {what} is neither a source nor a mapping with one. A source is {FORMS}."
         )
     entry = _stripped(entry)
     source = entry.get("source")
     if not isinstance(source, str) or not source:
         fields = ", ".join(sorted(map(str, entry)))
-        raise SpecError("The model entry with the fields %s has no source. It is one of %s." % (fields or "{}", FORMS))
-    what = "The model %s" % shown(source)
+        raise SpecError("The model entry with the fields {} has no source. It is one of {}.".format(fields or "{}", FORMS))
+    what = f"The model {shown(source)}"
     unknown = sorted(str(field) for field in set(entry) - FIELDS)
     if unknown:
         raise SpecError(
-            "%s has the unknown field %s; there are %s." % (what, ", ".join(unknown), ", ".join(sorted(FIELDS)))
+            "{} has the unknown field {}; there are {}.".format(what, ", ".join(unknown), ", ".join(sorted(FIELDS)))
         )
     for field in TEXTS:
         if isinstance(entry.get(field), dict) and field in ("config", "vae"):
             continue
         if entry.get(field) is not None and not isinstance(entry[field], str):
-            raise SpecError("%s: %s must be a text, not %r. Put it in quotes." % (what, field, entry[field]))
+            raise SpecError(f"{what}: {field} must be a text, not {entry[field]!r}. Put it in quotes.")
     kind, name, sha256 = entry.get("kind"), entry.get("name"), entry.get("sha256")
     if kind is not None and kind not in KINDS:
-        raise SpecError("%s has the unknown kind %r; there are %s." % (what, kind, ", ".join(sorted(KINDS))))
+        raise SpecError("{} has the unknown kind {!r}; there are {}.".format(what, kind, ", ".join(sorted(KINDS))))
     if name is not None and not _plain(name):
-        raise SpecError("%s: name must be a plain file name, not %r." % (what, name))
+        raise SpecError(f"{what}: name must be a plain file name, not {name!r}.")
     if name is not None and len(name.encode()) > LONGEST_NAME:
         raise SpecError(
             "%s: name has %d bytes, and file systems take %d. Set a shorter one."
@@ -415,7 +415,7 @@ def parse(entry: Union[str, Dict[str, Any]], endpoints: Endpoints = DEFAULT_ENDP
     listed = known(source)
     spec = parse_source(listed.source if listed else source, endpoints)
     if entry.get("file") and spec.origin != "magnet":
-        raise SpecError("%s: file is for magnet links, to say which of several files is meant." % what)
+        raise SpecError(f"{what}: file is for magnet links, to say which of several files is meant.")
     if entry.get("file"):
         spec.where["file"] = str(entry["file"])
     if listed:
@@ -425,10 +425,10 @@ def parse(entry: Union[str, Dict[str, Any]], endpoints: Endpoints = DEFAULT_ENDP
     spec = spec._replace(**{field: value for field, value in wanted.items() if value is not None})
     for field in SWITCHES:
         if entry.get(field) not in (None, True, False):
-            raise SpecError("%s: %s must be true or false, not %r." % (what, field, entry[field]))
+            raise SpecError(f"{what}: {field} must be true or false, not {entry[field]!r}.")
     spec = spec._replace(accept_change=bool(entry.get("accept_change")))
     if entry.get("trusted"):
         if not spec.sha256:
-            raise SpecError("%s: trusted needs a sha256, which is all that it is judged by." % what)
+            raise SpecError(f"{what}: trusted needs a sha256, which is all that it is judged by.")
         spec = spec._replace(trusted=True)
     return spec

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any, Dict, Iterable, List
+from typing import Any, Iterable
 from urllib.parse import urlsplit
 
 from .routes import CERTIFICATES, PUBLIC, hosts_of
@@ -16,7 +16,7 @@ MOST_ADDRESSES = 16  # a network this small is written as its addresses too
 NAME = re.compile(r"(?!-)[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]{1,5})?")
 
 
-def no_proxy_forms(entry: str) -> List[str]:
+def no_proxy_forms(entry: str) -> list[str]:
     """The entry of no_proxy as httpx 0.24, requests, urllib and curl all take it; [] for one that none of these forms says.
 
     The WebUI's httpx dies at its import of an entry that is no URL behind "all://*": a network of IPv6, brackets. Domains stand
@@ -45,8 +45,8 @@ def no_proxy_forms(entry: str) -> List[str]:
 
 
 def environment(
-    routes: Dict[str, Dict[str, Any]], services: Iterable[str], no_proxy: Iterable[str], indexes: Iterable[str] = ()
-) -> Dict[str, str]:
+    routes: dict[str, dict[str, Any]], services: Iterable[str], no_proxy: Iterable[str], indexes: Iterable[str] = ()
+) -> dict[str, str]:
     """Variables for a program that talks to ``services``: one proxy at most, and what must not go through it.
 
     ``routes`` as network_routes returns them; a service without one goes directly. ``indexes``: URLs of package indexes besides
@@ -55,10 +55,10 @@ def environment(
     """
     taken = {service: routes.get(service) or {} for service in services}
     proxied = sorted((route for route in taken.values() if route.get("proxy")), key=lambda r: r.get("way") != "xray")
-    result: Dict[str, str] = {}
+    result: dict[str, str] = {}
     if proxied:
         proxy = proxied[0]["proxy"]
-        around: List[str] = [*no_proxy, *(proxied[0].get("around") or [])]
+        around: list[str] = [*no_proxy, *(proxied[0].get("around") or [])]
         for service, route in taken.items():
             if not route.get("proxy"):
                 around += route.get("hosts") or hosts_of(service, route.get("base") or "")

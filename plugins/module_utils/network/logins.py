@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, Iterable, Tuple
+from typing import Iterable
 from urllib.parse import unquote, urlsplit
 
 from ..errors import SdopsError
@@ -29,7 +29,7 @@ def netrc(urls: Iterable[str]) -> str:
     pip, uv and requests read it where NETRC names it. Raises LoginError for what the format cannot hold: white space, quotes,
     backslashes and # in a name or password, or two logins for one host.
     """
-    found: Dict[str, Tuple[str, str]] = {}
+    found: dict[str, tuple[str, str]] = {}
     for url in urls:
         parts = urlsplit(url if LOGIN.match(url) else "")
         if not parts.hostname:
@@ -37,15 +37,14 @@ def netrc(urls: Iterable[str]) -> str:
         login = (unquote(parts.username or ""), unquote(parts.password or ""))
         if any(re.search(r"[\s'\"\\#]|[^\x21-\x7e]", word) for word in login):
             raise LoginError(
-                "The login in the URL of %s holds a character that a netrc file cannot hold (white space, a quote, a backslash, "
-                "# or a letter beyond ASCII). Choose another password or token there." % parts.hostname
+                f"The login in the URL of {parts.hostname} holds a character that a netrc file cannot hold (white space, a quote, a backslash, "
+                "# or a letter beyond ASCII). Choose another password or token there."
             )
         if found.setdefault(parts.hostname, login) != login:
             raise LoginError(
-                "There are two different logins for %s; a netrc file holds one for each host. Use the same one in all URLs."
-                % parts.hostname
+                f"There are two different logins for {parts.hostname}; a netrc file holds one for each host. Use the same one in all URLs."
             )
     return "".join(
-        "machine %s\nlogin %s\npassword %s\n" % (host, user or '""', password or '""')
+        "machine {}\nlogin {}\npassword {}\n".format(host, user or '""', password or '""')
         for host, (user, password) in sorted(found.items())
     )

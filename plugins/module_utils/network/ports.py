@@ -12,12 +12,12 @@ import os
 import socket
 import struct
 import time
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+from typing import Any, Callable
 
 LISTEN = "0A"
 
 
-def listening_inodes(port: int, proc: str = "/proc") -> Set[str]:
+def listening_inodes(port: int, proc: str = "/proc") -> set[str]:
     """Inodes of the sockets that listen on ``port``, IPv4 and IPv6."""
     return {
         fields[9]
@@ -26,13 +26,13 @@ def listening_inodes(port: int, proc: str = "/proc") -> Set[str]:
     }
 
 
-def owners(port: int, proc: str = "/proc") -> List[Dict[str, Any]]:
+def owners(port: int, proc: str = "/proc") -> list[dict[str, Any]]:
     """``[{"pid", "command"}]`` of the processes that listen on ``port``; pid 0 where it cannot be seen whose socket it is."""
     inodes = listening_inodes(port, proc)
     return _holders(inodes, proc) if inodes else []
 
 
-def foreign_owners(port: int, supervisor_dir: str, proc: str = "/proc") -> List[Dict[str, Any]]:
+def foreign_owners(port: int, supervisor_dir: str, proc: str = "/proc") -> list[dict[str, Any]]:
     """As ``owners``, without the programs of the supervisord with this directory, also those that a former one left behind."""
     ours = set(with_arguments(["-c", os.path.join(supervisor_dir, "supervisord.conf")], proc))
     home = os.path.dirname(os.path.abspath(supervisor_dir)) + os.sep
@@ -44,9 +44,9 @@ def foreign_owners(port: int, supervisor_dir: str, proc: str = "/proc") -> List[
     ]
 
 
-def _tcp_table(proc: str) -> List[List[str]]:
+def _tcp_table(proc: str) -> list[list[str]]:
     """The lines of /proc/net/tcp and tcp6, as fields (proc(5)): address, remote address and state are 1 to 3, the inode is 9."""
-    lines: List[List[str]] = []
+    lines: list[list[str]] = []
     for name in ("tcp", "tcp6"):
         try:
             with open(os.path.join(proc, "net", name), encoding="ascii") as handle:
@@ -56,11 +56,11 @@ def _tcp_table(proc: str) -> List[List[str]]:
     return [fields for fields in lines if len(fields) > 9]
 
 
-def _holders(inodes: Set[str], proc: str) -> List[Dict[str, Any]]:
+def _holders(inodes: set[str], proc: str) -> list[dict[str, Any]]:
     """As ``owners``, of the processes that have one of these sockets open."""
-    wanted = {"socket:[%s]" % inode for inode in inodes}
+    wanted = {f"socket:[{inode}]" for inode in inodes}
     found = []
-    for pid in sorted((int(name) for name in os.listdir(proc) if name.isdigit())):
+    for pid in sorted(int(name) for name in os.listdir(proc) if name.isdigit()):
         try:
             directory = os.path.join(proc, str(pid), "fd")
             held = any(_target(os.path.join(directory, name)) in wanted for name in os.listdir(directory))
@@ -73,7 +73,7 @@ def _holders(inodes: Set[str], proc: str) -> List[Dict[str, Any]]:
     return found or [{"pid": 0, "command": "a process of another container or user"}]
 
 
-def _address(text: str) -> Tuple[str, int]:
+def _address(text: str) -> tuple[str, int]:
     """``(IP address, port)`` of a field of /proc/net/tcp, whose words have this machine's byte order."""
     digits, _, port = text.partition(":")
     words = [int(digits[start : start + 8], 16) for start in range(0, len(digits), 8)]
@@ -85,12 +85,12 @@ def _plain(address: str) -> str:
     return address[7:] if address.startswith("::ffff:") and "." in address else address
 
 
-def peer_inode(connection: socket.socket, proc: str = "/proc") -> Optional[str]:
+def peer_inode(connection: socket.socket, proc: str = "/proc") -> str | None:
     """Inode of the other end of a TCP connection; "0" until it is accepted, None where it is not an end on this host."""
     near = (_plain(connection.getsockname()[0]), connection.getsockname()[1])
     far = (_plain(connection.getpeername()[0]), connection.getpeername()[1])
     # the ports first: most lines are another connection's
-    ports = ("%04X" % far[1], "%04X" % near[1])
+    ports = (f"{far[1]:04X}", f"{near[1]:04X}")
     for fields in _tcp_table(proc):
         if (fields[1][-4:], fields[2][-4:]) == ports and (_address(fields[1]), _address(fields[2])) == (far, near):
             return fields[9]
@@ -99,7 +99,7 @@ def peer_inode(connection: socket.socket, proc: str = "/proc") -> Optional[str]:
 
 def untrusted_peer(
     connection: socket.socket, is_trusted: Callable[[int], bool], seconds: float, proc: str = "/proc"
-) -> Optional[str]:
+) -> str | None:
     """Who has the other end of ``connection`` and is not trusted, as the end of a sentence; None when all who have it are.
 
     Asked of the connection itself and not of its port: whoever listens there now need not be the one that accepted it.
@@ -121,7 +121,7 @@ def untrusted_peer(
     return None
 
 
-def start_time(pid: int, proc: str = "/proc") -> Optional[int]:
+def start_time(pid: int, proc: str = "/proc") -> int | None:
     """When a process started, in clock ticks since the host did (proc(5)); None when it is gone."""
     try:
         with open(os.path.join(proc, str(pid), "stat"), encoding="utf-8", errors="replace") as handle:
@@ -130,7 +130,7 @@ def start_time(pid: int, proc: str = "/proc") -> Optional[int]:
         return None
 
 
-def is_part_of(pid: int, ask: Callable[[], Tuple[int, int]], proc: str = "/proc") -> bool:
+def is_part_of(pid: int, ask: Callable[[], tuple[int, int]], proc: str = "/proc") -> bool:
     """Whether ``pid`` is a supervised program or descends from it. ``ask`` gives (pid of the program, pid of supervisord).
 
     The number of a process that ended may be another one's by now: the program must be a child of supervisord, and the same
@@ -142,7 +142,7 @@ def is_part_of(pid: int, ask: Callable[[], Tuple[int, int]], proc: str = "/proc"
     return inside and started is not None and start_time(program, proc) == started and ask() == (program, supervisord)
 
 
-def runs_as(pid: int, users: Set[int], proc: str = "/proc") -> bool:
+def runs_as(pid: int, users: set[int], proc: str = "/proc") -> bool:
     """Whether a process has only ids of these users. Not by the owner of /proc/PID, which a process can make root."""
     try:
         with open(os.path.join(proc, str(pid), "status"), encoding="utf-8", errors="replace") as handle:
@@ -152,9 +152,9 @@ def runs_as(pid: int, users: Set[int], proc: str = "/proc") -> bool:
     return len(ids) == 1 and {int(text) for text in ids[0]} <= users
 
 
-def line_of(pid: int, proc: str = "/proc") -> List[int]:
+def line_of(pid: int, proc: str = "/proc") -> list[int]:
     """``pid`` and its parents, up to the first process."""
-    line: List[int] = []
+    line: list[int] = []
     while pid > 0 and pid not in line:
         line.append(pid)
         try:
@@ -165,7 +165,7 @@ def line_of(pid: int, proc: str = "/proc") -> List[int]:
     return line
 
 
-def with_arguments(words: List[str], proc: str = "/proc") -> List[int]:
+def with_arguments(words: list[str], proc: str = "/proc") -> list[int]:
     """Processes of this user whose arguments end with ``words``."""
     wanted, found = [os.fsencode(word) for word in words], []
     for name in os.listdir(proc):
@@ -180,7 +180,7 @@ def with_arguments(words: List[str], proc: str = "/proc") -> List[int]:
     return sorted(found)
 
 
-def _name(words: List[str]) -> str:
+def _name(words: list[str]) -> str:
     """The program and the script that it runs, without the other arguments, which may hold secrets."""
     rest = [word for word in words[1:] if not word.startswith("-")]
     return " ".join([words[0], *rest[:1]]) if "-c" not in words[1:2] else words[0]

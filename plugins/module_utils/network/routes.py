@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import SdopsError
@@ -89,11 +89,11 @@ class Measurement(NamedTuple):
 
     service: str
     route: Route
-    seconds: Optional[float]
+    seconds: float | None
     error: str = ""
 
 
-def default_index() -> Tuple[str, List[str]]:
+def default_index() -> tuple[str, list[str]]:
     """URL and hosts of the index that pip takes when it is told nothing; ("", []) where there is no pip to ask."""
     try:
         from pip._internal.models.index import PyPI
@@ -114,13 +114,12 @@ def address(service: str, base: str) -> str:
         return CHANNELS + base.rstrip("/")
     if base:
         raise RouteError(
-            "%r is no URL for %s. Write it with https:// (or file://) in front (sdops_mirrors, or the variable that names it)."
-            % (base, service)
+            f"{base!r} is no URL for {service}. Write it with https:// (or file://) in front (sdops_mirrors, or the variable that names it)."
         )
     return PUBLIC[service] or default_index()[0].rstrip("/")
 
 
-def hosts_of(service: str, base: str) -> List[str]:
+def hosts_of(service: str, base: str) -> list[str]:
     """The hosts that a client of the service talks to."""
     own = urlsplit(address(service, base)).hostname
     # the public index keeps its files on another host
@@ -133,7 +132,7 @@ class Turbo(NamedTuple):
     """What /etc/network_turbo sets: a proxy, hosts that do not go through it, and the certificates to trust ("" for none)."""
 
     proxy: str
-    around: List[str]
+    around: list[str]
     ca: str
 
 
@@ -154,27 +153,27 @@ def read_turbo(path: str) -> Turbo:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=10,
-            universal_newlines=True,
+            text=True,
         )
         proxy, around, ca = ([line.strip() for line in done.stdout.split("\n")] + ["", "", ""])[:3]
     except (OSError, subprocess.TimeoutExpired):
         pass
     if not re.match(r"http://[^/\s]+/?\Z", proxy):
         raise RouteError(
-            "There is no acceleration on this host: %s does not exist or sets no http proxy (not every region has it). Set "
-            "sdops_network to xray, mirrors or auto." % path
+            f"There is no acceleration on this host: {path} does not exist or sets no http proxy (not every region has it). Set "
+            "sdops_network to xray, mirrors or auto."
         )
     return Turbo(proxy, [host.strip() for host in around.split(",") if host.strip()], ca if os.path.isfile(ca) else "")
 
 
 def candidates(
     network: str,
-    bases: Dict[str, str],
-    mirrors: Dict[str, List[str]],
-    ways: Dict[str, str],
+    bases: dict[str, str],
+    mirrors: dict[str, list[str]],
+    ways: dict[str, str],
     xray: str,
     turbo: Callable[[], str],
-) -> Dict[str, List[Route]]:
+) -> dict[str, list[Route]]:
     """The routes that may be taken to each service, the preferred first.
 
     ``network``: direct, xray, turbo, mirrors or auto. ``bases``: what the user (or the box) says; a base that is not the public
@@ -182,12 +181,12 @@ def candidates(
     ``xray``: the proxy's URL, "" when it is not configured. ``turbo()``: the acceleration's proxy; raises RouteError without.
     Raises RouteError when a way that is asked for is not there.
     """
-    result: Dict[str, List[Route]] = {}
+    result: dict[str, list[Route]] = {}
     for service in SERVICES:
         base = bases.get(service) or ""
         public = address(service, base) == address(service, "")
         near = mirrors.get(service) or (MIRRORS.get(service, []) if public else [])
-        every: Dict[str, List[Route]] = {
+        every: dict[str, list[Route]] = {
             "direct": [Route("direct", base, "")],
             "xray": [Route("xray", base, xray)] if xray else [],
             "turbo": [],
@@ -204,8 +203,7 @@ def candidates(
         if wish:
             if not every.get(wish):
                 raise RouteError(
-                    "sdops_network_ways wants %s for %s, but there is none: %s."
-                    % (
+                    "sdops_network_ways wants {} for {}, but there is none: {}.".format(
                         wish,
                         service,
                         {
@@ -245,19 +243,18 @@ def _verdict(service: str, status: int, headers: Any, body: bytes) -> str:
     return "" if good else "answered with something else (a login page?)"
 
 
-def trust(ca_path: Optional[str]) -> ssl.SSLContext:
+def trust(ca_path: str | None) -> ssl.SSLContext:
     """TLS that trusts the PEM bundle ``ca_path``, or what this host trusts. Raises RouteError."""
     try:
         return ssl.create_default_context(cafile=ca_path)
     except (OSError, ValueError) as exc:
         raise RouteError(
-            "The CA bundle %s cannot be used (%s). Set sdops_ca_bundle to a PEM file on this host, or leave it empty."
-            % (ca_path, getattr(exc, "strerror", None) or exc)
+            "The CA bundle {} cannot be used ({}). Set sdops_ca_bundle to a PEM file on this host, or leave it empty.".format(ca_path, getattr(exc, "strerror", None) or exc)
         ) from exc
 
 
 def probe(
-    service: str, route: Route, path: str, timeout: float, ca_path: Optional[str] = None, login: str = ""
+    service: str, route: Route, path: str, timeout: float, ca_path: str | None = None, login: str = ""
 ) -> Measurement:
     """Read up to 128 KiB from the service through ``route``; ``timeout`` in seconds for all of it; ``login`` is USER:PASSWORD."""
     base = address(service, route.base)
@@ -298,22 +295,22 @@ def probe(
 
 
 def choose(
-    options: Dict[str, List[Route]],
-    remembered: Dict[str, Dict[str, str]],
+    options: dict[str, list[Route]],
+    remembered: dict[str, dict[str, str]],
     measure: Callable[[str, Route], Measurement],
     again: bool = False,
-    last: Tuple[str, ...] = (),
-) -> Tuple[Dict[str, Route], List[Measurement]]:
+    last: tuple[str, ...] = (),
+) -> tuple[dict[str, Route], list[Measurement]]:
     """A route for each service, and what was measured for it.
 
     One route alone is taken as it is. A remembered one stays while it works, unless ``again``. Else the fastest that works,
     and the first of them when none does: its own error says more than we could. The ways in ``last`` are taken only where no
     other works; that one of them is remembered does not keep the others from being asked.
     """
-    chosen: Dict[str, Route] = {}
-    measured: List[Measurement] = []
+    chosen: dict[str, Route] = {}
+    measured: list[Measurement] = []
     with ThreadPoolExecutor(max_workers=16) as pool:
-        asked: Dict[str, List[Route]] = {}
+        asked: dict[str, list[Route]] = {}
         for service, routes in options.items():
             if len(routes) == 1:
                 chosen[service] = routes[0]
@@ -322,7 +319,7 @@ def choose(
             known = [r for r in routes if (r.way, r.base) == (old.get("way"), old.get("base")) and r.way not in last]
             asked[service] = known if known and not again else routes
 
-        def ask(wanted: Dict[str, List[Route]]) -> None:
+        def ask(wanted: dict[str, list[Route]]) -> None:
             found = list(
                 pool.map(lambda pair: measure(*pair), [(s, r) for s, routes in wanted.items() for r in routes])
             )
@@ -341,7 +338,7 @@ def choose(
     return {service: chosen[service] for service in options}, measured
 
 
-def table(chosen: Dict[str, Route], measured: List[Measurement]) -> List[str]:
+def table(chosen: dict[str, Route], measured: list[Measurement]) -> list[str]:
     """What was measured and chosen, a line for each way."""
     lines = []
     for service, route in chosen.items():
@@ -353,6 +350,6 @@ def table(chosen: Dict[str, Route], measured: List[Measurement]) -> List[str]:
         for row in rows:
             mark = "  <- taken" if row.route == route and row.seconds is not None else ""
             host = urlsplit(row.route.base).hostname or ""
-            result = "%.2f s" % row.seconds if row.seconds is not None else "no: " + row.error
+            result = f"{row.seconds:.2f} s" if row.seconds is not None else "no: " + row.error
             lines.append("%-12s %-7s %-28s %s%s" % (service, row.route.way, host, result, mark))
     return [line.rstrip() for line in lines]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from ..errors import SdopsError
 from ..files import parse_json
@@ -73,48 +73,47 @@ def probe(python: str, script: str, what: str) -> Any:
         done = run([python, "-I", "-c", script], timeout=300)
     except SdopsError as exc:
         raise PythonEnvError(
-            "The interpreter %s cannot be run: %s Make the environment first (role conda_env), or correct the path."
-            % (python, exc)
+            f"The interpreter {python} cannot be run: {exc} Make the environment first (role conda_env), or correct the path."
         ) from exc
     try:
         if done.rc != 0:
             raise ValueError
         return parse_json(done.out.strip().splitlines()[-1])
     except (ValueError, IndexError) as exc:
-        raise PythonEnvError("The interpreter %s could not be asked for %s: %s" % (python, what, done.tail())) from exc
+        raise PythonEnvError(f"The interpreter {python} could not be asked for {what}: {done.tail()}") from exc
 
 
-def inspect(python: str) -> Dict[str, Any]:
+def inspect(python: str) -> dict[str, Any]:
     """What an environment holds.
 
     ``{"python": version, "prefix": path, "markers": PEP 508 environment,
     "distributions": {normalised name: {version, direct_url (PEP 610) or None, requires, complete}}}``. One that is not
     complete was left by a cut installation. Raises PythonEnvError when ``python`` does not run.
     """
-    result: Dict[str, Any] = probe(python, PROBE, "its packages")
+    result: dict[str, Any] = probe(python, PROBE, "its packages")
     return result
 
 
-def source_of(entry: Dict[str, Any]) -> Optional[str]:
+def source_of(entry: dict[str, Any]) -> str | None:
     """URL that a distribution was installed from, with the commit for version control; None when from an index."""
     direct = entry.get("direct_url")
     if not direct:
         return None
     vcs = direct.get("vcs_info") or {}
     url = re.sub(r"://[^/?#\s]+@", "://", direct.get("url", ""))
-    return "%s+%s@%s" % (vcs.get("vcs"), url, vcs.get("commit_id")) if vcs else url
+    return "{}+{}@{}".format(vcs.get("vcs"), url, vcs.get("commit_id")) if vcs else url
 
 
-def labels(state: Dict[str, Any]) -> Dict[str, str]:
+def labels(state: dict[str, Any]) -> dict[str, str]:
     """Name to version of what ``inspect`` found, with the URL for what was not installed from an index, and what is half."""
     result = {}
     for name, entry in state["distributions"].items():
         more = [source_of(entry), None if entry["complete"] else "incomplete"]
-        result[name] = " ".join([entry["version"], *("(%s)" % m for m in more if m)])
+        result[name] = " ".join([entry["version"], *(f"({m})" for m in more if m)])
     return result
 
 
-def difference(before: Dict[str, str], after: Dict[str, str]) -> List[Dict[str, Any]]:
+def difference(before: dict[str, str], after: dict[str, str]) -> list[dict[str, Any]]:
     """``[{name, before, after}]`` of what differs, sorted by name; None stands for absent."""
     names = sorted(set(before) | set(after))
     return [{"name": n, "before": before.get(n), "after": after.get(n)} for n in names if before.get(n) != after.get(n)]

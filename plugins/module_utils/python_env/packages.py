@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from ..files import parse_json
 from ..git.command import redact, secrets_in
@@ -20,26 +20,26 @@ from .requirements import HAS_PACKAGING, Judge, read_file
 class Wish(NamedTuple):
     """What shall be installed, and how: the arguments of one ``uv pip install``. Lists may be empty, strings too."""
 
-    packages: List[str]
-    requirements: List[str]
-    constraints: List[str]
-    overrides: List[str]
+    packages: list[str]
+    requirements: list[str]
+    constraints: list[str]
+    overrides: list[str]
     index_url: str
-    extra_index_urls: List[str]
-    index_strategy: Optional[str]
-    find_links: List[str]
+    extra_index_urls: list[str]
+    index_strategy: str | None
+    find_links: list[str]
     no_deps: bool
     no_build_isolation: bool
     reinstall: bool
     upgrade: bool
-    link_mode: Optional[str]
+    link_mode: str | None
 
     def names(self) -> str:
         """For messages."""
         return redact(", ".join(self.packages + self.requirements))
 
 
-def find_uv(wanted: Optional[str]) -> str:
+def find_uv(wanted: str | None) -> str:
     """Path of uv: the wanted one, the one beside our own interpreter, or the one on PATH. Raises PythonEnvError."""
     beside = os.path.join(os.path.dirname(sys.executable), "uv")
     path = [os.path.join(d, "uv") for d in os.environ.get("PATH", "").split(os.pathsep) if d]
@@ -48,17 +48,16 @@ def find_uv(wanted: Optional[str]) -> str:
         if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
             return candidate
     raise PythonEnvError(
-        "uv was found neither at %s nor on PATH. Run the role base first, which puts it into the toolbox."
-        % candidates[0]
+        f"uv was found neither at {candidates[0]} nor on PATH. Run the role base first, which puts it into the toolbox."
         if not wanted
-        else "uv is not at %s. Correct the path, or leave it out." % wanted
+        else f"uv is not at {wanted}. Correct the path, or leave it out."
     )
 
 
 class Installer:
     """Packages of one interpreter's environment."""
 
-    def __init__(self, python: str, uv: Optional[str] = None, cache_dir: Optional[str] = None) -> None:
+    def __init__(self, python: str, uv: str | None = None, cache_dir: str | None = None) -> None:
         self.python = python
         self.uv_wanted = uv
         self.environment = {"UV_CACHE_DIR": cache_dir} if cache_dir else {}
@@ -68,7 +67,7 @@ class Installer:
             self.environment["UV_SYSTEM_CERTS"] = "1"
         self.before = inspect(python)
 
-    def unmet(self, wish: Wish) -> List[str]:
+    def unmet(self, wish: Wish) -> list[str]:
         """Requirements of ``wish`` that are not (certainly) met; all of them when it asks for more than that."""
         wanted, constraints = list(wish.packages), list(wish.constraints)
         for path in wish.requirements:
@@ -123,16 +122,16 @@ class Installer:
             open_ones = [package for package in wish.packages if package not in secret]
             return run([*argv, "--requirement", handle.name, *more, "--", *open_ones], env=environment)
 
-    def _held(self, wish: Wish, protect: List[str]) -> List[str]:
+    def _held(self, wish: Wish, protect: list[str]) -> list[str]:
         """Constraints that hold the protected distributions where they are, so that uv plans around them."""
         if wish.upgrade or wish.reinstall:
             return []  # uv would have to find that very version in an index; what is done is compared afterwards
         found = self.before["distributions"]
         names = [normalise(name) for name in protect]
         # one that was installed from a URL cannot be held by its version: uv would look for it in the index
-        return ["%s==%s" % (n, found[n]["version"]) for n in names if n in found and not found[n]["direct_url"]]
+        return ["{}=={}".format(n, found[n]["version"]) for n in names if n in found and not found[n]["direct_url"]]
 
-    def _again(self, protect: List[str]) -> List[str]:
+    def _again(self, protect: list[str]) -> list[str]:
         """Options for what a cut has left, which uv takes for installed.
 
         A protected one is left to the task that brings it, with the index that has it.
@@ -141,7 +140,7 @@ class Installer:
         half = [n for n, entry in self.before["distributions"].items() if not entry["complete"] and n not in kept]
         return [word for name in half for word in ("--reinstall-package", name)]
 
-    def _uv_held(self, wish: Wish, protect: List[str], *more: str) -> Completed:
+    def _uv_held(self, wish: Wish, protect: list[str], *more: str) -> Completed:
         held, more = self._held(wish, protect), (*more, *self._again(protect))
         if not held:
             return self._uv(wish, *more)
@@ -150,7 +149,7 @@ class Installer:
             handle.flush()
             return self._uv(wish._replace(constraints=[*wish.constraints, handle.name]), *more)
 
-    def plan(self, wish: Wish, protect: List[str]) -> List[Dict[str, Any]]:
+    def plan(self, wish: Wish, protect: list[str]) -> list[dict[str, Any]]:
         """What uv would change, by a dry run: ``[{name, before, after}]``. Raises PythonEnvError when it finds no way."""
         done = self._uv_held(wish, protect, "--dry-run", "--output-format", "json")
         changes = _changes(done.out)
@@ -169,7 +168,7 @@ class Installer:
         self._refuse(wish, [c for c in found if self._is_protected(c, protect)], "would change")
         return found
 
-    def install(self, wish: Wish, protect: List[str]) -> List[Dict[str, Any]]:
+    def install(self, wish: Wish, protect: list[str]) -> list[dict[str, Any]]:
         """Install, and return what changed. A protected distribution that changed is put back, and that is an error."""
         now = labels(self.before)
         done = self._uv_held(wish, protect)
@@ -181,50 +180,48 @@ class Installer:
             raise PythonEnvError(self._failure(wish, protect, done))
         return found
 
-    def _put_back(self, wish: Wish, broken: List[Dict[str, Any]]) -> str:
+    def _put_back(self, wish: Wish, broken: list[dict[str, Any]]) -> str:
         """Reinstall protected distributions as they were; what that came to, as a sentence."""
         old = []
         for change in broken:
             entry = self.before["distributions"][change["name"]]
             url = (entry["direct_url"] or {}).get("url")
-            old.append("%s @ %s" % (change["name"], url) if url else "%s==%s" % (change["name"], entry["version"]))
+            old.append("{} @ {}".format(change["name"], url) if url else "{}=={}".format(change["name"], entry["version"]))
         only = wish._replace(
             packages=old, requirements=[], constraints=[], overrides=[], no_deps=True, upgrade=False, reinstall=True
         )
         back = self._uv(only)
         if back.rc != 0:
-            return "Putting it back failed as well: %s" % redact(back.tail())
+            return f"Putting it back failed as well: {redact(back.tail())}"
         return "It was put back."
 
     @staticmethod
-    def _is_protected(change: Dict[str, Any], protect: List[str]) -> bool:
+    def _is_protected(change: dict[str, Any], protect: list[str]) -> bool:
         return bool(change["before"]) and change["name"] in [normalise(name) for name in protect]
 
     @staticmethod
-    def _refuse(wish: Wish, broken: List[Dict[str, Any]], verb: str, then: str = "") -> None:
+    def _refuse(wish: Wish, broken: list[dict[str, Any]], verb: str, then: str = "") -> None:
         if broken:
-            what = ", ".join("%s from %s to %s" % (c["name"], c["before"], c["after"] or "nothing") for c in broken)
+            what = ", ".join("{} from {} to {}".format(c["name"], c["before"], c["after"] or "nothing") for c in broken)
             raise PythonEnvError(
-                "Installing %s %s %s, which is protected. %s Pin the requirement that asks for another version, or leave it out."
-                % (wish.names(), verb, what, then)
+                f"Installing {wish.names()} {verb} {what}, which is protected. {then} Pin the requirement that asks for another version, or leave it out."
             )
 
-    def _failure(self, wish: Wish, protect: List[str], done: Completed) -> str:
+    def _failure(self, wish: Wish, protect: list[str], done: Completed) -> str:
         held = [h for h in self._held(wish, protect) if h.split("==")[0] in done.err]
         also = (
-            " It must not change %s, which %s protected: pin the requirement that asks for another version, or leave it out."
-            % (", ".join(held), "is" if len(held) == 1 else "are")
+            " It must not change {}, which {} protected: pin the requirement that asks for another version, or leave it out.".format(", ".join(held), "is" if len(held) == 1 else "are")
             if held and "satisfi" in done.err
             else " Check the index, the constraints and the connection (proxy, mirror)."
         )
-        return "uv cannot install %s.%s uv says: %s" % (
+        return "uv cannot install {}.{} uv says: {}".format(
             wish.names(),
             also,
             redact(Completed(done.rc, "", done.err).tail(25)),
         )
 
 
-def _changes(text: str) -> Optional[List[Dict[str, Any]]]:
+def _changes(text: str) -> list[dict[str, Any]] | None:
     """The changes in the JSON of a dry run, None when that is no JSON of this kind."""
     try:
         found = parse_json(text)["changes"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from .inspect import PythonEnvError, normalise
@@ -24,8 +24,8 @@ except ImportError:
 class Lines(NamedTuple):
     """What a requirements file says: requirement lines, and constraints files that it names."""
 
-    requirements: List[str]
-    constraints: List[str]
+    requirements: list[str]
+    constraints: list[str]
 
 
 def read_file(path: str) -> Lines:
@@ -38,16 +38,16 @@ def read_file(path: str) -> Lines:
     return found
 
 
-def _read(path: str, found: Lines, stack: List[str]) -> None:
+def _read(path: str, found: Lines, stack: list[str]) -> None:
     if path in stack:
         return
     try:
         with open(path, encoding="utf-8-sig") as handle:
             lines = handle.read().replace("\\\n", " ").splitlines()
     except OSError as exc:
-        raise PythonEnvError("The requirements file %s cannot be read: %s." % (path, exc.strerror)) from exc
+        raise PythonEnvError(f"The requirements file {path} cannot be read: {exc.strerror}.") from exc
     except ValueError as exc:
-        raise PythonEnvError("The requirements file %s is no UTF-8 text: %s." % (path, exc)) from exc
+        raise PythonEnvError(f"The requirements file {path} is no UTF-8 text: {exc}.") from exc
     for line in lines:
         line = re.sub(r"(^|\s)#.*$", "", line).strip()
         named = re.match(r"^(-r|--requirement|-c|--constraint)(?:\s*=\s*|\s*)(\S+)$", line)
@@ -67,7 +67,7 @@ def _place(url: str) -> str:
     return re.sub(r"^.*://[^/]+/", "", url) if re.search(r"[/@][0-9a-f]{40}\b", url) else url
 
 
-def _same_source(url: str, entry: Dict[str, Any]) -> bool:
+def _same_source(url: str, entry: dict[str, Any]) -> bool:
     """Whether a distribution was installed from ``url`` (PEP 610). A directory may have changed since: never."""
     direct = entry.get("direct_url")
     if not direct or "dir_info" in direct:
@@ -76,13 +76,13 @@ def _same_source(url: str, entry: Dict[str, Any]) -> bool:
     vcs = direct.get("vcs_info")
     if vcs:
         # without a revision, or with a branch, it may have moved on: only a commit is certain
-        have = "%s+%s@%s" % (vcs.get("vcs"), have, vcs.get("commit_id"))
-        if not url.startswith("%s+" % vcs.get("vcs")):
+        have = "{}+{}@{}".format(vcs.get("vcs"), have, vcs.get("commit_id"))
+        if not url.startswith("{}+".format(vcs.get("vcs"))):
             return False
     return _place(unquote(url)) == _place(unquote(have))
 
 
-def _bare_url(text: str) -> Optional[str]:
+def _bare_url(text: str) -> str | None:
     """URL of a requirement that is nothing but a URL or a path."""
     if "://" in text and " " not in text:
         return text
@@ -97,11 +97,11 @@ class Judge:
     Whatever cannot be judged for certain counts as not met: uv decides.
     """
 
-    def __init__(self, state: Dict[str, Any], constraints: List[str], overrides: List[str]) -> None:
+    def __init__(self, state: dict[str, Any], constraints: list[str], overrides: list[str]) -> None:
         self.state = state
         self.unknown = not HAS_PACKAGING
-        self.overrides: Dict[str, List[Any]] = {}
-        self.constraints: Dict[str, List[Any]] = {}
+        self.overrides: dict[str, list[Any]] = {}
+        self.constraints: dict[str, list[Any]] = {}
         if HAS_PACKAGING:
             for path in overrides:
                 for line in read_file(path).requirements:
@@ -109,7 +109,7 @@ class Judge:
             for path in constraints:
                 self._constrain(path, [])
 
-    def _constrain(self, path: str, stack: List[str]) -> None:
+    def _constrain(self, path: str, stack: list[str]) -> None:
         lines = read_file(path)
         for line in lines.requirements:
             self._enter(self.constraints, line)
@@ -117,7 +117,7 @@ class Judge:
             if other not in stack:
                 self._constrain(other, [*stack, path])
 
-    def _enter(self, table: Dict[str, List[Any]], line: str) -> None:
+    def _enter(self, table: dict[str, list[Any]], line: str) -> None:
         parsed = self._parse(line)
         if parsed is None:
             self.unknown = True
@@ -135,7 +135,7 @@ class Judge:
         environment = self.state["markers"]
         return marker is None or any(marker.evaluate({**environment, "extra": e}) for e in (extras or {""}))
 
-    def _holds(self, parsed: Any, entry: Dict[str, Any]) -> bool:
+    def _holds(self, parsed: Any, entry: dict[str, Any]) -> bool:
         if parsed.url:
             return _same_source(parsed.url, entry)
         try:
@@ -143,9 +143,9 @@ class Judge:
         except InvalidVersion:
             return False
 
-    def _there(self, name: str) -> Optional[Dict[str, Any]]:
+    def _there(self, name: str) -> dict[str, Any] | None:
         """The installed distribution, when it satisfies constraints and overrides."""
-        entry: Optional[Dict[str, Any]] = self.state["distributions"].get(name)
+        entry: dict[str, Any] | None = self.state["distributions"].get(name)
         rules = self.constraints.get(name, []) + self.overrides.get(name, [])
         return entry if entry and entry["complete"] and all(self._holds(rule, entry) for rule in rules) else None
 

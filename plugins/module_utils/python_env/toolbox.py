@@ -19,7 +19,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import SdopsError
@@ -98,7 +98,7 @@ class ToolboxError(SdopsError):
 class Condition(NamedTuple):
     """What is wrong with a toolbox, one line for each problem, and whether installing packages is not enough."""
 
-    problems: List[str]
+    problems: list[str]
     rebuild: bool
 
 
@@ -109,7 +109,7 @@ class Index(NamedTuple):
     setting: str
 
 
-def parse_pins(lock: str) -> List[str]:
+def parse_pins(lock: str) -> list[str]:
     """``name==version`` and the marker of every requirement of a lock, without its hashes."""
     return re.findall(r"(?m)^([A-Za-z0-9][^\\\n]*==[^\\\n]*?)[ \t]*\\?$", lock)
 
@@ -134,13 +134,13 @@ class Toolbox:
         self.interpreter = os.path.join(path, "bin", "python")
         self.lock = os.path.join(path, "requirements.txt")
 
-    def judge(self, lock: Optional[str] = None) -> Condition:
+    def judge(self, lock: str | None = None) -> Condition:
         """Its condition for ``lock``; without one for the lock that it was made from."""
         if not os.path.lexists(self.interpreter):
-            return Condition(["%s is not there" % self.path], True)
+            return Condition([f"{self.path} is not there"], True)
         pins = parse_pins(_read(self.lock) if lock is None else lock)
         if not pins:
-            return Condition(["%s is empty or not there" % self.lock], False)
+            return Condition([f"{self.lock} is empty or not there"], False)
         try:
             done = run([self.interpreter, "-I", "-c", JUDGE], timeout=JUDGE_LIMIT, text_in=json.dumps(["pip", *pins]))
         except ProcessError as exc:
@@ -148,10 +148,10 @@ class Toolbox:
         try:
             found = parse_json(done.out)
         except ValueError:
-            return Condition(["%s does not work (%s)" % (self.interpreter, last_line(done) or "no output")], True)
-        return Condition(["%s: %s" % (pin, why) for pin, why, _ in found], any(worse for _, _, worse in found))
+            return Condition(["{} does not work ({})".format(self.interpreter, last_line(done) or "no output")], True)
+        return Condition([f"{pin}: {why}" for pin, why, _ in found], any(worse for _, _, worse in found))
 
-    def make(self, lock: str, rebuild: bool) -> List[str]:
+    def make(self, lock: str, rebuild: bool) -> list[str]:
         """Make it hold what ``lock`` (a requirements file with hashes) names; with ``rebuild`` from nothing. Returns warnings.
 
         Raises ToolboxError. What was interrupted is rebuilt by the next run.
@@ -174,8 +174,7 @@ class Toolbox:
             else:
                 cause = last_line(done) or "pip gives no reason"
             raise ToolboxError(
-                "The toolbox %s could not be installed from the package index %s: %s. %s"
-                % (self.path, index, cause.rstrip("."), OTHER_INDEX),
+                "The toolbox {} could not be installed from the package index {}: {}. {}".format(self.path, index, cause.rstrip("."), OTHER_INDEX),
                 details=done.tail(),
             )
         return warnings
@@ -199,8 +198,8 @@ class Toolbox:
         ours = "--hash=sha256:" in text or (os.path.isfile(self.lock) and not text.strip("\0"))
         if os.path.isdir(self.path) and os.listdir(self.path) and not ours:
             raise ToolboxError(
-                "The directory %s is not empty and was not made by this collection, so no toolbox is made there. Move it away, or set "
-                "sdops_home to another directory." % self.path
+                f"The directory {self.path} is not empty and was not made by this collection, so no toolbox is made there. Move it away, or set "
+                "sdops_home to another directory."
             )
 
     def _create(self) -> None:
@@ -211,17 +210,15 @@ class Toolbox:
         if "ensurepip" in said or "No module named venv" in said:
             version = run([self.python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).out.strip()
             raise ToolboxError(
-                "The toolbox %s cannot be made: %s has no complete venv module. On Debian and Ubuntu install python3-venv (or "
-                "python%s-venv), or point ansible_python_interpreter at another Python 3.8 or newer, such as conda's."
-                % (self.path, self.python, version)
+                f"The toolbox {self.path} cannot be made: {self.python} has no complete venv module. On Debian and Ubuntu install python3-venv (or "
+                f"python{version}-venv), or point ansible_python_interpreter at another Python 3.8 or newer, such as conda's."
             )
         raise ToolboxError(
-            "The toolbox %s cannot be made by %s -m venv: %s. Check the directory and the space on its disk, then run again."
-            % (self.path, self.python, (last_line(done) or "it gives no reason").rstrip(".")),
+            "The toolbox {} cannot be made by {} -m venv: {}. Check the directory and the space on its disk, then run again.".format(self.path, self.python, (last_line(done) or "it gives no reason").rstrip(".")),
             details=done.tail(),
         )
 
-    def _pip_settings(self) -> Dict[str, str]:
+    def _pip_settings(self) -> dict[str, str]:
         """pip's settings for ``pip install``, by name with where they are from: ``{":env:.index-url": ...}``."""
         for python in (self.interpreter, self.python):
             try:
@@ -232,7 +229,7 @@ class Toolbox:
                 return parse_pip_config(done.out)
         return {":env:." + n: os.environ[v] for n, v in ENVIRONMENT.items() if os.environ.get(v)}
 
-    def _reachable_indexes(self, settings: Dict[str, str]) -> Tuple[Dict[str, str], List[str]]:
+    def _reachable_indexes(self, settings: dict[str, str]) -> tuple[dict[str, str], list[str]]:
         """(environment for pip, warnings) without additional indexes that do not answer. Raises ToolboxError for the main one."""
         if effective(settings, "no-index").lower() in ("1", "true", "yes", "on"):
             return {}, []
@@ -244,8 +241,7 @@ class Toolbox:
             if not main.setting:
                 where = "pip's default"
             raise ToolboxError(
-                "The package index %s (%s) does not answer: %s. The toolbox %s is made from it. %s"
-                % (without_login(main.url), where, reasons[0], self.path, OTHER_INDEX)
+                f"The package index {without_login(main.url)} ({where}) does not answer: {reasons[0]}. The toolbox {self.path} is made from it. {OTHER_INDEX}"
             )
         dead = [(index.url, why) for index, why in zip(more, reasons[1:]) if why]
         if not dead:
@@ -258,13 +254,13 @@ class Toolbox:
         alive = [index.url for index, why in zip(more, reasons[1:]) if not why]
         environment.update(PIP_CONFIG_FILE=os.devnull, PIP_EXTRA_INDEX_URL=" ".join(alive))
         return environment, [
-            "The additional package index %s does not answer: %s. The toolbox is made without it. Take it out of pip's settings (pip "
-            "config list) or sdops_pip_extra_index_urls, or repair it." % (without_login(url), why)
+            f"The additional package index {without_login(url)} does not answer: {why}. The toolbox is made without it. Take it out of pip's settings (pip "
+            "config list) or sdops_pip_extra_index_urls, or repair it."
             for url, why in dead
         ]
 
 
-def parse_pip_config(text: str) -> Dict[str, str]:
+def parse_pip_config(text: str) -> dict[str, str]:
     """What ``pip config list`` prints: ``{"global.index-url": "https://..."}``."""
     found = {}
     for line in text.splitlines():
@@ -277,21 +273,21 @@ def parse_pip_config(text: str) -> Dict[str, str]:
     return found
 
 
-def effective(settings: Dict[str, str], name: str) -> str:
+def effective(settings: dict[str, str], name: str) -> str:
     """pip's order: the environment, then [install], then [global]."""
     return next(
-        (settings[k] for s in (":env:", "install", "global") for k in ["%s.%s" % (s, name)] if settings.get(k)), ""
+        (settings[k] for s in (":env:", "install", "global") for k in [f"{s}.{name}"] if settings.get(k)), ""
     )
 
 
-def main_index(settings: Dict[str, str]) -> Index:
+def main_index(settings: dict[str, str]) -> Index:
     """The index that pip asks first."""
     url = effective(settings, "index-url")
     setting = next((k for k, v in settings.items() if k.endswith(".index-url") and v == url), "") if url else ""
     return Index(url or "https://pypi.org/simple", setting)
 
 
-def unreachable(urls: List[str], proxy: str = "", seconds: float = INDEX_LIMIT) -> List[str]:
+def unreachable(urls: list[str], proxy: str = "", seconds: float = INDEX_LIMIT) -> list[str]:
     """For each index why it does not serve packages, or "". All at once, within ``seconds``: a name server may hang too."""
     reasons = ["it did not answer within %d seconds" % seconds for _ in urls]
 

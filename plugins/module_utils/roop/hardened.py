@@ -102,5 +102,5 @@ def convert_to_sd(img):
 
 def render(threshold: float) -> str:
     """The whole file for a threshold, 0 < threshold <= 0.7."""
-    text = ("%.10f" % threshold).rstrip("0")  # never 1e-05
-    return "%s%s\n%s" % (MARK, text, CODE % {"threshold": text})
+    text = (f"{threshold:.10f}").rstrip("0")  # never 1e-05
+    return "{}{}\n{}".format(MARK, text, CODE % {"threshold": text})

@@ -9,7 +9,7 @@ import ast
 import hashlib
 import os
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple, Sequence
 
 from ..errors import SdopsError
 from ..files import read_regular, write_atomic
@@ -33,7 +33,7 @@ class Found(NamedTuple):
     """``status`` is upstream, hardened, bypassed or unknown; ``threshold`` of hardened; ``reason`` of the last two."""
 
     status: str
-    threshold: Optional[float] = None
+    threshold: float | None = None
     reason: str = ""
 
 
@@ -41,8 +41,7 @@ def check_threshold(threshold: float) -> float:
     """Raises RoopError for one that lets more through than upstream's."""
     if not 0 < threshold <= MOST:
         raise RoopError(
-            "threshold is %s; it must be above 0 and at most %s. A lower one is stricter; none turns the check off."
-            % (threshold, MOST)
+            f"threshold is {threshold}; it must be above 0 and at most {MOST}. A lower one is stricter; none turns the check off."
         )
     return threshold
 
@@ -66,7 +65,7 @@ def classify(data: bytes) -> Found:
     try:
         tree = ast.parse(text)
     except SyntaxError as exc:
-        return Found("unknown", reason="it is no Python (line %s)" % exc.lineno)
+        return Found("unknown", reason=f"it is no Python (line {exc.lineno})")
     functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "convert_to_sd"]
     if len(functions) != 1:
         return Found("unknown", reason="it has %d functions convert_to_sd and not one" % len(functions))
@@ -85,7 +84,7 @@ def _judge(tree: ast.Module, function: ast.FunctionDef) -> Found:
         return Found("bypassed", reason="the verdict is always the same")
     bounds = _bounds(function)
     if any(bound > MOST for bound in bounds):
-        return Found("bypassed", reason="it looks at scores above %s only" % max(bounds))
+        return Found("bypassed", reason=f"it looks at scores above {max(bounds)} only")
     if _stands_in(tree):
         return Found("bypassed", reason="detect is not the detector's")
     appended = [n.args[0] for n in ast.walk(function) if isinstance(n, ast.Call) and _is_append(n) and n.args]
@@ -132,7 +131,7 @@ def judge_swapper(data: bytes) -> Found:
     }
     loose = sorted({_callee(n) for n in ast.walk(function) if isinstance(n, ast.Call) and n not in guarded} - HARMLESS)
     if loose:
-        return Found("bypassed", reason="swap_face calls %s whatever the verdict is" % ", ".join(loose))
+        return Found("bypassed", reason="swap_face calls {} whatever the verdict is".format(", ".join(loose)))
     outside = [
         n for n in ast.walk(tree) if isinstance(n, ast.Call) and _callee(n) == "getFaceSwapModel" and n not in guarded
     ]
@@ -141,7 +140,7 @@ def judge_swapper(data: bytes) -> Found:
     return Found("upstream")
 
 
-def _imported(node: ast.ImportFrom) -> List[str]:
+def _imported(node: ast.ImportFrom) -> list[str]:
     return [alias.asname or alias.name for alias in node.names]
 
 
@@ -155,7 +154,7 @@ def _rebound(tree: ast.AST, name: str, definitions: int = 0) -> bool:
     return made != definitions or stored or named
 
 
-def _verdicts(function: ast.FunctionDef) -> List[str]:
+def _verdicts(function: ast.FunctionDef) -> list[str]:
     """Names that hold the verdict and nothing else: ``x = convert_to_sd(..)[0]``, also by way of a name for both."""
     values = {}  # name -> all expressions that it is given; None for what cannot be told
     for node in ast.walk(function):
@@ -174,7 +173,7 @@ def _verdicts(function: ast.FunctionDef) -> List[str]:
             for left, right in pairs:
                 if isinstance(left, ast.Name):
                     values.setdefault(left.id, []).append(right)
-    stores: Dict[str, int] = {}
+    stores: dict[str, int] = {}
     for node in ast.walk(function):
         part = isinstance(node, (ast.Subscript, ast.Attribute))
         held: Any = node.value if part else node  # type: ignore[attr-defined]
@@ -195,7 +194,7 @@ def _first_of(node: ast.AST, both: Sequence[str]) -> bool:
     return index == 0 and not isinstance(index, bool) and (held or _calls(node.value, "convert_to_sd"))
 
 
-def _conjuncts(test: ast.expr) -> List[ast.expr]:
+def _conjuncts(test: ast.expr) -> list[ast.expr]:
     return list(test.values) if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) else [test]
 
 
@@ -219,9 +218,9 @@ def _is_append(node: ast.Call) -> bool:
     return isinstance(node.func, ast.Attribute) and node.func.attr == "append"
 
 
-def _bounds(function: ast.FunctionDef) -> List[float]:
+def _bounds(function: ast.FunctionDef) -> list[float]:
     """The numbers that something is compared with."""
-    found: List[float] = []
+    found: list[float] = []
     for node in ast.walk(function):
         if isinstance(node, ast.Compare):
             sides: Sequence[ast.expr] = [node.left, *node.comparators]
@@ -255,16 +254,14 @@ class Patch:
             return read_regular(self.file, follow=True)
         except OSError as exc:
             raise RoopError(
-                "%s cannot be read: %s. Install the extension first, and give its directory."
-                % (self.file, exc.strerror)
+                f"{self.file} cannot be read: {exc.strerror}. Install the extension first, and give its directory."
             ) from exc
 
     def look(self) -> Found:
         found = classify(self.read())
         if found.status == "unknown":
             raise RoopError(
-                "%s is left as it is: %s. Check it out again at a commit that the catalog names, then run again."
-                % (self.file, found.reason)
+                f"{self.file} is left as it is: {found.reason}. Check it out again at a commit that the catalog names, then run again."
             )
         return found
 
@@ -274,11 +271,11 @@ class Patch:
         try:
             found = judge_swapper(read_regular(swapper, follow=True))
         except OSError as exc:
-            found = Found("unknown", reason="it cannot be read: %s" % exc.strerror)
+            found = Found("unknown", reason=f"it cannot be read: {exc.strerror}")
         if found.status != "upstream":
             raise RoopError(
-                "%s is %s: %s. The check beside it would be of no use, so nothing was changed. Check the extension out again at "
-                "a commit that the catalog names, then run again." % (swapper, found.status, found.reason)
+                f"{swapper} is {found.status}: {found.reason}. The check beside it would be of no use, so nothing was changed. Check the extension out again at "
+                "a commit that the catalog names, then run again."
             )
 
     def original(self) -> bytes:
@@ -297,8 +294,7 @@ class Patch:
                     if classify(kept).status == "upstream":
                         return kept
         raise RoopError(
-            "The original of %s is neither in its backup nor in the extension's git history. Check the extension out again."
-            % self.file
+            f"The original of {self.file} is neither in its backup nor in the extension's git history. Check the extension out again."
         )
 
     def wanted(self, state: str, threshold: float) -> bytes:

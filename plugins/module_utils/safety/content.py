@@ -14,7 +14,6 @@ import os
 import pickletools
 import re
 import zipfile
-from typing import List
 
 from .lookalikes import LFS, LOOKS, answer, check_looks, misnamed, stranger
 from .model_config import check_config
@@ -103,7 +102,7 @@ def _is_pickle(path: str, extension: str, head: bytes) -> bool:
         return looks_like_pickle(handle, os.path.getsize(path))
 
 
-def _imports_of(path: str) -> List[str]:
+def _imports_of(path: str) -> list[str]:
     """All of what the pickles of a torch file import, as "MODULE NAME"; empty where that cannot be told."""
     found = []
     try:
@@ -135,8 +134,8 @@ def _scan(path: str) -> None:
         found = _imports_of(path)
         if any(map(YOLO.match, found)) and all(map(YOLO_USES.match, found)):
             raise UnsafeError(
-                "%s. It is a detector of YOLO, which is a pickle of classes. If you trust its maker, take it for its hash alone, with trusted: true "
-                "and the sha256 that the maker publishes" % exc
+                f"{exc}. It is a detector of YOLO, which is a pickle of classes. If you trust its maker, take it for its hash alone, with trusted: true "
+                "and the sha256 that the maker publishes"
             ) from exc
         raise
 
@@ -176,20 +175,20 @@ def check(path: str, name: str, allow_pickle: bool) -> None:
         _check(path, name, allow_pickle)
     except ContentError as exc:
         kind = UnsafeError if isinstance(exc, UnsafeError) else ContentError
-        raise kind("%s was not put in place: %s." % (name, str(exc).rstrip("."))) from exc
+        raise kind("{} was not put in place: {}.".format(name, str(exc).rstrip("."))) from exc
     except (OSError, MemoryError):
         raise
     except Exception as exc:  # made to make us stumble, perhaps: what cannot be judged is not let through
         raise UnsafeError(
-            "%s was not put in place: its content cannot be judged (%s)." % (name, type(exc).__name__)
+            f"{name} was not put in place: its content cannot be judged ({type(exc).__name__})."
         ) from exc
 
 
 def _refuse(name: str, allow_pickle: bool) -> None:
     if not allow_pickle:
         raise ContentError(
-            "%s is a pickle, which can run code when it is loaded; take a .safetensors if there is one, or set "
-            "allow_pickle: true to have it scanned and accepted" % name
+            f"{name} is a pickle, which can run code when it is loaded; take a .safetensors if there is one, or set "
+            "allow_pickle: true to have it scanned and accepted"
         )
 
 

@@ -10,7 +10,7 @@ import os
 import re
 import struct
 import zipfile
-from typing import BinaryIO, Callable, Dict, Optional
+from typing import BinaryIO, Callable
 
 from ..terminal import printable
 from .refusal import ContentError
@@ -34,7 +34,7 @@ ARCHIVES = {
 }
 
 
-def answer(head: bytes) -> Optional[str]:
+def answer(head: bytes) -> str | None:
     """What a server sent instead of any file, as the end of a sentence; None if nothing known."""
     text = head.lstrip(BLANK)
     low = text[:200].lower()
@@ -56,17 +56,17 @@ def is_no_model(head: bytes, weights: bool) -> bool:
     return not head or bool(page) or head.startswith(LFS) or (len(head) >= 23 and LFS.startswith(head))  # a cut one
 
 
-def stranger(head: bytes) -> Optional[str]:
+def stranger(head: bytes) -> str | None:
     """What lies where weights should be, as the end of a sentence; None if nothing known. ``head`` is all of a short file."""
     text = head.lstrip(BLANK)
     if not head:
         return "it is empty"
     if text[:1] in (b"{", b"[") and not text.translate(None, PRINTABLE):
         shown = "".join(c if c.isprintable() else " " for c in text[:100].decode("utf-8", "replace"))
-        return "it is a JSON answer of a server (%s); check address and token" % shown
+        return f"it is a JSON answer of a server ({shown}); check address and token"
     for magic, what in ARCHIVES.items():
         if head.startswith(magic):
-            return "it is %s; %s" % (what, UNPACK)
+            return f"it is {what}; {UNPACK}"
     return answer(head)
 
 
@@ -83,7 +83,7 @@ OTHERS = (
 )
 
 
-def _plain_zip(path: str) -> Optional[str]:
+def _plain_zip(path: str) -> str | None:
     """The names in a zip that torch did not write, as one text; None for torch's own, and for what is no whole zip."""
     try:
         with zipfile.ZipFile(path) as bundle:
@@ -96,7 +96,7 @@ def _plain_zip(path: str) -> Optional[str]:
     return shown + (", ..." if len(names) > 5 else "")
 
 
-def misnamed(path: str, name: str, head: bytes) -> Optional[str]:
+def misnamed(path: str, name: str, head: bytes) -> str | None:
     """What the file at ``path``, to be called ``name`` and beginning with ``head``, is instead of weights of that name.
 
     As the end of a sentence with the name or the step that helps; None when nothing is known to be wrong.
@@ -107,16 +107,16 @@ def misnamed(path: str, name: str, head: bytes) -> Optional[str]:
     if head.startswith(b"PK") and extension not in (".onnx", ".gguf"):
         listed = _plain_zip(path)
         if listed is not None:
-            return "it is a zip archive (%s); %s" % (listed or "with nothing in it", UNPACK)
+            return "it is a zip archive ({}); {}".format(listed or "with nothing in it", UNPACK)
     length = int.from_bytes(head[:8], "little")
     if extension != ".safetensors" and 2 <= length <= size - 8 and length < 1 << 32 and head[8:9] == b"{":
-        return "it is a safetensors file under another name; set name to %s.safetensors" % stem
+        return f"it is a safetensors file under another name; set name to {stem}.safetensors"
     if extension == ".safetensors" and (
         head.startswith(b"PK") or head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05"
     ):
         return (
-            "it is a pickle, as torch.save writes them, and no safetensors; take a real .safetensors, or set name to %s.ckpt for a checkpoint "
-            "(%s.pt else) and allow_pickle: true to have it scanned" % (stem, stem)
+            f"it is a pickle, as torch.save writes them, and no safetensors; take a real .safetensors, or set name to {stem}.ckpt for a checkpoint "
+            f"({stem}.pt else) and allow_pickle: true to have it scanned"
         )
     for magic, what in OTHERS:
         if head.startswith(magic) and extension != ".gguf":
@@ -194,7 +194,7 @@ def _webp(handle: BinaryIO, size: int) -> bool:
     return head[:4] == b"RIFF" and head[8:] == b"WEBP" and 8 + struct.unpack("<L", head[4:8])[0] <= size
 
 
-LOOKS: Dict[str, Callable[[BinaryIO, int], bool]] = {
+LOOKS: dict[str, Callable[[BinaryIO, int], bool]] = {
     ".gguf": _gguf,
     ".onnx": _onnx,
     ".yaml": _text,
@@ -216,4 +216,4 @@ def check_looks(path: str, extension: str) -> None:
     size = os.path.getsize(path)
     with open(path, "rb") as handle:
         if not judge(handle, size):
-            raise ContentError("it is no %s file, or it is cut off" % extension[1:])
+            raise ContentError(f"it is no {extension[1:]} file, or it is cut off")

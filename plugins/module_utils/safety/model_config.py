@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 from .refusal import ContentError, UnsafeError
 
@@ -27,7 +27,7 @@ MAX_NODES = 100_000  # with every alias written out
 PART = r"[A-Za-z_][A-Za-z0-9_]*"
 # Classes only, which begin with a capital: the libraries have functions that import or run whatever they are given. Of the
 # WebUI's own modules, those that its configs name.
-ALLOWED = re.compile(r"(?:ldm|sgm|torch\.nn|modules\.(?:models|xlmr|xlmr_m18))(?:\.%s)*\.[A-Z][A-Za-z0-9_]*" % PART)
+ALLOWED = re.compile(rf"(?:ldm|sgm|torch\.nn|modules\.(?:models|xlmr|xlmr_m18))(?:\.{PART})*\.[A-Z][A-Za-z0-9_]*")
 # For training, at the top level and outside ``model``: nothing in the WebUI makes these.
 TRAINING_KEYS = ("data", "lightning")
 TRAINING = re.compile(
@@ -41,7 +41,7 @@ TAGS = {
     "tag:yaml.org,2002:" + name for name in ("str", "int", "float", "bool", "null", "map", "seq", "merge", "timestamp")
 }
 # A reference to another value of the same file, but for training. Others read the environment, or make a config of a text.
-REFERENCE = re.compile(r"\$\{(?!(?:%s)\b)[A-Za-z0-9_][A-Za-z0-9_.\[\]]*\}" % "|".join(TRAINING_KEYS))
+REFERENCE = re.compile(r"\$\{{(?!(?:{})\b)[A-Za-z0-9_][A-Za-z0-9_.\[\]]*\}}".format("|".join(TRAINING_KEYS)))
 ADVICE = "if you trust it, give its sha256 and trusted: true (config: {source: ..., sha256: ..., trusted: true})"
 
 
@@ -67,7 +67,7 @@ def check_config(path: str) -> None:
                 _check_document(document)
         except (yaml.YAMLError, ValueError) as exc:
             problem = getattr(exc, "problem", None) or type(exc).__name__
-            raise ContentError("it is no YAML that can be read (%.100s)" % problem) from exc
+            raise ContentError(f"it is no YAML that can be read ({problem:.100})") from exc
 
 
 def _check_depth(text: str) -> None:
@@ -98,13 +98,13 @@ def _check_document(document: Any) -> None:
         _walk(value, getattr(key, "value", None) in TRAINING_KEYS)
 
 
-def _children(node: Any) -> List[Any]:
+def _children(node: Any) -> list[Any]:
     if isinstance(node, yaml.MappingNode):
         return [child for pair in node.value for child in pair]
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
-def _size(node: Any, known: Dict[int, int], above: List[int]) -> int:
+def _size(node: Any, known: dict[int, int], above: list[int]) -> int:
     """Nodes below ``node``, aliases written out as OmegaConf does. Raises ContentError when there are too many, or a circle."""
     if id(node) in above:
         raise ContentError("it contains itself")
@@ -120,13 +120,13 @@ def _size(node: Any, known: Dict[int, int], above: List[int]) -> int:
 
 def _check_tag(node: Any) -> None:
     if node.tag not in TAGS:
-        raise UnsafeError("it has the tag %.80s, which no config of a model needs; %s" % (node.tag, ADVICE))
+        raise UnsafeError(f"it has the tag {node.tag:.80}, which no config of a model needs; {ADVICE}")
 
 
 def _walk(node: Any, training: bool) -> None:
     """Check every tag, reference and target below ``node``. Each node is visited once for each of the two rules."""
     seen = set()
-    stack: List[Tuple[Any, bool]] = [(node, training)]
+    stack: list[tuple[Any, bool]] = [(node, training)]
     while stack:
         node, training = stack.pop()
         if id(node) in seen:

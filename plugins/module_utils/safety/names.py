@@ -10,7 +10,7 @@ import re
 import unicodedata
 from email.errors import MessageError
 from email.header import decode_header, make_header
-from typing import Any, Optional
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from ..terminal import is_unseen
@@ -21,7 +21,7 @@ _PARAMETER = re.compile(r'([^=;\s"]+)\s*=\s*("(?:[^"\\]|\\.)*"?|[^;]*)|"(?:[^"\\
 _EXTENDED = re.compile(r"([\w!#$%&+^`{}~-]+)'[^']*'(.*)", re.DOTALL)  # RFC 5987, section 3.2.1
 
 
-def hex_digits(value: Any, count: int) -> Optional[str]:
+def hex_digits(value: Any, count: int) -> str | None:
     """``value`` in lower case if it is a hash of exactly ``count`` hex digits; None if it is anything else."""
     whole = isinstance(value, str) and re.fullmatch("[0-9a-fA-F]{%d}" % count, value)
     return str(value).lower() if whole else None

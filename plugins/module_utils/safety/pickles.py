@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import Any, BinaryIO, Callable, Dict, List, NamedTuple, NoReturn, Optional, Set, Tuple
+from typing import Any, BinaryIO, Callable, NamedTuple, NoReturn
 
 from .refusal import ContentError, UnsafeError
 
@@ -91,9 +91,9 @@ class Listing(Token):
 
     def __init__(self) -> None:
         super().__init__("a list")
-        self.items: Optional[List[str]] = []
+        self.items: list[str] | None = []
 
-    def add(self, values: List[Any]) -> None:
+    def add(self, values: list[Any]) -> None:
         if self.items is not None and all(isinstance(value, str) for value in values):
             self.items.extend(values)
         else:
@@ -132,11 +132,11 @@ def _is(value: Any, name: str) -> bool:
 # --- what may be called, and how: each takes the arguments and gives the result, or None when they are not as they should
 
 
-def _ordered(arguments: Any) -> Optional[Token]:
+def _ordered(arguments: Any) -> Token | None:
     return ORDERED if not arguments or (len(arguments) == 1 and isinstance(arguments[0], Listing)) else None
 
 
-def _set(arguments: Any) -> Optional[Token]:
+def _set(arguments: Any) -> Token | None:
     return SET if len(arguments) == 1 and isinstance(arguments[0], Listing) else None
 
 
@@ -145,7 +145,7 @@ def _no_hooks(value: Any) -> bool:
     return value is ORDERED or value is None
 
 
-def _tensor(arguments: Any) -> Optional[Token]:
+def _tensor(arguments: Any) -> Token | None:
     if not 6 <= len(arguments) <= 7:
         return None
     gradient, hooks = arguments[4:6]
@@ -154,7 +154,7 @@ def _tensor(arguments: Any) -> Optional[Token]:
     return _old_tensor(arguments[:4])
 
 
-def _old_tensor(arguments: Any) -> Optional[Token]:
+def _old_tensor(arguments: Any) -> Token | None:
     """As torch wrote them before 0.4, and what all versions begin with."""
     if len(arguments) != 4 or not isinstance(arguments[0], Storage):
         return None
@@ -166,44 +166,44 @@ def _old_tensor(arguments: Any) -> Optional[Token]:
     return TENSOR if 0 in size or last < storage.length else None
 
 
-def _parameter(arguments: Any) -> Optional[Token]:
+def _parameter(arguments: Any) -> Token | None:
     if len(arguments) == 3 and arguments[0] is TENSOR and type(arguments[1]) is bool and _no_hooks(arguments[2]):
         return TENSOR
     return None
 
 
-def _from_numpy(arguments: Any) -> Optional[Token]:
+def _from_numpy(arguments: Any) -> Token | None:
     if len(arguments) == 4 and arguments[0] is ARRAY and _is(arguments[1], "torch float32"):
         if isinstance(arguments[2], str) and LOCATION.fullmatch(arguments[2]) and type(arguments[3]) is bool:
             return TENSOR
     return None
 
 
-def _dtype(arguments: Any) -> Optional[Token]:
+def _dtype(arguments: Any) -> Token | None:
     if 1 <= len(arguments) <= 3 and isinstance(arguments[0], str) and SCALAR_TYPE.fullmatch(arguments[0]):
         if all(type(flag) in (bool, int) and flag in (0, 1) for flag in arguments[1:]):
             return DTYPE
     return None
 
 
-def _scalar(arguments: Any) -> Optional[Token]:
+def _scalar(arguments: Any) -> Token | None:
     return NUMBER if len(arguments) == 2 and arguments[0] is DTYPE and arguments[1] is BYTES else None
 
 
-def _array(arguments: Any) -> Optional[Token]:
+def _array(arguments: Any) -> Token | None:
     if len(arguments) == 3 and _is(arguments[0], "numpy ndarray") and arguments[1] == (0,):
         return ARRAY if arguments[2] is BYTES or arguments[2] == "b" else None
     return None
 
 
-def _encode(arguments: Any) -> Optional[Token]:
+def _encode(arguments: Any) -> Token | None:
     # how bytes are written below protocol 3
     if len(arguments) == 2 and arguments[1] in ("latin1", "latin-1"):
         return BYTES if arguments[0] is TEXT or isinstance(arguments[0], str) else None
     return None
 
 
-CALLS: Dict[str, Callable[[Any], Optional[Token]]] = {
+CALLS: dict[str, Callable[[Any], Token | None]] = {
     "collections OrderedDict": _ordered,
     "__builtin__ set": _set,
     "_codecs encode": _encode,
@@ -247,7 +247,7 @@ def _state_fits(value: Any, state: Any) -> bool:
 
 # --- opcodes: code -> (name, how its argument is written)
 
-OPCODES: Dict[int, Tuple[str, str]] = {
+OPCODES: dict[int, tuple[str, str]] = {
     ord(code): (name, form)
     for form, entries in (
         (
@@ -327,21 +327,21 @@ class Pickle:
     ``storages`` is None where a loader would know none.
     """
 
-    def __init__(self, window: Window, storages: Optional[Dict[str, StorageInfo]] = None) -> None:
+    def __init__(self, window: Window, storages: dict[str, StorageInfo] | None = None) -> None:
         self.window = window
         self.storages = storages
-        self.imports: Set[str] = set()
+        self.imports: set[str] = set()
         self.calls = 0  # what it would call or fill, allowed or not
-        self.stack: List[Any] = []
-        self.below: List[List[Any]] = []  # the stacks under the marks
-        self.memo: Dict[int, Any] = {}
+        self.stack: list[Any] = []
+        self.below: list[list[Any]] = []  # the stacks under the marks
+        self.memo: dict[int, Any] = {}
         self.depth = 0  # of self.below, in values
         self.texts = 0
         self.elements = 0
         self.frame_end = 0  # where the last FRAME ends; 0 without one
 
     @property
-    def strangers(self) -> List[str]:
+    def strangers(self) -> list[str]:
         return sorted(self.imports - ALLOWED)
 
     def run(self) -> Any:
@@ -359,7 +359,7 @@ class Pickle:
     def _imports(self) -> ContentError:
         names = [name.replace(" ", ".")[:100] for name in self.strangers]
         more = " and %d more" % (len(names) - 5) if len(names) > 5 else ""
-        return UnsafeError("it would import %s%s when loaded" % (", ".join(names[:5]), more))
+        return UnsafeError("it would import {}{} when loaded".format(", ".join(names[:5]), more))
 
     def _follow(self) -> Any:
         read = self.window.read
@@ -389,7 +389,7 @@ class Pickle:
                 raise ContentError("its pickle holds more objects than a model has")
         raise ContentError("its pickle has more steps than a model has")
 
-    def _leave_frame(self, name: str, argument: "tuple[Any, ...]") -> None:
+    def _leave_frame(self, name: str, argument: tuple[Any, ...]) -> None:
         """Refuse what no pickler writes behind a frame.
 
         C's Unpickler takes a frame out of the file as a whole, so that it and a reader of single opcodes go on at different
@@ -400,7 +400,7 @@ class Pickle:
             raise ContentError("its pickle goes on behind its frame")
         self.frame_end = 0
 
-    def _argument(self, form: str) -> "tuple[Any, ...]":
+    def _argument(self, form: str) -> tuple[Any, ...]:
         """What stands behind an opcode; of data only its length, which is still to be read."""
         read = self.window.read
         if form == "none":
@@ -435,7 +435,7 @@ class Pickle:
     def _top(self) -> Any:
         return self.stack[-1] if self.stack else self._underflow()
 
-    def _to_mark(self) -> List[Any]:
+    def _to_mark(self) -> list[Any]:
         if not self.below:
             self._underflow()
         items, self.stack = self.stack, self.below.pop()
@@ -449,7 +449,7 @@ class Pickle:
         self.calls += name in ("INST", "OBJ", "NEWOBJ_EX")
         if name == "PERSID":  # torch's loader takes no text, and others know none at all
             raise NoPickleError("it is no pickle: it asks for something by a text")
-        raise ContentError("its pickle uses %s, which no tensor file needs" % name)
+        raise ContentError(f"its pickle uses {name}, which no tensor file needs")
 
     def op_mark(self, _name: str) -> None:
         self.below.append(self.stack)
@@ -577,7 +577,7 @@ class Pickle:
 
     # --- containers
 
-    def _made(self, items: List[Any]) -> None:
+    def _made(self, items: list[Any]) -> None:
         """Push a tuple. It is kept as far as it could be the arguments or the state of something allowed."""
         self.elements += len(items)
         if self.elements > MAX_ELEMENTS:
@@ -622,7 +622,7 @@ class Pickle:
     def op_empty_dict(self, _name: str) -> None:
         self._push(DICT)
 
-    def _pairs(self, items: List[Any]) -> None:
+    def _pairs(self, items: list[Any]) -> None:
         if len(items) % 2:
             raise NoPickleError("it is no pickle: a key has no value")
 
@@ -654,7 +654,7 @@ class Pickle:
     def _misuse(self, what: str, value: Any) -> NoReturn:
         # without an import there is nothing that could be called or changed
         kind = ContentError if self.imports else NoPickleError
-        raise kind("its pickle %s %s in a way that no tensor file does" % (what, _sort(value)[:100]))
+        raise kind(f"its pickle {what} {_sort(value)[:100]} in a way that no tensor file does")
 
     def _import(self, module: Any, name: Any) -> Global:
         if not isinstance(module, str) or not isinstance(name, str):
@@ -662,8 +662,8 @@ class Pickle:
         if not IDENTIFIER.fullmatch(module) or not IDENTIFIER.fullmatch(name):
             raise ContentError("its pickle imports %.60r from %.60r, which are no names" % (name, module))
         if len(self.imports) < 1000:  # refused by then, and named enough
-            self.imports.add("%s %s" % (module, name))
-        return Global("%s %s" % (module, name))
+            self.imports.add(f"{module} {name}")
+        return Global(f"{module} {name}")
 
     def op_global(self, _name: str, module: bytes, name: bytes) -> None:
         try:

@@ -15,7 +15,7 @@ import math
 import os
 import re
 import struct
-from typing import Iterator, List, Set, Tuple
+from typing import Iterator
 
 from .refusal import ContentError
 
@@ -63,9 +63,9 @@ class _Header:
 
     def expect(self, character: bytes) -> None:
         if not self.next_is(character):
-            raise self.wrong("%s is missing" % character.decode())
+            raise self.wrong(f"{character.decode()} is missing")
 
-    def string(self) -> Tuple[int, int]:
+    def string(self) -> tuple[int, int]:
         """Begin and end of the JSON string that is next, with its quotes."""
         self.skip()
         begin = self.at
@@ -90,7 +90,7 @@ class _Header:
 
     def fields(self) -> Iterator[str]:
         """Every key of the object that is next, each once; the caller takes its value before it asks for another."""
-        seen: Set[str] = set()
+        seen: set[str] = set()
         self.expect(b"{")
         if self.next_is(b"}"):
             return
@@ -132,7 +132,7 @@ class _Header:
                 raise self.wrong("a value is malformed")
             self.at = found.end()
 
-    def numbers(self) -> List[int]:
+    def numbers(self) -> list[int]:
         found = NUMBERS.match(self.raw, self.at)
         if not found:
             raise self.wrong("a list of sizes is malformed")
@@ -153,7 +153,7 @@ class _Header:
         return found.group(1).decode()
 
 
-def _tensor(header: _Header, name: str) -> Tuple[int, int]:
+def _tensor(header: _Header, name: str) -> tuple[int, int]:
     """Where the tensor lies in the data; its size is checked against type and shape."""
     parts = set()
     dtype, shape, offsets = "", [], []
@@ -178,7 +178,7 @@ def _tensor(header: _Header, name: str) -> Tuple[int, int]:
     return begin, end
 
 
-def _places(raw: bytes) -> List[Tuple[int, int]]:
+def _places(raw: bytes) -> list[tuple[int, int]]:
     """Where the header says the tensors lie, sorted. Raises ValueError."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     for position in range(0, len(raw), 1 << 20):
@@ -217,7 +217,7 @@ def check_safetensors(path: str) -> None:
     try:
         places = _places(raw)
     except ValueError as exc:
-        raise ContentError("its safetensors header cannot be read (%s)" % exc) from exc
+        raise ContentError(f"its safetensors header cannot be read ({exc})") from exc
     end = 0
     for begin, stop in places:
         if begin != end:

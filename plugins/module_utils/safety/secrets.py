@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Any, Iterable, List, Optional
+from typing import Any, Iterable
 from urllib.parse import unquote
 
 from ..errors import SdopsError
@@ -33,13 +33,13 @@ def is_secret_parameter(name: str) -> bool:
     return bool(_PARTS.search(plain) or plain.endswith("key") or _ENDS.fullmatch(words))
 
 
-def query_secrets(query: str) -> List[str]:
+def query_secrets(query: str) -> list[str]:
     """What must not be shown of the part of a URL that begins at its first ``?`` or ``#``.
 
     Secrets are known by the names of their parameters. Each is masked together with its name, and by itself from ``SHORTEST``
     characters on; what has no name, with the mark before it.
     """
-    found: List[str] = []
+    found: list[str] = []
     for mark, pair in re.findall("([?#&;])([^?#&;]*)", query):
         name, named, value = pair.partition("=")
         if not named:
@@ -51,14 +51,14 @@ def query_secrets(query: str) -> List[str]:
     return found
 
 
-def login_secrets(login: str) -> List[str]:
+def login_secrets(login: str) -> list[str]:
     """The same of ``user:password`` or a token in front of a URL's host."""
     user, _, password = login.partition(":")
     secret = password or user
     return [login + "@", *(text for text in {secret, unquote(secret)} if len(text) >= SHORTEST)] if login else []
 
 
-def clean_token(value: Optional[str], option: str) -> Optional[str]:
+def clean_token(value: str | None, option: str) -> str | None:
     """The token in ``option`` without white space around it, None for an empty one. Raises SdopsError for what is no token.
 
     Its characters are those of RFC 6750, section 2.1.

@@ -15,7 +15,7 @@ import os
 import re
 import struct
 import tarfile
-from typing import BinaryIO, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import BinaryIO, NamedTuple
 
 from .pickles import MAX_STACK, Listing, Pickle, StorageInfo, Window
 from .refusal import ContentError, UnsafeError
@@ -48,7 +48,7 @@ class Member(NamedTuple):
 
 
 def _zip_error(what: str) -> ContentError:
-    return ContentError("its zip is not as torch writes it: %s" % what)
+    return ContentError(f"its zip is not as torch writes it: {what}")
 
 
 def _read(handle: BinaryIO, at: int, count: int) -> bytes:
@@ -59,7 +59,7 @@ def _read(handle: BinaryIO, at: int, count: int) -> bytes:
     return data
 
 
-def directory_of(handle: BinaryIO, size: int) -> Tuple[int, int, int]:
+def directory_of(handle: BinaryIO, size: int) -> tuple[int, int, int]:
     """Begin, length and number of entries of a zip's central directory, which must end the file. Raises ContentError."""
     if size < 22:
         raise _zip_error("it is cut off")
@@ -92,10 +92,10 @@ def directory_of(handle: BinaryIO, size: int) -> Tuple[int, int, int]:
     return begin, length, count
 
 
-def _wide(extra: bytes, allowed: Tuple[int, ...]) -> Optional[List[int]]:
+def _wide(extra: bytes, allowed: tuple[int, ...]) -> list[int] | None:
     """The numbers of the extra field 1, for what does not fit 32 bits; other fields must be among ``allowed``, each once."""
-    found: Optional[List[int]] = None
-    seen: Set[int] = set()
+    found: list[int] | None = None
+    seen: set[int] = set()
     at = 0
     while at < len(extra):
         tag, length = struct.unpack("<HH", extra[at : at + 4]) if len(extra) - at >= 4 else (0, 0)
@@ -108,11 +108,11 @@ def _wide(extra: bytes, allowed: Tuple[int, ...]) -> Optional[List[int]]:
     return found
 
 
-def _members(handle: BinaryIO, size: int) -> Tuple[List[Member], int]:
+def _members(handle: BinaryIO, size: int) -> tuple[list[Member], int]:
     """The members as the central directory lists them, by their place, and where that directory begins."""
     begin, length, count = directory_of(handle, size)
     raw = _read(handle, begin, length)
-    members: List[Member] = []
+    members: list[Member] = []
     at = 0
     for _ in range(count):
         if len(raw) - at < 46 or raw[at : at + 4] != b"PK\x01\x02":
@@ -127,21 +127,21 @@ def _members(handle: BinaryIO, size: int) -> Tuple[List[Member], int]:
         shown = name[:80].decode("utf-8", "replace")
         if SCRIPT.fullmatch(name):
             raise UnsafeError(
-                "it is a TorchScript archive (%s), which is a program and not only weights. Take its weights as a "
-                ".safetensors; if you trust its author, give its sha256 and trusted: true" % shown
+                f"it is a TorchScript archive ({shown}), which is a program and not only weights. Take its weights as a "
+                ".safetensors; if you trust its author, give its sha256 and trusted: true"
             )
         sizes = [unpacked, packed, offset]
         missing = [index for index, value in enumerate(sizes) if value == LARGE]
         wide = _wide(raw[after - comment - extra : after - comment], (1,))
         if len(wide or ()) != len(missing):
-            raise _zip_error("%s has a malformed size" % shown)
+            raise _zip_error(f"{shown} has a malformed size")
         for index, value in zip(missing, wide or ()):
             sizes[index] = value
         unpacked, packed, offset = sizes
         if method or packed != unpacked:
-            raise _zip_error("%s is compressed" % shown)
+            raise _zip_error(f"{shown} is compressed")
         if flags & ~0x0808 or comment or disk:
-            raise _zip_error("%s is encrypted, or otherwise special" % shown)
+            raise _zip_error(f"{shown} is encrypted, or otherwise special")
         members.append(Member(name, offset, unpacked))
         at = after
     if at != len(raw):
@@ -164,7 +164,7 @@ def _data_begins(handle: BinaryIO, member: Member, until: int) -> int:
     if wide not in (None, place, *sizes, *(size + place for size in sizes)):
         fits = False
     if head[:4] != b"PK\x03\x04" or rest[:name_length] != member.name or flags & ~0x0808 or method or not fits:
-        raise _zip_error("%s has two headers that differ" % member.name[:80].decode("utf-8", "replace"))
+        raise _zip_error("{} has two headers that differ".format(member.name[:80].decode("utf-8", "replace")))
     begin = member.header + 30 + len(rest)
     gap = until - begin - member.size
     if gap:
@@ -179,23 +179,23 @@ def _check_zip(handle: BinaryIO, size: int) -> None:
     members, directory = _members(handle, size)
     if not members or members[0].header:
         raise _zip_error("it does not begin with a member")
-    places: Dict[str, Tuple[int, int]] = {}
+    places: dict[str, tuple[int, int]] = {}
     roots = set()
     for member, until in zip(members, [following.header for following in members[1:]] + [directory]):
         shown = member.name[:80].decode("utf-8", "replace")
         found = MEMBER.fullmatch(member.name)
         if not found:
-            raise _zip_error("there is %r in it" % shown)
+            raise _zip_error(f"there is {shown!r} in it")
         roots.add(found.group(1))
         name = found.group(2).decode()
         if name in places or len(roots) > 1 or found.group(1) in (b".", b".."):
-            raise _zip_error("there is a second place for %r in it" % shown)
+            raise _zip_error(f"there is a second place for {shown!r} in it")
         places[name] = (_data_begins(handle, member, until), member.size)
     for name in ("data.pkl", "version"):
         if name not in places:
-            raise _zip_error("there is no %s in it" % name)
+            raise _zip_error(f"there is no {name} in it")
     begin, length = places.pop("data.pkl")
-    storages: Dict[str, StorageInfo] = {}
+    storages: dict[str, StorageInfo] = {}
     pickle = Pickle(Window(handle, begin, begin + length), storages)
     pickle.run()
     if pickle.window.at != begin + length:
@@ -203,11 +203,11 @@ def _check_zip(handle: BinaryIO, size: int) -> None:
     for name, content in SMALL.items():
         at, length = places.pop(name, (0, 0))
         if at and (length > 64 or not content.fullmatch(_read(handle, at, length))):
-            raise _zip_error("%s is not what torch writes there" % name)
+            raise _zip_error(f"{name} is not what torch writes there")
     for name, (_at, length) in places.items():
         info = storages.pop(name[5:], None)
         if info is None or info.bytes != length:
-            raise _zip_error("%s is not the data of any tensor" % name)
+            raise _zip_error(f"{name} is not the data of any tensor")
     if storages:
         raise ContentError("the data of %d tensors is missing" % len(storages))
 
@@ -221,7 +221,7 @@ def _check_legacy(handle: BinaryIO, size: int) -> None:
         if at != size:
             raise ContentError("there is something behind its pickle, and it is no torch file")
         return
-    storages: Dict[str, StorageInfo] = {}
+    storages: dict[str, StorageInfo] = {}
     results = []
     for number in range(4):  # protocol, system, object, keys
         pickle = Pickle(Window(handle, at, size), storages if number == 2 else None)

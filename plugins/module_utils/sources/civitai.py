@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, Optional
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from ..errors import SdopsError
@@ -33,16 +33,16 @@ TOO_MANY = "%s turns us away for %s: too many downloads or requests (429). Wait,
 
 def _site(url: str) -> str:
     """What messages call the one that was asked: Civitai has several sites, which do not show the same."""
-    return "Civitai (%s)" % urlsplit(url).hostname
+    return f"Civitai ({urlsplit(url).hostname})"
 
 
-def _json(http: Http, url: str, what: str) -> Dict[str, Any]:
+def _json(http: Http, url: str, what: str) -> dict[str, Any]:
     site = _site(url)
     answer = http.request("GET", url)
     if answer.status_code == 404:
         raise CivitaiError(
-            "%s knows no %s: it was deleted or unpublished, or is hidden from this country or account, or another site of "
-            "Civitai has it. A link from there (https://civitai.red/models/...) is asked for there." % (site, what)
+            f"{site} knows no {what}: it was deleted or unpublished, or is hidden from this country or account, or another site of "
+            "Civitai has it. A link from there (https://civitai.red/models/...) is asked for there."
         )
     if answer.status_code == 451:
         raise CivitaiError(REGION % site)
@@ -60,19 +60,19 @@ def _json(http: Http, url: str, what: str) -> Dict[str, Any]:
     return body
 
 
-def _fields(value: Any) -> Dict[str, Any]:
+def _fields(value: Any) -> dict[str, Any]:
     """``value`` if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
-def _id(entry: Dict[str, Any], what: str) -> str:
+def _id(entry: dict[str, Any], what: str) -> str:
     found = str(entry.get("id"))
     if not (found.isascii() and found.isdigit()):
         raise CivitaiError(ODD % what)
     return found
 
 
-def _files(version: Dict[str, Any], what: str) -> List[Dict[str, Any]]:
+def _files(version: dict[str, Any], what: str) -> list[dict[str, Any]]:
     """The version's files, each with ``id`` (a string), ``name``, ``metadata`` and ``hashes`` (upper-case name to value)."""
     files = []
     listed = version.get("files") or []
@@ -84,14 +84,14 @@ def _files(version: Dict[str, Any], what: str) -> List[Dict[str, Any]]:
     return files
 
 
-def _size(kib: Any) -> Optional[int]:
+def _size(kib: Any) -> int | None:
     """Bytes, nearly: the API rounds. None for what is no size."""
     return int(kib * 1024) if isinstance(kib, (int, float)) and 0 < kib < 1 << 40 else None
 
 
 def choose(
-    files: List[Dict[str, Any]], where: Dict[str, str], what: str, sha256: Optional[str] = None
-) -> Dict[str, Any]:
+    files: list[dict[str, Any]], where: dict[str, str], what: str, sha256: str | None = None
+) -> dict[str, Any]:
     """The file that ``where`` means: by fileId, else by hash, type and metadata, of these the one with ``sha256`` or the primary one."""
     if "fileId" in where:
         found = [f for f in files if f["id"] == where["fileId"]]
@@ -105,17 +105,16 @@ def choose(
         ]
     if not found:
         there = "; ".join(
-            "%s (fileId=%s, type=%s, %s)"
-            % (
+            "{} (fileId={}, type={}, {})".format(
                 f["name"],
                 f["id"],
                 f.get("type"),
-                ", ".join("%s=%s" % kv for kv in sorted(f["metadata"].items())),
+                ", ".join("{}={}".format(*kv) for kv in sorted(f["metadata"].items())),
             )
             for f in files
         )
-        asked = ", ".join("%s=%s" % kv for kv in where.items())
-        raise CivitaiError("%s has no file with %s. It has: %s." % (what, asked, there or "none"))
+        asked = ", ".join("{}={}".format(*kv) for kv in where.items())
+        raise CivitaiError("{} has no file with {}. It has: {}.".format(what, asked, there or "none"))
     wanted = [f for f in found if sha256 and hex_digits(f["hashes"].get("SHA256"), 64) == sha256]
     return next((f for f in wanted or found if f.get("primary")), (wanted or found)[0])
 
@@ -137,27 +136,26 @@ def _explain_download(http: Http, url: str, what: str, has_token: bool) -> None:
     if status in (200, 206) and not page or (status in REDIRECTS and not login):
         return
     site = _site(url)
-    token = "the token may be wrong or expired" if has_token else "set a civitai_token for %s" % urlsplit(url).hostname
+    token = "the token may be wrong or expired" if has_token else f"set a civitai_token for {urlsplit(url).hostname}"
     if status == 401 or login:
         if "disabled downloads" in text:
-            raise CivitaiError("The creator of %s has disabled downloads." % what)
-        raise CivitaiError("%s needs a login: %s." % (what, token))
+            raise CivitaiError(f"The creator of {what} has disabled downloads.")
+        raise CivitaiError(f"{what} needs a login: {token}.")
     if status == 403 and "Early Access" in text:
-        raise CivitaiError("%s is in early access and has to be bought on the site first: %s" % (what, text))
+        raise CivitaiError(f"{what} is in early access and has to be bought on the site first: {text}")
     if status == 403 and "do not have access" in text:
-        raise CivitaiError("Your account has no access to %s, which is for chosen ones: %s." % (what, token))
+        raise CivitaiError(f"Your account has no access to {what}, which is for chosen ones: {token}.")
     if status == 403:
         raise CivitaiError(
-            "%s refuses the download of %s (403%s): this address or account may be blocked."
-            % (site, what, ": " + text if text else "")
+            "{} refuses the download of {} (403{}): this address or account may be blocked.".format(site, what, ": " + text if text else "")
         )
     if status == 404:
         raise CivitaiError(
-            "%s does not find the file of %s (404): it was deleted or unpublished, or its storage is out of order. Try again "
-            "later." % (site, what)
+            f"{site} does not find the file of {what} (404): it was deleted or unpublished, or its storage is out of order. Try again "
+            "later."
         )
     if status == 410:
-        raise CivitaiError("%s is archived and cannot be downloaded." % what)
+        raise CivitaiError(f"{what} is archived and cannot be downloaded.")
     if status == 451:
         raise CivitaiError(REGION % site)
     if status == 429:
@@ -166,41 +164,40 @@ def _explain_download(http: Http, url: str, what: str, has_token: bool) -> None:
 
 
 def resolve(
-    where: Dict[str, str], http: Http, endpoint: str, has_token: bool = False, sha256: Optional[str] = None
+    where: dict[str, str], http: Http, endpoint: str, has_token: bool = False, sha256: str | None = None
 ) -> RemoteFile:
     """``where`` has version_id, model_id (its newest version) or sha256, and may narrow down the file, as ``sha256`` does if it is listed."""
     endpoint = endpoint.rstrip("/")
     if "sha256" in where:
         version = _json(
-            http, "%s/api/v1/model-versions/by-hash/%s" % (endpoint, where["sha256"]), "file %s" % where["sha256"]
+            http, "{}/api/v1/model-versions/by-hash/{}".format(endpoint, where["sha256"]), "file {}".format(where["sha256"])
         )
     elif "version_id" in where:
         version = _json(
-            http, "%s/api/v1/model-versions/%s" % (endpoint, where["version_id"]), "version %s" % where["version_id"]
+            http, "{}/api/v1/model-versions/{}".format(endpoint, where["version_id"]), "version {}".format(where["version_id"])
         )
     else:
-        model = _json(http, "%s/api/v1/models/%s" % (endpoint, where["model_id"]), "model %s" % where["model_id"])
+        model = _json(http, "{}/api/v1/models/{}".format(endpoint, where["model_id"]), "model {}".format(where["model_id"]))
         versions = model.get("modelVersions") or []
         if not versions:
-            raise CivitaiError("Model %s at %s has no published version." % (where["model_id"], _site(endpoint)))
-        newest = _id(_fields(versions[0]) if isinstance(versions, list) else {}, "model %s" % where["model_id"])
-        version = _json(http, "%s/api/v1/model-versions/%s" % (endpoint, newest), "version %s" % newest)
+            raise CivitaiError("Model {} at {} has no published version.".format(where["model_id"], _site(endpoint)))
+        newest = _id(_fields(versions[0]) if isinstance(versions, list) else {}, "model {}".format(where["model_id"]))
+        version = _json(http, f"{endpoint}/api/v1/model-versions/{newest}", f"version {newest}")
     number = _id(version, " ".join(where.values()))
     model = _fields(version.get("model"))
-    what = "%s (civitai version %s)" % (model.get("name") or "version %s" % number, number)
+    what = "{} (civitai version {})".format(model.get("name") or f"version {number}", number)
     wish = {k: v for k, v in where.items() if k not in ("version_id", "model_id")}
-    download = "%s/api/download/models/%s" % (endpoint, number)
+    download = f"{endpoint}/api/download/models/{number}"
     files = _files(version, what)
     if not files:  # archived, for one: only the download itself says why
         _explain_download(http, download, what, has_token)
     chosen = choose(files, wish, what, sha256)
-    url = "%s?%s" % (download, urlencode({"fileId": chosen["id"]}))
+    url = "{}?{}".format(download, urlencode({"fileId": chosen["id"]}))
     _explain_download(http, url, what, has_token)
     for scan in ("pickleScanResult", "virusScanResult"):
         if chosen.get(scan) == "Danger":
             raise CivitaiError(
-                "%s of %s was found dangerous by Civitai's own scan (%s). It is not fetched."
-                % (chosen["name"], what, scan)
+                "{} of {} was found dangerous by Civitai's own scan ({}). It is not fetched.".format(chosen["name"], what, scan)
             )
     sha256 = hex_digits(chosen["hashes"].get("SHA256"), 64)
     kind = "vae" if chosen.get("type") == "VAE" else CIVITAI_KINDS.get(str(model.get("type")))
@@ -211,7 +208,7 @@ def resolve(
         sha256=sha256,
         # the first ten digits of the same hash, listed before the whole one is
         sha256_prefix=None if sha256 else hex_digits(chosen["hashes"].get("AUTOV2"), 10),
-        etag="civitai-file-%s" % chosen["id"],
+        etag="civitai-file-{}".format(chosen["id"]),
         revision=number,
         kind=kind,
     )

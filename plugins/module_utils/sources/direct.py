@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from typing import Dict
 from urllib.parse import unquote, urlsplit
 
 from ..errors import SdopsError
@@ -22,7 +21,7 @@ class UrlError(SdopsError):
     """A URL does not give the file."""
 
 
-def resolve(where: Dict[str, str], http: Http) -> RemoteFile:
+def resolve(where: dict[str, str], http: Http) -> RemoteFile:
     """``where`` has url. One byte is asked for, since many storages refuse HEAD on signed URLs. Raises UrlError."""
     url = where["url"]
     answer = http.request("GET", url, {"Range": "bytes=0-0"}, stream=True)
@@ -42,7 +41,7 @@ def resolve(where: Dict[str, str], http: Http) -> RemoteFile:
             head = answer.raw.read(512, decode_content=False) if answer.status_code in (200, 206) else b""
             coded = answer.headers.get("Content-Encoding")
         if coded or not head or lookalikes.answer(head):
-            raise UrlError("%s is a web page and not a file. Copy the link of the download itself." % scrub(url))
+            raise UrlError(f"{scrub(url)} is a web page and not a file. Copy the link of the download itself.")
     total = re.search(r"/([0-9]+)$", headers.get("Content-Range", ""))
     size = number(total.group(1) if total else headers.get("Content-Length") if status == 200 else None)
     version = version_of(headers)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Dict, Optional
+from typing import Any
 from urllib.parse import quote
 
 from ..errors import SdopsError
@@ -24,18 +24,18 @@ class HubError(SdopsError):
     """The Hub does not give the file."""
 
 
-def etag_of(headers: Dict[str, str]) -> str:
+def etag_of(headers: dict[str, str]) -> str:
     raw = headers.get("X-Linked-Etag") or headers.get("ETag") or ""
     return re.sub(r"^W/", "", raw).strip('"')
 
 
-def explain(where: Dict[str, str], answer: Any, has_token: bool, endpoint: str) -> str:
+def explain(where: dict[str, str], answer: Any, has_token: bool, endpoint: str) -> str:
     """A sentence for an error answer: by code and status, since texts change."""
     code = answer.headers.get("X-Error-Code", "")
     message = answer.headers.get("X-Error-Message", "")
-    what = "%s/%s" % (where["repo"], where["file"])
+    what = "{}/{}".format(where["repo"], where["file"])
     if code == "GatedRepo":
-        return "%s is gated: accept its terms at %s/%s%s." % (
+        return "{} is gated: accept its terms at {}/{}{}.".format(
             what,
             endpoint,
             where["repo"],
@@ -44,30 +44,28 @@ def explain(where: Dict[str, str], answer: Any, has_token: bool, endpoint: str) 
             else ", and give a huggingface_token of that account",
         )
     if "Invalid credentials" in message:
-        return "%s does not accept the huggingface_token: it is wrong, expired or revoked. Make a new one." % endpoint
+        return f"{endpoint} does not accept the huggingface_token: it is wrong, expired or revoked. Make a new one."
     if code == "RepoNotFound" or (answer.status_code == 401 and not code):
-        return "The repository %s does not exist at %s, or is private%s." % (
+        return "The repository {} does not exist at {}, or is private{}.".format(
             where["repo"],
             endpoint,
             "; check the token and what it may read" if has_token else "; private ones need a huggingface_token",
         )
     if code == "RevisionNotFound":
-        return "The repository %s has no revision %r. Check the list of its branches and commits." % (
+        return "The repository {} has no revision {!r}. Check the list of its branches and commits.".format(
             where["repo"],
             where["revision"],
         )
     if code == "EntryNotFound" or answer.status_code == 404:
-        return "The repository %s has no file %s at revision %r. Check the name in the list of its files." % (
+        return "The repository {} has no file {} at revision {!r}. Check the name in the list of its files.".format(
             where["repo"],
             where["file"],
             where["revision"],
         )
     if answer.status_code == 403 and "disabled" in message:
-        return "The repository %s is disabled at %s. Take the file from another source." % (where["repo"], endpoint)
+        return "The repository {} is disabled at {}. Take the file from another source.".format(where["repo"], endpoint)
     if answer.status_code == 429:
-        return "%s turns us away: too many requests (429). Wait some minutes; a huggingface_token raises the limit." % (
-            endpoint
-        )
+        return f"{endpoint} turns us away: too many requests (429). Wait some minutes; a huggingface_token raises the limit."
     return "%s answered %d for %s%s. Run again later, or take the file from another source." % (
         endpoint,
         answer.status_code,
@@ -76,11 +74,11 @@ def explain(where: Dict[str, str], answer: Any, has_token: bool, endpoint: str) 
     )
 
 
-def _size_from_tree(where: Dict[str, str], commit: str, http: Http, endpoint: str) -> Optional[int]:
+def _size_from_tree(where: dict[str, str], commit: str, http: Http, endpoint: str) -> int | None:
     """Size by the Hub's API, for mirrors that drop the header. None when that does not tell either."""
     folder = os.path.dirname(where["file"])
     repo = where["repo"] if where["repo"].count("/") > 1 else "models/" + where["repo"]
-    url = "%s/api/%s/tree/%s%s" % (endpoint, repo, commit, "/" + quote(folder) if folder else "")
+    url = "{}/api/{}/tree/{}{}".format(endpoint, repo, commit, "/" + quote(folder) if folder else "")
     for _page in range(50):
         answer = http.request("GET", url)
         try:
@@ -98,14 +96,14 @@ def _size_from_tree(where: Dict[str, str], commit: str, http: Http, endpoint: st
     return None
 
 
-def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = False) -> RemoteFile:
+def resolve(where: dict[str, str], http: Http, endpoint: str, has_token: bool = False) -> RemoteFile:
     """``where`` has repo ("OWNER/NAME", with "datasets/" before it for a data set), file and revision.
 
     A proxy of packages (Artifactory) passes the files on and not all of the Hub's headers: with a full commit as revision the file
     cannot change, so its commit need not be told. Raises HubError or TransferError.
     """
     endpoint = endpoint.rstrip("/")
-    base, path = "%s/%s/resolve/" % (endpoint, where["repo"]), "/" + quote(where["file"])
+    base, path = "{}/{}/resolve/".format(endpoint, where["repo"]), "/" + quote(where["file"])
     url = base + quote(where["revision"], safe="") + path
     # a mirror may send us to the Hub itself: redirects are followed until one carries the metadata
     for _hop in range(5):
@@ -124,8 +122,7 @@ def resolve(where: Dict[str, str], http: Http, endpoint: str, has_token: bool = 
     etag = etag_of(answer.headers)
     if not commit or not etag:
         raise HubError(
-            "%s does not answer like a Hugging Face Hub (no %s). Check huggingface_endpoint%s."
-            % (
+            "{} does not answer like a Hugging Face Hub (no {}). Check huggingface_endpoint{}.".format(
                 endpoint,
                 "X-Repo-Commit" if etag else "ETag",
                 ", or write the full commit (40 hex digits) as revision" if etag else "",

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, NamedTuple
 from urllib.parse import parse_qs
 
 from ..errors import SdopsError
@@ -64,7 +64,7 @@ class TorrentFile(NamedTuple):
     size: int
 
 
-def parse_link(url: str) -> Tuple[str, str, str]:
+def parse_link(url: str) -> tuple[str, str, str]:
     """(the link as aria2 takes it, its topic, the name it gives itself or ""). Raises MagnetError."""
     raw = url.partition("?")[2]
     query = parse_qs(raw)
@@ -84,7 +84,7 @@ def parse_link(url: str) -> Tuple[str, str, str]:
     return link, found[0].lower(), (query.get("dn") or [""])[0]
 
 
-def resolve(where: Dict[str, str], name: Optional[str], torrent: str, keep: bool) -> RemoteFile:
+def resolve(where: dict[str, str], name: str | None, torrent: str, keep: bool) -> RemoteFile:
     """``where`` has url (the magnet link) and may have file; ``name`` is what the user calls the model.
 
     The peers are asked what is in the torrent; that is kept at ``torrent`` (it may hold a tracker's key) unless not ``keep``. Raises
@@ -107,7 +107,7 @@ def resolve(where: Dict[str, str], name: Optional[str], torrent: str, keep: bool
 
 
 def fetch(
-    remote: RemoteFile, torrent: str, wanted: Tuple[Optional[str], str], directory: str, tell: Callable[[int], None]
+    remote: RemoteFile, torrent: str, wanted: tuple[str | None, str], directory: str, tell: Callable[[int], None]
 ) -> str:
     """Let aria2 bring one file of ``torrent`` below ``directory`` (it resumes there); its path. ``wanted``: see choose.
 
@@ -140,7 +140,7 @@ def fetched(directory: str) -> int:
     return found
 
 
-def choose(files: List[TorrentFile], wanted: Optional[str], name: str) -> TorrentFile:
+def choose(files: list[TorrentFile], wanted: str | None, name: str) -> TorrentFile:
     """The file that the user's ``file`` means: a path in the torrent, or the end of one. Without it, the one called ``name``, or the only one.
 
     Raises MagnetError.
@@ -152,13 +152,12 @@ def choose(files: List[TorrentFile], wanted: Optional[str], name: str) -> Torren
     if len(found) != 1:
         there = ["%s (%d bytes)" % (file.path, file.size) for file in sorted(files, key=lambda file: -file.size)]
         raise MagnetError(
-            "The torrent has %s file called %s. It has: %s%s. Set file to one of them."
-            % ("more than one" if found else "no", said, ", ".join(there[:20]), ", ..." if len(there) > 20 else "")
+            "The torrent has {} file called {}. It has: {}{}. Set file to one of them.".format("more than one" if found else "no", said, ", ".join(there[:20]), ", ..." if len(there) > 20 else "")
         )
     return found[0]
 
 
-def files_in(data: bytes) -> List[TorrentFile]:
+def files_in(data: bytes) -> list[TorrentFile]:
     """The files of a torrent (https://www.bittorrent.org/beps/bep_0003.html). Raises MagnetError."""
     try:
         info = _decode(data, 0, 0)[0][b"info"]
@@ -189,7 +188,7 @@ def _size(value: Any) -> int:
     return value
 
 
-def _decode(data: bytes, at: int, depth: int) -> Tuple[Any, int]:
+def _decode(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     """A bencoded value at ``at``, and where it ends. Raises ValueError and IndexError."""
     kind = data[at : at + 1]
     if kind == b"i":
@@ -212,7 +211,7 @@ def _decode(data: bytes, at: int, depth: int) -> Tuple[Any, int]:
     return data[colon + 1 : end], end
 
 
-def _ask(link: str, place: Optional[str]) -> bytes:
+def _ask(link: str, place: str | None) -> bytes:
     """The torrent that ``link`` means, as aria2 gets it from the peers. ``place``: where its directory may lie for that long."""
     if place:
         os.makedirs(place, mode=0o700, exist_ok=True)
@@ -222,7 +221,7 @@ def _ask(link: str, place: Optional[str]) -> bytes:
         _aria2(options, link.encode() + b"\n", directory, lambda _count: None, METADATA_LIMIT)
         found = [name for name in os.listdir(directory) if name.endswith(".torrent")]
         if len(found) != 1:
-            raise NoPeersError("aria2 did not find out what is in the torrent: %s." % NO_PEERS)
+            raise NoPeersError(f"aria2 did not find out what is in the torrent: {NO_PEERS}.")
         return read_regular(os.path.join(directory, found[0]), LARGEST_METADATA)
 
 
@@ -233,7 +232,7 @@ def _keep(torrent: str, data: bytes) -> None:
     os.replace(temporary, torrent)
 
 
-def _aria2(options: List[str], text: bytes, directory: str, tell: Callable[[int], None], patience: int) -> None:
+def _aria2(options: list[str], text: bytes, directory: str, tell: Callable[[int], None], patience: int) -> None:
     """Run aria2 in ``directory``. Raises MagnetError and NoPeersError."""
     argv = ["aria2c", "--dir", directory, "--seed-time=0", "--file-allocation=none", "--quiet=true", "--no-conf=true"]
     argv += ["--bt-stop-timeout=%d" % patience, "--allow-overwrite=true", "--auto-file-renaming=false", *options]
@@ -274,6 +273,6 @@ def _aria2(options: List[str], text: bytes, directory: str, tell: Callable[[int]
         )
 
 
-def _files(directory: str) -> List[str]:
+def _files(directory: str) -> list[str]:
     paths = [os.path.join(root, name) for root, _dirs, names in os.walk(directory) for name in names]
     return [path for path in paths if not path.endswith((".aria2", ".torrent")) and not os.path.islink(path)]

@@ -14,7 +14,7 @@ import socket
 import time
 import unicodedata
 import xmlrpc.client
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 from ..errors import SdopsError
 from ..files import tail
@@ -60,8 +60,8 @@ class Program(NamedTuple):
     name: str
     command: str
     directory: str
-    environment: Dict[str, str]
-    user: Optional[str]
+    environment: dict[str, str]
+    user: str | None
     autorestart: str
     startsecs: int
     startretries: int
@@ -80,50 +80,49 @@ class Program(NamedTuple):
             text = str(value)
             if not _holds(text):
                 raise SupervisorError(
-                    "%s: supervisor cannot hold the %s %s: control characters, spaces at an end, and ; or # after a space do not "
-                    "survive in its format. Write it without them." % (json.dumps(self.name), field, json.dumps(text))
+                    f"{json.dumps(self.name)}: supervisor cannot hold the {field} {json.dumps(text)}: control characters, spaces at an end, and ; or # after a space do not "
+                    "survive in its format. Write it without them."
                 )
             return text.replace("%", "%%")  # which supervisor expands
 
         if not re.match(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", self.name):
             raise SupervisorError(
-                "%s is no name for a program: letters, digits, dots, hyphens and underscores are allowed."
-                % json.dumps(self.name)
+                f"{json.dumps(self.name)} is no name for a program: letters, digits, dots, hyphens and underscores are allowed."
             )
         for variable, value in self.environment.items():
             if not re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", variable):
                 raise SupervisorError(
-                    "%s: %s is no name for an environment variable." % (self.name, json.dumps(variable))
+                    f"{self.name}: {json.dumps(variable)} is no name for an environment variable."
                 )
             if '"' in str(value) or str(value) != str(value).strip("'"):
                 raise SupervisorError(
-                    "%s: supervisor cannot hold the quotes in the environment variable %s." % (self.name, variable)
+                    f"{self.name}: supervisor cannot hold the quotes in the environment variable {variable}."
                 )
         lines = [
-            "; made by sdops.webui; started with inputs %s" % hashlib.sha256(self.restart_on.encode()).hexdigest(),
-            "[program:%s]" % self.name,
-            "command=%s" % escape("command", self.command),
-            "directory=%s" % escape("directory", self.directory),
+            f"; made by sdops.webui; started with inputs {hashlib.sha256(self.restart_on.encode()).hexdigest()}",
+            f"[program:{self.name}]",
+            "command={}".format(escape("command", self.command)),
+            "directory={}".format(escape("directory", self.directory)),
             "autostart=true",
-            "autorestart=%s" % escape("autorestart", self.autorestart),
+            "autorestart={}".format(escape("autorestart", self.autorestart)),
             "startsecs=%d" % self.startsecs,
             "startretries=%d" % self.startretries,
             "stopwaitsecs=%d" % self.stopwaitsecs,
-            "stopsignal=%s" % escape("stopsignal", self.stopsignal),
+            "stopsignal={}".format(escape("stopsignal", self.stopsignal)),
             # a launcher's children have to go with it, or the port stays taken
             "stopasgroup=true",
             "killasgroup=true",
             "redirect_stderr=true",
-            "stdout_logfile=%s" % escape("stdout_logfile", self.stdout_logfile),
-            "stdout_logfile_maxbytes=%s" % escape("log_maxbytes", self.log_maxbytes),
+            "stdout_logfile={}".format(escape("stdout_logfile", self.stdout_logfile)),
+            "stdout_logfile_maxbytes={}".format(escape("log_maxbytes", self.log_maxbytes)),
             "stdout_logfile_backups=%d" % self.log_backups,
             "priority=%d" % self.priority,
         ]
         if self.user:
-            lines.append("user=%s" % escape("user", self.user))
+            lines.append("user={}".format(escape("user", self.user)))
         if self.environment:
             quoted = (
-                '%s="%s"' % (k, escape("environment variable " + k, v)) for k, v in sorted(self.environment.items())
+                '{}="{}"'.format(k, escape("environment variable " + k, v)) for k, v in sorted(self.environment.items())
             )
             lines.append("environment=" + ",".join(quoted))
         return "\n".join(lines) + "\n"
@@ -145,7 +144,7 @@ class Supervisor:
             return getattr(proxy.supervisor, method)(*arguments)
         except (OSError, http.client.HTTPException) as exc:
             raise SupervisorError(
-                "supervisord does not answer at %s (%s). Run the role base, which starts it." % (self.socket, exc)
+                f"supervisord does not answer at {self.socket} ({exc}). Run the role base, which starts it."
             ) from exc
 
     def answers(self) -> bool:
@@ -159,19 +158,19 @@ class Supervisor:
         """Process id of supervisord itself."""
         return int(self._call("getPID"))
 
-    def info(self, name: str) -> Optional[Dict[str, Any]]:
+    def info(self, name: str) -> dict[str, Any] | None:
         """supervisor's process info (statename, pid, ...), None when it does not know the program."""
         try:
-            found: Dict[str, Any] = self._call("getProcessInfo", name)
+            found: dict[str, Any] = self._call("getProcessInfo", name)
         except xmlrpc.client.Fault:
             return None
         return found
 
-    def _groups(self) -> Tuple[List[str], List[str], List[str]]:
+    def _groups(self) -> tuple[list[str], list[str], list[str]]:
         try:
             added, changed, removed = self._call("reloadConfig")[0]
         except xmlrpc.client.Fault as exc:
-            raise SupervisorError("supervisord refuses its configuration: %s." % exc.faultString) from exc
+            raise SupervisorError(f"supervisord refuses its configuration: {exc.faultString}.") from exc
         return added, changed, removed
 
     def _quietly(self, method: str, *arguments: Any) -> None:
@@ -195,7 +194,7 @@ class Supervisor:
         try:
             self._call("addProcessGroup", name)
         except xmlrpc.client.Fault as exc:
-            raise SupervisorError("supervisord does not take %s: %s." % (self.conf(name), exc.faultString)) from exc
+            raise SupervisorError(f"supervisord does not take {self.conf(name)}: {exc.faultString}.") from exc
 
     def start(self, name: str) -> None:
         self._quietly("startProcess", name, False)
@@ -203,7 +202,7 @@ class Supervisor:
     def stop(self, name: str) -> None:
         self._quietly("stopProcess", name, True)
 
-    def wait(self, name: str, seconds: float, logfile: str) -> Dict[str, Any]:
+    def wait(self, name: str, seconds: float, logfile: str) -> dict[str, Any]:
         """Wait until the program is RUNNING. Raises SupervisorError with the end of its log when it is not."""
         deadline = time.monotonic() + seconds
         while True:
@@ -212,11 +211,10 @@ class Supervisor:
                 return found
             if found["statename"] in DEAD or time.monotonic() > deadline:
                 raise SupervisorError(
-                    "%s is %s and not RUNNING%s. The end of %s:"
-                    % (
+                    "{} is {} and not RUNNING{}. The end of {}:".format(
                         name,
                         found["statename"],
-                        " (%s)" % found["spawnerr"] if found.get("spawnerr") else "",
+                        " ({})".format(found["spawnerr"]) if found.get("spawnerr") else "",
                         logfile,
                     ),
                     details=tail(logfile) or "(empty)",

@@ -16,7 +16,7 @@ import socket
 import stat
 import tempfile
 import threading
-from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Callable, Iterable, Iterator
 
 from ..errors import SdopsError
 from ..files import FileTypeError, file_type, open_regular
@@ -26,7 +26,7 @@ CHUNK = 1 << 20
 RESERVE = 64 << 20  # what is left free for everybody else
 LONGEST_BASE = 180  # bytes of a name that others are made from, as .NAME.part.journal; file systems take 255
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
-_HERE: Dict[str, threading.Lock] = {}  # threads of this process, where the file system has no locks
+_HERE: dict[str, threading.Lock] = {}  # threads of this process, where the file system has no locks
 
 
 class DirectoryError(SdopsError):
@@ -67,7 +67,7 @@ def locked(path: str) -> Iterator[bool]:
         handle = _open_lock(path)
     except OSError as exc:
         raise TransferError(
-            "%s cannot be written: %s. Make it writable, or choose another place." % (path, exc.strerror)
+            f"{path} cannot be written: {exc.strerror}. Make it writable, or choose another place."
         ) from exc
     try:
         try:
@@ -97,7 +97,7 @@ def short_name(name: str, longest: int = LONGEST_BASE) -> str:
     raw = os.fsencode(name)
     if len(raw) <= longest:
         return name
-    return "%s-%s" % (raw[:60].decode("utf-8", "ignore"), hashlib.sha256(raw).hexdigest()[:16])
+    return "{}-{}".format(raw[:60].decode("utf-8", "ignore"), hashlib.sha256(raw).hexdigest()[:16])
 
 
 def own_name(dest: str, held: bool) -> str:
@@ -113,10 +113,10 @@ def _base(name: str) -> str:
     return short_name(name, LONGEST_BASE - 40)
 
 
-def left_names(dest: str) -> List[str]:
+def left_names(dest: str) -> list[str]:
     """The same of processes of this host that are no more."""
     head, name = os.path.split(dest)
-    pattern = re.compile(r"\.(%s\.%s-([0-9]+))\." % (re.escape(_base(name)), re.escape(_host())))
+    pattern = re.compile(rf"\.({re.escape(_base(name))}\.{re.escape(_host())}-([0-9]+))\.")
     found = [pattern.match(entry) for entry in (os.listdir(head) if os.path.isdir(head) else [])]
     return sorted({os.path.join(head, m.group(1)) for m in found if m and not os.path.exists("/proc/" + m.group(2))})
 
@@ -133,7 +133,7 @@ def existing(path: str) -> str:
     return path
 
 
-def free_bytes(path: str) -> Optional[int]:
+def free_bytes(path: str) -> int | None:
     """Bytes that may be written on the disk of ``path``; None where the file system does not tell (some network ones say 0 of 0)."""
     try:
         usage = shutil.disk_usage(existing(path))
@@ -142,9 +142,9 @@ def free_bytes(path: str) -> Optional[int]:
     return usage.free if usage.total else None
 
 
-def check_space(needs: Iterable[Tuple[str, int]]) -> None:
+def check_space(needs: Iterable[tuple[str, int]]) -> None:
     """``needs`` are (directory, bytes) of everything that is to come; raises TransferError when a disk is too small."""
-    disks: Dict[int, Tuple[str, int]] = {}
+    disks: dict[int, tuple[str, int]] = {}
     for directory, needed in needs:
         there = existing(directory)
         device = os.stat(there).st_dev
@@ -153,8 +153,8 @@ def check_space(needs: Iterable[Tuple[str, int]]) -> None:
         free = free_bytes(there)
         if free is not None and needed and needed + RESERVE > free:
             raise TransferError(
-                "The disk of %s has %.2f GiB free, but %.2f GiB are needed. Make room, or point the directories at a "
-                "bigger disk." % (there, free / 2**30, (needed + RESERVE) / 2**30)
+                f"The disk of {there} has {free / 2**30:.2f} GiB free, but {(needed + RESERVE) / 2**30:.2f} GiB are needed. Make room, or point the directories at a "
+                "bigger disk."
             )
 
 
@@ -209,7 +209,7 @@ def link_to(source: str, temporary: str) -> bool:
     return True
 
 
-def is_private(path: str, links: Optional[int] = 1) -> bool:
+def is_private(path: str, links: int | None = 1) -> bool:
     """Whether the regular file at ``path`` is ours, and no other user of this host may write it.
 
     ``links``: how many names it may have (None: any number); another name may be somebody's way to write it. Where the owner
@@ -246,12 +246,11 @@ def refuse_unusable_directory(path: str) -> None:
         return
     if os.path.islink(path):
         raise DirectoryError(
-            "%s is a symbolic link to %s, which cannot be reached. Mount the disk that it leads to, or remove the link."
-            % (path, os.readlink(path))
+            f"{path} is a symbolic link to {os.readlink(path)}, which cannot be reached. Mount the disk that it leads to, or remove the link."
         )
     what = file_type(os.lstat(path).st_mode) or "a file"
     raise DirectoryError(
-        "%s is %s where a directory is expected. Move it away, or choose another place." % (path, what)
+        f"{path} is {what} where a directory is expected. Move it away, or choose another place."
     )
 
 
@@ -276,7 +275,7 @@ def refuse_directory(path: str) -> None:
         raise FileTypeError(path, "a directory")
 
 
-def unlink_all(paths: List[str]) -> None:
+def unlink_all(paths: list[str]) -> None:
     """Remove files, links, FIFOs and the like, if they are there. Raises OSError, and FileTypeError for a directory."""
     for path in paths:
         try:

@@ -16,7 +16,7 @@ import os
 import re
 import threading
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from ..files import open_regular, refuse_irregular
 from ..safety import lookalikes
@@ -43,18 +43,18 @@ class RemoteFile(NamedTuple):
 
     url: str
     filename: str
-    size: Optional[int] = None
-    sha256: Optional[str] = None
-    git_sha1: Optional[str] = None
-    etag: Optional[str] = None
-    revision: Optional[str] = None
-    kind: Optional[str] = None
-    about: Optional[int] = None
-    sha256_prefix: Optional[str] = None
-    version: Optional[str] = None
+    size: int | None = None
+    sha256: str | None = None
+    git_sha1: str | None = None
+    etag: str | None = None
+    revision: str | None = None
+    kind: str | None = None
+    about: int | None = None
+    sha256_prefix: str | None = None
+    version: str | None = None
 
 
-def version_of(headers: Any) -> Optional[str]:
+def version_of(headers: Any) -> str | None:
     """What an answer's headers say about the version of the file: a strong ETag and the date, a line each. None when they do not."""
     etag, date = headers.get("ETag", ""), headers.get("Last-Modified", "")
     etag = "" if etag.startswith("W/") else etag  # a weak one says nothing about bytes
@@ -67,7 +67,7 @@ def version_of(headers: Any) -> Optional[str]:
 Tell = Callable[[str, int, Optional[int]], None]
 
 
-def quiet(state: str, done: int, total: Optional[int]) -> None:
+def quiet(state: str, done: int, total: int | None) -> None:
     """Nobody watches."""
 
 
@@ -93,7 +93,7 @@ class SourceChanged(TransferError):
 class Refused(TransferError):
     """An error status. ``expired``: a signed link gave it, a new link may help. ``wait``: seconds the server asks for."""
 
-    def __init__(self, message: str, status: int, expired: bool, wait: Optional[float]) -> None:
+    def __init__(self, message: str, status: int, expired: bool, wait: float | None) -> None:
         super().__init__(message)
         self.status = status
         self.expired = expired
@@ -113,11 +113,11 @@ class Partial:
 
     def __init__(self, dest: str, remote: RemoteFile) -> None:
         head, name = os.path.split(dest)
-        self.path = os.path.join(head, ".%s.part" % short_name(name))
+        self.path = os.path.join(head, f".{short_name(name)}.part")
         identity = {"size": remote.size, "sha256": remote.sha256, "git_sha1": remote.git_sha1, "etag": remote.etag}
         self.journal = Journal(self.path + ".journal", identity)
 
-    def resume(self) -> "List[tuple[int, int]]":
+    def resume(self) -> list[tuple[int, int]]:
         """Open both files; the spans that are there from an earlier try."""
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         self._refuse_irregular()
@@ -128,8 +128,7 @@ class Partial:
                 self.discard()
             except PermissionError as exc:
                 raise TransferError(
-                    "%s belongs to another user and cannot be replaced. Have it removed, or choose another directory."
-                    % exc.filename
+                    f"{exc.filename} belongs to another user and cannot be replaced. Have it removed, or choose another directory."
                 ) from exc
             spans = []
         handle = self.open(os.O_RDWR | (0 if spans else os.O_CREAT | os.O_EXCL))
@@ -185,11 +184,11 @@ class Job:
         self.tell = tell
         self.received = 0  # bytes of bodies, also of those that were not new
         self.gained = 0
-        self.sha256: Optional[str] = None
+        self.sha256: str | None = None
         self._lock = threading.Condition()
         self._stop = threading.Event()
         self._plan = Plan(remote.size, partial.resume(), self.connections)
-        self._error: Optional[BaseException] = None
+        self._error: BaseException | None = None
         self._url = remote.url  # later the signed link that it redirects to
         # with a hash, wrong answers cannot do harm: what is there is kept, whatever one of them says
         self._hashed = bool(remote.sha256 or remote.git_sha1)
@@ -245,7 +244,7 @@ class Job:
         if self._error is not None:
             raise self._error
 
-    def _spawn(self) -> List[threading.Thread]:
+    def _spawn(self) -> list[threading.Thread]:
         """Start connections: one to learn what the server can, then as many as there is work for."""
         if self._all_there:
             return []
@@ -295,7 +294,7 @@ class Job:
                 DiskReserveError(self.partial.path, self.remote.url)
                 if unknown
                 else TransferError(
-                    "The disk of %s is full. What was fetched is kept: make room and run again." % self.partial.path
+                    f"The disk of {self.partial.path} is full. What was fetched is kept: make room and run again."
                 )
             )
         with self._lock:
@@ -326,8 +325,7 @@ class Job:
                     count = os.preadv(handle, [buffer[: min(CHUNK, end - at)]], at)
                     if not count:
                         raise TransferError(
-                            "%s became shorter while it was fetched. Look who changes it, and run again."
-                            % self.partial.path
+                            f"{self.partial.path} became shorter while it was fetched. Look who changes it, and run again."
                         )
                     digest.update(buffer[:count])
                     at += count
@@ -339,13 +337,13 @@ class Job:
     def _work(self) -> None:
         handle = self.partial.open(os.O_WRONLY)  # its own: the job may end while this thread still waits
         attempt = links = before = 0
-        segment: Optional[Segment] = None
+        segment: Segment | None = None
         try:
             while True:
                 segment = self._next()
                 if segment is None:
                     return
-                error: Optional[TransferError] = None
+                error: TransferError | None = None
                 try:
                     self._bring(segment, handle)
                 except TransferError as exc:
@@ -378,7 +376,7 @@ class Job:
                     self._alive -= 1
                 self._lock.notify_all()
 
-    def _next(self) -> Optional[Segment]:
+    def _next(self) -> Segment | None:
         with self._lock:
             while not self._stop.is_set() and not self._all_there:
                 if self._alone or self._plan.size is None:
@@ -399,7 +397,7 @@ class Job:
                 self._lock.wait(0.2)  # something may come back from a connection that breaks
         return None
 
-    def _judge(self, error: TransferError, attempt: int, links: int) -> Optional[float]:
+    def _judge(self, error: TransferError, attempt: int, links: int) -> float | None:
         """Seconds until this connection tries again; None when it ends, with or without the whole job.
 
         ``attempt`` and ``links``: its failures since anything arrived on any connection, and those of fresh links.
@@ -435,7 +433,7 @@ class Job:
         """The answer whose body begins at ``segment.at`` (or at 0, for one stream). Raises TransferError."""
         with self._lock:
             url = self._url
-        headers: Dict[str, str] = {}
+        headers: dict[str, str] = {}
         if not self._alone and segment.end is not None:
             headers["Range"] = "bytes=%d-%d" % (segment.at, segment.end - 1)
         answer, final = self.http.follow("GET", url, headers, stream=True)
@@ -457,11 +455,10 @@ class Job:
                 return
             if told is None or told == self._plan.size:
                 raise Broken(
-                    "%s answered 416 for a part that it has. Run again, or take the file from another address."
-                    % scrub(final)
+                    f"{scrub(final)} answered 416 for a part that it has. Run again, or take the file from another address."
                 )
             raise SourceChanged(
-                "%s is shorter at its source than when the download began. Run again to get the new file." % scrub(url)
+                f"{scrub(url)} is shorter at its source than when the download began. Run again to get the new file."
             )
         if status not in (200, 206):
             signed = final != self.remote.url
@@ -472,7 +469,7 @@ class Job:
                         self._url = self.remote.url  # ask the source for a new link
             raise Refused(
                 "%s answered %d when asked for the file%s. Run again later, or check the address."
-                % (scrub(final), status, ": %s" % body if body else ""),
+                % (scrub(final), status, f": {body}" if body else ""),
                 status,
                 signed and status in EXPIRED,
                 asked_wait(answer),
@@ -488,21 +485,20 @@ class Job:
             if not self._hashed:
                 if self._version and version and not same_version(self._version, version):
                     raise SourceChanged(
-                        "%s changed at its source while it was fetched. Run again to get the new file. If that does not help, its "
-                        "servers disagree about the file's version (ETag): give its sha256, which decides." % scrub(url)
+                        f"{scrub(url)} changed at its source while it was fetched. Run again to get the new file. If that does not help, its "
+                        "servers disagree about the file's version (ETag): give its sha256, which decides."
                     )
                 self._version = self._version or version
         if status == 206:
             if not ranged:  # else it would be asked for ever
                 raise Final(
-                    "%s sends a part of the file (206) where all of it is asked for. Take it from another address."
-                    % scrub(final)
+                    f"{scrub(final)} sends a part of the file (206) where all of it is asked for. Take it from another address."
                 )
             span = re.match(
                 r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})$", answer.headers.get("Content-Range", "")
             )
             if not span or int(span.group(1)) != segment.at:
-                raise RangesIgnored("%s answers ranges wrongly. Take the file from another address." % scrub(final))
+                raise RangesIgnored(f"{scrub(final)} answers ranges wrongly. Take the file from another address.")
             self._know(int(span.group(3)), segment)
             return
         length = number(answer.headers.get("Content-Length"))
@@ -512,7 +508,7 @@ class Job:
             with self._lock:
                 whole = segment.at == 0 and segment.end == self._plan.size
                 if not whole and (segment.at or self.received or self._alive > 1):
-                    raise RangesIgnored("%s ignores ranges. Take the file from another address." % scrub(final))
+                    raise RangesIgnored(f"{scrub(final)} ignores ranges. Take the file from another address.")
                 if not whole:  # here comes everything: take it
                     self._alone = True
                     self._plan.missing = []
@@ -520,14 +516,14 @@ class Job:
         if length is not None:
             self._know(length, segment)
 
-    def _know(self, size: int, segment: Optional[Segment] = None) -> None:
+    def _know(self, size: int, segment: Segment | None = None) -> None:
         """The server told the size. Raises SourceChanged when it is another than promised, Final when it does not fit."""
         if self._plan.size is None and self.remote.size is None:  # nobody could make sure of the room before
             there = sum(end - start for start, end in self._plan.done)
             try:
                 disk.check_space([(os.path.dirname(self.partial.path), size - there)])
             except TransferError as exc:
-                raise Final("%s: %s" % (scrub(self.remote.url), exc)) from None
+                raise Final(f"{scrub(self.remote.url)}: {exc}") from None
         with self._lock:
             if self._plan.size is None and self.remote.size is None:
                 if self._plan.done and self._plan.done[-1][1] > size:
@@ -576,8 +572,7 @@ class Job:
                     data = answer.raw.read(wanted, decode_content=False)
                 except Exception as exc:  # urllib3 and http.client have many
                     raise Broken(
-                        "The connection to %s broke off: %s. Run again to go on with it."
-                        % (scrub(answer.url), cause(exc, self.http.timeout))
+                        f"The connection to {scrub(answer.url)} broke off: {cause(exc, self.http.timeout)}. Run again to go on with it."
                     ) from None
                 if not data:
                     break
@@ -652,20 +647,19 @@ class Fetcher:
         if wrong:
             partial.discard()
             raise TransferError(
-                "%s from %s was thrown away: %s. Run again; if that stays, take it from another address."
-                % (remote.filename or "The file", scrub(remote.url), wrong)
+                "{} from {} was thrown away: {}. Run again; if that stays, take it from another address.".format(remote.filename or "The file", scrub(remote.url), wrong)
             )
         return Fetched(partial, sha256, job.received)
 
     @staticmethod
-    def _wrong(remote: RemoteFile, partial: Partial, sha256: str) -> Optional[str]:
+    def _wrong(remote: RemoteFile, partial: Partial, sha256: str) -> str | None:
         size = os.path.getsize(partial.path)
         if remote.size is not None and size != remote.size:
             return "it has %d bytes and not %d" % (size, remote.size)
         if remote.sha256:
-            return None if sha256 == remote.sha256 else "its SHA-256 is %s and not %s" % (sha256, remote.sha256)
+            return None if sha256 == remote.sha256 else f"its SHA-256 is {sha256} and not {remote.sha256}"
         if remote.sha256_prefix and not sha256.startswith(remote.sha256_prefix):
-            return "its SHA-256 is %s and does not begin with %s" % (sha256, remote.sha256_prefix)
+            return f"its SHA-256 is {sha256} and does not begin with {remote.sha256_prefix}"
         if remote.git_sha1 and git_sha1_of(partial.path) != remote.git_sha1:
-            return "its git blob id is not %s" % remote.git_sha1
+            return f"its git blob id is not {remote.git_sha1}"
         return None

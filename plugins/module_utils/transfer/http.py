@@ -14,7 +14,7 @@ import socket
 import ssl
 import threading
 import time
-from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple
+from typing import Any, Callable, Iterable, Iterator
 from urllib.parse import urljoin, urlsplit
 
 from ..errors import SdopsError
@@ -84,8 +84,8 @@ def _check_characters(url: str) -> None:
     """Raise TransferError for characters that one parser of URLs takes for a part of the host, and another one for its end."""
     if "\\" in url or has_unseen(url) or any(map(str.isspace, url)):
         raise TransferError(
-            "%s has a backslash, white space or a control character in it. Write such characters percent-encoded "
-            "(%%5C, %%20)." % scrub(url)
+            f"{scrub(url)} has a backslash, white space or a control character in it. Write such characters percent-encoded "
+            "(%5C, %20)."
         )
 
 
@@ -94,8 +94,8 @@ def check_url(url: str) -> None:
     _check_characters(url)
     if "@" in re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0]:
         raise TransferError(
-            "%s has a user name or password in front of its host, which ends up in logs. Take it out: tokens go into the "
-            "options for them, and a file that needs a login is fetched by hand and given as file:///path." % scrub(url)
+            f"{scrub(url)} has a user name or password in front of its host, which ends up in logs. Take it out: tokens go into the "
+            "options for them, and a file that needs a login is fetched by hand and given as file:///path."
         )
 
 
@@ -115,21 +115,21 @@ def wire_url(url: str) -> str:
         if not same or not host or host != by_stdlib.hostname or requests.Request("GET", wire).prepare().url != wire:
             raise ValueError
     except (ValueError, requests.RequestException):  # urllib3's LocationValueError is a ValueError
-        raise TransferError("%s is no valid URL. Check its host and port." % scrub(url)) from None
+        raise TransferError(f"{scrub(url)} is no valid URL. Check its host and port.") from None
     return wire
 
 
-def origin(url: str) -> Tuple[str, str, int]:
+def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port that a request for ``url`` goes to. Raises TransferError for a URL that must not be requested."""
     try:
         scheme = urlsplit(url).scheme
         parts = urlsplit(wire_url(url) if HAS_REQUESTS and scheme in ("http", "https") else url)
         return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
-        raise TransferError("%s is no valid URL. Check its host and port." % scrub(url)) from None
+        raise TransferError(f"{scrub(url)} is no valid URL. Check its host and port.") from None
 
 
-def header_text(value: Optional[str]) -> str:
+def header_text(value: str | None) -> str:
     """A header's text: http.client reads bytes as Latin-1, while servers write UTF-8 where it is not plain ASCII."""
     try:
         return (value or "").encode("latin-1").decode("utf-8")
@@ -144,7 +144,7 @@ def join(url: str, location: str) -> str:
         return urljoin(url, location)
     except (ValueError, TransferError):
         raise TransferError(
-            "%s leads to %s, which is no valid URL. Take the file from another address." % (scrub(url), scrub(location))
+            f"{scrub(url)} leads to {scrub(location)}, which is no valid URL. Take the file from another address."
         ) from None
 
 
@@ -185,7 +185,7 @@ def refuse_downgrade(url: str, target: str) -> None:
     """Raise TransferError for a way from TLS into the clear."""
     if origin(url)[0] == "https" and origin(target)[0] != "https":
         raise TransferError(
-            "%s redirects away from TLS, to %s. Take the file from another address." % (scrub(url), scrub(target))
+            f"{scrub(url)} redirects away from TLS, to {scrub(target)}. Take the file from another address."
         )
 
 
@@ -196,12 +196,12 @@ def may_be_page(answer: Any, name: str) -> bool:
     )
 
 
-def number(text: Optional[str]) -> Optional[int]:
+def number(text: str | None) -> int | None:
     """A header's plain number; None for anything else."""
     return int(text) if text and re.fullmatch("[0-9]{1,18}", text.strip()) else None
 
 
-def _chain(exc: Optional[BaseException]) -> Iterator[BaseException]:
+def _chain(exc: BaseException | None) -> Iterator[BaseException]:
     """An exception and what it wraps: requests and urllib3 keep the cause in several places."""
     seen = set()
     stack = [exc]
@@ -221,7 +221,7 @@ def cause(exc: BaseException, timeout: float) -> str:
     names = {type(one).__name__ for one in chain}
     for one in chain:
         if isinstance(one, ssl.SSLCertVerificationError):
-            return "its certificate is not trusted (%s)" % one.verify_message
+            return f"its certificate is not trusted ({one.verify_message})"
     for one in chain:
         if isinstance(one, ssl.SSLError):
             return "TLS failed (%s)" % (one.reason or "the connection ended in the handshake")
@@ -230,15 +230,15 @@ def cause(exc: BaseException, timeout: float) -> str:
     for one in chain:
         refusal = re.search(r"Tunnel connection failed: (\d+)", str(one)) if isinstance(one, OSError) else None
         if refusal:
-            return "the proxy answered %s" % refusal.group(1)
+            return f"the proxy answered {refusal.group(1)}"
     for one in chain:
         if type(one).__name__ in ("SOCKS5Error", "SOCKS5AuthError", "SOCKS4Error"):
-            return "the SOCKS proxy says: %s" % getattr(one, "msg", "no")
+            return "the SOCKS proxy says: {}".format(getattr(one, "msg", "no"))
     socks = {"ProxyConnectionError", "GeneralProxyError"} & names
     if "ConnectTimeout" in names or "ConnectTimeoutError" in names:
-        return "no connection within %g seconds" % timeout
+        return f"no connection within {timeout:g} seconds"
     if names & {"ReadTimeout", "ReadTimeoutError", "timeout", "TimeoutError"}:
-        return "not a byte for %g seconds" % timeout
+        return f"not a byte for {timeout:g} seconds"
     for one in chain:
         if isinstance(one, OSError) and one.strerror and one.errno:
             return ("the proxy: " if "ProxyError" in names or socks else "") + one.strerror.lower()
@@ -261,17 +261,17 @@ def said(answer: Any) -> str:
         body = parse_json(text)
         text = "; ".join(str(body[key]) for key in ("error", "message") if isinstance(body.get(key), str))
     except (ValueError, AttributeError):
-        parts = [re.search("<%s>([^<]*)</%s>" % (tag, tag), text) for tag in ("Code", "Message")]
+        parts = [re.search(f"<{tag}>([^<]*)</{tag}>", text) for tag in ("Code", "Message")]
         if any(parts):
             text = ": ".join(part.group(1) for part in parts if part)
         elif "<html" in text[:1000].lower():
             title = re.search(r"<title>([^<]*)</title>", text, re.I)
-            text = "a web page" + (' "%s"' % title.group(1).strip() if title else "")
+            text = "a web page" + (f' "{title.group(1).strip()}"' if title else "")
     text = re.sub(r"(\w+://[^\s?#]*)[?#]\S*", r"\1", " ".join(text.split()))
     return text[:200].encode("utf-8", "replace").decode()
 
 
-def asked_wait(answer: Any) -> Optional[float]:
+def asked_wait(answer: Any) -> float | None:
     """Seconds that the server asks to wait (Retry-After, or an exhausted RateLimit), None when it does not say."""
     after = answer.headers.get("Retry-After", "").strip()
     if number(after) is not None:
@@ -287,25 +287,25 @@ def asked_wait(answer: Any) -> Optional[float]:
     return None
 
 
-def backoff(attempt: int, wait: Optional[float] = None) -> float:
+def backoff(attempt: int, wait: float | None = None) -> float:
     """Seconds before try ``attempt`` + 2: what the server asked for, else exponential with jitter."""
     return wait if wait is not None else min(2**attempt, 30) * random.uniform(0.5, 1.0)
 
 
-def _refuse_proxy(proxy: Optional[str]) -> None:
+def _refuse_proxy(proxy: str | None) -> None:
     """Raise TransferError for a proxy that cannot be used: asking again would not help."""
     scheme, mark, _host = (proxy or "").partition("://")
     if not mark:  # none, or HOST:PORT, which is taken for http
         return
     if scheme.lower() not in PROXY_SCHEMES:
         raise TransferError(
-            "The proxy %s cannot be used: its scheme is none of %s. Correct proxy, or http_proxy, https_proxy and all_proxy in the "
-            "environment of the target." % (scrub(proxy or ""), ", ".join(PROXY_SCHEMES))
+            "The proxy {} cannot be used: its scheme is none of {}. Correct proxy, or http_proxy, https_proxy and all_proxy in the "
+            "environment of the target.".format(scrub(proxy or ""), ", ".join(PROXY_SCHEMES))
         )
     if scheme.lower().startswith("socks") and not HAS_SOCKS:
         raise TransferError(
-            "The proxy %s needs the Python library PySocks, which is missing on the target. Run the role base, which brings it, or "
-            "give an HTTP proxy." % scrub(proxy or "")
+            "The proxy {} needs the Python library PySocks, which is missing on the target. Run the role base, which brings it, or "
+            "give an HTTP proxy.".format(scrub(proxy or ""))
         )
 
 
@@ -317,8 +317,7 @@ def _refuse_coded(answer: Any, url: str) -> None:
     if answer.status_code in (200, 206) and compressed and not page:
         answer.close()
         raise TransferError(
-            "%s sends the file compressed (%s), though it is asked for it as it is. Take it from another address."
-            % (scrub(url), ", ".join(sorted(compressed)))
+            "{} sends the file compressed ({}), though it is asked for it as it is. Take it from another address.".format(scrub(url), ", ".join(sorted(compressed)))
         )
 
 
@@ -332,11 +331,11 @@ class Http:
 
     def __init__(
         self,
-        proxy: Optional[str] = None,
-        ca_path: Optional[str] = None,
+        proxy: str | None = None,
+        ca_path: str | None = None,
         timeout: float = 30,
         retries: int = 5,
-        tokens: Optional[Dict[str, str]] = None,
+        tokens: dict[str, str] | None = None,
         sleep: Callable[[float], Any] = time.sleep,
     ) -> None:
         if not HAS_REQUESTS:
@@ -347,9 +346,9 @@ class Http:
         self._sleep = sleep
         self._verify = ca_path or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
         if isinstance(self._verify, str) and not os.path.exists(self._verify):
-            raise TransferError("The CA bundle %s does not exist. Set ca_path to a PEM file." % self._verify)
+            raise TransferError(f"The CA bundle {self._verify} does not exist. Set ca_path to a PEM file.")
         self._local = threading.local()
-        self._tokens: Dict[Tuple[str, str, int], str] = {}
+        self._tokens: dict[tuple[str, str, int], str] = {}
         for base, token in (tokens or {}).items():
             where = origin(base)
             family = next((f for f in FAMILIES if where[1] in f and where[0] == "https"), ())
@@ -373,16 +372,16 @@ class Http:
     def sends_token(self, url: str) -> bool:
         return "Authorization" in self._headers(url, {})
 
-    def _headers(self, url: str, extra: Dict[str, str]) -> Dict[str, str]:
+    def _headers(self, url: str, extra: dict[str, str]) -> dict[str, str]:
         token = self._tokens.get(origin(url))
         if token and may_carry_token(url):
             return {**extra, "Authorization": "Bearer " + token}
         return dict(extra)
 
-    def once(self, method: str, url: str, headers: Dict[str, str], stream: bool = False) -> Any:
+    def once(self, method: str, url: str, headers: dict[str, str], stream: bool = False) -> Any:
         """One request, no redirect followed; connection faults become Broken."""
         if urlsplit(url).scheme not in ("http", "https"):
-            raise TransferError("%s is no http or https URL. Take the file from another address." % scrub(url))
+            raise TransferError(f"{scrub(url)} is no http or https URL. Take the file from another address.")
         url = wire_url(url)  # malformed: trying again would not help
         try:
             proxies = requests.utils.get_environ_proxies(url)
@@ -402,15 +401,14 @@ class Http:
             raise
         except (requests.RequestException, OSError, urllib3.exceptions.HTTPError) as exc:
             raise Broken(
-                "%s cannot be reached: %s. Check the address and the route to it."
-                % (scrub(url), cause(exc, self.timeout))
+                f"{scrub(url)} cannot be reached: {cause(exc, self.timeout)}. Check the address and the route to it."
             ) from None
         except ValueError:
-            raise TransferError("%s is no valid URL. Check its host and port." % scrub(url)) from None
+            raise TransferError(f"{scrub(url)} is no valid URL. Check its host and port.") from None
 
     def follow(
-        self, method: str, url: str, headers: Dict[str, str], stream: bool = False, stop_at_foreign: bool = False
-    ) -> "Tuple[Any, str]":
+        self, method: str, url: str, headers: dict[str, str], stream: bool = False, stop_at_foreign: bool = False
+    ) -> tuple[Any, str]:
         """(answer, its URL) after redirects. ``stop_at_foreign``: a redirect to another origin is the answer itself."""
         for _hop in range(10):
             answer = self.once(method, url, headers, stream)
@@ -425,13 +423,13 @@ class Http:
             refuse_downgrade(url, target)
             answer.close()
             url = target
-        raise TransferError("%s redirects in circles. Check the address." % scrub(url))
+        raise TransferError(f"{scrub(url)} redirects in circles. Check the address.")
 
     def request(
         self,
         method: str,
         url: str,
-        headers: Optional[Dict[str, str]] = None,
+        headers: dict[str, str] | None = None,
         stream: bool = False,
         stop_at_foreign: bool = False,
         again: Iterable[int] = RETRY,
@@ -442,7 +440,7 @@ class Http:
         """
         attempt = 0
         while True:
-            wait: Optional[float] = None
+            wait: float | None = None
             try:
                 answer, _url = self.follow(method, url, headers or {}, stream, stop_at_foreign)
                 if answer.status_code not in again or attempt >= self.retries:

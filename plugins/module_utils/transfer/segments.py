@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Iterable, Tuple
 
 from ..files import FileTypeError, open_regular, parse_json, read_regular
 from .disk import unlink_all
@@ -21,9 +21,9 @@ LARGEST = 32 << 20
 SMALLEST = 1 << 20
 
 
-def merge(spans: Iterable[Span]) -> List[Span]:
+def merge(spans: Iterable[Span]) -> list[Span]:
     """The same bytes as sorted spans that do not touch each other."""
-    merged: List[Span] = []
+    merged: list[Span] = []
     for start, end in sorted(span for span in spans if span[1] > span[0]):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
@@ -32,9 +32,9 @@ def merge(spans: Iterable[Span]) -> List[Span]:
     return merged
 
 
-def gaps(spans: Iterable[Span], size: int) -> List[Span]:
+def gaps(spans: Iterable[Span], size: int) -> list[Span]:
     """What ``spans`` leave of 0..size."""
-    missing: List[Span] = []
+    missing: list[Span] = []
     at = 0
     for start, end in merge(spans):
         if start > at:
@@ -54,7 +54,7 @@ class Segment:
 
     __slots__ = ("start", "at", "end", "upto", "moved", "opened", "dropped")
 
-    def __init__(self, start: int, end: Optional[int]) -> None:
+    def __init__(self, start: int, end: int | None) -> None:
         self.start = self.at = self.upto = start
         self.end = end
         self.moved = 0.0
@@ -64,14 +64,14 @@ class Segment:
 class Plan:
     """Hands out segments from the front, so that a hash can follow close behind. Not thread-safe: callers hold a lock."""
 
-    def __init__(self, size: Optional[int], done: Iterable[Span], connections: int) -> None:
+    def __init__(self, size: int | None, done: Iterable[Span], connections: int) -> None:
         self.size = size
         self.done = merge(done)
         self.missing = gaps(self.done, size) if size is not None else []
-        self.active: List[Segment] = []
+        self.active: list[Segment] = []
         self._connections = connections
 
-    def take(self) -> Optional[Segment]:
+    def take(self) -> Segment | None:
         """The next segment, None when nothing is missing (but some may come back).
 
         Large ones first, for few requests; small ones at the end, so that no connection is left alone with a big rest.
@@ -92,7 +92,7 @@ class Plan:
         self.active.append(segment)
         return segment
 
-    def split(self) -> Optional[Segment]:
+    def split(self) -> Segment | None:
         """The second half of the largest rest that another connection still has to fetch; None where that is small."""
         rests = [(s.end - max(s.at, s.upto), s) for s in self.active if s.end is not None]
         rest, slow = max(rests, key=lambda pair: pair[0], default=(0, None))
@@ -162,14 +162,14 @@ class Journal:
     last line ``sync N`` count: those bytes had been forced to the disk first. A torn last line is ignored.
     """
 
-    def __init__(self, path: str, identity: Dict[str, Any]) -> None:
+    def __init__(self, path: str, identity: dict[str, Any]) -> None:
         self.path = path
         self._fresh = path + ".new"
         self.identity = identity
         self.count = 0  # spans written so far
-        self._handle: Optional[Any] = None
+        self._handle: Any | None = None
 
-    def load(self) -> Optional[List[Span]]:
+    def load(self) -> list[Span] | None:
         """The spans that are surely there; None when this is the journal of another file, or of one nobody can identify."""
         try:
             lines = read_regular(self.path, JOURNAL_LIMIT).decode("ascii").split("\n")[:-1]
@@ -177,7 +177,7 @@ class Journal:
             if not self._is_of(head["of"]) or not any(self.identity.get(k) for k in ("sha256", "git_sha1", "etag")):
                 return None
             same_boot = bool(head["boot"]) and head["boot"] == boot_id()
-            spans: List[Span] = []
+            spans: list[Span] = []
             sure = 0
             for line in lines[1:]:
                 first, second = line.split()

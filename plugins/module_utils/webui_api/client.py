@@ -15,7 +15,7 @@ import socket
 import stat
 import time
 import urllib.parse
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable
 
 from ..errors import SdopsError
 from ..files import open_regular, parse_json, tail
@@ -66,11 +66,11 @@ def read_credentials(path: str) -> str:
             mode = os.fstat(handle.fileno()).st_mode
             line = handle.readline().strip()
     except OSError as exc:
-        raise WebuiError("The credentials file %s cannot be read: %s." % (path, exc.strerror)) from exc
+        raise WebuiError(f"The credentials file {path} cannot be read: {exc.strerror}.") from exc
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise WebuiError("The credentials file %s can be read by others; chmod 600 it, and change the password." % path)
+        raise WebuiError(f"The credentials file {path} can be read by others; chmod 600 it, and change the password.")
     if ":" not in line:
-        raise WebuiError("The first line of %s is not user:password." % path)
+        raise WebuiError(f"The first line of {path} is not user:password.")
     return line
 
 
@@ -84,13 +84,13 @@ class Webui:
     def __init__(
         self,
         url: str,
-        credentials: Optional[str] = None,
+        credentials: str | None = None,
         timeout: float = 30,
-        check: Optional[Callable[[socket.socket], None]] = None,
+        check: Callable[[socket.socket], None] | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self.timeout = timeout
-        self._authorization: Dict[str, str] = {}
+        self._authorization: dict[str, str] = {}
         self._check = check
         if credentials:
             if check is None:
@@ -104,7 +104,7 @@ class Webui:
         connection.connect()
         return connection
 
-    def request(self, path: str, body: Any = None, timeout: Optional[float] = None, login: bool = True) -> Any:
+    def request(self, path: str, body: Any = None, timeout: float | None = None, login: bool = True) -> Any:
         """GET (or POST ``body`` as JSON) and return the decoded answer; ``login`` sends the credentials with it.
 
         Raises WebuiError with a sentence.
@@ -129,7 +129,7 @@ class Webui:
                 return parse_json(text or b"null")
         except (OSError, ValueError, http.client.HTTPException) as exc:
             reason = exc if str(exc) else type(exc).__name__
-            raise WebuiError("%s%s does not answer: %s." % (self.url, path, reason)) from exc
+            raise WebuiError(f"{self.url}{path} does not answer: {reason}.") from exc
 
     def _explain(self, path: str, status: int, text: str) -> str:
         try:
@@ -138,16 +138,13 @@ class Webui:
         except (ValueError, AttributeError):
             pass
         if status == 401:
-            return "%s refuses the credentials for %s. The WebUI was started with others; restart it." % (
-                self.url,
-                path,
-            )
+            return f"{self.url} refuses the credentials for {path}. The WebUI was started with others; restart it."
         if status == 404 and path.startswith("/sdapi"):
-            return "%s has no %s. Was the WebUI started without --api, or with another version?" % (self.url, path)
+            return f"{self.url} has no {path}. Was the WebUI started without --api, or with another version?"
         return "%s%s answered %d: %s" % (self.url, path, status, str(text).strip()[:500])
 
-    def options(self) -> Dict[str, Any]:
-        result: Dict[str, Any] = self.request("/sdapi/v1/options")
+    def options(self) -> dict[str, Any]:
+        result: dict[str, Any] = self.request("/sdapi/v1/options")
         return result
 
     def has_started(self) -> bool:
@@ -180,9 +177,9 @@ class Webui:
         self,
         timeout: float,
         need_model: bool,
-        log_file: Optional[str] = None,
-        alive: Callable[[], Optional[str]] = lambda: None,
-    ) -> Dict[str, Any]:
+        log_file: str | None = None,
+        alive: Callable[[], str | None] = lambda: None,
+    ) -> dict[str, Any]:
         """Wait for the liveness probe and then for a model that renders: the port answers long before one is loaded.
 
         ``alive`` returns a reason to give up at once (the process is gone), or None. A model that the WebUI fails to load
@@ -195,15 +192,14 @@ class Webui:
             left = timeout - (time.monotonic() - started)
             if gone or left < 0 or refused >= PROOFS:
                 raise WebuiError(
-                    "The WebUI at %s is not ready: %s while waiting for %s; last seen: %s%s%s"
-                    % (
+                    "The WebUI at {} is not ready: {} while waiting for {}; last seen: {}{}{}".format(
                         self.url,
                         gone
                         or ("it failed %d times" % refused if refused >= PROOFS else "%d seconds passed" % timeout),
                         waiting_for,
                         seen,
                         likely_cause(log_file),
-                        " The end of %s:" % log_file if log_file else "",
+                        f" The end of {log_file}:" if log_file else "",
                     ),
                     details=useful_tail(log_file) if log_file else "",
                 )
@@ -212,7 +208,7 @@ class Webui:
                 self.request("/internal/ping", timeout=10, login=False)
                 waiting_for = "the end of its start"
                 if not self.has_started():
-                    raise WebuiError("%s answers, and is still starting." % self.url)
+                    raise WebuiError(f"{self.url} answers, and is still starting.")
                 waiting_for = "the API"
                 self.options()
                 if need_model:
@@ -231,7 +227,7 @@ class Webui:
                 seen = str(exc)
             time.sleep(0.5)
 
-    def set_options(self, wanted: Dict[str, Any]) -> None:
+    def set_options(self, wanted: dict[str, Any]) -> None:
         """Set and read back: the WebUI answers 200 even when it puts the old value back. Checkpoint first, then the VAE."""
         first = [k for k in ("sd_model_checkpoint", "sd_vae") if k in wanted]
         rest = [k for k in wanted if k not in first]
@@ -241,8 +237,7 @@ class Webui:
         lost = sorted(k for k in wanted if not self.same_option(k, wanted[k], now.get(k)))
         if lost:
             raise WebuiError(
-                "The WebUI did not keep %s. It puts an old value back when applying a new one fails; its log says why."
-                % ", ".join("%s (wanted %r, is %r)" % (k, wanted[k], now.get(k)) for k in lost)
+                "The WebUI did not keep {}. It puts an old value back when applying a new one fails; its log says why.".format(", ".join(f"{k} (wanted {wanted[k]!r}, is {now.get(k)!r})" for k in lost))
             )
 
     def same_option(self, name: str, wanted: Any, have: Any) -> bool:
@@ -252,7 +247,7 @@ class Webui:
         titles = [self._title_of(text) for text in (wanted, have)]
         return titles[0] == titles[1] if all(titles) else same_option(name, wanted, have)
 
-    def _title_of(self, text: str) -> Optional[str]:
+    def _title_of(self, text: str) -> str | None:
         models = self.request("/sdapi/v1/sd-models")
         for names in zip(*([*checkpoint_names(m["title"]), m.get("sha256")] for m in models)):
             if text and text in names:
@@ -261,12 +256,12 @@ class Webui:
         return None
 
 
-def checkpoint_names(title: str) -> List[str]:
+def checkpoint_names(title: str) -> list[str]:
     """What a setting may call the checkpoint with this title, "folder/x.safetensors [0123456789]", the most certain first."""
     match = re.match(r"^(.*?)(?: \[([0-9a-f]{10})\])?$", title, re.DOTALL)
     name, short = (match.group(1), match.group(2) or "") if match else (title, "")
     bare = os.path.splitext(os.path.basename(name))[0]
-    return [title, name, os.path.splitext(name.replace("/", "_"))[0], short, "%s [%s]" % (bare, short), bare]
+    return [title, name, os.path.splitext(name.replace("/", "_"))[0], short, f"{bare} [{short}]", bare]
 
 
 def same_option(name: str, wanted: Any, have: Any) -> bool:
@@ -286,7 +281,7 @@ def same_option(name: str, wanted: Any, have: Any) -> bool:
 
 
 # what these are like, where no WebUI runs that could be asked
-LIKE: Dict[str, Any] = {
+LIKE: dict[str, Any] = {
     "CLIP_stop_at_last_layers": 1,
     "eta_noise_seed_delta": 0,
     "img2img_fix_steps": False,
@@ -322,12 +317,12 @@ def typed(name: str, wanted: Any, like: Any) -> Any:
         fits = isinstance(wanted, type(like))
     if not fits:
         raise WebuiError(
-            "The option %s is %s in the WebUI; %r is none. Correct webui_service_options." % (name, kind, wanted)
+            f"The option {name} is {kind} in the WebUI; {wanted!r} is none. Correct webui_service_options."
         )
     return wanted
 
 
-def likely_cause(log_file: Optional[str]) -> str:
+def likely_cause(log_file: str | None) -> str:
     """What the end of the log is known to mean, as a sentence with a space before it; "" when nothing known is there."""
     said = tail(log_file, 200) if log_file else ""
     last = {said.rfind(word): meaning for word, meaning in CAUSES if word in said}
@@ -336,7 +331,7 @@ def likely_cause(log_file: Optional[str]) -> str:
 
 def useful_tail(log_file: str, lines: int = 15) -> str:
     """The end of the log without its start lines, which hold all arguments."""
-    said: List[str] = [
+    said: list[str] = [
         line for line in tail(log_file, 200).splitlines() if line.strip() and not line.startswith("Launching ")
     ]
     return "\n".join(said[-lines:]) or "(empty)"

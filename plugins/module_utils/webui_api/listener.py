@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable
 
 from ..network.ports import is_part_of, runs_as, untrusted_peer
 from ..supervisor.client import Supervisor, SupervisorError
 from .client import Webui, WebuiError, read_credentials
 
-ARGUMENTS: Dict[str, Dict[str, Any]] = {
+ARGUMENTS: dict[str, dict[str, Any]] = {
     "url": {"type": "str"},
     "credentials_file": {"type": "path"},
     "program": {"type": "str"},
@@ -25,7 +25,7 @@ SECONDS = 10  # a WebUI that loads a model accepts late
 def supervised(program: str, supervisor_dir: str) -> Callable[[int], bool]:
     """A test of process ids: the program under this supervisord, and what it started."""
 
-    def ask() -> Tuple[int, int]:
+    def ask() -> tuple[int, int]:
         supervisor = Supervisor(supervisor_dir)
         try:
             info = supervisor.info(program)
@@ -42,24 +42,24 @@ def owned(credentials_file: str) -> Callable[[int], bool]:
     return lambda pid: runs_as(pid, users)
 
 
-def connect(params: Dict[str, Any]) -> Webui:
+def connect(params: dict[str, Any]) -> Webui:
     """The WebUI of a module with ``ARGUMENTS``, which sends its credentials to nobody else. Raises WebuiError."""
     if not params["credentials_file"]:
         return Webui(params["url"])
     credentials = read_credentials(params["credentials_file"])
     if params["program"]:
-        wanted = "the program %s of the supervisord in %s" % (params["program"], params["supervisor_dir"])
+        wanted = "the program {} of the supervisord in {}".format(params["program"], params["supervisor_dir"])
         is_trusted = supervised(params["program"], params["supervisor_dir"])
     else:
-        wanted = "a process of root or of the user who owns %s" % params["credentials_file"]
+        wanted = "a process of root or of the user who owns {}".format(params["credentials_file"])
         is_trusted = owned(params["credentials_file"])
 
     def check(connection: socket.socket) -> None:
-        stranger: Optional[str] = untrusted_peer(connection, is_trusted, SECONDS)
+        stranger: str | None = untrusted_peer(connection, is_trusted, SECONDS)
         if stranger:
             raise WebuiError(
-                "The credentials were not sent to %s: the other end of the connection %s. It must be %s. Stop what has the "
-                "port, and start the WebUI with the playbook start." % (params["url"], stranger, wanted)
+                "The credentials were not sent to {}: the other end of the connection {}. It must be {}. Stop what has the "
+                "port, and start the WebUI with the playbook start.".format(params["url"], stranger, wanted)
             )
 
     return Webui(params["url"], credentials, check=check)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from typing import Dict
 
 from ..errors import SdopsError
 
@@ -19,18 +18,18 @@ class PngError(SdopsError):
     """Bytes that are no complete PNG."""
 
 
-def read_text(data: bytes) -> Dict[str, str]:
+def read_text(data: bytes) -> dict[str, str]:
     """Check signature, chunks, CRCs and IEND; return the text chunks (keyword to text)."""
     if not data.startswith(SIGNATURE):
-        raise PngError("The image is no PNG: it starts with %r." % data[:8])
-    texts: Dict[str, str] = {}
+        raise PngError(f"The image is no PNG: it starts with {data[:8]!r}.")
+    texts: dict[str, str] = {}
     offset, seen = len(SIGNATURE), []
     while offset + 12 <= len(data):
         length, kind = struct.unpack(">I4s", data[offset : offset + 8])
         body = data[offset + 8 : offset + 8 + length]
         crc = data[offset + 8 + length : offset + 12 + length]
         if len(crc) != 4 or struct.unpack(">I", crc)[0] != zlib.crc32(kind + body) & 0xFFFFFFFF:
-            raise PngError("The PNG is damaged or cut off in its %s chunk." % kind.decode("latin-1"))
+            raise PngError("The PNG is damaged or cut off in its {} chunk.".format(kind.decode("latin-1")))
         seen.append(kind)
         if kind == b"tEXt":
             keyword, _, text = body.partition(b"\0")
@@ -47,7 +46,7 @@ def read_text(data: bytes) -> Dict[str, str]:
     return texts
 
 
-def parse_infotext(text: str) -> Dict[str, str]:
+def parse_infotext(text: str) -> dict[str, str]:
     """The WebUI's infotext: prompt lines, "Negative prompt: ...", and a last line of "Key: value" pairs."""
     lines = text.strip().split("\n")
     pairs = dict(re.findall(r'\s*([\w ]+): ("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', lines[-1])) if lines else {}

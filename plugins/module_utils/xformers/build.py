@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tarfile
 import time
-from typing import Callable, Dict, List, NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
 from ..files import tail
 from ..process import end_all, marked, run
@@ -38,12 +38,12 @@ class Recipe(NamedTuple):
 
     python: str
     source: str
-    sha256: Optional[str]
-    environment: Dict[str, str]
+    sha256: str | None
+    environment: dict[str, str]
     work: str
 
 
-def switches(archs: List[str], max_jobs: int, gpu_visible: bool, cuda: bool) -> Dict[str, str]:
+def switches(archs: list[str], max_jobs: int, gpu_visible: bool, cuda: bool) -> dict[str, str]:
     """The variables that torch's builds of extensions know."""
     found = {"MAX_JOBS": str(max_jobs), "XFORMERS_BUILD_TYPE": "Release", "CMAKE_BUILD_PARALLEL_LEVEL": str(max_jobs)}
     if cuda:
@@ -60,7 +60,7 @@ class Build:
         self.recipe = recipe
         self.work = os.path.abspath(recipe.work)
         self.log = os.path.join(self.work, "build.log")
-        self._process: Optional[subprocess.Popen] = None
+        self._process: subprocess.Popen | None = None
         self._environment = {
             **os.environ,
             **recipe.environment,
@@ -97,7 +97,7 @@ class Build:
         command = [self.recipe.python, "-m", "pip", *arguments]
         with open(self.log, "ab") as log:
             begin = log.tell()
-            log.write(("\n--- pip %s\n" % " ".join(arguments)).encode())
+            log.write(("\n--- pip {}\n".format(" ".join(arguments))).encode())
             log.flush()
             try:
                 self._process = subprocess.Popen(
@@ -109,7 +109,7 @@ class Build:
                     start_new_session=True,
                 )
             except OSError as exc:
-                raise BuildError("%s could not be started: %s." % (self.recipe.python, exc.strerror)) from exc
+                raise BuildError(f"{self.recipe.python} could not be started: {exc.strerror}.") from exc
         try:
             steps = Steps(self.log, begin)
             while self._process.poll() is None:
@@ -121,7 +121,7 @@ class Build:
             raise
         if self._process.returncode:
             raise BuildError(
-                "The build failed (%s). The last lines of %s:" % (ended(self._process.returncode), self.log),
+                f"The build failed ({ended(self._process.returncode)}). The last lines of {self.log}:",
                 details=self._why(),
             )
 
@@ -170,8 +170,7 @@ class Build:
         have = sha256_of(archives[0])
         if self.recipe.sha256 and have != self.recipe.sha256.lower():
             raise BuildError(
-                "The SHA-256 of %s is %s, but %s is wanted. It was not built."
-                % (os.path.basename(archives[0]), have, self.recipe.sha256)
+                f"The SHA-256 of {os.path.basename(archives[0])} is {have}, but {self.recipe.sha256} is wanted. It was not built."
             )
         return archives[0]
 
@@ -182,7 +181,7 @@ class Steps:
     def __init__(self, path: str, begin: int) -> None:
         self.path, self._at = path, begin
         self.done: int = 0
-        self.total: Optional[int] = None
+        self.total: int | None = None
 
     def look(self) -> bool:
         """Read on; whether there was something new."""
@@ -216,9 +215,9 @@ def unpack(archive: str, target: str) -> None:
                 parts = member.name.split("/")
                 link = member.linkname.split("/") if member.issym() or member.islnk() else []
                 if member.name.startswith("/") or ".." in parts or ".." in link or member.linkname.startswith("/"):
-                    raise BuildError("%s holds the unsafe path %r and was not unpacked." % (archive, member.name))
+                    raise BuildError(f"{archive} holds the unsafe path {member.name!r} and was not unpacked.")
                 if not (member.isfile() or member.isdir() or link):
-                    raise BuildError("%s holds %r, which is no file, and was not unpacked." % (archive, member.name))
+                    raise BuildError(f"{archive} holds {member.name!r}, which is no file, and was not unpacked.")
             tops = {member.name.split("/")[0] for member in members}
             if len(tops) != 1:
                 raise BuildError("%s is no source distribution: it has %d top directories." % (archive, len(tops)))
@@ -228,10 +227,10 @@ def unpack(archive: str, target: str) -> None:
         os.rename(os.path.join(part, tops.pop()), target)
         os.rmdir(part)
     except (tarfile.TarError, OSError, EOFError) as exc:
-        raise BuildError("%s cannot be unpacked: %s." % (archive, exc)) from exc
+        raise BuildError(f"{archive} cannot be unpacked: {exc}.") from exc
 
 
-def tags(python: str) -> List[str]:
+def tags(python: str) -> list[str]:
     """["cp310", "linux_x86_64_glibc_2_35"] of an interpreter. What was built with a newer C library does not load with an older one."""
     script = (
         "import platform, re, sys, sysconfig; print('cp%d%d' % sys.version_info[:2]); "
@@ -240,5 +239,5 @@ def tags(python: str) -> List[str]:
     done = run([python, "-I", "-c", script], timeout=60)
     words = done.out.split()
     if done.rc or len(words) != 2:
-        raise BuildError("The interpreter %s could not be asked for its platform: %s" % (python, done.tail()))
+        raise BuildError(f"The interpreter {python} could not be asked for its platform: {done.tail()}")
     return words

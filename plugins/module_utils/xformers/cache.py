@@ -18,7 +18,7 @@ import tempfile
 import time
 import zipfile
 from email.parser import HeaderParser
-from typing import Any, ContextManager, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, ContextManager, NamedTuple
 
 from ..errors import SdopsError
 from ..files import FileTypeError, load_json, refuse_irregular, write_atomic
@@ -38,10 +38,10 @@ class Fit(NamedTuple):
     name: str
     version: str
     torch: str
-    cuda: Optional[str]
+    cuda: str | None
     python: str
     platform: str
-    archs: Tuple[str, ...]
+    archs: tuple[str, ...]
 
     def words(self) -> str:
         """One word per property, for names of directories."""
@@ -50,7 +50,7 @@ class Fit(NamedTuple):
         parts += ["sm" + arch.replace(".", "") for arch in sorted(self.archs)]
         return re.sub(r"[^A-Za-z0-9.+_-]", "_", "-".join(parts))
 
-    def serves(self, other: "Fit") -> bool:
+    def serves(self, other: Fit) -> bool:
         """Whether a wheel of this fit will do where ``other`` is wanted: more GPUs are no harm."""
         return self._replace(archs=()) == other._replace(archs=()) and set(self.archs) >= set(other.archs)
 
@@ -63,7 +63,7 @@ class Entry(NamedTuple):
     fit: Fit
 
 
-def identity(wheel: str) -> Tuple[str, str]:
+def identity(wheel: str) -> tuple[str, str]:
     """(name, version) that the metadata of ``wheel`` tells. Raises SdopsError when it is no wheel."""
     try:
         with zipfile.ZipFile(wheel) as bundle:
@@ -71,7 +71,7 @@ def identity(wheel: str) -> Tuple[str, str]:
             with bundle.open(member) as metadata:  # the headers come first; a description of any length may follow
                 headers = HeaderParser().parsestr(metadata.read(MOST_METADATA).decode("utf-8", "replace"))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
-        raise SdopsError("%s is no wheel: %s." % (wheel, exc)) from exc
+        raise SdopsError(f"{wheel} is no wheel: {exc}.") from exc
     return re.sub(r"[-_.]+", "-", headers.get("Name") or "").lower(), headers.get("Version") or ""
 
 
@@ -88,13 +88,13 @@ class Cache:
     ``read_only``, for check mode.
     """
 
-    def __init__(self, directory: str, state_file: Optional[str] = None, read_only: bool = False) -> None:
+    def __init__(self, directory: str, state_file: str | None = None, read_only: bool = False) -> None:
         self.directory = os.path.abspath(directory)
         self.state_file = os.path.abspath(state_file) if state_file else None
         self.read_only = read_only
-        self.trouble: List[str] = []
+        self.trouble: list[str] = []
 
-    def find(self, fit: Fit) -> Optional[Entry]:
+    def find(self, fit: Fit) -> Entry | None:
         """A wheel that serves ``fit``, verified; None when there is none. Raises WheelChangedError."""
         try:
             names = sorted(os.listdir(self.directory))
@@ -110,23 +110,23 @@ class Cache:
                 if not wrong:
                     self._compare(found)
                     return found
-                self.trouble.append("%s in the wheel cache is not used: %s" % (found.path, wrong))
+                self.trouble.append(f"{found.path} in the wheel cache is not used: {wrong}")
         return None
 
-    def _read(self, folder: str) -> Optional[Entry]:
+    def _read(self, folder: str) -> Entry | None:
         try:
             if os.path.islink(folder):
                 raise ValueError("the directory is a symbolic link")
-            facts: Dict[str, Any] = load_json(os.path.join(folder, FACTS))
+            facts: dict[str, Any] = load_json(os.path.join(folder, FACTS))
             fit = Fit(**{**facts["fit"], "archs": tuple(facts["fit"]["archs"])})
             name = str(facts["wheel"])
             if os.path.basename(name) != name or not name.endswith(".whl"):
-                raise ValueError("its wheel is called %r" % name)
+                raise ValueError(f"its wheel is called {name!r}")
             return Entry(os.path.join(folder, name), str(facts["sha256"]), fit)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, LookupError, AttributeError, FileTypeError) as exc:
-            self.trouble.append("%s in the wheel cache is not used: %s cannot be read (%s)." % (folder, FACTS, exc))
+            self.trouble.append(f"{folder} in the wheel cache is not used: {FACTS} cannot be read ({exc}).")
             return None
 
     @staticmethod
@@ -140,10 +140,10 @@ class Cache:
             return str(exc)
         # a build adds a label: 0.0.23.post1+1a2b3c4.d20240101
         if (name, version.split("+")[0]) != (entry.fit.name, entry.fit.version):
-            return "it is %s %s." % (name, version)
+            return f"it is {name} {version}."
         return ""
 
-    def _recorded(self) -> Dict[str, str]:
+    def _recorded(self) -> dict[str, str]:
         """The hashes that this host has noted. A state file that cannot be read counts as none. Raises FileTypeError."""
         try:
             found = load_json(self.state_file) if self.state_file else {}
@@ -157,9 +157,8 @@ class Cache:
             self._record(entry)
         elif known != entry.sha256:
             raise WheelChangedError(
-                "%s is not the wheel that this host has used before: its SHA-256 is %s, and it was %s. It was not used. Remove "
-                "its directory to have it built again, or, if you know why it changed, remove its line from %s."
-                % (entry.path, entry.sha256, known, self.state_file)
+                f"{entry.path} is not the wheel that this host has used before: its SHA-256 is {entry.sha256}, and it was {known}. It was not used. Remove "
+                f"its directory to have it built again, or, if you know why it changed, remove its line from {self.state_file}."
             )
 
     def _record(self, entry: Entry) -> None:
@@ -177,7 +176,7 @@ class Cache:
         """Put a wheel in, whole or not at all. Raises SdopsError when it is not what ``fit`` says."""
         name, version = identity(wheel)
         if (name, version.split("+")[0]) != (fit.name, fit.version):
-            raise SdopsError("The build made %s %s, but %s %s was wanted." % (name, version, fit.name, fit.version))
+            raise SdopsError(f"The build made {name} {version}, but {fit.name} {fit.version} was wanted.")
         os.makedirs(self.directory, exist_ok=True)
         work = tempfile.mkdtemp(prefix=".incoming-", dir=self.directory)
         final = os.path.join(self.directory, fit.words())
@@ -203,7 +202,7 @@ class Cache:
             os.rename(work, final)
             sync_directory(self.directory)
         except OSError as exc:
-            raise SdopsError("The wheel could not be kept in %s: %s." % (self.directory, exc)) from exc
+            raise SdopsError(f"The wheel could not be kept in {self.directory}: {exc}.") from exc
         finally:
             with contextlib.suppress(OSError):
                 shutil.rmtree(work)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from ..python_env.inspect import PythonEnvError, inspect, probe
 from .resolver import torch_cuda, torch_required
@@ -33,18 +33,18 @@ class Facts(NamedTuple):
     """
 
     python: str
-    torch: Optional[str]
-    cuda: Optional[str]
-    hip: Optional[str]
-    xformers: Optional[str]
-    xformers_torch: Optional[str]
-    trouble: Optional[str] = None
+    torch: str | None
+    cuda: str | None
+    hip: str | None
+    xformers: str | None
+    xformers_torch: str | None
+    trouble: str | None = None
 
 
 def look(python: str) -> Facts:
     """Ask the interpreter ``python``. Raises PythonEnvError when it does not run."""
     state = inspect(python)
-    found: Dict[str, Any] = state["distributions"]
+    found: dict[str, Any] = state["distributions"]
     # what a cut installation has left is not there
     xformers, torch = (found.get(n) if found.get(n, {}).get("complete") else None for n in ("xformers", "torch"))
     facts = Facts(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from typing import Dict, List, NamedTuple, Optional
+from typing import NamedTuple
 
 from ..errors import SdopsError
 from ..process import run
@@ -29,7 +29,7 @@ class Machine(NamedTuple):
     memory: int
 
 
-def _number(path: str) -> Optional[int]:
+def _number(path: str) -> int | None:
     try:
         with open(path, encoding="ascii") as handle:
             return int(handle.read().split()[0])
@@ -37,7 +37,7 @@ def _number(path: str) -> Optional[int]:
         return None
 
 
-def _quota(root: str) -> Optional[float]:
+def _quota(root: str) -> float | None:
     """Cores that the control group allows, None without a limit."""
     try:
         with open(os.path.join(root, "cpu.max"), encoding="ascii") as handle:
@@ -50,7 +50,7 @@ def _quota(root: str) -> Optional[float]:
     return quota1 / period1 if quota1 and quota1 > 0 and period1 else None
 
 
-def _meminfo(path: str) -> Dict[str, int]:
+def _meminfo(path: str) -> dict[str, int]:
     found = {}
     try:
         with open(path, encoding="ascii") as handle:
@@ -86,7 +86,7 @@ def jobs(here: Machine) -> int:
     return max(1, min(int(here.cores), here.memory // (GB_PER_JOB << 30)))
 
 
-def nvcc_of(cuda_home: Optional[str]) -> Optional[str]:
+def nvcc_of(cuda_home: str | None) -> str | None:
     """Path of nvcc: below ``cuda_home``, else as the environment and the usual places have it."""
     if cuda_home:
         places = [cuda_home]
@@ -108,13 +108,13 @@ def nvcc_of(cuda_home: Optional[str]) -> Optional[str]:
     return None
 
 
-def check_tools(python: str, cuda: Optional[str], cuda_home: Optional[str], work: str, here: Machine) -> Dict[str, str]:
+def check_tools(python: str, cuda: str | None, cuda_home: str | None, work: str, here: Machine) -> dict[str, str]:
     """Environment for the build. Raises BuildError with everything that is missing at once.
 
     ``cuda`` is torch's own ("12.1"; None for a CPU build): extensions must be compiled by the same major version.
     """
-    lacks: List[str] = []
-    environment: Dict[str, str] = {}
+    lacks: list[str] = []
+    environment: dict[str, str] = {}
     path = os.pathsep.join([os.path.dirname(python), os.environ.get("PATH", os.defpath)])
     if not shutil.which(os.environ.get("CXX", "g++"), path=path) and not shutil.which("c++", path=path):
         lacks.append("a C++ compiler (apt-get install build-essential)")
@@ -124,16 +124,14 @@ def check_tools(python: str, cuda: Optional[str], cuda_home: Optional[str], work
         nvcc = nvcc_of(cuda_home)
         if not nvcc:
             lacks.append(
-                "nvcc of CUDA %s (take an image with the CUDA toolkit, or say where it is: xformers_build_cuda_home)"
-                % cuda
+                f"nvcc of CUDA {cuda} (take an image with the CUDA toolkit, or say where it is: xformers_build_cuda_home)"
             )
         else:
             found = re.search(r"release (\d+)\.(\d+)", run([nvcc, "--version"], timeout=60).out)
-            have = "%s.%s" % found.groups() if found else "an unknown version"
+            have = "{}.{}".format(*found.groups()) if found else "an unknown version"
             if have.split(".")[0] != cuda.split(".")[0]:
                 lacks.append(
-                    "nvcc of CUDA %s, as torch was built with: %s is of %s (xformers_build_cuda_home names another one)"
-                    % (cuda, nvcc, have)
+                    f"nvcc of CUDA {cuda}, as torch was built with: {nvcc} is of {have} (xformers_build_cuda_home names another one)"
                 )
             environment["CUDA_HOME"] = os.path.dirname(os.path.dirname(nvcc))
     there = work
@@ -141,10 +139,10 @@ def check_tools(python: str, cuda: Optional[str], cuda_home: Optional[str], work
         there = os.path.dirname(there)
     free = shutil.disk_usage(there).free
     if cuda and free < ROOM:
-        lacks.append("%.0f GiB of room in %s, where %.1f GiB are left" % (ROOM / 2**30, there, free / 2**30))
+        lacks.append(f"{ROOM / 2**30:.0f} GiB of room in {there}, where {free / 2**30:.1f} GiB are left")
     if cuda and here.memory < 3 << 30:
         lacks.append("memory: %.1f GiB are left, and one compiler takes 3 GiB and more" % (here.memory / 2**30))
     if lacks:
-        raise BuildError("xformers cannot be built here. Missing: %s." % "; ".join(lacks))
+        raise BuildError("xformers cannot be built here. Missing: {}.".format("; ".join(lacks)))
     environment["PATH"] = path
     return environment

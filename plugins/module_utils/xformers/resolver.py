@@ -9,7 +9,7 @@ Source of the table: METADATA and cpp_lib.json of the published wheels, and the 
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, NamedTuple, Sequence
 
 PYTORCH_INDEX = "https://download.pytorch.org/whl"
 
@@ -22,11 +22,11 @@ class Row(NamedTuple):
     """
 
     torch: str
-    versions: Tuple[str, ...]
+    versions: tuple[str, ...]
     best: str
-    cuda: Optional[str]
-    elsewhere: Tuple[str, ...]
-    python: Tuple[Tuple[int, int], Tuple[int, int]]
+    cuda: str | None
+    elsewhere: tuple[str, ...]
+    python: tuple[tuple[int, int], tuple[int, int]]
 
 
 ANY = (3, 999)  # built for the stable ABI
@@ -72,8 +72,8 @@ class Plan(NamedTuple):
 
     decision: str
     reason: str
-    requirement: Optional[str] = None
-    index_hint: Optional[str] = None
+    requirement: str | None = None
+    index_hint: str | None = None
 
 
 def torch_base(version: str) -> str:
@@ -81,20 +81,20 @@ def torch_base(version: str) -> str:
     return version.split("+")[0]
 
 
-def torch_cuda(version: str) -> Optional[str]:
+def torch_cuda(version: str) -> str | None:
     """CUDA version that torch's local version label tells, "12.1" for "+cu121"; None when it tells none."""
     match = re.search(r"\+cu(\d+)(\d)$", version)
-    return "%s.%s" % match.groups() if match else None
+    return "{}.{}".format(*match.groups()) if match else None
 
 
-def numbers(version: str) -> Tuple[int, ...]:
+def numbers(version: str) -> tuple[int, ...]:
     """ "2.10.0a1" -> (2, 10, 0): the leading numbers, for comparisons."""
     match = re.match(r"^\d+(\.\d+)*", version)
     return tuple(int(n) for n in match.group().split(".")) if match else ()
 
 
 def index_of(cuda: str, base: str = PYTORCH_INDEX) -> str:
-    return "%s/cu%s" % (base.rstrip("/"), cuda.replace(".", ""))
+    return "{}/cu{}".format(base.rstrip("/"), cuda.replace(".", ""))
 
 
 class Installed(NamedTuple):
@@ -106,8 +106,8 @@ class Installed(NamedTuple):
     """
 
     version: str
-    torch: Optional[str] = None
-    made: Optional[Dict[str, Any]] = None
+    torch: str | None = None
+    made: dict[str, Any] | None = None
 
 
 def _fits(installed: Installed, torch: str, cuda: str, capabilities: Sequence[str], published: Sequence[str]) -> bool:
@@ -125,7 +125,7 @@ def covers(arch: str, capability: str) -> bool:
     return numbers(arch)[:1] == numbers(capability)[:1] and numbers(arch) <= numbers(capability)
 
 
-def _gpu_trouble(torch: str, cuda: str, capabilities: Sequence[str], index: str) -> Optional[Plan]:
+def _gpu_trouble(torch: str, cuda: str, capabilities: Sequence[str], index: str) -> Plan | None:
     """A plan when a GPU settles the matter by itself."""
     base = numbers(torch_base(torch))
     for capability in capabilities:
@@ -133,24 +133,23 @@ def _gpu_trouble(torch: str, cuda: str, capabilities: Sequence[str], index: str)
         if have >= (10,) and (base < (2, 7) or numbers(cuda) < (12, 8)):
             return Plan(
                 "unsupported",
-                "this GPU (compute capability %s) needs torch 2.7 or newer built for CUDA 12.8 or newer, and torch is %s "
-                "for CUDA %s. Take torch 2.7.0 from %s." % (capability, torch, cuda, index_of("12.8", index)),
+                "this GPU (compute capability {}) needs torch 2.7 or newer built for CUDA 12.8 or newer, and torch is {} "
+                "for CUDA {}. Take torch 2.7.0 from {}.".format(capability, torch, cuda, index_of("12.8", index)),
             )
         if have < (7, 5) and base >= (2, 7, 1):
             return Plan(
                 "build",
-                "the published xformers for torch %s have no kernels for compute capability %s."
-                % (torch_base(torch), capability),
+                f"the published xformers for torch {torch_base(torch)} have no kernels for compute capability {capability}.",
             )
     return None
 
 
 def resolve(
-    torch: Optional[str],
-    cuda: Optional[str],
+    torch: str | None,
+    cuda: str | None,
     python: str,
     capabilities: Sequence[str] = (),
-    installed: Optional[Installed] = None,
+    installed: Installed | None = None,
     wanted: str = "auto",
     index: str = PYTORCH_INDEX,
 ) -> Plan:
@@ -164,7 +163,7 @@ def resolve(
         return Plan("unknown", "torch is not installed in this environment yet: run the role sd_webui first.")
     base = torch_base(torch)
     if cuda is None:
-        return Plan("skip", "torch %s is a CPU build, for which there is no use for xformers." % torch)
+        return Plan("skip", f"torch {torch} is a CPU build, for which there is no use for xformers.")
     rows = [r for r in TABLE if r.torch == base]
     row = rows[0] if rows else None
     free = numbers(base)[:2] >= NEWEST_TORCH
@@ -180,36 +179,35 @@ def resolve(
         # a published one that lacks this GPU's kernels lacks them when it is installed, too
         lacking = trouble and installed.made and not installed.made["archs"]
         if fits and not lacking:
-            return Plan("none_needed", "xformers %s is installed and fits torch %s." % (installed.version, torch))
+            return Plan("none_needed", f"xformers {installed.version} is installed and fits torch {torch}.")
     if trouble:
         return trouble._replace(requirement="xformers==" + version if version else None)
     if version is None:
-        return Plan("build", "no published xformers was built against torch %s." % base)
+        return Plan("build", f"no published xformers was built against torch {base}.")
     requirement = "xformers==" + version
     if version not in published:
-        return Plan("build", "xformers %s was not published for torch %s." % (version, base), requirement)
+        return Plan("build", f"xformers {version} was not published for torch {base}.", requirement)
     if row is None or version == NEWEST:
-        return Plan("wheel", "xformers %s works with torch %s and newer." % (version, "2.10"), requirement)
+        return Plan("wheel", "xformers {} works with torch {} and newer.".format(version, "2.10"), requirement)
     oldest, newest = row.python
     if not oldest <= numbers(python)[:2] <= newest:
-        return Plan("build", "xformers %s has no wheel for Python %s." % (version, python), requirement)
-    reason = "xformers %s was built against torch %s" % (version, base)
+        return Plan("build", f"xformers {version} has no wheel for Python {python}.", requirement)
+    reason = f"xformers {version} was built against torch {base}"
     if row.cuda is None:
         return Plan("wheel", reason + ".", requirement)
-    reason += " and CUDA %s." % cuda
+    reason += f" and CUDA {cuda}."
     if cuda == row.cuda:
         return Plan("wheel", reason, requirement)
     if cuda in row.elsewhere:
         return Plan("wheel", reason, requirement, index_of(cuda, index))
     return Plan(
         "build",
-        "xformers %s was published for CUDA %s, but torch %s is built for CUDA %s. With torch from %s no build is needed."
-        % (version, " and ".join([row.cuda, *row.elsewhere]), torch, cuda, index_of(row.cuda, index)),
+        "xformers {} was published for CUDA {}, but torch {} is built for CUDA {}. With torch from {} no build is needed.".format(version, " and ".join([row.cuda, *row.elsewhere]), torch, cuda, index_of(row.cuda, index)),
         requirement,
     )
 
 
-def torch_required(requires: List[str]) -> Optional[str]:
+def torch_required(requires: list[str]) -> str | None:
     """The one torch that an installed xformers asks for in its metadata ("torch==2.1.2"), None when it is not one."""
     for line in requires:
         match = re.match(r"^torch\s*\(?\s*==\s*([0-9][0-9A-Za-z.]*)", line)
@@ -218,5 +216,5 @@ def torch_required(requires: List[str]) -> Optional[str]:
     return None
 
 
-def as_dict(plan: Plan) -> Dict[str, Optional[str]]:
+def as_dict(plan: Plan) -> dict[str, str | None]:
     return dict(plan._asdict())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Callable, ContextManager, List, NamedTuple, Optional
+from typing import Callable, ContextManager, NamedTuple
 
 from ..python_env.inspect import inspect
 from .build import Build, Recipe, Tell, switches, tags
@@ -25,11 +25,11 @@ class Wanted(NamedTuple):
     name: str
     version: str
     python: str
-    archs: List[str]
+    archs: list[str]
     source: str
-    sha256: Optional[str]
+    sha256: str | None
     max_jobs: int
-    cuda_home: Optional[str]
+    cuda_home: str | None
     gpu_visible: bool
     work_dir: str
 
@@ -37,16 +37,16 @@ class Wanted(NamedTuple):
 class Got(NamedTuple):
     """``entry`` None: nowhere cached, and not to be built."""
 
-    entry: Optional[Entry]
+    entry: Entry | None
     built: bool
-    trouble: List[str]
+    trouble: list[str]
 
 
 def fit_of(wanted: Wanted, facts: Facts) -> Fit:
     """What a wheel must be built for. Raises BuildError when that is not known."""
     if not facts.torch:
         raise BuildError(
-            "torch is not installed in the environment of %s yet: run the role sd_webui first." % wanted.python
+            f"torch is not installed in the environment of {wanted.python} yet: run the role sd_webui first."
         )
     if facts.cuda and not wanted.archs:
         raise BuildError(
@@ -58,7 +58,7 @@ def fit_of(wanted: Wanted, facts: Facts) -> Fit:
     return Fit(wanted.name, wanted.version, torch_base(facts.torch), facts.cuda, python, platform, archs)
 
 
-def look_up(fit: Fit, caches: List[Cache]) -> Optional[Entry]:
+def look_up(fit: Fit, caches: list[Cache]) -> Entry | None:
     for cache in caches:
         found = cache.find(fit)
         if found:
@@ -69,10 +69,10 @@ def look_up(fit: Fit, caches: List[Cache]) -> Optional[Entry]:
 class Builder:
     """Builds what no cache has. ``stop`` ends it from a signal handler."""
 
-    def __init__(self, wanted: Wanted, facts: Facts, caches: List[Cache]) -> None:
+    def __init__(self, wanted: Wanted, facts: Facts, caches: list[Cache]) -> None:
         self.wanted, self.facts, self.caches = wanted, facts, caches
         self.fit = fit_of(wanted, facts)
-        self._build: Optional[Build] = None
+        self._build: Build | None = None
 
     @property
     def log(self) -> str:
@@ -99,7 +99,7 @@ class Builder:
         if self._build:
             self._build.stop()
 
-    def _trouble(self) -> List[str]:
+    def _trouble(self) -> list[str]:
         return sorted({line for cache in self.caches for line in cache.trouble})
 
     def _locks(self) -> ContextManager[None]:
@@ -118,13 +118,12 @@ class Builder:
         after = self._versions()
         if after != before:
             raise BuildError(
-                "While xformers was built, the environment changed: %s. The wheel was thrown away; run the role sd_webui again."
-                % ", ".join("%s from %s to %s" % (n, before[n], after[n]) for n in PROTECTED if before[n] != after[n])
+                "While xformers was built, the environment changed: {}. The wheel was thrown away; run the role sd_webui again.".format(", ".join(f"{n} from {before[n]} to {after[n]}" for n in PROTECTED if before[n] != after[n]))
             )
         entry = self.caches[0].publish(wheel, self.fit)
         self._build.clean()
         return entry
 
-    def _versions(self) -> "dict[str, Optional[str]]":
+    def _versions(self) -> dict[str, str | None]:
         found = inspect(self.wanted.python)["distributions"]
         return {name: found.get(name, {}).get("version") for name in PROTECTED}

@@ -9,7 +9,6 @@ import os
 import re
 import socket
 import time
-from typing import Dict, List, Optional
 from urllib.parse import urlsplit
 
 from ..errors import SdopsError
@@ -27,7 +26,7 @@ ALLOWED_SKEW = 60  # seconds
 OLDEST_CLIENT = "26.3.27"  # what servers from 26.7.11 on accept when they are not told otherwise
 
 
-def _numbers(version: str) -> List[int]:
+def _numbers(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)]
 
 
@@ -42,7 +41,7 @@ class ProxyError(SdopsError):
 class Log:
     """What a log file gets from now on."""
 
-    def __init__(self, path: Optional[str]) -> None:
+    def __init__(self, path: str | None) -> None:
         self.path = path
         self.start = self._size()
 
@@ -64,12 +63,12 @@ class Log:
             return ""
 
 
-def connects(host: str, port: int, timeout: float) -> Optional[str]:
+def connects(host: str, port: int, timeout: float) -> str | None:
     """None when a TCP connection to host:port opens, else what is in the way, in words."""
     try:
         socket.create_connection((host, port), timeout).close()
     except socket.gaierror as exc:
-        return "the name %s cannot be resolved (%s)" % (host, exc.strerror or exc)
+        return f"the name {host} cannot be resolved ({exc.strerror or exc})"
     except socket.timeout:
         return "%s:%d does not answer within %g s (firewall, or the server is off)" % (host, port, timeout)
     except OSError as exc:
@@ -87,12 +86,12 @@ class Checker:
     def __init__(
         self,
         proxy: str,
-        server: Optional[str],
+        server: str | None,
         port: int,
-        ca_path: Optional[str] = None,
+        ca_path: str | None = None,
         timeout: float = 15,
-        server_name: Optional[str] = None,
-        log: Optional[str] = None,
+        server_name: str | None = None,
+        log: str | None = None,
     ) -> None:
         self.proxy = proxy
         self.server = server
@@ -138,32 +137,26 @@ class Checker:
         obstacle = connects(inbound.hostname or "127.0.0.1", inbound.port or 80, 3)
         if obstacle:
             return (
-                "No request gets through the proxy: Xray itself is not listening at %s (%s). Look at its log, xray.log."
-                % (self.proxy, obstacle)
+                f"No request gets through the proxy: Xray itself is not listening at {self.proxy} ({obstacle}). Look at its log, xray.log."
             )
         if not self.server:
             return (
-                "Xray listens at %s, but %s does not come through it: %s. Look at its log, xray.log, and check the servers and "
-                "keys in xray_proxy_config." % (self.proxy, url, why)
+                f"Xray listens at {self.proxy}, but {url} does not come through it: {why}. Look at its log, xray.log, and check the servers and "
+                "keys in xray_proxy_config."
             )
         where = "the Xray server %s:%d" % (self.server, self.port)
         obstacle = connects(self.server, self.port, min(self.timeout, 10))
         if obstacle:
             return (
-                "No request gets through the proxy, because %s cannot be reached: %s. Check xray_proxy_server and "
-                "xray_proxy_port, that the server runs, and that its firewall lets this host in." % (where, obstacle)
+                f"No request gets through the proxy, because {where} cannot be reached: {obstacle}. Check xray_proxy_server and "
+                "xray_proxy_port, that the server runs, and that its firewall lets this host in."
             )
         if "certificate is not trusted" in why:
             return (
-                "%s was reached through %s, but its certificate is not trusted here. In a network with its own CA set "
-                "sdops_ca_bundle." % (url, where)
+                f"{url} was reached through {where}, but its certificate is not trusted here. In a network with its own CA set "
+                "sdops_ca_bundle."
             )
-        return "%s takes connections, but %s does not come through it: %s. %s" % (
-            where[0].upper() + where[1:],
-            url,
-            why,
-            self.advice(self.standing(url)),
-        )
+        return f"{where[0].upper() + where[1:]} takes connections, but {url} does not come through it: {why}. {self.advice(self.standing(url))}"
 
     def standing(self, url: str) -> str:
         """What we are to the server: a "stranger", a "guest" whom it knows by its keys but does not serve, a "user" whom it
@@ -175,7 +168,7 @@ class Checker:
             return ""
         log = Log(self.log)
         try:
-            self.ask("https://%s/" % self.server_name)
+            self.ask(f"https://{self.server_name}/")
             return "user"
         except requests.RequestException as exc:
             why = cause(exc, self.timeout)
@@ -209,21 +202,21 @@ class Checker:
             )
         if self.version and _numbers(self.version) < _numbers(OLDEST_CLIENT):
             return (
-                "%sXray %s is older than %s, and servers from 26.7.11 on take such clients for strangers: raise xray_proxy_version, "
-                "or set minClientVer on the server." % (stranger, self.version, OLDEST_CLIENT)
+                f"{stranger}Xray {self.version} is older than {OLDEST_CLIENT}, and servers from 26.7.11 on take such clients for strangers: raise xray_proxy_version, "
+                "or set minClientVer on the server."
             )
         if standing == "stranger":
-            return "%sCheck %s, and that the server accepts Xray %s (minClientVer)." % (
+            return "{}Check {}, and that the server accepts Xray {} (minClientVer).".format(
                 stranger,
                 keys,
                 self.version or "of this version",
             )
         return (
-            "Check xray_proxy_uuid, %s, that the clocks agree (a server may allow little difference), that the server accepts this "
-            "version of Xray (minClientVer), and that the server itself reaches the site and resolves its name." % keys
+            f"Check xray_proxy_uuid, {keys}, that the clocks agree (a server may allow little difference), that the server accepts this "
+            "version of Xray (minClientVer), and that the server itself reaches the site and resolves its name."
         )
 
-    def check(self, urls: List[str], retries: int, delay: float) -> Dict[str, float]:
+    def check(self, urls: list[str], retries: int, delay: float) -> dict[str, float]:
         """Seconds for each url; a failure is tried again ``retries`` times, ``delay`` seconds apart."""
         if not HAS_REQUESTS:
             raise ProxyError("The Python library requests is missing on the target. Run the role base first.")

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from typing import Any, Dict, Iterator, NamedTuple, Optional
+from typing import Any, Iterator, NamedTuple
 
 from ..errors import SdopsError
 from ..files import load_json, parse_json, read_regular, write_atomic
@@ -32,8 +32,8 @@ class ClientError(SdopsError):
 class Setup(NamedTuple):
     """What Xray starts with: a version below the directory of releases, and the text of the config."""
 
-    version: Optional[str]
-    config: Optional[str]
+    version: str | None
+    config: str | None
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -69,14 +69,14 @@ class Client:
 
     def now(self) -> Setup:
         try:
-            config: Optional[str] = read_regular(self.file, follow=True).decode("utf-8")
+            config: str | None = read_regular(self.file, follow=True).decode("utf-8")
         except OSError:
             config = None
         return Setup(self.installer.current(), config)
 
     def inputs(self, setup: Setup) -> str:
         """A hash of all that Xray reads when it starts: another one means that it has to be started anew."""
-        digest = hashlib.sha256(("%s\n%s\n" % setup).encode())
+        digest = hashlib.sha256(("{}\n{}\n".format(*setup)).encode())
         for path in sorted(glob.glob(os.path.join(self.dest, setup.version or "", "*.dat"))):
             with open(path, "rb") as handle:
                 digest.update(os.path.basename(path).encode() + hashlib.sha256(handle.read()).digest())
@@ -86,7 +86,7 @@ class Client:
         """Raises ClientError when the core of ``setup`` is missing or does not take the config."""
         program = self.installer.program(setup.version or "")
         if installed_version(program) is None:
-            raise ClientError("Xray-core %s is not installed in %s. Install it first." % (setup.version, self.dest))
+            raise ClientError(f"Xray-core {setup.version} is not installed in {self.dest}. Install it first.")
         handle, path = tempfile.mkstemp(prefix=".try-", suffix=".json", dir=self.dest)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
@@ -97,8 +97,8 @@ class Client:
         if done.rc != 0:
             said = redact(done.tail(1).replace(path, "the config"), setup.config or "{}")
             raise ClientError(
-                "Xray-core %s refuses the config, so it was not taken and what was in use stays in use. It says: %s. Check the "
-                "xray_proxy_* variables that it names." % (setup.version, said.strip().rstrip(".") or "nothing")
+                "Xray-core {} refuses the config, so it was not taken and what was in use stays in use. It says: {}. Check the "
+                "xray_proxy_* variables that it names.".format(setup.version, said.strip().rstrip(".") or "nothing")
             )
 
     def use(self, setup: Setup) -> None:
@@ -107,10 +107,10 @@ class Client:
         write_atomic(self.memory, json.dumps(before._asdict()).encode(), 0o600)
         self._take(setup)
 
-    def previous(self) -> Optional[Setup]:
+    def previous(self) -> Setup | None:
         """What was in use before the last change; None when nothing was, or nothing is known of it."""
         try:
-            found: Dict[str, Any] = load_json(self.memory)
+            found: dict[str, Any] = load_json(self.memory)
             setup = Setup(found["version"], found["config"])
         except (OSError, ValueError, KeyError, TypeError):
             return None

@@ -9,7 +9,7 @@ Errors name inbounds by address and port only: the rest of such a config is secr
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, Union
+from typing import Any
 
 from ..errors import SdopsError
 from ..files import parse_json
@@ -30,17 +30,17 @@ def from_json(text: str) -> Any:
         where = "line %d, column %d: %s" % (exc.lineno, exc.colno, exc.msg)
     except ValueError:
         where = "a number or a nesting too large"
-    raise ConfigError("xray_proxy_config is text, but no JSON (%s). Give a mapping, or JSON without comments." % where)
+    raise ConfigError(f"xray_proxy_config is text, but no JSON ({where}). Give a mapping, or JSON without comments.")
 
 
-def mappings(config: Dict[str, Any], part: str) -> List[Dict[str, Any]]:
+def mappings(config: dict[str, Any], part: str) -> list[dict[str, Any]]:
     entries = config.get(part)
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
-        raise ConfigError("xray_proxy_config must have %s, a list of mappings that is not empty." % part)
+        raise ConfigError(f"xray_proxy_config must have {part}, a list of mappings that is not empty.")
     return entries
 
 
-def client_config(config: Union[str, Dict[str, Any]], http_port: int) -> Dict[str, Any]:
+def client_config(config: str | dict[str, Any], http_port: int) -> dict[str, Any]:
     """``config`` as a mapping, sure to have outbounds and an HTTP inbound on 127.0.0.1:``http_port`` that takes anybody.
 
     Raises ConfigError.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 from urllib.parse import quote, unquote
 
 from ..errors import SdopsError
@@ -92,61 +92,61 @@ def decoded(text: str, part: str) -> str:
     try:
         plain = unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise LinkError("The share link's %s has percent-encoding that is not UTF-8. %s" % (part, COPY)) from None
+        raise LinkError(f"The share link's {part} has percent-encoding that is not UTF-8. {COPY}") from None
     if CONTROL.search(plain):
-        raise LinkError("The share link's %s has a control character in it. %s" % (part, COPY))
+        raise LinkError(f"The share link's {part} has a control character in it. {COPY}")
     return plain
 
 
-def split_query(query: str) -> Tuple[Dict[str, str], List[str]]:
+def split_query(query: str) -> tuple[dict[str, str], list[str]]:
     """(parameters that mean something here, names of the others). An empty value counts as not given."""
-    found: Dict[str, str] = {}
+    found: dict[str, str] = {}
     ignored = set()
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
         if name.startswith("amp;"):
-            raise LinkError("The share link has &amp; where & belongs: it was copied out of a page's source. %s" % COPY)
+            raise LinkError(f"The share link has &amp; where & belongs: it was copied out of a page's source. {COPY}")
         if name not in KNOWN:
             ignored.add(CONTROL.sub("", unquote(name, errors="replace")))
             continue
         value = decoded(value, "parameter " + name)
         if found.setdefault(name, value) != value:
-            raise LinkError("The share link has the parameter %s twice, with different values. %s" % (name, COPY))
+            raise LinkError(f"The share link has the parameter {name} twice, with different values. {COPY}")
     return {name: value for name, value in found.items() if value}, sorted(ignored - {""})
 
 
 def word(parameter: str, value: str) -> str:
     """``type=ws``, or only ``type`` where the value is none of the words we know."""
     if value in WORDS[parameter]:
-        return "%s=%s" % (parameter, value)
-    return "a value of %s that is not known here" % parameter
+        return f"{parameter}={value}"
+    return f"a value of {parameter} that is not known here"
 
 
-def check_transport(parameters: Dict[str, str]) -> None:
+def check_transport(parameters: dict[str, str]) -> None:
     """Refuse what the role cannot render."""
     kind = parameters.get("type", "tcp")
     if kind not in ("tcp", "raw"):
-        raise LinkError("The share link asks for %s, not type=tcp or type=raw. %s" % (word("type", kind), ELSEWISE))
+        raise LinkError("The share link asks for {}, not type=tcp or type=raw. {}".format(word("type", kind), ELSEWISE))
     security = parameters.get("security")
     if security is None:
-        raise LinkError("The share link has no security=reality, so its server takes no REALITY client. %s" % ELSEWISE)
+        raise LinkError(f"The share link has no security=reality, so its server takes no REALITY client. {ELSEWISE}")
     if security != "reality":
-        raise LinkError("The share link asks for %s, not security=reality. %s" % (word("security", security), ELSEWISE))
+        raise LinkError("The share link asks for {}, not security=reality. {}".format(word("security", security), ELSEWISE))
     header = parameters.get("headerType", "none")
     if header != "none":
-        raise LinkError("The share link asks for %s, not headerType=none. %s" % (word("headerType", header), ELSEWISE))
+        raise LinkError("The share link asks for {}, not headerType=none. {}".format(word("headerType", header), ELSEWISE))
     if "fm" in parameters:
-        raise LinkError("The share link has the parameter fm (FinalMask). %s" % ELSEWISE)
+        raise LinkError(f"The share link has the parameter fm (FinalMask). {ELSEWISE}")
 
 
 def check_host(text: str, part: str) -> str:
     """A name in ASCII (``xn--`` where it was not) or an IPv4 address; ``text`` is decoded."""
     if len(text) > 253:
-        raise LinkError("The share link's %s is longer than a host name can be (253 characters). %s" % (part, COPY))
+        raise LinkError(f"The share link's {part} is longer than a host name can be (253 characters). {COPY}")
     if AMBIGUOUS.search(text):
         raise LinkError(
-            "The share link's %s has a letter that old and new rules for international names read differently. Write that "
-            "name in its xn-- form." % part
+            f"The share link's {part} has a letter that old and new rules for international names read differently. Write that "
+            "name in its xn-- form."
         )
     name = text
     if not text.isascii():
@@ -162,7 +162,7 @@ def check_host(text: str, part: str) -> str:
         except ValueError:
             good = False
     if not good:
-        raise LinkError("The share link's %s is neither a host name nor an IP address. %s" % (part, COPY))
+        raise LinkError(f"The share link's {part} is neither a host name nor an IP address. {COPY}")
     return name
 
 
@@ -174,7 +174,7 @@ def is_address(host: str) -> bool:
     return True
 
 
-def split_address(text: str) -> Tuple[str, int]:
+def split_address(text: str) -> tuple[str, int]:
     """(host without brackets, port) of ``host:port``, ``[2001:db8::1]:port`` or either without the port."""
     if text.startswith("["):
         inner, bracket, rest = text[1:].partition("]")
@@ -183,7 +183,7 @@ def split_address(text: str) -> Tuple[str, int]:
         except ValueError:
             host = ""
         if not host or "%" in host or (rest and not rest.startswith(":")):
-            raise LinkError("The share link's server address has brackets, but no IPv6 address in them. %s" % COPY)
+            raise LinkError(f"The share link's server address has brackets, but no IPv6 address in them. {COPY}")
         port = rest[1:]
     else:
         name, _, port = text.partition(":")
@@ -193,12 +193,12 @@ def split_address(text: str) -> Tuple[str, int]:
                 "[2001:db8::1]:443."
             )
         if not name:
-            raise LinkError("The share link has no server address behind the @. %s" % COPY)
+            raise LinkError(f"The share link has no server address behind the @. {COPY}")
         host = check_host(decoded(name, "server address"), "server address")
     if not port:
         return host, DEFAULT_PORT
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
-        raise LinkError("The share link's port (behind the server address) must be a number from 1 to 65535. %s" % COPY)
+        raise LinkError(f"The share link's port (behind the server address) must be a number from 1 to 65535. {COPY}")
     return host, int(port)
 
 
@@ -218,13 +218,13 @@ def base64url(text: str, length: int, parameter: str, meaning: str) -> str:
     return key
 
 
-def required(parameters: Dict[str, str], parameter: str, meaning: str) -> str:
+def required(parameters: dict[str, str], parameter: str, meaning: str) -> str:
     if parameter not in parameters:
-        raise LinkError("The share link has no %s, the parameter for %s. %s" % (parameter, meaning, COPY))
+        raise LinkError(f"The share link has no {parameter}, the parameter for {meaning}. {COPY}")
     return parameters[parameter]
 
 
-def check_form(parameters: Dict[str, str], host: str) -> Dict[str, Any]:
+def check_form(parameters: dict[str, str], host: str) -> dict[str, Any]:
     """The role's fields that come from parameters."""
     public_key = base64url(required(parameters, "pbk", "the REALITY public key"), 43, "pbk", "REALITY public key")
     # the proposal: without sni it is the server's own name
@@ -236,33 +236,30 @@ def check_form(parameters: Dict[str, str], host: str) -> Dict[str, Any]:
     short_id = parameters.get("sid", "")
     if not re.fullmatch(r"([0-9a-fA-F]{2}){0,8}", short_id):
         raise LinkError(
-            "The share link's parameter sid (REALITY short id) must be an even number of hex digits, 16 at most. %s"
-            % COPY
+            f"The share link's parameter sid (REALITY short id) must be an even number of hex digits, 16 at most. {COPY}"
         )
     spider_x = parameters.get("spx", "")
     if spider_x and not spider_x.startswith("/"):
-        raise LinkError("The share link's parameter spx (REALITY spiderX) must start with '/'. %s" % COPY)
+        raise LinkError(f"The share link's parameter spx (REALITY spiderX) must start with '/'. {COPY}")
     fingerprint = parameters.get("fp", DEFAULT_FINGERPRINT)
     if fingerprint.lower() in WORDS["fp"]:
         raise LinkError(
-            "The share link asks for fp=%s, which REALITY does not allow. Write another one, such as fp=chrome."
-            % fingerprint.lower()
+            f"The share link asks for fp={fingerprint.lower()}, which REALITY does not allow. Write another one, such as fp=chrome."
         )
     if not re.fullmatch(r"[A-Za-z0-9_]{1,40}", fingerprint):
         raise LinkError(
-            "The share link's parameter fp must be the name of a TLS fingerprint, such as chrome. %s" % COPY
+            f"The share link's parameter fp must be the name of a TLS fingerprint, such as chrome. {COPY}"
         )
     flow = parameters.get("flow", "")
     if flow not in FLOWS:
         raise LinkError(
-            "The share link has %s. VLESS knows the flows xtls-rprx-vision, xtls-rprx-vision-udp443 and none at all. %s"
-            % (word("flow", flow), COPY)
+            "The share link has {}. VLESS knows the flows xtls-rprx-vision, xtls-rprx-vision-udp443 and none at all. {}".format(word("flow", flow), COPY)
         )
     encryption = parameters.get("encryption", "none")
     if not ENCRYPTION.fullmatch(encryption):
         raise LinkError(
             "The share link's parameter encryption must be none or start with mlkem768x25519plus, followed by parts of "
-            "base64url with dots between. %s" % COPY
+            f"base64url with dots between. {COPY}"
         )
     fields = {
         "public_key": public_key,
@@ -288,13 +285,13 @@ def after_scheme(link: Any) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise LinkError("The share link has characters that are no valid Unicode. %s" % COPY) from None
+        raise LinkError(f"The share link has characters that are no valid Unicode. {COPY}") from None
     scheme, separator, rest = text.partition("://")
     if not text:
-        raise LinkError("The share link is empty. %s" % COPY)
+        raise LinkError(f"The share link is empty. {COPY}")
     if not separator or scheme.lower() != "vless":
         if separator and scheme.lower() in SCHEMES:
-            raise LinkError("This is a %s:// link, not a vless:// link. %s" % (scheme.lower(), ELSEWISE))
+            raise LinkError(f"This is a {scheme.lower()}:// link, not a vless:// link. {ELSEWISE}")
         raise LinkError(
             "A share link must start with vless://. Give one link as the server shows it, not a subscription."
         )
@@ -303,7 +300,7 @@ def after_scheme(link: Any) -> str:
     return rest
 
 
-def parse(link: str) -> Dict[str, Any]:
+def parse(link: str) -> dict[str, Any]:
     """The role's variables without their prefix, and ``name``, ``ignored`` (names of parameters that mean nothing here).
 
     ``mldsa65_verify`` is there only when the link has it. The port is 443 and the fingerprint chrome where the link has
@@ -316,11 +313,11 @@ def parse(link: str) -> Dict[str, Any]:
     authority, _, path = body.partition("/")
     if path:
         raise LinkError(
-            "The share link has a path behind the server address; there is none in a vless:// link. %s" % COPY
+            f"The share link has a path behind the server address; there is none in a vless:// link. {COPY}"
         )
     user, at, address = authority.rpartition("@")
     if not at:
-        raise LinkError("The share link has no @ between the user id and the server address. %s" % COPY)
+        raise LinkError(f"The share link has no @ between the user id and the server address. {COPY}")
     uuid = decoded(user, "user id")
     if not UUID.fullmatch(uuid) and not 0 < len(uuid.encode("utf-8")) <= LONGEST_ID:
         raise LinkError(
@@ -342,21 +339,21 @@ def parse(link: str) -> Dict[str, Any]:
     }
 
 
-def written(fields: Dict[str, Any]) -> str:
+def written(fields: dict[str, Any]) -> str:
     def text(field: str) -> str:
-        value: Optional[Any] = fields.get(field)
+        value: Any | None = fields.get(field)
         return "" if value is None else str(value)
 
     server = text("server")
-    host = "[%s]" % quote(server, safe=":") if ":" in server else quote(server, safe="")
+    host = "[{}]".format(quote(server, safe=":")) if ":" in server else quote(server, safe="")
     port = quote(text("port"), safe="") or DEFAULT_PORT
     query = ["type=tcp", "security=reality"]
-    query += ["%s=%s" % (name, quote(text(field), safe="")) for field, name in PARAMETERS if text(field)]
-    link = "vless://%s@%s:%s?%s" % (quote(text("uuid"), safe=""), host, port, "&".join(query))
+    query += ["{}={}".format(name, quote(text(field), safe="")) for field, name in PARAMETERS if text(field)]
+    link = "vless://{}@{}:{}?{}".format(quote(text("uuid"), safe=""), host, port, "&".join(query))
     return link + ("#" + quote(text("name"), safe="") if text("name") else "")
 
 
-def build(fields: Dict[str, Any]) -> str:
+def build(fields: dict[str, Any]) -> str:
     """The share link of ``fields`` (the keys that parse returns; server, uuid and public_key must be there).
 
     ``ignored`` is not written: what it names has no value here. Raises LinkError.

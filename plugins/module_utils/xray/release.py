@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 from ..errors import SdopsError
 from ..process import ProcessError, run
@@ -48,8 +48,8 @@ def asset(machine: str) -> str:
     """The name of the release's zip, without .zip, for what ``uname -m`` says. Raises XrayError."""
     if machine not in ASSETS:
         raise XrayError(
-            "There is no Xray-core release for the architecture %r; there are some for %s. Set sdops_network to a way without "
-            "Xray (direct, mirrors, turbo) on this host." % (machine, ", ".join(sorted(ASSETS)))
+            "There is no Xray-core release for the architecture {!r}; there are some for {}. Set sdops_network to a way without "
+            "Xray (direct, mirrors, turbo) on this host.".format(machine, ", ".join(sorted(ASSETS)))
         )
     return ASSETS[machine]
 
@@ -64,17 +64,17 @@ class Release(NamedTuple):
     known, where upstream itself tells it else, optional zip on the target, architecture (``uname -m``; empty is this one)."""
 
     version: str
-    bases: List[str]
-    sha256: Optional[str] = None
+    bases: list[str]
+    sha256: str | None = None
     digest_base: str = ORIGIN
-    file: Optional[str] = None
+    file: str | None = None
     machine: str = ""
 
     def url(self, base: str) -> str:
-        return "%s/v%s/%s.zip" % (base.rstrip("/"), self.version, asset(self.machine or platform.machine()))
+        return "{}/v{}/{}.zip".format(base.rstrip("/"), self.version, asset(self.machine or platform.machine()))
 
 
-def installed_version(program: str) -> Optional[str]:
+def installed_version(program: str) -> str | None:
     """What ``program version`` says, None when it does not run: it is missing, damaged or for another machine."""
     if not os.access(program, os.X_OK):
         return None
@@ -90,7 +90,7 @@ def dgst_sha256(text: str, name: str) -> str:
     """The SHA-256 in a ``.dgst`` file (lines such as "SHA2-256= HEX"; OpenSSL 1.1 wrote "SHA256= HEX")."""
     match = re.search(r"(?m)^SHA2?-?256=\s*([0-9a-fA-F]{64})\s*$", text)
     if not match:
-        raise XrayError("%s.dgst has no SHA-256 line; give xray_proxy_sha256 instead." % name)
+        raise XrayError(f"{name}.dgst has no SHA-256 line; give xray_proxy_sha256 instead.")
     return match.group(1).lower()
 
 
@@ -98,7 +98,7 @@ class Installer:
     """Installs releases below ``dest``: dest/VERSION/ and the link dest/current. ``timeout`` in seconds."""
 
     def __init__(
-        self, dest: str, ca_path: Optional[str] = None, proxy: Optional[str] = None, timeout: float = 60
+        self, dest: str, ca_path: str | None = None, proxy: str | None = None, timeout: float = 60
     ) -> None:
         self.dest = dest
         self.http_options = {"ca_path": ca_path, "proxy": proxy, "timeout": timeout, "retries": 1}
@@ -106,7 +106,7 @@ class Installer:
     def program(self, version: str) -> str:
         return os.path.join(self.dest, version, "xray")
 
-    def current(self) -> Optional[str]:
+    def current(self) -> str | None:
         try:
             return os.readlink(os.path.join(self.dest, "current"))
         except OSError:
@@ -129,14 +129,14 @@ class Installer:
                     digest.update(chunk)
                     out.write(chunk)
             except Exception as exc:  # urllib3 and http.client have many
-                raise TransferError("%s broke off: %s" % (scrub(url), cause(exc, http.timeout))) from None
+                raise TransferError(f"{scrub(url)} broke off: {cause(exc, http.timeout)}") from None
             if left < 0:
                 raise TransferError(
                     "%s sends more than %d MB; that is no Xray-core release." % (scrub(url), MAX_ZIP >> 20)
                 )
         return digest.hexdigest()
 
-    def expected(self, release: Release) -> Tuple[str, str]:
+    def expected(self, release: Release) -> tuple[str, str]:
         """(SHA-256 that the zip must have, where it is from: ``sha256`` for the one that was given, ``dgst`` for upstream's).
 
         A mirror is not asked: whoever replaces its zip replaces the ``.dgst`` beside it too. Raises XrayError.
@@ -155,18 +155,18 @@ class Installer:
         except Exception as exc:  # urllib3 and http.client have many
             why = str(exc) if isinstance(exc, SdopsError) else cause(exc, 60)
             raise XrayError(
-                "The SHA-256 of Xray-core %s is not known, and upstream could not be asked for it: %s. Nothing was installed. "
-                "Set xray_proxy_sha256 to the SHA-256 that the page of the release shows for %s, or use the role's own "
-                "xray_proxy_version." % (release.version, why.rstrip("."), os.path.basename(release.url("")))
+                "The SHA-256 of Xray-core {} is not known, and upstream could not be asked for it: {}. Nothing was installed. "
+                "Set xray_proxy_sha256 to the SHA-256 that the page of the release shows for {}, or use the role's own "
+                "xray_proxy_version.".format(release.version, why.rstrip("."), os.path.basename(release.url("")))
             ) from exc
 
-    def verify(self, release: Release) -> Tuple[str, str]:
+    def verify(self, release: Release) -> tuple[str, str]:
         """Hold the zip ``release.file`` against its SHA-256; returns what ``expected`` does. Raises XrayError."""
         sha256, against = self.expected(release)
         verify(str(release.file), sha256, str(release.file))
         return sha256, against
 
-    def _download(self, release: Release, sha256: str, work: str) -> Tuple[str, str]:
+    def _download(self, release: Release, sha256: str, work: str) -> tuple[str, str]:
         """Fetch and unpack the first zip that has this SHA-256; (directory, base).
 
         A mirror that answers with something else is as good as one that does not answer: the next one is asked.
@@ -187,9 +187,8 @@ class Installer:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(archive)
         raise XrayError(
-            "Xray-core %s could not be fetched: %s. Set xray_proxy_release_base to a mirror with the same paths, let the "
-            "controller fetch it (xray_proxy_via_controller), or give the zip (xray_proxy_controller_zip, xray_proxy_file)."
-            % (release.version, "; ".join(failures))
+            "Xray-core {} could not be fetched: {}. Set xray_proxy_release_base to a mirror with the same paths, let the "
+            "controller fetch it (xray_proxy_via_controller), or give the zip (xray_proxy_controller_zip, xray_proxy_file).".format(release.version, "; ".join(failures))
         )
 
     def _unpacked(self, archive: str, release: Release, name: str, directory: str) -> str:
@@ -198,11 +197,11 @@ class Installer:
         says = installed_version(os.path.join(directory, "xray"))
         if says != release.version:
             raise XrayError(
-                "The Xray-core in %s says it is %s, not %s." % (name, says or "not runnable", release.version)
+                "The Xray-core in {} says it is {}, not {}.".format(name, says or "not runnable", release.version)
             )
         return directory
 
-    def install(self, release: Release) -> Tuple[str, str]:
+    def install(self, release: Release) -> tuple[str, str]:
         """Bring the release in as dest/VERSION/; (where it came from, what its hash is from: see ``expected``).
 
         Raises XrayError; what was there before stays in use then.
@@ -245,8 +244,7 @@ def verify(archive: str, sha256: str, name: str) -> None:
     have = sha256_of(archive)
     if have != sha256:
         raise XrayError(
-            "The SHA-256 of %s is %s, but %s is wanted. It was not installed: it is damaged, or not what it claims to be."
-            % (name, have, sha256)
+            f"The SHA-256 of {name} is {have}, but {sha256} is wanted. It was not installed: it is damaged, or not what it claims to be."
         )
 
 
@@ -270,7 +268,7 @@ def sha256_of(path: str) -> str:
             for chunk in iter(lambda: handle.read(1 << 20), b""):
                 digest.update(chunk)
     except OSError as exc:
-        raise XrayError("%s cannot be read: %s." % (path, exc.strerror)) from exc
+        raise XrayError(f"{path} cannot be read: {exc.strerror}.") from exc
     return digest.hexdigest()
 
 
@@ -280,7 +278,7 @@ def check_members(archive: str, name: str) -> None:
         with zipfile.ZipFile(archive) as bundle:
             members = bundle.infolist()
     except Exception as exc:  # zipfile has many for what is no zip
-        raise XrayError("%s cannot be unpacked: %s." % (name, exc)) from exc
+        raise XrayError(f"{name} cannot be unpacked: {exc}.") from exc
     if sum(m.file_size for m in members) > MAX_UNPACKED:
         raise XrayError(
             "%s would unpack to more than %d MB; that is no Xray-core release." % (name, MAX_UNPACKED >> 20)
@@ -288,9 +286,9 @@ def check_members(archive: str, name: str) -> None:
     for member in members:
         path = member.filename
         if path.startswith("/") or ".." in path.split("/") or "\\" in path or stat.S_ISLNK(member.external_attr >> 16):
-            raise XrayError("%s holds the unsafe path %r and was not unpacked." % (name, path))
+            raise XrayError(f"{name} holds the unsafe path {path!r} and was not unpacked.")
     if "xray" not in [member.filename for member in members]:
-        raise XrayError("%s holds no xray program." % name)
+        raise XrayError(f"{name} holds no xray program.")
 
 
 def unpack(archive: str, target: str, name: str) -> None:
@@ -301,4 +299,4 @@ def unpack(archive: str, target: str, name: str) -> None:
             bundle.extractall(target)
         os.chmod(os.path.join(target, "xray"), 0o755)  # releases do not promise the mode bits
     except Exception as exc:  # zipfile, its codecs and the disk have many
-        raise XrayError("%s cannot be unpacked: %s." % (name, exc)) from exc
+        raise XrayError(f"{name} cannot be unpacked: {exc}.") from exc

@@ -32,7 +32,7 @@ def reason(path, kind, wish):
         return "is, or holds, the home directory"
     for keep in wish["keep"]:
         if holds(real, os.path.realpath(keep)):
-            return "is, or holds, %s, in which others may have files too" % keep
+            return f"is, or holds, {keep}, in which others may have files too"
     if os.path.ismount(real):
         return "is a mount point"
     if kind == "checkouts" and not pinned(real):
@@ -41,7 +41,7 @@ def reason(path, kind, wish):
         return "is no environment that the role conda_env has made"
     below = [keep for keep in wish["keep"] if holds(os.path.realpath(keep), real)]
     if kind == "others" and not below:
-        return "lies outside %s" % " and ".join(wish["keep"])
+        return "lies outside {}".format(" and ".join(wish["keep"]))
     return ""
 
 
@@ -51,7 +51,7 @@ def main():
         for path in wish[kind]:
             why = reason(path, kind, wish) if os.path.lexists(path) else ""
             if why:
-                print("%s %s." % (path, why))
+                print(f"{path} {why}.")
 
 
 main()

@@ -27,7 +27,7 @@ class Unanswered(Exception):
 
 
 def say(text):
-    print("%s %s" % (time.strftime("%Y-%m-%d %H:%M:%S"), text), flush=True)
+    print("{} {}".format(time.strftime("%Y-%m-%d %H:%M:%S"), text), flush=True)
 
 
 def may_log_in(config):
@@ -62,7 +62,7 @@ def ask_progress(config):
         connection.connect()
         stranger = untrusted_peer(connection.sock, may_log_in(config), 10)
         if stranger:
-            say("the credentials are not sent to %s: the other end of the connection %s" % (config["url"], stranger))
+            say("the credentials are not sent to {}: the other end of the connection {}".format(config["url"], stranger))
             return {}
         with open(config["credentials_file"], encoding="utf-8") as handle:
             basic = base64.b64encode(handle.readline().strip().encode()).decode()
@@ -82,7 +82,7 @@ def generation(config):
         state = told.get("state") or {}
         return bool(told.get("progress") or state.get("job_count")), state.get("job_timestamp")
     except Unanswered as exc:
-        say("supervisord does not answer, so nobody knows whether the WebUI is in use: %s" % exc)
+        say(f"supervisord does not answer, so nobody knows whether the WebUI is in use: {exc}")
         return True, None
     except (
         OSError,
@@ -121,8 +121,7 @@ def main():
         config = json.load(handle)
     limit, interval = config["minutes"] * 60, config.get("interval", 20)
     say(
-        "the box ends after %g minutes without a generation%s"
-        % (config["minutes"], " (dry run)" if config["dry_run"] else "")
+        "the box ends after {:g} minutes without a generation{}".format(config["minutes"], " (dry run)" if config["dry_run"] else "")
     )
     used, last = time.monotonic(), generation(config)[1]
     while True:
@@ -134,8 +133,7 @@ def main():
         if time.monotonic() - used < limit:
             continue
         say(
-            "idle for %g minutes: %s %s"
-            % (config["minutes"], "would run" if config["dry_run"] else "running", config["command"])
+            "idle for {:g} minutes: {} {}".format(config["minutes"], "would run" if config["dry_run"] else "running", config["command"])
         )
         used = time.monotonic()
         if config["dry_run"]:
@@ -144,7 +142,7 @@ def main():
             done = subprocess.run(shlex.split(config["command"]), stdin=subprocess.DEVNULL, check=False)
             say("it ended with %d" % done.returncode)
         except OSError as exc:
-            say("it cannot be run: %s" % exc)
+            say(f"it cannot be run: {exc}")
 
 
 main()

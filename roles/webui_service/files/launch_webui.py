@@ -58,7 +58,7 @@ LIBRARIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/li
 def read_secret(path):
     mode = os.stat(path).st_mode
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        sys.exit("launch_webui: %s can be read by others; it must have mode 0600" % path)
+        sys.exit(f"launch_webui: {path} can be read by others; it must have mode 0600")
     with open(path, encoding="utf-8") as handle:
         return handle.readline().strip()
 
@@ -218,7 +218,7 @@ class Guard:
             return str(ipaddress.ip_network((parsed, 64), strict=False))
         host = HOST.fullmatch("".join(headers.all(b"host")).strip().lower())
         direct = host is not None and (host.group(1) in ("localhost", "[::1]") or host.group(1).startswith("127."))
-        return str(parsed) if direct or not parsed.is_loopback else "%s by proxy" % parsed
+        return str(parsed) if direct or not parsed.is_loopback else f"{parsed} by proxy"
 
     def judge(self, app, scope):
         """None to admit a request, or ``(status, detail, seconds to wait)``."""
@@ -404,11 +404,11 @@ def check():
         script_loading.preload_extensions(extensions_dir, parser, **(listed if "extension_list" in known else {}))
         script_loading.preload_extensions(extensions_builtin_dir, parser)
     except Exception as exc:
-        print("launch_webui: the arguments were not judged: %s: %s" % (type(exc).__name__, exc), file=sys.stderr)
+        print(f"launch_webui: the arguments were not judged: {type(exc).__name__}: {exc}", file=sys.stderr)
         return
 
     def error(message):
-        sys.exit("The WebUI does not take its arguments: %s. Correct webui_service_extra_args." % message)
+        sys.exit(f"The WebUI does not take its arguments: {message}. Correct webui_service_extra_args.")
 
     parser.error = error
     parser.allow_abbrev = False  # a part of a name may stand for a flag that is not allowed

@@ -15,7 +15,7 @@ from rattler.index import index_fs
 
 VERSION = platform.python_version()  # of the one Python that can be had here
 # it answers as the real interpreter does, because it is one
-PYTHON = '#!/bin/sh\n# stand-in package: the interpreter that runs the tests\nexec %s "$@"\n' % sys.executable
+PYTHON = f'#!/bin/sh\n# stand-in package: the interpreter that runs the tests\nexec {sys.executable} "$@"\n'
 OTHER = "#!/bin/sh\n# stand-in package: a Python that knows nothing but its version\necho %s\n"
 
 STANDIN = r'''#!%(python)s

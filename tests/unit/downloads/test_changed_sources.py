@@ -32,10 +32,10 @@ class Hub:
     def __call__(self, path, headers):
         self.asked += 1
         digest = sha(self.content)
-        told = {"ETag": '"%s"' % digest, "X-Repo-Commit": digest[:40]} if "/resolve/" in path else {"ETag": '"v"'}
+        told = {"ETag": f'"{digest}"', "X-Repo-Commit": digest[:40]} if "/resolve/" in path else {"ETag": '"v"'}
         if path.startswith("/api/v1/model"):
             file = {"id": 1, "name": "m.safetensors", "type": "Model", "sizeKB": len(self.content) / 1024, "primary": True,
-                    "downloadUrl": "http://%s/f.safetensors" % headers["Host"], "metadata": {"format": "SafeTensor"},
+                    "downloadUrl": "http://{}/f.safetensors".format(headers["Host"]), "metadata": {"format": "SafeTensor"},
                     "hashes": {"SHA256": digest.upper()}}  # fmt: skip
             version = {"id": self.content[-1], "files": [file]}
             body = json.dumps({"type": "LORA", "modelVersions": [version], "id": 7}).encode()

@@ -24,7 +24,7 @@ SEGMENT = SIZE // (2 * CONNECTIONS)  # the largest that is handed out
 KILLS = 20
 
 
-def start(arguments: dict, by: "list[str] | None" = None) -> subprocess.Popen:
+def start(arguments: dict, by: list[str] | None = None) -> subprocess.Popen:
     process = subprocess.Popen(
         [*(by or []), sys.executable, "-m", "ansible_collections.sdops.webui.plugins.modules.model_files"],
         stdin=subprocess.PIPE,

@@ -255,12 +255,12 @@ FULL = {"repo": "a/b", "file": "m.safetensors", "revision": COMMIT}
 @pytest.mark.parametrize(
     ("headers", "sha256", "git_sha1"),
     [
-        ({"ETag": '"%s"' % SHA}, SHA, None),
+        ({"ETag": f'"{SHA}"'}, SHA, None),
         ({"ETag": SHA1}, None, None),  # Artifactory: of the content, and no git blob
         ({"ETag": SHA1, "X-Checksum-Sha256": SHA.upper()}, SHA, None),
         ({"ETag": '"x"'}, None, None),
-        ({"ETag": '"%s"' % SHA1, "X-Linked-Etag": '"%s"' % SHA}, SHA, None),
-        ({"ETag": '"%s"' % SHA1, "X-Repo-Commit": COMMIT}, None, SHA1),
+        ({"ETag": f'"{SHA1}"', "X-Linked-Etag": f'"{SHA}"'}, SHA, None),
+        ({"ETag": f'"{SHA1}"', "X-Repo-Commit": COMMIT}, None, SHA1),
     ],
 )
 def test_a_full_commit_needs_not_be_told(serve, headers, sha256, git_sha1):
@@ -272,14 +272,14 @@ def test_a_full_commit_needs_not_be_told(serve, headers, sha256, git_sha1):
 
 @pytest.mark.parametrize("revision", ["main", "v1", COMMIT[:12], "refs/pr/1", COMMIT + "0"])
 def test_a_revision_that_may_move_needs_its_commit(serve, revision):
-    here, _ = serve(hub_answer({"ETag": '"%s"' % SHA}))
+    here, _ = serve(hub_answer({"ETag": f'"{SHA}"'}))
     with pytest.raises(huggingface.HubError, match="no X-Repo-Commit.*full commit"):
         huggingface.resolve({**FULL, "revision": revision}, Http(retries=0, timeout=2), here)
 
 
 def test_a_proxy_that_redirects_to_a_storage_is_not_followed_past_the_hash(serve):
     storage, asked = serve(lambda path, headers: (403, {}, b""))
-    told = {"location": storage + "/x?sig=1", "x-linked-etag": '"%s"' % SHA, "x-linked-size": "7"}
+    told = {"location": storage + "/x?sig=1", "x-linked-etag": f'"{SHA}"', "x-linked-size": "7"}
     here, _ = serve(lambda path, headers: (302, told, b""))
     found = huggingface.resolve(FULL, Http(retries=0, timeout=2), here)
     assert (found.sha256, found.size, asked) == (SHA, 7, [])

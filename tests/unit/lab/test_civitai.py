@@ -260,5 +260,5 @@ def test_hard_names(world: WorldServer, http: requests.Session, version: int) ->
     answer = http.get(site(world, f"/api/download/models/{version}"))
     assert answer.status_code == 200
     said = answer.headers["Content-Disposition"].encode("latin-1").decode()
-    assert said == 'attachment; filename="%s"' % name.replace("\r\n", "  ")
+    assert said == 'attachment; filename="{}"'.format(name.replace("\r\n", "  "))
     assert "X-Injected" not in answer.headers

@@ -47,7 +47,7 @@ def test_program_four_times(conda: Path, prefix: Path) -> None:
     assert applied["engine"] == str(conda)
     assert applied["packages"] == {"python": VERSION, "git": "2.40"} == last["packages"]
     assert applied["diff"]["before"] == "" and "git 2.40" in applied["diff"]["after"]
-    assert "make %s with Python %s" % (prefix, VERSION) in first["actions"][0]
+    assert f"make {prefix} with Python {VERSION}" in first["actions"][0]
     assert not (prefix / MARKER).exists()
     (call,) = calls(conda)  # check mode and the second run need none
     assert call["args"] == [
@@ -232,7 +232,7 @@ def test_the_standin_is_as_dangerous_as_the_real_one(tmp_path: Path, conda: Path
     rc, said = ask("list", "-p", str(prefix), "--json")
     assert [p["name"] for p in json.loads(said)] == ["python"]
     assert ask("list", "-n", "nowhere", "--json")[0] == 1
-    assert ask("run", "-p", str(prefix), "--", "python", "--version") == (0, "Python %s\n" % VERSION)
+    assert ask("run", "-p", str(prefix), "--", "python", "--version") == (0, f"Python {VERSION}\n")
     assert ask("run", "-p", str(prefix), "--", "false")[0] == 1
     rc, said = ask(
         "install", "-y", "--override-channels", "-p", str(prefix), "-c", "https://repo.anaconda.com/pkgs/main", "git"
@@ -247,7 +247,7 @@ def test_the_standin_is_as_dangerous_as_the_real_one(tmp_path: Path, conda: Path
 def test_absent(conda: Path, prefix: Path) -> None:
     run_module("conda_env", prefix=str(prefix), python=VERSION, engine=str(conda))
     first, applied, *_ = four_times("conda_env", prefix=str(prefix), state="absent")
-    assert first["actions"] == ["remove %s" % prefix]
+    assert first["actions"] == [f"remove {prefix}"]
     assert applied["diff"]["after"] == "" and applied["python_version"] is None
     assert not prefix.exists()
 
@@ -255,7 +255,7 @@ def test_absent(conda: Path, prefix: Path) -> None:
 @pytest.mark.parametrize("flavour", ["conda", "mamba", "micromamba"])
 def test_by_name(tmp_path: Path, flavour: str) -> None:
     program = standin(tmp_path / "bin", flavour)
-    env = {"PATH": "%s:%s" % (program.parent, os.environ["PATH"])}
+    env = {"PATH": "{}:{}".format(program.parent, os.environ["PATH"])}
     wish = {"name": "StableDiffusion", "python": VERSION, "engine": flavour, "env": env}
     _, applied, _, last = four_times("conda_env", **wish)
     assert applied["prefix"] == last["prefix"] == str(tmp_path / (flavour + "-root") / "envs" / "StableDiffusion")
@@ -346,7 +346,7 @@ def test_rattler_failures(channels: Path, prefix: Path, tmp_path: Path) -> None:
     assert missing["failed"] and "3.10.99" in missing["msg"] and "Check that the channel" in missing["msg"]
     assert "defaults" in run_module("conda_env", python=VERSION, **{**wish, "channels": ["defaults"]})["msg"]
     without = tmp_path / "python"
-    without.write_text('#!/bin/sh\nexec %s -I -S "$@"\n' % sys.executable)
+    without.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
     without.chmod(0o755)
     bare = run_module("conda_env", python=VERSION, rattler_python=str(without), **wish)
     assert bare["failed"] and "has no py-rattler" in bare["msg"] and "role base" in bare["msg"]

@@ -33,7 +33,7 @@ def repo(tmp_path: Path) -> Repo:
 
 
 def pin(server: Server, repo: Repo, dest: Path, commit: str, **more) -> dict:
-    return {"repo": "%s/%s.git" % (server.url, repo.name), "dest": str(dest), "commit": commit, **more}
+    return {"repo": f"{server.url}/{repo.name}.git", "dest": str(dest), "commit": commit, **more}
 
 
 def head(dest: Path) -> str:
@@ -60,7 +60,7 @@ def test_clone_four_times(tmp_path: Path, server: Server, repo: Repo) -> None:
     assert (
         first["diff"]["after"]
         == applied["diff"]["after"]
-        == "%s %s from %s/BLIP.git\n" % (dest, repo.first, server.url)
+        == f"{dest} {repo.first} from {server.url}/BLIP.git\n"
     )
     assert last["repos"][0]["status"] == "ok"
     assert git(dest, "status", "--porcelain") == ""
@@ -324,7 +324,7 @@ def test_dumb_http(tmp_path: Path, repo: Repo) -> None:
 
 
 def test_file_urls(tmp_path: Path, repo: Repo) -> None:
-    wanted = {"url": "file://%s" % repo.bare, "dest": str(tmp_path / "B"), "commit": repo.second, "name": "by url"}
+    wanted = {"url": f"file://{repo.bare}", "dest": str(tmp_path / "B"), "commit": repo.second, "name": "by url"}
     four_times("git_pins", repos=[wanted])
 
 

@@ -35,7 +35,7 @@ def test_one(tmp_path: Path) -> None:
 
 def test_many_found_by_path(tmp_path: Path) -> None:
     smi(tmp_path, 'for i in 0 1 2 3 4 5 6 7; do echo "$i, NVIDIA GeForce RTX 4090, 24217, 555.1, 8.9"; done\n')
-    found = facts("nvidia-smi", env={"PATH": "%s:/usr/bin:/bin" % tmp_path})
+    found = facts("nvidia-smi", env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
     assert [g["index"] for g in found["gpus"]] == list(range(8))
 
 
@@ -61,14 +61,14 @@ def test_no_devices(tmp_path: Path) -> None:
 
 def test_driver_mismatch(tmp_path: Path) -> None:
     said = "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 550.120"
-    found = facts(smi(tmp_path, "echo '%s'; exit 18\n" % said))
+    found = facts(smi(tmp_path, f"echo '{said}'; exit 18\n"))
     assert not found["present"]
     assert "restart the machine" in found["reason"]
 
 
 def test_no_driver(tmp_path: Path) -> None:
     said = "NVIDIA-SMI has failed because it couldn\\'t communicate with the NVIDIA driver."
-    found = facts(smi(tmp_path, "printf '%%s\\n' \"%s\"; exit 9\n" % said.replace("\\'", "'")))
+    found = facts(smi(tmp_path, "printf '%s\\n' \"{}\"; exit 9\n".format(said.replace("\\'", "'"))))
     assert not found["present"]
     assert "does not reach" in found["reason"]
 

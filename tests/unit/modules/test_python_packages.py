@@ -70,15 +70,15 @@ def test_without_the_packaging_library(act: dict, tmp_path: Path) -> None:
     """Then uv judges, from the disk only."""
     (tmp_path / "blocked" / "packaging").mkdir(parents=True)
     (tmp_path / "blocked" / "packaging" / "__init__.py").write_text("raise ImportError('not here')\n")
-    act["env"]["PYTHONPATH"] = "%s:%s" % (tmp_path / "blocked", COLLECTIONS)
+    act["env"]["PYTHONPATH"] = "{}:{}".format(tmp_path / "blocked", COLLECTIONS)
     refused = run_module("python_packages", packages=["torch"], **{**act, **NO_UV})
     assert refused["failed"]
     four_times("python_packages", packages=["torch==2.1.2", "extension"], **act)
 
 
 def test_url_requirements(act: dict, links: Path) -> None:
-    named = "torch @ file://%s/torch-2.2.0-py3-none-any.whl" % links
-    bare = "%s/numpy-1.26.2-py3-none-any.whl" % links
+    named = f"torch @ file://{links}/torch-2.2.0-py3-none-any.whl"
+    bare = f"{links}/numpy-1.26.2-py3-none-any.whl"
     _, applied, *_ = four_times("python_packages", packages=[named, bare], **act)
     assert applied["changes"][1]["after"].startswith("2.2.0 (file://")
     assert not run_module("python_packages", packages=[named, bare], **{**act, **NO_UV})["changed"]
@@ -167,7 +167,7 @@ def test_build_without_isolation(act: dict, tmp_path: Path) -> None:
     source = sdist(tmp_path / "src", "clip", "1.0", {"pyproject.toml": project})
     act["find_links"].append(str(tmp_path / "backend"))
     run_module("python_packages", packages=["numpy==1.26.2", "backend"], **act)
-    wish = {"packages": ["clip @ file://%s" % source]}
+    wish = {"packages": [f"clip @ file://{source}"]}
     isolated = run_module("python_packages", **wish, **act)
     assert isolated["failed"] and "numpy" in isolated["msg"]
     four_times("python_packages", **wish, no_build_isolation=True, **act)

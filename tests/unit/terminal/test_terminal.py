@@ -37,8 +37,8 @@ def item(**fields) -> dict:
     [
         printable,
         lambda text: str(SdopsError(text)),
-        lambda text: str(SdopsError("The object failed: %s. Run again." % text)),
-        lambda text: safe_name("a%sb.safetensors" % text),
+        lambda text: str(SdopsError(f"The object failed: {text}. Run again.")),
+        lambda text: safe_name(f"a{text}b.safetensors"),
         progress_view.plain,
         lambda text: "".join(
             str(value)
@@ -76,7 +76,7 @@ def test_the_words_of_git_and_of_an_error_body():
     class Answer:
         content = json.dumps({"error": FORGED}).encode()
 
-    assert is_clean(str(SdopsError("It answered 403: %s" % said(Answer()))))
+    assert is_clean(str(SdopsError(f"It answered 403: {said(Answer())}")))
 
 
 def test_a_name_on_civitai_forges_no_result(serve, run_module, tmp_path):

@@ -104,12 +104,12 @@ def test_check_mode_before_the_core_is_there(dest, run_module):
 
 
 def test_text_that_is_no_json_is_refused(dest, run_module):
-    found = run_module("xray_client", dest=str(dest), version="26.7.28", config="{'a': '%s'}" % SECRET)
+    found = run_module("xray_client", dest=str(dest), version="26.7.28", config=f"{{'a': '{SECRET}'}}")
     assert found["failed"] and "no JSON" in found["msg"] and SECRET not in json.dumps(found)
 
 
 def test_what_it_says_of_rules_stays_readable(dest):
     from ansible_collections.sdops.webui.plugins.module_utils.xray.client import redact
 
-    said = redact('invalid network 10.0.0.0/99 beside %s and "a\\"b"' % SECRET, config(log={"x": 'a"b'}))
+    said = redact(f'invalid network 10.0.0.0/99 beside {SECRET} and "a\\"b"', config(log={"x": 'a"b'}))
     assert said == 'invalid network 10.0.0.0/99 beside *** and "***"'

@@ -7,7 +7,7 @@ import os
 import re
 import threading
 import time
-from typing import Any, Dict
+from typing import Any
 
 from modules import extensions, generate, library, png, samplers, schema, scripts, shared
 from modules.engine import engine
@@ -15,7 +15,7 @@ from modules.http import App, HTTPException, Request, Response
 from modules.paths_internal import script_path
 
 
-def get_options(request: Request) -> Dict[str, Any]:
+def get_options(request: Request) -> dict[str, Any]:
     """All known settings; a stored value that does not fit its setting's type makes this fail (status 500)."""
     labels, data = shared.opts.data_labels, shared.opts.data
     values = {name: data.get(name, info.default) for name, info in labels.items()}
@@ -33,7 +33,7 @@ def set_options(request: Request) -> None:
     shared.opts.save(shared.config_filename)
 
 
-def cmd_flags(request: Request) -> Dict[str, Any]:
+def cmd_flags(request: Request) -> dict[str, Any]:
     """All flags with their values, passwords included; a flag without a default has a text for a value."""
     kinds, values = {}, {}
     for action in shared.parser._actions:
@@ -43,7 +43,7 @@ def cmd_flags(request: Request) -> Dict[str, Any]:
     return schema.answer("Flags", kinds, values)
 
 
-def progress(request: Request) -> Dict[str, Any]:
+def progress(request: Request) -> dict[str, Any]:
     state = shared.state
     answer = {"progress": 0.0, "eta_relative": 0.0, "state": state.dict(), "current_image": None}
     if state.job_count:
@@ -82,7 +82,7 @@ def loras(request: Request) -> list:
     ]
 
 
-def embeddings(request: Request) -> Dict[str, Any]:
+def embeddings(request: Request) -> dict[str, Any]:
     return {"loaded": library.embeddings.loaded, "skipped": library.embeddings.skipped}
 
 
@@ -101,13 +101,13 @@ def refresh_vae(request: Request) -> None:
         library.vaes.refresh()
 
 
-def memory(request: Request) -> Dict[str, Any]:
+def memory(request: Request) -> dict[str, Any]:
     try:
         page = os.sysconf("SC_PAGE_SIZE")
         total = page * os.sysconf("SC_PHYS_PAGES")
         with open("/proc/self/statm", encoding="ascii") as file:
             used = int(file.read().split()[1]) * page
-        ram: Dict[str, Any] = {"free": total - used, "used": used, "total": total}
+        ram: dict[str, Any] = {"free": total - used, "used": used, "total": total}
     except Exception as exc:
         ram = {"error": str(exc)}
     try:
@@ -116,7 +116,7 @@ def memory(request: Request) -> Dict[str, Any]:
         if torch.cuda.is_available():
             free, total = torch.cuda.mem_get_info()
             zero = {"current": 0, "peak": 0}
-            cuda: Dict[str, Any] = {
+            cuda: dict[str, Any] = {
                 "system": {"free": free, "used": total - free, "total": total},
                 **{name: dict(zero) for name in ("active", "allocated", "reserved", "inactive")},
                 "events": {"retries": 0, "oom": 0},
@@ -139,14 +139,14 @@ def get_extensions(request: Request) -> list:
     return found
 
 
-def txt2img(request: Request) -> Dict[str, Any]:
+def txt2img(request: Request) -> dict[str, Any]:
     fields = schema.request(generate.FIELDS, request.json())
     result = generate.txt2img(fields)
     images = [base64.b64encode(image).decode("ascii") for image in result["images"]] if fields["send_images"] else []
     return {"images": images, "parameters": fields, "info": result["info"]}
 
 
-def png_info(request: Request) -> Dict[str, Any]:
+def png_info(request: Request) -> dict[str, Any]:
     text = str(request.json().get("image", "")).strip()
     try:
         data = base64.b64decode(text.split(",", 1)[1] if text.startswith("data:image/") else text)
@@ -158,7 +158,7 @@ def png_info(request: Request) -> Dict[str, Any]:
     return {"info": info, "items": texts, "parameters": {name.strip(): value.strip('"') for name, value in pairs}}
 
 
-def interrupt(request: Request) -> Dict[str, Any]:
+def interrupt(request: Request) -> dict[str, Any]:
     shared.state.interrupted = True
     return {}
 

@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import threading
-from typing import Dict, Optional, Tuple
 
 from modules import errors, library, shared, weights
 from modules.paths_internal import sd_default_config
@@ -19,31 +18,31 @@ CLIP_WIDTH = "cond_stage_model.transformer.text_model.embeddings.token_embedding
 class Model:
     """A checkpoint in memory: its entry in the library, tensor shapes, the digest of its bytes and its VAE."""
 
-    def __init__(self, info: library.CheckpointInfo, tensors: Dict[str, tuple], digest: str) -> None:
+    def __init__(self, info: library.CheckpointInfo, tensors: dict[str, tuple], digest: str) -> None:
         self.info = info
         self.tensors = tensors
         self.digest = digest
-        self.vae_file: Optional[str] = None
+        self.vae_file: str | None = None
         self.vae_digest = ""
 
     @property
-    def width(self) -> Optional[int]:
+    def width(self) -> int | None:
         """Width of the text encoder, if the checkpoint holds one."""
         shape = self.tensors.get(CLIP_WIDTH)
         return shape[-1] if shape else None
 
     @property
-    def vae_name(self) -> Optional[str]:
+    def vae_name(self) -> str | None:
         return os.path.basename(self.vae_file) if self.vae_file else None
 
 
 class Engine:
     def __init__(self) -> None:
-        self.model: Optional[Model] = None
+        self.model: Model | None = None
         self.lock = threading.RLock()
 
     # --- checkpoint
-    def get_model(self) -> Optional[Model]:
+    def get_model(self) -> Model | None:
         """The model, loaded on first use; None (after a report in the log) when it cannot be loaded."""
         with self.lock:
             if self.model is None:
@@ -87,7 +86,7 @@ class Engine:
         print(f"{'Model' if before is None else 'Weights'} loaded in {timer.summary()}.")
 
     # --- VAE
-    def resolve_vae(self, checkpoint: str) -> Tuple[Optional[str], str]:
+    def resolve_vae(self, checkpoint: str) -> tuple[str | None, str]:
         """(file or None, where the choice comes from), by the order of 1.10.1."""
         setting, vaes = shared.opts.sd_vae, library.vaes
         automatic = setting in ("Automatic", "auto")
@@ -109,7 +108,7 @@ class Engine:
         return None, ""
 
     @staticmethod
-    def _load_vae(model: Model, path: Optional[str], source: str) -> None:
+    def _load_vae(model: Model, path: str | None, source: str) -> None:
         digest = ""
         if path is not None:
             assert os.path.isfile(path), f"VAE {source} doesn't exist: {path}"
@@ -130,7 +129,7 @@ class Engine:
                 self._load_vae(model, path, source)
                 print("VAE weights loaded.")
 
-    def vae_shorthash(self) -> Optional[str]:
+    def vae_shorthash(self) -> str | None:
         path = self.model.vae_file if self.model else None
         digest = library.hashes.sha256(path, f"vae/{os.path.basename(path)}") if path else None
         return digest[:10] if digest else None

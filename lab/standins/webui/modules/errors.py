@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 import textwrap
 import traceback
-from typing import List
 
-_records: List[dict] = []
+_records: list[dict] = []
 
 
 def _remember() -> None:
@@ -21,7 +20,7 @@ def _remember() -> None:
     del _records[:-5]
 
 
-def get_exceptions() -> List[dict]:
+def get_exceptions() -> list[dict]:
     """The last five exceptions, newest first (shown by /internal/sysinfo)."""
     return _records[::-1]
 

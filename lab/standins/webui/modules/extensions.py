@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import List, Optional
 
 from modules import errors, launch_utils, shared
 from modules.paths_internal import extensions_builtin_dir, extensions_dir
@@ -13,10 +12,10 @@ from modules.paths_internal import extensions_builtin_dir, extensions_dir
 class Extension:
     def __init__(self, name: str, path: str, enabled: bool, is_builtin: bool) -> None:
         self.name, self.path, self.enabled, self.is_builtin = name, path, enabled, is_builtin
-        self.remote: Optional[str] = None
-        self.branch: Optional[str] = None
+        self.remote: str | None = None
+        self.branch: str | None = None
         self.commit_hash = self.version = ""
-        self.commit_date: Optional[int] = None
+        self.commit_date: int | None = None
 
     def _git(self, *args: str) -> str:
         command = [launch_utils.git, "-C", self.path, *args]
@@ -37,7 +36,7 @@ class Extension:
             errors.report(f"Failed reading extension data from Git repository ({self.name})", exc_info=True)
 
 
-extensions: List[Extension] = []
+extensions: list[Extension] = []
 
 
 def list_extensions() -> None:
@@ -59,7 +58,7 @@ def list_extensions() -> None:
                 extensions.append(Extension(name, path, enabled, root == extensions_builtin_dir))
 
 
-def active() -> List[Extension]:
+def active() -> list[Extension]:
     flags, setting = shared.cmd_opts, shared.opts.disable_all_extensions
     if flags.disable_all_extensions or setting == "all":
         return []

@@ -7,7 +7,7 @@ import json
 import os
 import random
 import re
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 from modules import errors, launch_utils, library, picture, png, samplers, scripts, shared, weights
 from modules.engine import engine
@@ -16,7 +16,7 @@ from modules.paths_internal import data_path
 from modules.standin import infotext_version
 
 # name -> (type, default) of the request, as 1.10.1 has them
-FIELDS: Dict[str, Tuple[type, Any]] = {
+FIELDS: dict[str, tuple[type, Any]] = {
     "prompt": (str, ""),
     "negative_prompt": (str, ""),
     "styles": (list, None),
@@ -86,13 +86,13 @@ REFUSED = (
 MOST_IMAGES = 16
 _network = re.compile(r"<(\w+):([^>]+)>")
 
-last_image: Optional[bytes] = None
+last_image: bytes | None = None
 
 
 class Job:
     """One request while it is worked on; scripts see it as ``p``."""
 
-    def __init__(self, request: Dict[str, Any]) -> None:
+    def __init__(self, request: dict[str, Any]) -> None:
         self.request = request
         self.prompt: str = request["prompt"] or ""
         self.negative_prompt: str = request["negative_prompt"] or ""
@@ -103,9 +103,9 @@ class Job:
         )
         self.seed = random.randrange(4294967294) if request["seed"] in (None, -1) else request["seed"]
         self.subseed = random.randrange(4294967294) if request["subseed"] in (None, -1) else request["subseed"]
-        self.extra_generation_params: Dict[str, Any] = {}
-        self.networks: List[Tuple[library.Lora, str]] = []
-        self.used_embeddings: List[str] = []
+        self.extra_generation_params: dict[str, Any] = {}
+        self.networks: list[tuple[library.Lora, str]] = []
+        self.used_embeddings: list[str] = []
 
     def find_networks(self) -> None:
         """LoRAs and embeddings that the prompts call; unknown names have no effect, as in the original."""
@@ -183,7 +183,7 @@ def _quote(value: Any) -> str:
     return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",\n:") else text
 
 
-def _check(request: Dict[str, Any]) -> Dict[str, list]:
+def _check(request: dict[str, Any]) -> dict[str, list]:
     """Refuse what the stand-in cannot do; return the arguments of always-on scripts by name."""
     asked = [name for name in REFUSED if request[name]]
     if asked:
@@ -207,7 +207,7 @@ def _check(request: Dict[str, Any]) -> Dict[str, list]:
     return arguments
 
 
-def _apply_overrides(request: Dict[str, Any]) -> None:
+def _apply_overrides(request: dict[str, Any]) -> None:
     """Set ``override_settings`` for this request."""
     opts, overrides = shared.opts, dict(request["override_settings"] or {})
     if library.checkpoints.find(overrides.get("sd_model_checkpoint")) is None:
@@ -221,7 +221,7 @@ def _apply_overrides(request: Dict[str, Any]) -> None:
             engine.reload_vae()
 
 
-def txt2img(request: Dict[str, Any]) -> Dict[str, Any]:
+def txt2img(request: dict[str, Any]) -> dict[str, Any]:
     """The answer to a txt2img request: ``images`` (base64 is the caller's part: PNG bytes here), ``info``."""
     global last_image
     arguments = _check(request)
@@ -252,7 +252,7 @@ def txt2img(request: Dict[str, Any]) -> Dict[str, Any]:
     return {"images": images, "info": info}
 
 
-def _draw_all(job: Job, arguments: Dict[str, list]) -> Tuple[List[bytes], str]:
+def _draw_all(job: Job, arguments: dict[str, list]) -> tuple[list[bytes], str]:
     state, model, request = shared.state, engine.model, job.request
     scripts.run(job, arguments)
     job.find_networks()

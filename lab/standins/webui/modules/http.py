@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, NamedTuple
 
 from fastapi.applications import FastAPI
 
@@ -41,13 +41,13 @@ class Response(NamedTuple):
     body: bytes
     kind: str = "text/plain; charset=utf-8"
     status: int = 200
-    headers: Tuple[Tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Request(NamedTuple):
     method: str
     path: str
-    query: Dict[str, str]
+    query: dict[str, str]
     headers: Any
     body: bytes
 
@@ -64,13 +64,13 @@ class Request(NamedTuple):
             raise RequestError([{"loc": ["body"], "msg": "value is not a valid dict", "type": "type_error.dict"}])
         return value
 
-    def form(self) -> Dict[str, str]:
+    def form(self) -> dict[str, str]:
         """Fields of a form or of a JSON object."""
         if "json" in (self.headers.get("Content-Type") or ""):
             return {name: str(value) for name, value in self.json().items()}
         return dict(urllib.parse.parse_qsl(self.body.decode("utf8", "replace"), keep_blank_values=True))
 
-    def cookie(self, name: str) -> Optional[str]:
+    def cookie(self, name: str) -> str | None:
         for part in (self.headers.get("Cookie") or "").split(";"):
             key, _, value = part.strip().partition("=")
             if key == name:
@@ -87,15 +87,15 @@ class Route(NamedTuple):
 class App(FastAPI):
     """Routes and credentials; ``handle`` turns a request into an answer, and the server asks for it by ASGI."""
 
-    def __init__(self, api_auth: Optional[str], logins: List[Tuple[str, str]], api_log: bool = False) -> None:
-        self.api_users: Dict[str, str] = {}
+    def __init__(self, api_auth: str | None, logins: list[tuple[str, str]], api_log: bool = False) -> None:
+        self.api_users: dict[str, str] = {}
         for pair in api_auth.split(",") if api_auth else []:
             user, password = pair.split(":")  # ValueError ends the start, as in the original
             self.api_users[user] = password
         self.logins, self.api_log = dict(logins), api_log
-        self.tokens: Dict[str, str] = {}  # who is logged in, by the value of the cookie
-        self.routes: Dict[str, Dict[str, Route]] = {}
-        self.prefixes: Dict[str, Route] = {}
+        self.tokens: dict[str, str] = {}  # who is logged in, by the value of the cookie
+        self.routes: dict[str, dict[str, Route]] = {}
+        self.prefixes: dict[str, Route] = {}
 
     def add(self, path: str, function: Callable[[Request], Any], method="GET", api=False, login=False) -> None:
         """A route; a path that ends in '*' takes everything below."""
@@ -105,7 +105,7 @@ class App(FastAPI):
         else:
             self.routes.setdefault(path, {})[method] = route
 
-    def user(self, request: Request) -> Optional[str]:
+    def user(self, request: Request) -> str | None:
         """Who is logged in on the page ('' when no login is wanted)."""
         return self.tokens.get(request.cookie("access-token-unsecure") or "") if self.logins else ""
 
@@ -134,7 +134,7 @@ class App(FastAPI):
         if not _same(self.api_users.get(user), password):
             raise HTTPException(401, "Incorrect username or password")
 
-    async def answer(self, scope: Dict[str, Any], receive: Any, send: Any) -> None:
+    async def answer(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         answer = self.handle(scope["standin.request"])
         headers = [("content-type", answer.kind), *answer.headers]
         raw = [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in headers]
@@ -146,12 +146,12 @@ class App(FastAPI):
         headers = [(n.lower().encode("latin1"), v.encode("latin1")) for n, v in request.headers.items()]
         scope = {"type": "http", "method": request.method, "path": request.path, "headers": headers}
         scope["standin.request"] = request
-        sent: List[Dict[str, Any]] = []
+        sent: list[dict[str, Any]] = []
 
-        async def receive() -> Dict[str, Any]:
+        async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": request.body, "more_body": False}
 
-        async def send(message: Dict[str, Any]) -> None:
+        async def send(message: dict[str, Any]) -> None:
             sent.append(message)
 
         asyncio.run(self(scope, receive, send))
@@ -193,11 +193,11 @@ class App(FastAPI):
 TOKENS = ("access-token", "access-token-unsecure")
 
 
-def _same(wanted: Optional[str], given: str) -> bool:
+def _same(wanted: str | None, given: str) -> bool:
     return wanted is not None and hmac.compare_digest(wanted.encode("utf8"), given.encode("utf8"))
 
 
-def _json(value: Any, status: int = 200, headers: Tuple[Tuple[str, str], ...] = ()) -> Response:
+def _json(value: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Response:
     body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf8")
     return Response(body, "application/json", status, headers)
 
@@ -277,7 +277,7 @@ class Server(ThreadingHTTPServer):
 
 
 def bind(
-    app: App, host: str, ports: List[int], certfile: Optional[str] = None, keyfile: Optional[str] = None
+    app: App, host: str, ports: list[int], certfile: str | None = None, keyfile: str | None = None
 ) -> Server:
     """A server on the first free port; OSError when none is free."""
     handler = type("Handler", (Handler,), {"app": app})
@@ -295,7 +295,7 @@ def bind(
     raise last
 
 
-def static(root: str, relative: str, allowed: Tuple[str, ...] = ("",)) -> Response:
+def static(root: str, relative: str, allowed: tuple[str, ...] = ("",)) -> Response:
     """A file below ``root``, if its place there starts with one of ``allowed``; 404 otherwise."""
     root = os.path.realpath(root)
     path = os.path.realpath(os.path.join(root, relative))

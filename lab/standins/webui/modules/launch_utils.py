@@ -13,7 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from typing import Iterator, List, Optional
+from typing import Iterator
 
 from modules import cmd_args, errors
 from modules.paths_internal import extensions_dir, script_path
@@ -141,7 +141,7 @@ def repo_dir(name: str) -> str:
     return os.path.join(script_path, dir_repos, name)
 
 
-def run_pip(command: str, desc: Optional[str] = None, live: bool = live_output) -> Optional[str]:
+def run_pip(command: str, desc: str | None = None, live: bool = live_output) -> str | None:
     """``pip COMMAND``; nothing with --skip-install."""
     if args.skip_install:
         return None
@@ -169,7 +169,7 @@ def run_git(directory: str, name: str, command: str, desc=None, errdesc=None, li
     return run(line, desc, errdesc, live=live)
 
 
-def git_clone(url: str, directory: str, name: str, commit: Optional[str] = None) -> None:
+def git_clone(url: str, directory: str, name: str, commit: str | None = None) -> None:
     """A clone of ``url`` at ``commit``; one that is there at this commit already is taken whatever its origin."""
     if os.path.exists(directory):
         if commit is None:
@@ -211,7 +211,7 @@ def git_pull_recursive(directory: str) -> None:
         print(f"{what} '{parent}':\n{done.stdout.strip()}\n")
 
 
-def list_extensions(settings_file: str) -> List[str]:
+def list_extensions(settings_file: str) -> list[str]:
     """Directory names of the extensions that flags and the settings file leave enabled."""
     settings = {}
     try:
@@ -258,7 +258,7 @@ def run_extensions_installers(settings_file: str) -> None:
 _requirement = re.compile(r"\s*([-_a-zA-Z0-9]+)\s*(?:==\s*([-+_.a-zA-Z0-9]+))?\s*")
 
 
-def _pins(requirements_file: str) -> Iterator[Optional[tuple]]:
+def _pins(requirements_file: str) -> Iterator[tuple | None]:
     """(name, version or '') of each line; None for a line that is no requirement."""
     with open(requirements_file, encoding="utf8") as file:
         for line in file:

@@ -9,7 +9,7 @@ import re
 import sys
 import threading
 import urllib.request
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Iterator
 
 from modules import errors, shared, weights
 from modules.paths_internal import data_path, default_sd_model_file, models_path
@@ -23,7 +23,7 @@ def natural_key(text: str) -> list:
     return [int(part) if part.isdigit() else part for part in re.split("([0-9]+)", text.lower())]
 
 
-def walk(directory: Optional[str], extensions: tuple) -> Iterator[str]:
+def walk(directory: str | None, extensions: tuple) -> Iterator[str]:
     """Files below ``directory`` with one of ``extensions``, links to directories followed, in natural order."""
     if not directory or not os.path.isdir(directory):
         return
@@ -50,18 +50,18 @@ class HashCache:
         self._lock = threading.Lock()
         try:
             with open(self.path, encoding="utf8") as file:
-                self._data: Dict[str, dict] = json.load(file)
+                self._data: dict[str, dict] = json.load(file)
         except (OSError, ValueError):
             self._data = {}
 
-    def cached(self, path: str, title: str) -> Optional[str]:
+    def cached(self, path: str, title: str) -> str | None:
         entry = self._data.get(title)
         try:
             return None if entry is None or os.path.getmtime(path) > entry["mtime"] else entry["sha256"]
         except OSError:
             return None
 
-    def sha256(self, path: str, title: str, body_only: bool = False) -> Optional[str]:
+    def sha256(self, path: str, title: str, body_only: bool = False) -> str | None:
         """The hash, calculated and remembered when needed; None with --no-hashing.
 
         ``body_only`` leaves out the header of a safetensors file, which is how LoRA hashes are made.
@@ -110,7 +110,7 @@ class CheckpointInfo:
         self.name = name
         self.name_for_extra = os.path.splitext(os.path.basename(filename))[0]
         self.model_name = os.path.splitext(name.replace("/", "_"))[0]
-        self.metadata: Dict[str, Any] = {}
+        self.metadata: dict[str, Any] = {}
         if filename.lower().endswith(".safetensors"):
             try:
                 self.metadata = weights.safetensors_metadata(filename)
@@ -123,7 +123,7 @@ class CheckpointInfo:
         return f"checkpoint/{self.name}"
 
     @property
-    def shorthash(self) -> Optional[str]:
+    def shorthash(self) -> str | None:
         return self.sha256[:10] if self.sha256 else None
 
     @property
@@ -131,34 +131,34 @@ class CheckpointInfo:
         return f"{self.name} [{self.shorthash}]" if self.shorthash else self.name
 
     @property
-    def ids(self) -> List[str]:
+    def ids(self) -> list[str]:
         names = [self.model_name, self.title, self.name, self.name_for_extra]
         if self.sha256:
             names += [self.sha256[:10], self.sha256, f"{self.name_for_extra} [{self.shorthash}]"]
         return names
 
     @property
-    def config(self) -> Optional[str]:
+    def config(self) -> str | None:
         beside = os.path.splitext(self.filename)[0] + ".yaml"
         return beside if os.path.exists(beside) else None
 
-    def calculate_shorthash(self) -> Optional[str]:
+    def calculate_shorthash(self) -> str | None:
         self.sha256 = hashes.sha256(self.filename, self._cache_title) or self.sha256
         return self.shorthash
 
 
 class Checkpoints:
     def __init__(self) -> None:
-        self.all: List[CheckpointInfo] = []
+        self.all: list[CheckpointInfo] = []
 
-    def find(self, name: Any) -> Optional[CheckpointInfo]:
+    def find(self, name: Any) -> CheckpointInfo | None:
         """The checkpoint called exactly so (title, file name with or without extension, short or full hash)."""
         return next((info for info in reversed(self.all) if name in info.ids), None) if name else None
 
     def refresh(self) -> None:
         opts = shared.cmd_opts
         default_missing = opts.ckpt == default_sd_model_file and not os.path.exists(opts.ckpt)
-        found: List[str] = []
+        found: list[str] = []
         places = [opts.ckpt_dir] if opts.ckpt_dir and opts.ckpt_dir != model_dir else []
         for place in places + [model_dir]:
             for path in walk(place, (".ckpt", ".safetensors")):
@@ -198,7 +198,7 @@ class Checkpoints:
         return self.all[0]
 
 
-def _download_default(directory: str) -> List[str]:
+def _download_default(directory: str) -> list[str]:
     """What the real program tries when it has no checkpoint; the address is dead, and a failure is passed over."""
     url = f"{shared.hf_endpoint}/runwayml/stable-diffusion-v1-5/resolve/main/v1-5-pruned-emaonly.safetensors"
     path = os.path.join(directory, "v1-5-pruned-emaonly.safetensors")
@@ -222,7 +222,7 @@ class Vaes:
     """File name -> path of every VAE: those in models/VAE and --vae-dir, and ``*.vae.*`` beside the checkpoints."""
 
     def __init__(self) -> None:
-        self.all: Dict[str, str] = {}
+        self.all: dict[str, str] = {}
 
     def refresh(self) -> None:
         found = {}
@@ -236,7 +236,7 @@ class Vaes:
                 found[os.path.basename(path)] = path
         self.all = dict(sorted(found.items(), key=lambda item: natural_key(item[0])))
 
-    def beside(self, checkpoint: str) -> Optional[str]:
+    def beside(self, checkpoint: str) -> str | None:
         start = os.path.basename(checkpoint).rsplit(".", 1)[0]
         return next((path for path in self.all.values() if os.path.basename(path).startswith(start)), None)
 
@@ -246,7 +246,7 @@ class Lora:
         self.filename = path
         self.name = os.path.splitext(os.path.basename(path))[0]
         self.is_safetensors = path.lower().endswith(".safetensors")
-        self.metadata: Dict[str, Any] = {}
+        self.metadata: dict[str, Any] = {}
         if self.is_safetensors:
             try:
                 self.metadata = weights.safetensors_metadata(path)
@@ -261,7 +261,7 @@ class Lora:
 
 class Loras:
     def __init__(self) -> None:
-        self.all: Dict[str, Lora] = {}
+        self.all: dict[str, Lora] = {}
 
     def refresh(self) -> None:
         os.makedirs(shared.cmd_opts.lora_dir, exist_ok=True)
@@ -272,7 +272,7 @@ class Loras:
                 found[lora.name] = lora
         self.all = found
 
-    def find(self, name: str) -> Optional[Lora]:
+    def find(self, name: str) -> Lora | None:
         return self.all.get(name) or next((lora for lora in self.all.values() if lora.alias == name), None)
 
 
@@ -280,11 +280,11 @@ class Embeddings:
     """Textual inversions. They exist only for a loaded model, whose width (if it tells one) they must have."""
 
     def __init__(self) -> None:
-        self.loaded: Dict[str, dict] = {}
-        self.skipped: Dict[str, dict] = {}
-        self.paths: Dict[str, str] = {}
+        self.loaded: dict[str, dict] = {}
+        self.skipped: dict[str, dict] = {}
+        self.paths: dict[str, str] = {}
 
-    def refresh(self, width: Optional[int]) -> None:
+    def refresh(self, width: int | None) -> None:
         loaded, skipped, paths = {}, {}, {}
         for path in walk(shared.cmd_opts.embeddings_dir, (".pt", ".bin", ".safetensors")):
             name = os.path.splitext(os.path.basename(path))[0]

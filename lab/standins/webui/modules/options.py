@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable
 
 from modules import errors
 from modules.option_table import SECTIONS
@@ -34,7 +34,7 @@ class OptionInfo:
         self.default = default
         self.label = label
         self.section = section[0] if isinstance(section, tuple) else section
-        self.onchange: Optional[Callable[[], None]] = None
+        self.onchange: Callable[[], None] | None = None
 
 
 class Options:
@@ -42,8 +42,8 @@ class Options:
 
     def __init__(self, cmd_opts) -> None:
         self.cmd_opts = cmd_opts
-        self.data: Dict[str, Any] = {}
-        self.data_labels: Dict[str, OptionInfo] = {
+        self.data: dict[str, Any] = {}
+        self.data_labels: dict[str, OptionInfo] = {
             name: OptionInfo(default, name, section=section)
             for section, entries in SECTIONS.items()
             for name, default in entries.items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from typing import Callable, Iterator, List, Sequence, Tuple
+from typing import Callable, Iterator, Sequence, Tuple
 
 Colour = Tuple[float, float, float]
 
@@ -52,12 +52,12 @@ def _mood(prompt: str, rng: random.Random) -> str:
     return rng.choice(named or sorted(MOODS))
 
 
-def _tables(colours: Sequence[Colour]) -> List[bytes]:
+def _tables(colours: Sequence[Colour]) -> list[bytes]:
     """Three 256-byte translation tables, one per channel."""
     return [bytes(min(255, max(0, round(colour[channel]))) for colour in colours) for channel in range(3)]
 
 
-def _palette(mood: str, rng: random.Random) -> List[Colour]:
+def _palette(mood: str, rng: random.Random) -> list[Colour]:
     tint = [rng.uniform(0.84, 1.16) for _ in range(3)]
     zenith, horizon, disc, far, near = (tuple(c * t for c, t in zip(colour, tint)) for colour in MOODS[mood])
     colours = [_mix(zenith, horizon, (i / (SKY - 1)) ** 1.4) for i in range(SKY)]
@@ -70,7 +70,7 @@ def _palette(mood: str, rng: random.Random) -> List[Colour]:
     return colours + [(0.0, 0.0, 0.0)] * (256 - len(colours))
 
 
-def _skyline(width: int, rng: random.Random, bumps: float, sharp: bool) -> List[float]:
+def _skyline(width: int, rng: random.Random, bumps: float, sharp: bool) -> list[float]:
     """A fractal line of ``width`` heights around 0..1: value noise in octaves, ridged when ``sharp``."""
     line, gain = [0.0] * width, 0.5
     for octave in range(6):
@@ -86,7 +86,7 @@ def _skyline(width: int, rng: random.Random, bumps: float, sharp: bool) -> List[
     return line
 
 
-def _waves(rng: random.Random, amplitude: float) -> List[int]:
+def _waves(rng: random.Random, amplitude: float) -> list[int]:
     """1024 steps of a smooth periodic line (sum of a few sines) with the given amplitude, as whole numbers."""
     waves = [(rng.randint(1, 9), rng.random() * math.tau, rng.uniform(0.3, 1)) for _ in range(4)]
     scale = amplitude / sum(weight for _, _, weight in waves)
@@ -135,7 +135,7 @@ def render(
             stars.setdefault(rng.randrange(width), []).append(int(horizon * rng.random() ** 1.5))
 
     # ridges, from far to near
-    tops: List[List[int]] = []
+    tops: list[list[int]] = []
     for ridge in range(RIDGES):
         part = ridge / (RIDGES - 1)
         line = _skyline(width, rng, look.uniform(1.5, 3) + 2 * part, sharp and ridge < 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Dict, Iterator, Tuple
+from typing import Iterator
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -21,7 +21,7 @@ def _text_chunk(key: str, text: str) -> bytes:
         return _chunk(b"iTXt", key.encode("latin-1") + b"\0\0\0\0\0" + text.encode("utf8"))
 
 
-def encode(width: int, height: int, rows: Iterator[bytes], texts: Dict[str, str]) -> bytes:
+def encode(width: int, height: int, rows: Iterator[bytes], texts: dict[str, str]) -> bytes:
     """A PNG of 8-bit RGB ``rows`` (``3 * width`` bytes each)."""
     packer = zlib.compressobj(6)
     body = b"".join(packer.compress(b"\0" + row) for row in rows) + packer.flush()
@@ -30,7 +30,7 @@ def encode(width: int, height: int, rows: Iterator[bytes], texts: Dict[str, str]
     return SIGNATURE + b"".join(parts) + _chunk(b"IEND", b"")
 
 
-def chunks(data: bytes) -> Iterator[Tuple[bytes, bytes]]:
+def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(kind, data) of each chunk; ValueError when the file is no whole PNG."""
     if not data.startswith(SIGNATURE):
         raise ValueError("not a PNG file")
@@ -48,7 +48,7 @@ def chunks(data: bytes) -> Iterator[Tuple[bytes, bytes]]:
     raise ValueError("the file ends before IEND")
 
 
-def texts(data: bytes) -> Dict[str, str]:
+def texts(data: bytes) -> dict[str, str]:
     found = {}
     for kind, body in chunks(data):
         key, _, rest = body.partition(b"\0")

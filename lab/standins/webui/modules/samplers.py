@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
 
 _KARRAS = {"scheduler": "karras"}
 _EXPONENTIAL = {"scheduler": "exponential"}
@@ -12,7 +11,7 @@ _ENSD = {"uses_ensd": "True"}
 _DISCARD = {"discard_next_to_last_sigma": "True"}
 
 # name, aliases, options
-SAMPLERS: List[Tuple[str, List[str], Dict[str, str]]] = [
+SAMPLERS: list[tuple[str, list[str], dict[str, str]]] = [
     ("DPM++ 2M", ["k_dpmpp_2m"], _KARRAS),
     ("DPM++ SDE", ["k_dpmpp_sde"], {**_KARRAS, **_SECOND, **_NOISE}),
     ("DPM++ 2M SDE", ["k_dpmpp_2m_sde"], {**_EXPONENTIAL, **_NOISE}),
@@ -36,7 +35,7 @@ SAMPLERS: List[Tuple[str, List[str], Dict[str, str]]] = [
 ]
 
 # name, label, default_rho, need_inner_model, aliases
-SCHEDULERS: List[Tuple[str, str, float, bool, Optional[List[str]]]] = [
+SCHEDULERS: list[tuple[str, str, float, bool, list[str] | None]] = [
     ("automatic", "Automatic", -1, False, None),
     ("uniform", "Uniform", -1, True, None),
     ("karras", "Karras", 7.0, False, None),
@@ -52,7 +51,7 @@ SCHEDULERS: List[Tuple[str, str, float, bool, Optional[List[str]]]] = [
 ]
 
 
-def choose(sampler: Optional[str], scheduler: Optional[str]) -> Tuple[str, str]:
+def choose(sampler: str | None, scheduler: str | None) -> tuple[str, str]:
     """(sampler, scheduler label) of a request; unknown names fall back to the first of each, 'NAME Karras' is split."""
     name = sampler or SAMPLERS[0][0]
     label = next((entry[1] for entry in SCHEDULERS if scheduler in entry[:2]), SCHEDULERS[0][1])

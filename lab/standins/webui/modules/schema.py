@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 TRUE, FALSE = {1, "1", "on", "t", "true", "y", "yes"}, {0, "0", "off", "f", "false", "n", "no"}
 PROBLEMS = {
@@ -49,13 +49,13 @@ def answer_kind(default: Any) -> Any:
 class ValidationError(Exception):
     """An answer whose own data do not fit: the real program sends status 500 with this text."""
 
-    def __init__(self, model: str, problems: List[Tuple[str, str, str]]) -> None:
+    def __init__(self, model: str, problems: list[tuple[str, str, str]]) -> None:
         lines = [f"{len(problems)} validation error{'s'[: len(problems) > 1]} for {model}"]
         lines += [f"response -> {name}\n  {text} (type={kind})" for name, text, kind in problems]
         super().__init__("\n".join(lines))
 
 
-def answer(model: str, kinds: Dict[str, Any], values: Dict[str, Any]) -> Dict[str, Any]:
+def answer(model: str, kinds: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     converted, problems = {}, []
     for name, value in values.items():
         try:
@@ -70,12 +70,12 @@ def answer(model: str, kinds: Dict[str, Any], values: Dict[str, Any]) -> Dict[st
 class RequestError(Exception):
     """A request body that does not fit (status 422)."""
 
-    def __init__(self, problems: List[dict]) -> None:
+    def __init__(self, problems: list[dict]) -> None:
         super().__init__("request validation error")
         self.problems = problems
 
 
-def request(fields: Dict[str, Tuple[type, Any]], body: Dict[str, Any]) -> Dict[str, Any]:
+def request(fields: dict[str, tuple[type, Any]], body: dict[str, Any]) -> dict[str, Any]:
     """``body`` completed by defaults and converted; unknown names are dropped; RequestError lists all misfits."""
     values, problems = {}, []
     for name, (kind, default) in fields.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from types import ModuleType
-from typing import Iterable, Optional
+from typing import Iterable
 
 from modules import errors
 
@@ -17,7 +17,7 @@ def load_module(path: str) -> ModuleType:
     return module
 
 
-def preload_extensions(directory: str, parser, extension_list: Optional[Iterable[str]] = None) -> None:
+def preload_extensions(directory: str, parser, extension_list: Iterable[str] | None = None) -> None:
     """Let each extension's preload.py add its flags to ``parser``; a failing one is reported and passed over."""
     if not os.path.isdir(directory):
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from modules import errors, script_loading
 from modules.timer import startup_timer
@@ -32,10 +32,10 @@ class Script:
         return self.title().lower()
 
 
-loaded: List[Script] = []
+loaded: list[Script] = []
 
 
-def load_scripts(extensions: List[Any]) -> None:
+def load_scripts(extensions: list[Any]) -> None:
     """Load ``scripts/*.py`` of the active extensions; a file that fails is reported and passed over."""
     loaded.clear()
     for extension in extensions:
@@ -59,11 +59,11 @@ def load_scripts(extensions: List[Any]) -> None:
                 startup_timer.record(filename)
 
 
-def find(name: str) -> Optional[Script]:
+def find(name: str) -> Script | None:
     return next((script for script in loaded if script.name == name.lower()), None)
 
 
-def run(p: Any, arguments: Dict[str, list]) -> None:
+def run(p: Any, arguments: dict[str, list]) -> None:
     """``process`` of every always-on script, with the request's arguments for it; failures are reported only."""
     for script in loaded:
         if script.alwayson:

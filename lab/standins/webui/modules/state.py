@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import threading
 import time
-from typing import Optional
 
 
 class State:
@@ -13,11 +12,11 @@ class State:
         self.skipped = self.interrupted = self.stopping_generation = False
         self.job, self.job_count, self.job_no, self.job_timestamp = "", 0, 0, "0"
         self.sampling_step = self.sampling_steps = 0
-        self.textinfo: Optional[str] = None
-        self.current_task: Optional[str] = None
+        self.textinfo: str | None = None
+        self.current_task: str | None = None
         self.pending_tasks: dict = {}
         self.time_start = time.time()
-        self._command: Optional[str] = None
+        self._command: str | None = None
         self._signal = threading.Event()
 
     def begin(self, job: str) -> None:
@@ -40,7 +39,7 @@ class State:
         self._command = word
         self._signal.set()
 
-    def wait_for_command(self) -> Optional[str]:
+    def wait_for_command(self) -> str | None:
         """Wait until somebody gives a command; the wait has a limit so that signals get through on every platform."""
         if self._signal.wait(timeout=5):
             self._signal.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Dict, Iterator, Optional
+from typing import Iterator
 
 
 class Timer:
@@ -12,7 +12,7 @@ class Timer:
         self._lap = time.monotonic()
         self._prefix = ""
         self.total = 0.0
-        self.records: Dict[str, float] = {}
+        self.records: dict[str, float] = {}
 
     def record(self, name: str) -> None:
         """End a lap: the time since the last one counts for ``name``."""
@@ -44,4 +44,4 @@ class Timer:
 
 
 startup_timer = Timer()
-startup_record: Optional[dict] = None
+startup_record: dict | None = None

@@ -12,7 +12,7 @@ import os
 import pickle
 import struct
 import zipfile
-from typing import Any, Dict, Tuple
+from typing import Any
 
 SIZES = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3"), 1),
@@ -32,7 +32,7 @@ class SafetensorError(Exception):
         super().__init__(f"Error while deserializing header: {word}")
 
 
-def read_safetensors_header(path: str) -> Dict[str, Any]:
+def read_safetensors_header(path: str) -> dict[str, Any]:
     """The JSON header of a safetensors file, checked against the file: types, shapes, offsets without holes, length."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
@@ -75,7 +75,7 @@ def read_safetensors_header(path: str) -> Dict[str, Any]:
     return header
 
 
-def safetensors_metadata(path: str) -> Dict[str, Any]:
+def safetensors_metadata(path: str) -> dict[str, Any]:
     """The ``__metadata__`` of a safetensors file, with values that are JSON objects decoded; AssertionError on others."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -97,7 +97,7 @@ def safetensors_metadata(path: str) -> Dict[str, Any]:
 class Tensor:
     """What is left of a tensor in a pickle: its shape."""
 
-    def __init__(self, shape: Tuple[int, ...] = ()) -> None:
+    def __init__(self, shape: tuple[int, ...] = ()) -> None:
         self.shape = shape
 
     def __setstate__(self, state: Any) -> None:
@@ -114,7 +114,7 @@ class _Inert:
         pass
 
 
-def _rebuild_tensor(storage: Any, offset: int, shape: Tuple[int, ...], *rest: Any) -> Tensor:
+def _rebuild_tensor(storage: Any, offset: int, shape: tuple[int, ...], *rest: Any) -> Tensor:
     return Tensor(tuple(shape))
 
 
@@ -160,7 +160,7 @@ class _Unpickler(pickle.Unpickler):
         return _Inert()
 
 
-def _load(file: Any) -> Tuple[Any, set]:
+def _load(file: Any) -> tuple[Any, set]:
     unpickler = _Unpickler(file)
     unpickler.keys = set()
     return unpickler.load(), unpickler.keys
@@ -192,7 +192,7 @@ def read_torch(path: str) -> Any:
         return _load(file)[0]
 
 
-def read_state_dict(path: str) -> Dict[str, Tuple[int, ...]]:
+def read_state_dict(path: str) -> dict[str, tuple[int, ...]]:
     """Tensor name -> shape of a checkpoint, VAE or LoRA in either format; raises what is wrong with the file."""
     if path.lower().endswith(".safetensors"):
         header = read_safetensors_header(path)
@@ -205,7 +205,7 @@ def read_state_dict(path: str) -> Dict[str, Tuple[int, ...]]:
     return {str(name): value.shape for name, value in data.items() if isinstance(value, Tensor)}
 
 
-def read_embedding(path: str) -> Dict[str, Any]:
+def read_embedding(path: str) -> dict[str, Any]:
     """``{"step", "sd_checkpoint", "sd_checkpoint_name", "shape", "vectors"}`` of a textual inversion file."""
     data = read_state_dict(path) if path.lower().endswith(".safetensors") else read_torch(path)
     extra = {"step": None, "sd_checkpoint": None, "sd_checkpoint_name": None}

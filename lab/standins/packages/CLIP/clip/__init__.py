@@ -7,6 +7,6 @@ from typing import List
 __standin__ = True
 
 
-def available_models() -> List[str]:
+def available_models() -> list[str]:
     """The stand-in has none."""
     return []

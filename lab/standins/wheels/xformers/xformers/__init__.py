@@ -13,7 +13,7 @@ BUILT_FOR_CUDA = 1201
 BUILT_FOR_ARCHS = ("7.0", "7.5", "8.0", "8.6", "9.0")
 
 
-def archs() -> Tuple[str, ...]:
+def archs() -> tuple[str, ...]:
     """Compute capabilities that it has code for: those of its own build, else those of the published wheel."""
     told = Path(__file__).with_name("build_info.json")
     if told.exists():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import sys
-from typing import Dict
 
 import torch
 
@@ -13,7 +12,7 @@ import xformers
 OPERATORS = ("cutlassF", "cutlassB", "decoderF", "flshattF@v2.3.6", "flshattB@v2.3.6", "smallkF", "smallkB")
 
 
-def collect() -> Dict[str, str]:
+def collect() -> dict[str, str]:
     fits, gpu = xformers.fits(), torch.cuda.is_available()
     rows = {"standin": "sdops lab stand-in, not the real xformers"}
     # without code for the card the original still has what Triton compiles, and what is for tiny sizes

@@ -8,6 +8,6 @@ __standin__ = True
 __version__ = "2.7.0"
 
 
-def list_pretrained() -> List[Tuple[str, str]]:
+def list_pretrained() -> list[tuple[str, str]]:
     """The stand-in has none."""
     return []

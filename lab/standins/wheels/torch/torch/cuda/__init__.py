@@ -42,7 +42,7 @@ class Device(NamedTuple):
     free_memory: int
 
 
-def _ask(*fields: str) -> List[List[str]]:
+def _ask(*fields: str) -> list[list[str]]:
     """One list of values per card; [] when nvidia-smi is absent, fails or does not know a field."""
     program = os.environ.get("SDOPS_NVIDIA_SMI") or shutil.which("nvidia-smi")
     if not program:
@@ -63,7 +63,7 @@ def _number(text: str) -> int:
     return int(found.group()) << 20 if found else 0
 
 
-def _capability(name: str, told: str) -> Tuple[int, int]:
+def _capability(name: str, told: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)\.(\d+)", told)
     if found:
         return int(found.group(1)), int(found.group(2))
@@ -72,7 +72,7 @@ def _capability(name: str, told: str) -> Tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=None)
-def _devices() -> Tuple[Device, ...]:
+def _devices() -> tuple[Device, ...]:
     rows = _ask("name", "compute_cap", "memory.total", "memory.free")
     if not rows:
         rows = [[name, "", total, total] for name, total in _ask("name", "memory.total")]
@@ -111,16 +111,16 @@ def get_device_name(device: int = 0) -> str:
     return get_device_properties(device).name
 
 
-def get_device_capability(device: int = 0) -> Tuple[int, int]:
+def get_device_capability(device: int = 0) -> tuple[int, int]:
     card = get_device_properties(device)
     return card.major, card.minor
 
 
-def get_arch_list() -> List[str]:
+def get_arch_list() -> list[str]:
     """The architectures of the cu121 wheels of 2.1.2."""
     return ["sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"] if is_available() else []
 
 
-def mem_get_info(device: int = 0) -> Tuple[int, int]:
+def mem_get_info(device: int = 0) -> tuple[int, int]:
     card = get_device_properties(device)
     return card.free_memory, card.total_memory
