@@ -42,7 +42,7 @@ from typing import Any, Callable
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.network.logins import netrc as render
+from ..module_utils.network.netrc import netrc as render
 
 
 def netrc(urls: list[str]) -> str:

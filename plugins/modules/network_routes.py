@@ -130,7 +130,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.errors import SdopsError
 from ..module_utils.files import load_json, write_atomic
 from ..module_utils.git.command import secrets_in
-from ..module_utils.network.logins import without_login
+from ..module_utils.network.netrc import without_login
 from ..module_utils.network.routes import (
     PROBES,
     SERVICES,

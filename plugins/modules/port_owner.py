@@ -48,7 +48,7 @@ owners:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.network.ports import foreign_owners, owners
+from ..module_utils.procfs import foreign_owners, owners
 
 
 def main() -> None:

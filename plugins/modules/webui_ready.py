@@ -68,7 +68,7 @@ import urllib.parse
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.network.ports import line_of, owners
+from ..module_utils.procfs import line_of, owners
 from ..module_utils.supervisor.client import DEAD, Supervisor
 from ..module_utils.webui_api.listener import ARGUMENTS, connect
 

@@ -18,7 +18,7 @@ from ..files import load_json, read_regular, write_atomic
 from ..git.command import Git, redact
 from ..git.pins import Checkout, Pin, partial_of
 from ..process import run
-from ..python_env.inspect import difference, inspect, labels, normalise
+from ..python_env.environment import difference, inspect, labels, normalise
 from ..python_env.packages import Installer, Wish
 from ..python_env.requirements import read_file
 from ..roop.patch import BACKUP, MOST, Patch, RoopError

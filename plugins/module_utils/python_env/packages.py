@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..files import parse_json
 from ..git.command import redact, secrets_in
 from ..process import Completed, run
-from .inspect import PythonEnvError, difference, inspect, labels, normalise
+from .environment import PythonEnvError, difference, inspect, labels, normalise
 from .requirements import HAS_PACKAGING, Judge, read_file
 
 

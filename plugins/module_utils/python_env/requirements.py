@@ -10,7 +10,7 @@ import re
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from .inspect import PythonEnvError, normalise
+from .environment import PythonEnvError, normalise
 
 try:
     from packaging.requirements import InvalidRequirement, Requirement

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from ..errors import SdopsError
 from ..files import parse_json
-from ..network.logins import without_login
+from ..network.netrc import without_login
 from ..process import Completed, ProcessError, run
 
 # seconds

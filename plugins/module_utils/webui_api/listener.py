@@ -9,7 +9,7 @@ import os
 import socket
 from typing import Any, Callable
 
-from ..network.ports import is_part_of, runs_as, untrusted_peer
+from ..procfs import is_part_of, runs_as, untrusted_peer
 from ..supervisor.client import Supervisor, SupervisorError
 from .client import Webui, WebuiError, read_credentials
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 from typing import Callable, ContextManager, NamedTuple
 
-from ..python_env.inspect import inspect
+from ..python_env.environment import inspect
 from .build import Build, Recipe, Tell, switches, tags
 from .cache import Cache, Entry, Fit
 from .environment import Facts

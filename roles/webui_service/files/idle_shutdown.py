@@ -19,7 +19,7 @@ import time
 import urllib.parse
 import xmlrpc.client
 
-from ports import is_part_of, runs_as, untrusted_peer
+from procfs import is_part_of, runs_as, untrusted_peer
 
 
 class Unanswered(Exception):

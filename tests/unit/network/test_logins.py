@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.git import command
-from ansible_collections.sdops.webui.plugins.module_utils.network import logins
+from ansible_collections.sdops.webui.plugins.module_utils.network import netrc
 from urllib3.util import parse_url
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
@@ -18,7 +18,7 @@ OF_ROLES = [
     for found in re.findall(r"'(\(https\?://\)[^']*@)'", path.read_text())
 ]
 WAYS = {
-    "logins.without_login": logins.without_login,
+    "netrc.without_login": netrc.without_login,
     "git.without_login": command.without_login,
     "git.redact": command.redact,
     **{f"role {n}": (lambda text, p=p: p.sub(r"\1", text)) for n, p in enumerate(OF_ROLES)},
@@ -45,7 +45,7 @@ def test_no_part_of_a_login_is_left(way):
 def test_the_whole_password_is_kept_out_of_results_and_handed_over():
     url = "https://user:p@ss:w@rd@host.example/x.git"
     assert command.secrets_in(url) == ["user:p@ss:w@rd@", "p@ss:w@rd"]  # masked together with its user, and by itself
-    assert logins.netrc([url]) == "machine host.example\nlogin user\npassword p@ss:w@rd\n"
+    assert netrc.netrc([url]) == "machine host.example\nlogin user\npassword p@ss:w@rd\n"
     with command.Git([]) as git:
         assert git.log_in(url) == "https://host.example/x.git"
         with open("/proc/self/fd/%d" % git._logins[url]) as handle:

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.network import routes as room
-from ansible_collections.sdops.webui.plugins.module_utils.network.environment import environment
+from ansible_collections.sdops.webui.plugins.module_utils.network.proxy_environment import environment
 from ansible_collections.sdops.webui.plugins.module_utils.network.routes import (
     SERVICES,
     Measurement,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.python_env.inspect import (
+from ansible_collections.sdops.webui.plugins.module_utils.python_env.environment import (
     PythonEnvError,
     difference,
     inspect,
