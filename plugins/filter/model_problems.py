@@ -44,7 +44,7 @@ _value:
 
 from typing import Any, Callable
 
-from ..module_utils.models.spec import DEFAULT_ENDPOINTS, Endpoints, problems_in
+from ..module_utils.models.spec import DEFAULT_ENDPOINTS, Endpoints, find_entry_problems
 
 
 def model_problems(
@@ -54,7 +54,7 @@ def model_problems(
 ) -> list[str]:
     # a text is split as Ansible splits one that is given for a list
     entries = entries.split(",") if isinstance(entries, str) else entries
-    return problems_in(entries or [], Endpoints(huggingface_endpoint, civitai_endpoint))
+    return find_entry_problems(entries or [], Endpoints(huggingface_endpoint, civitai_endpoint))
 
 
 class FilterModule:

@@ -10,7 +10,7 @@ import shlex
 from typing import Any, Iterable, Mapping
 
 from .git.command import redact
-from .safety.secrets import query_secrets
+from .secrets import query_secrets
 from .terminal import printable
 
 # what Ansible says of any command, validation, module or loop

@@ -19,7 +19,7 @@ import stat
 from typing import Any
 
 from .errors import SdopsError
-from .files import load_json, read_regular, write_atomic
+from .filesystem import load_json, read_regular, write_atomic
 
 MANIFEST = "manifest.json"
 SMALL = 1 << 20  # bytes

@@ -17,7 +17,7 @@ from typing import Any, Callable
 
 from .errors import SdopsError
 from .extensions.plan import plan
-from .models.spec import DEFAULT_ENDPOINTS, Endpoints, problems_in
+from .models.spec import DEFAULT_ENDPOINTS, Endpoints, find_entry_problems
 from .network.routes import SERVICES, WAYS
 from .terminal import printable
 from .xray import links
@@ -555,7 +555,7 @@ def _together(values: Mapping) -> list[str]:
     # one alone does not stop the others: it is told, and the run fails when those are there
     models = get("model_fetch_models") or []
     endpoints = [get(f"sdops_{name}_endpoint", getattr(DEFAULT_ENDPOINTS, name)) for name in Endpoints._fields]
-    problems = problems_in(models, Endpoints(*endpoints))
+    problems = find_entry_problems(models, Endpoints(*endpoints))
     if len(problems) == len(models):
         found.extend(f"model_fetch_models: {problem}" for problem in problems)
     if get("xray_proxy_state") == "present":

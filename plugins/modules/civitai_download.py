@@ -108,23 +108,23 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.models.arguments import TRANSFER, fetch_one, tokens_in
+from ..module_utils.models.arguments import TRANSFER_ARGUMENTS, install_one_file, list_tokens
 from ..module_utils.models.spec import ModelSpec, parse_source
-from ..module_utils.safety.secrets import hide
+from ..module_utils.secrets import mask_secrets
 
 
-def locate(p: dict) -> tuple:
+def find_source(p: dict) -> tuple:
     """(fields for the source, what to call it) from the module's options."""
     if p["air"]:
         found = parse_source(p["air"])
-        where, source = dict(found.where), p["air"]
+        locator, source = dict(found.locator), p["air"]
     else:
         which = next((key for key in ("version_id", "model_id") if p[key]), "sha256")
-        where, source = {which: str(p[which])}, f"civitai {which} {p[which]}"
+        locator, source = {which: str(p[which])}, f"civitai {which} {p[which]}"
     if p["file_id"]:
-        where["fileId"] = str(p["file_id"])
-    where.update({key: p[key] for key in ("type", "format", "size", "fp") if p[key]})
-    return where, source
+        locator["fileId"] = str(p["file_id"])
+    locator.update({key: p[key] for key in ("type", "format", "size", "fp") if p[key]})
+    return locator, source
 
 
 def main() -> None:
@@ -141,20 +141,22 @@ def main() -> None:
             "dest": {"type": "path", "required": True},
             "force": {"type": "bool", "default": False},
             "sha256": {"type": "str"},
-            **TRANSFER,
+            **TRANSFER_ARGUMENTS,
         },
         required_one_of=[["version_id", "model_id", "air", "sha256"]],
         mutually_exclusive=[["version_id", "model_id", "air"]],
         supports_check_mode=True,
     )
     p = module.params
-    hide(module, tokens_in(p))
+    mask_secrets(module, list_tokens(p))
     try:
-        where, source = locate(p)
+        locator, source = find_source(p)
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
     try:
-        result = fetch_one(ModelSpec(source, "civitai", where, sha256=p["sha256"]), p, p["dest"], module.check_mode)
+        result = install_one_file(
+            ModelSpec(source, "civitai", locator, sha256=p["sha256"]), p, p["dest"], module.check_mode
+        )
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
     for sentence in result.pop("warnings"):

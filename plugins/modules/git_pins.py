@@ -176,10 +176,10 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.files import read_regular, write_atomic
+from ..module_utils.filesystem import read_regular, write_atomic
 from ..module_utils.git.command import Git, redact, secrets_in
 from ..module_utils.git.pins import Outcome, apply_all, make_pin, partial_of
-from ..module_utils.safety.secrets import hide
+from ..module_utils.secrets import mask_secrets
 
 
 def as_result(outcomes: list[Outcome]) -> dict[str, Any]:
@@ -267,7 +267,7 @@ def main() -> None:
     p = module.params
     for entry in p["repos"]:
         # the arguments are part of every result: what is secret in a URL is masked there
-        hide(module, secrets_in(entry["repo"]))
+        mask_secrets(module, secrets_in(entry["repo"]))
     try:
         pins = [make_pin(entry) for entry in p["repos"]]
         with Git([d for pin in pins for d in (pin.dest, partial_of(pin.dest))], p["retries"]) as git:

@@ -98,9 +98,9 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.models.arguments import TRANSFER, fetch_one, tokens_in
+from ..module_utils.models.arguments import TRANSFER_ARGUMENTS, install_one_file, list_tokens
 from ..module_utils.models.spec import ModelSpec
-from ..module_utils.safety.secrets import hide
+from ..module_utils.secrets import mask_secrets
 
 
 def main() -> None:
@@ -113,16 +113,18 @@ def main() -> None:
             "force": {"type": "bool", "default": False},
             "state_file": {"type": "path"},
             "sha256": {"type": "str"},
-            **TRANSFER,
+            **TRANSFER_ARGUMENTS,
         },
         supports_check_mode=True,
     )
     p = module.params
-    hide(module, tokens_in(p))
-    where = {key: p[key] for key in ("repo", "file", "revision")}
-    source = "hf://{repo}/{file}@{revision}".format(**where)
+    mask_secrets(module, list_tokens(p))
+    locator = {key: p[key] for key in ("repo", "file", "revision")}
+    source = "hf://{repo}/{file}@{revision}".format(**locator)
     try:
-        result = fetch_one(ModelSpec(source, "huggingface", where, sha256=p["sha256"]), p, p["dest"], module.check_mode)
+        result = install_one_file(
+            ModelSpec(source, "huggingface", locator, sha256=p["sha256"]), p, p["dest"], module.check_mode
+        )
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
     for sentence in result.pop("warnings"):

@@ -188,24 +188,31 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.models.arguments import TRANSFER, kept_back, make_placer, tokens_in
-from ..module_utils.models.layout import refuse_foreign_directory
-from ..module_utils.models.placing import NoRoom
-from ..module_utils.models.spec import Endpoints, parse_all, secrets_in
-from ..module_utils.safety.secrets import hide
+from ..module_utils.filesystem import reject_unusable_directory
+from ..module_utils.models.arguments import (
+    TRANSFER_ARGUMENTS,
+    describe_unsent_tokens,
+    list_tokens,
+    make_installer,
+)
+from ..module_utils.models.batch import InsufficientSpaceError
+from ..module_utils.models.layout import reject_unmanaged_directory
+from ..module_utils.models.model_file import FileStatus
+from ..module_utils.models.spec import Endpoints, find_entry_secrets, parse_model_entries
+from ..module_utils.secrets import mask_secrets
 from ..module_utils.terminal import printable
-from ..module_utils.transfer.disk import free_bytes, refuse_unusable_directory
+from ..module_utils.transfer.disk_space import free_bytes
 
-VERBS = {
-    "fetch": "fetch",
-    "fetched": "fetch",
-    "adopt": "adopt",
-    "adopted": "adopt",
-    "copy": "copy",
-    "copied": "copy",
-    "from cache": "take from the cache",
-    "removed": "remove",
-    "unresolved": "fetch",
+ACTION_VERBS = {
+    FileStatus.FETCH: "fetch",
+    FileStatus.FETCHED: "fetch",
+    FileStatus.ADOPT: "adopt",
+    FileStatus.ADOPTED: "adopt",
+    FileStatus.COPY: "copy",
+    FileStatus.COPIED: "copy",
+    FileStatus.FROM_CACHE: "take from the cache",
+    FileStatus.REMOVED: "remove",
+    FileStatus.UNRESOLVED: "fetch",
 }
 
 
@@ -221,62 +228,62 @@ def main() -> None:
             "cache_dir": {"type": "path"},
             "progress_file": {"type": "path"},
             "accept_change": {"type": "bool", "default": False},
-            **TRANSFER,
+            **TRANSFER_ARGUMENTS,
         },
         supports_check_mode=True,
     )
     p = module.params
-    hide(module, tokens_in(p))
-    no_room = ""
-    secrets = [secret for entry in p["models"] for secret in secrets_in(entry)]
+    mask_secrets(module, list_tokens(p))
+    space_problem = ""
+    secrets = [secret for entry in p["models"] for secret in find_entry_secrets(entry)]
     try:
-        specs = parse_all(p["models"], Endpoints(p["huggingface_endpoint"], p["civitai_endpoint"]))
-        placer = make_placer(p, p["webui_dir"], module.check_mode)
+        specs = parse_model_entries(p["models"], Endpoints(p["huggingface_endpoint"], p["civitai_endpoint"]))
+        installer = make_installer(p, p["webui_dir"], module.check_mode)
         if p["state"] == "present":
             if not p["create"]:
-                refuse_unusable_directory(p["webui_dir"])
-                refuse_foreign_directory(p["webui_dir"])
-            items = placer.place_all(specs, p["parallel"])
+                reject_unusable_directory(p["webui_dir"])
+                reject_unmanaged_directory(p["webui_dir"])
+            files = installer.install_all(specs, p["parallel"])
         else:
-            items = [item for spec in specs for item in placer.remove(spec)]
-    except NoRoom as exc:
-        items, no_room = exc.items, str(exc)
+            files = [file for spec in specs for file in installer.remove(spec)]
+    except InsufficientSpaceError as exc:
+        files, space_problem = exc.files, str(exc)
     except SdopsError as exc:
-        hide(module, secrets)
+        mask_secrets(module, secrets)
         module.fail_json(msg=str(exc))
-    entries = [item.result() for item in items]
-    hide(module, secrets, [str(entry[field]) for entry in entries for field in ("name", "path", "source")])
-    plan = module.check_mode or bool(no_room)
-    touched = [item for item in items if item.status in VERBS and (module.check_mode or not no_room)]
+    entries = [file.result() for file in files]
+    mask_secrets(module, secrets, [str(entry[field]) for entry in entries for field in ("name", "path", "source")])
+    plan = module.check_mode or bool(space_problem)
+    touched = [file for file in files if file.status in ACTION_VERBS and (module.check_mode or not space_problem)]
     result = {
         "changed": bool(touched),
         "models": entries,
         "disk_free": free_bytes(p["webui_dir"]),
-        "actions": [f"{VERBS[i.status]} {i.path or i.spec.label}" for i in touched],
+        "actions": [f"{ACTION_VERBS[i.status]} {i.path or i.spec.label}" for i in touched],
         "diff": {
-            "before": "".join(f"{i.path}\n" for i in touched if i.status == "removed"),
-            "after": "".join("%s\n" % (i.path or i.spec.label) for i in touched if i.status != "removed"),
+            "before": "".join(f"{i.path}\n" for i in touched if i.status is FileStatus.REMOVED),
+            "after": "".join(f"{i.path or i.spec.label}\n" for i in touched if i.status is not FileStatus.REMOVED),
         },
     }
     if plan:
-        result["bytes_planned"] = sum(item.planned for item in items)
-        result["space_needed"] = placer.space_needed
+        result["bytes_planned"] = sum(file.bytes_planned for file in files)
+        result["space_needed"] = installer.space_needed
     else:
-        result["bytes_fetched"] = sum(item.received for item in items)
-    for item in items:
-        if item.status == "unresolved":
-            module.warn(f"{item.spec.label} cannot be asked for yet: {item.reason}")
-    for sentence in [warning for item in items for warning in item.warnings]:
+        result["bytes_fetched"] = sum(file.received for file in files)
+    for file in files:
+        if file.status is FileStatus.UNRESOLVED:
+            module.warn(f"{file.spec.label} cannot be asked for yet: {file.reason}")
+    for sentence in [warning for file in files for warning in file.warnings]:
         module.warn(sentence)
-    for sentence in kept_back(p):
+    for sentence in describe_unsent_tokens(p):
         module.warn(sentence)
-    failed = [item for item in items if item.status == "failed"]
-    labels = [printable(item.spec.label) for item in failed]
+    failed = [file for file in files if file.status is FileStatus.FAILED]
+    labels = [printable(file.spec.label) for file in failed]
     causes = [i.reason if label in i.reason else f"{label}: {i.reason}" for label, i in zip(labels, failed)]
     if failed:
-        causes.insert(0, "%d of %d files failed." % (len(failed), len(items)))
-    if no_room:
-        causes.insert(0, no_room)
+        causes.insert(0, f"{len(failed)} of {len(files)} files failed.")
+    if space_problem:
+        causes.insert(0, space_problem)
     if causes:
         module.fail_json(msg=" ".join(causes), **result)
     module.exit_json(**result)

@@ -128,7 +128,7 @@ from urllib.parse import unquote
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.files import load_json, write_atomic
+from ..module_utils.filesystem import load_json, write_atomic
 from ..module_utils.git.command import secrets_in
 from ..module_utils.network.netrc import without_login
 from ..module_utils.network.routes import (
@@ -145,7 +145,7 @@ from ..module_utils.network.routes import (
     table,
     trust,
 )
-from ..module_utils.safety.secrets import hide
+from ..module_utils.secrets import mask_secrets
 
 
 def read(path: str) -> dict:
@@ -189,7 +189,7 @@ def main() -> None:
     )
     p = module.params
     for base in p["bases"].values():
-        hide(module, secrets_in(str(base)))
+        mask_secrets(module, secrets_in(str(base)))
     # the package index's login is in the netrc file, and git's is put in again by the role: results and the memory hold none
     plain = {**p["bases"], **{s: without_login(str(p["bases"].get(s) or "")) for s in ("github", "pypi")}}
     paths = {**PROBES, **p["probes"]}

@@ -169,7 +169,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.errors import SdopsError
 from ..module_utils.git.command import redact, secrets_in
 from ..module_utils.python_env.packages import Installer, Wish
-from ..module_utils.safety.secrets import hide
+from ..module_utils.secrets import mask_secrets
 
 
 def words(change: dict[str, Any]) -> str:
@@ -255,7 +255,7 @@ def main() -> None:
     p = module.params
     for url in [p["index_url"], *p["extra_index_urls"], *p["find_links"], *p["packages"]]:
         # the arguments are part of every result: what is secret in a URL is masked there
-        hide(module, secrets_in(url))
+        mask_secrets(module, secrets_in(url))
     try:
         module.exit_json(**work(module))
     except SdopsError as exc:

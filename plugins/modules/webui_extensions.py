@@ -178,10 +178,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
 from ..module_utils.extensions.install import Extensions, Wants
-from ..module_utils.files import load_json
+from ..module_utils.filesystem import load_json
 from ..module_utils.git.command import Git, secrets_in
 from ..module_utils.git.pins import partial_of
-from ..module_utils.safety.secrets import hide
+from ..module_utils.secrets import mask_secrets
 
 
 def environment(path: Any) -> dict[str, str]:
@@ -268,7 +268,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     for entry in module.params["extensions"]:
-        hide(module, secrets_in(entry["repo"]))
+        mask_secrets(module, secrets_in(entry["repo"]))
     try:
         found = work(module)
     except SdopsError as exc:

@@ -81,7 +81,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.files import load_json, write_atomic
+from ..module_utils.filesystem import load_json, write_atomic
 from ..module_utils.webui_api.client import (
     LIKE,
     Webui,

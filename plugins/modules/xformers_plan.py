@@ -121,7 +121,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.files import load_json
+from ..module_utils.filesystem import load_json
 from ..module_utils.xformers.environment import Facts, look
 from ..module_utils.xformers.resolver import PYTORCH_INDEX, Installed, Plan, as_dict, resolve
 

@@ -143,7 +143,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.models.progress import Progress
+from ..module_utils.models.progress import ProgressWriter
 from ..module_utils.xformers.cache import Cache
 from ..module_utils.xformers.environment import look
 from ..module_utils.xformers.wheel import Builder, Wanted
@@ -204,14 +204,14 @@ def work(module: AnsibleModule) -> dict[str, Any]:
 
     for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(each, end)
-    with Progress(p["progress_file"]) as progress:
-        line = progress.line("{} {}".format(NAME, p["version"]))
+    with ProgressWriter(p["progress_file"]) as progress:
+        entry = progress.add_entry("{} {}".format(NAME, p["version"]))
         got = builder.get(
             p["build"] and not module.check_mode,
-            lambda done, total: line.tell("building", done, total),
-            lambda: line.tell("building"),
+            lambda done, total: entry.update("building", done, total),
+            lambda: entry.update("building"),
         )
-        line.tell("done")
+        entry.update("done")
     for trouble in got.trouble:
         module.warn(trouble)
     return answer(builder, begun, got, p["build"] and not got.entry)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from ansible import constants as C
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.files import parse_json
+from ..module_utils.filesystem import parse_json
 
 LIMIT = 30 * 24 * 3600  # seconds: Ansible wants one; the module has its own timeouts
 PAUSE = 0.2  # seconds between two glances while a command waits on the target

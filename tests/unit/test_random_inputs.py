@@ -24,8 +24,8 @@ from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsErr
 from ansible_collections.sdops.webui.plugins.module_utils.models import arguments, spec
 from ansible_collections.sdops.webui.plugins.module_utils.sources import direct, huggingface, magnet
 from ansible_collections.sdops.webui.plugins.module_utils.terminal import has_unseen
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.fetch import Fetcher
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import Http
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.download import Downloader
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import HttpClient
 from ansible_collections.sdops.webui.plugins.plugin_utils.role_options import role_options
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
@@ -158,17 +158,17 @@ def pieces(given: Any) -> list[str]:
 
 @fuzz(entry=entries())
 def test_model_entries(entry):
-    spec.secrets_in(entry)
+    spec.find_entry_secrets(entry)
     try:
-        found = spec.parse(entry)
+        found = spec.parse_model_entry(entry)
     except SdopsError as exc:
         return judge(exc, [*pieces(entry), "The model entry"])
     COUNTS["good entries"] += 1
-    assert found.origin and found.wish and not has_unseen(found.label)
+    assert found.origin and found.source_id and not has_unseen(found.label)
     assert all(isinstance(part, str) for part in found.secrets)
     if found.origin == "magnet":
         try:
-            magnet.parse_link(found.where["url"])
+            magnet.parse_magnet_link(found.locator["url"])
         except SdopsError as exc:
             judge(exc, ["magnet link", "Magnet links", *pieces(entry)])
 
@@ -200,7 +200,7 @@ def test_variables(given):
         judge(said, [name])
 
 
-PARAMS = {name: option.get("default") for name, option in arguments.TRANSFER.items()}
+PARAMS = {name: option.get("default") for name, option in arguments.TRANSFER_ARGUMENTS.items()}
 URLS = ["https://huggingface.co", "https://hf-mirror.com/", "http://127.0.0.1:8080/hub", "https://example.org:8443"]
 # what AnsibleModule has made of a value by then
 OPTIONS = {
@@ -213,19 +213,19 @@ OPTIONS = {
 
 @fuzz(
     given=st.fixed_dictionaries(
-        {}, optional={name: OPTIONS[option["type"]] for name, option in arguments.TRANSFER.items()}
+        {}, optional={name: OPTIONS[option["type"]] for name, option in arguments.TRANSFER_ARGUMENTS.items()}
     )
 )
 def test_model_arguments(given):
     params = {**PARAMS, **given}
     objects = [*params, *(piece for value in given.values() for piece in pieces(value))]
     try:
-        placer = arguments.make_placer(params, "/nonexistent", True)
-        sentences = arguments.kept_back(params)
+        installer = arguments.make_installer(params, "/nonexistent", True)
+        sentences = arguments.describe_unsent_tokens(params)
     except SdopsError as exc:
         return judge(exc, objects)
     COUNTS["good arguments"] += 1
-    assert placer
+    assert installer
     for said in sentences:
         judge(said, ["_token"])
 
@@ -248,8 +248,8 @@ class Server:
         return answer
 
 
-def client(answers: list[tuple[int, dict[str, str], bytes]]) -> Http:
-    http = Http(retries=1, sleep=lambda seconds: None, tokens={"https://example.org": "token"})
+def client(answers: list[tuple[int, dict[str, str], bytes]]) -> HttpClient:
+    http = HttpClient(retries=1, sleep=lambda seconds: None, tokens={"https://example.org": "token"})
     server = Server(answers)
     http._session.get_adapter = lambda _url: server
     return http
@@ -306,7 +306,7 @@ def test_headers(script, url, fetched):
     host = url.split("/")[2]
     hosts = [host, "cdn.example.org", "other.example.org", "://"]
     try:
-        remote = direct.resolve({"url": url}, client(script))
+        remote = direct.resolve_url({"url": url}, client(script))
     except SdopsError as exc:
         judge(exc, [*hosts, "file name"])
     else:
@@ -316,12 +316,12 @@ def test_headers(script, url, fetched):
         if not fetched and (remote.size or 0) < 1 << 20:
             with tempfile.TemporaryDirectory() as directory:
                 try:
-                    Fetcher(client(script[::-1]), 1).fetch(remote, os.path.join(directory, "x"))
+                    Downloader(client(script[::-1]), 1).download(remote, os.path.join(directory, "x"))
                 except SdopsError as exc:
                     judge(exc, [*hosts, remote.filename or "x"])
     where = {"repo": "owner/repo", "file": "a.safetensors", "revision": "main"}
     try:
-        remote = huggingface.resolve(where, client(script), "https://example.org", True)
+        remote = huggingface.resolve_hub_file(where, client(script), "https://example.org", True)
     except SdopsError as exc:
         judge(exc, [*hosts, "owner/repo"])
     else:

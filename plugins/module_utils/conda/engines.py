@@ -12,7 +12,7 @@ import sys
 from typing import NamedTuple
 
 from ..errors import SdopsError
-from ..files import parse_json
+from ..filesystem import parse_json
 from ..process import Completed, marked, run
 
 NAMES = ("conda", "mamba", "micromamba")

@@ -14,7 +14,7 @@ import shutil
 from typing import NamedTuple
 
 from ..errors import SdopsError
-from ..files import FileTypeError, load_json
+from ..filesystem import FileTypeError, load_json
 from ..process import end_all, run
 from .engines import CACHE, CondaError, Engine, Job
 

@@ -14,7 +14,7 @@ import tempfile
 from typing import Any, NamedTuple
 
 from ..errors import SdopsError
-from ..files import load_json, read_regular, write_atomic
+from ..filesystem import load_json, read_regular, write_atomic
 from ..git.command import Git, redact
 from ..git.pins import Checkout, Pin, partial_of
 from ..process import run

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from ..errors import SdopsError
 from ..process import Completed, ProcessError, run, run_bytes
-from ..safety.secrets import login_secrets
+from ..secrets import login_secrets
 from .settings import FIXED, NOT_TO_OVERRULE, Items, as_text, nested_configs, overrides, parse_list, quoted
 
 QUIET = {

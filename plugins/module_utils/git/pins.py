@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from ..errors import SdopsError
-from ..files import read_regular
+from ..filesystem import read_regular
 from .command import Git, GitError, explain, redact
 
 # The WebUI takes an extension whose HEAD is detached for unreadable and does not list it: a branch of ours then.

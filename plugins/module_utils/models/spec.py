@@ -12,21 +12,22 @@ import re
 from typing import Any, Iterable, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from ..content_scan.sanitize import LONGEST_NAME, hex_digits
 from ..errors import SdopsError
-from ..safety.names import LONGEST_NAME, hex_digits
-from ..safety.secrets import login_secrets, query_secrets
+from ..secrets import login_secrets, query_secrets
 from ..terminal import has_unseen
-from ..transfer.http import TransferError, check_url, origin, scrub
-from .catalog import CatalogError, Entry, find
-from .layout import KINDS
+from ..transfer.errors import TransferError
+from ..transfer.request_urls import check_url, redact_url, url_origin
+from .catalog import CatalogError, CatalogModel, find_model
+from .layout import MODEL_KINDS
 
 # [urn:][air:][ecosystem:][type:]civitai:MODEL[@VERSION][+FILE][:layer][.format]; a layer lies in the same file
-AIR = re.compile(
+AIR_PATTERN = re.compile(
     r"(?:urn:)?(?:air:)?(?:[\w-]+:){0,2}civitai:(\d+)(?:@(\d+))?(?:\+(\d+))?(?::[\w-]+)?(?:\.[\w-]+)?\Z",
     re.ASCII | re.IGNORECASE,
 )
-PLAIN = re.compile(r"^[^:/]+$")
-FORMS = (
+CATALOG_NAME_PATTERN = re.compile(r"^[^:/]+$")
+SOURCE_FORMS = (
     "a name from the catalog, hf://OWNER/REPO/PATH@REVISION, hf://OWNER/REPO@REVISION/PATH, civitai://VERSION_ID, "
     "an AIR (urn:air:sd1:lora:civitai:MODEL@VERSION), https://..., magnet:?xt=... or file:///..."
 )
@@ -34,25 +35,27 @@ CIVITAI_HOSTS = ("civitai.com", "civitai.red", "civitai.green")
 HUB_HOSTS = ("huggingface.co", "hf.co")
 # the Hub's revisions may have slashes in these two forms only
 _REVISION = r"(refs/(?:convert/[\w.-]+|pr/\d+)(?=/|\Z)|(?!refs/(?:convert/[\w.-]|pr/\d))[^/]+)"
-_TYPE = "(?:models|datasets|spaces|kernels)/"
-_REPO = rf"((?:{_TYPE})?(?!{_TYPE})[\w.-]+/[\w.-]+)"
-HF = re.compile(_REPO + "(?:@" + _REVISION + ")?/(.+)", re.DOTALL)
+_REPO_TYPE = "(?:models|datasets|spaces|kernels)/"
+_REPO = rf"((?:{_REPO_TYPE})?(?!{_REPO_TYPE})[\w.-]+/[\w.-]+)"
+HUB_URI = re.compile(_REPO + "(?:@" + _REVISION + ")?/(.+)", re.DOTALL)
 # old models of the Hub have no owner
-_PAGE_REPO = rf"((?:{_TYPE})?(?!{_TYPE})[\w.-]+(?:/[\w.-]+)?)"
+_PAGE_REPO = rf"((?:{_REPO_TYPE})?(?!{_REPO_TYPE})[\w.-]+(?:/[\w.-]+)?)"
 HUB_PAGE = re.compile("/" + _PAGE_REPO + "/(?:resolve|blob)/" + _REVISION + "/(.+)", re.DOTALL)
-HF_FORMS = "hf://OWNER/REPO/PATH@REVISION or hf://OWNER/REPO@REVISION/PATH, with datasets/ before OWNER for a data set"
-_OTHERS = (".yaml", ".yml", ".json", ".txt", ".md", ".gguf", ".sft", ".zip", ".7z", ".rar", ".tar", ".gz")
-EXTENSIONS = (*{extension for kind in KINDS.values() for extension in kind.extensions}, *_OTHERS)
+HUB_URI_FORMS = (
+    "hf://OWNER/REPO/PATH@REVISION or hf://OWNER/REPO@REVISION/PATH, with datasets/ before OWNER for a data set"
+)
+OTHER_EXTENSIONS = (".yaml", ".yml", ".json", ".txt", ".md", ".gguf", ".sft", ".zip", ".7z", ".rar", ".tar", ".gz")
+MODEL_EXTENSIONS = (*{extension for kind in MODEL_KINDS.values() for extension in kind.extensions}, *OTHER_EXTENSIONS)
 CIVITAI_PAGES = (  # what a path names, by the field of its id
     ("version_id", re.compile(r"/api/download/models/(\d+)/?\Z", re.ASCII)),
     ("version_id", re.compile(r"(?:/api/v1)?/model-versions/(\d+)(?:/|\Z)", re.ASCII)),
     ("model_id", re.compile(r"(?:/api/v1)?/models/(\d+)(?:/|\Z)", re.ASCII)),
 )
-TEXTS = ("source", "kind", "name", "config", "vae", "file")
-SWITCHES = ("trusted", "accept_change")
-FIELDS = {*TEXTS, "sha256", *SWITCHES}
-FILTERS = ("fileId", "type", "format", "size", "fp")  # which file of a Civitai version is meant
-OPEN = ("hf", "file")  # nothing in sources of these forms is secret
+TEXT_FIELDS = ("source", "kind", "name", "config", "vae", "file")
+BOOLEAN_FIELDS = ("trusted", "accept_change")
+ENTRY_FIELDS = {*TEXT_FIELDS, "sha256", *BOOLEAN_FIELDS}
+CIVITAI_FILTERS = ("fileId", "type", "format", "size", "fp")  # which file of a Civitai version is meant
+SCHEMES_WITHOUT_SECRETS = ("hf", "file")  # nothing in sources of these forms is secret
 
 
 class SpecError(SdopsError):
@@ -73,7 +76,7 @@ class ModelSpec(NamedTuple):
     """One wanted model.
 
     ``source`` is what the user wrote, or the catalog's source for a name; ``origin`` one of huggingface, civitai, url,
-    file; ``where`` its fields (strings); ``kind`` and ``name`` may be None until the source tells; ``sha256`` lower-case
+    file; ``locator`` its fields (strings); ``kind`` and ``name`` may be None until the source is asked; ``sha256`` lower-case
     hex; ``config`` and ``vae`` are the sidecars' own sources; ``size`` in bytes, when it is known before the source is asked;
     ``trusted``: taken for its ``sha256`` alone, without a scan; ``accept_change``: taken also when the source now gives other
     content than what was recorded; ``endpoint``: base URL of the site that is asked, where a link names another one than is
@@ -82,7 +85,7 @@ class ModelSpec(NamedTuple):
 
     source: str
     origin: str
-    where: dict[str, str]
+    locator: dict[str, str]
     kind: str | None = None
     name: str | None = None
     sha256: str | None = None
@@ -99,46 +102,48 @@ class ModelSpec(NamedTuple):
     problem: str = ""
 
     @property
-    def wish(self) -> str:
-        """Names the source in the record, without telling it: URLs may hold keys."""
+    def source_id(self) -> str:
+        """Identifies the source in the record, without revealing it: URLs may hold keys."""
         return hashlib.sha256(self.source.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     @property
     def identity(self) -> str:
         """The same for all ways to write one source."""
-        return json.dumps([self.origin, self.endpoint, self.where], sort_keys=True)
+        return json.dumps([self.origin, self.endpoint, self.locator], sort_keys=True)
 
     @property
     def label(self) -> str:
         """The source for results and messages, without what may be secret in a URL."""
-        return shown(self.source)
+        return redact_source(self.source)
 
     @property
     def secrets(self) -> list[str]:
         """Parts of all sources of this model that must not be shown."""
-        return [part for source in (self.source, self.config, self.vae) if source for part in secrets_of(source)]
+        return [
+            part for source in (self.source, self.config, self.vae) if source for part in find_source_secrets(source)
+        ]
 
 
-def shown(source: str) -> str:
+def redact_source(source: str) -> str:
     """A source of any form, well-formed or not, for results and messages."""
     scheme = source.partition(":")[0].lower()
     if scheme == "magnet":
         return "magnet:?{}".format("".join(re.findall(r"[?&](xt=[^&]*)", source)[:1]))
-    if scheme in OPEN or (scheme == "civitai" and not _unknown(source)):
+    if scheme in SCHEMES_WITHOUT_SECRETS or (scheme == "civitai" and not _unknown_query_keys(source)):
         return source
-    return scrub(source) + ("?..." if "?" in source else "")
+    return redact_url(source) + ("?..." if "?" in source else "")
 
 
-def _unknown(source: str) -> list[str]:
+def _unknown_query_keys(source: str) -> list[str]:
     """Keys in the query of a civitai:// source that it should not have."""
     keys = [pair.partition("=")[0] for pair in source.partition("?")[2].split("&")]
-    return [key for key in keys if key and key not in FILTERS]
+    return [key for key in keys if key and key not in CIVITAI_FILTERS]
 
 
-def secrets_of(source: str) -> list[str]:
+def find_source_secrets(source: str) -> list[str]:
     """What gives access in a source of any form, well-formed or not: a login, and parameters that are known for it."""
     scheme = source.partition(":")[0].lower()
-    if scheme in OPEN:
+    if scheme in SCHEMES_WITHOUT_SECRETS:
         return []
     address, *rest = re.split("(?=[?#])", source, maxsplit=1)
     login = address.partition("://")[2].partition("/")[0].rpartition("@")[0]
@@ -147,15 +152,15 @@ def secrets_of(source: str) -> list[str]:
     return [*login_secrets(login), *query_secrets("".join(rest)), *trackers]
 
 
-def secrets_in(entry: Any) -> list[str]:
+def find_entry_secrets(entry: Any) -> list[str]:
     """The same for an entry as it was written, of whatever types."""
     if isinstance(entry, str):
-        return secrets_of(entry)
+        return find_source_secrets(entry)
     inner = entry.values() if isinstance(entry, dict) else entry if isinstance(entry, (list, tuple)) else ()
-    return [secret for each in inner for secret in secrets_in(each)]
+    return [secret for each in inner for secret in find_entry_secrets(each)]
 
 
-def wanted_sha256(value: Any, what: str) -> str:
+def parse_sha256(value: Any, what: str) -> str:
     """A hash that a user wrote, in lower case. Raises SpecError."""
     found = hex_digits(str(value).strip(), 64)
     if found is None:
@@ -163,29 +168,29 @@ def wanted_sha256(value: Any, what: str) -> str:
     return found
 
 
-def known(source: str) -> Entry | None:
+def find_in_catalog(source: str) -> CatalogModel | None:
     """The catalog's entry, when ``source`` is a plain word. Raises SpecError for a word that the catalog does not have."""
-    if not PLAIN.match(source):
+    if not CATALOG_NAME_PATTERN.match(source):
         return None
     try:
-        return find(source)
+        return find_model(source)
     except CatalogError as exc:
-        raise SpecError(f"{exc} A model is one of {FORMS}.")
+        raise SpecError(f"{exc} A model is one of {SOURCE_FORMS}.")
 
 
-def sidecar_source(source: str | None, endpoints: Endpoints) -> str | None:
+def parse_sidecar_source(source: str | None, endpoints: Endpoints) -> str | None:
     """A sidecar's source, which may be written as a name too. Raises SpecError when it cannot be understood."""
     if source is None:
         return None
-    entry = known(source)
+    entry = find_in_catalog(source)
     return parse_source(entry.source if entry else source, endpoints).source
 
 
-def _sidecar_fields(entry: dict[str, Any], field: str, what: str, endpoints: Endpoints) -> dict[str, Any]:
+def _parse_sidecar(entry: dict[str, Any], field: str, what: str, endpoints: Endpoints) -> dict[str, Any]:
     """The fields of ModelSpec for a sidecar, which is a source or a mapping of source, sha256 and trusted."""
     value = entry.get(field)
     if not isinstance(value, dict):
-        return {field: sidecar_source(value, endpoints)}
+        return {field: parse_sidecar_source(value, endpoints)}
     what = f"{what}, {field}"
     unknown = sorted(str(name) for name in set(value) - {"source", "sha256", "trusted"})
     if unknown:
@@ -193,15 +198,15 @@ def _sidecar_fields(entry: dict[str, Any], field: str, what: str, endpoints: End
             "{} has the unknown field {}; there are source, sha256 and trusted.".format(what, ", ".join(unknown))
         )
     if not isinstance(value.get("source"), str) or not value["source"]:
-        raise SpecError(f"{what} has no source. It is one of {FORMS}.")
+        raise SpecError(f"{what} has no source. It is one of {SOURCE_FORMS}.")
     sha256, trusted = value.get("sha256"), value.get("trusted")
     if trusted not in (None, True, False):
         raise SpecError(f"{what}: trusted must be true or false, not {trusted!r}.")
     if trusted and sha256 is None:
-        raise SpecError(f"{what}: trusted needs a sha256, which is all that it is judged by.")
+        raise SpecError(f"{what}: trusted needs a sha256, which is all that it is verified by.")
     return {
-        field: sidecar_source(value["source"], endpoints),
-        field + "_sha256": wanted_sha256(sha256, what) if sha256 is not None else None,
+        field: parse_sidecar_source(value["source"], endpoints),
+        field + "_sha256": parse_sha256(sha256, what) if sha256 is not None else None,
         field + "_trusted": bool(trusted) or None,
     }
 
@@ -209,56 +214,56 @@ def _sidecar_fields(entry: dict[str, Any], field: str, what: str, endpoints: End
 def parse_source(source: str, endpoints: Endpoints = DEFAULT_ENDPOINTS) -> ModelSpec:
     """A ModelSpec with origin and fields only. Raises SpecError with the forms there are."""
     if has_unseen(source):
-        raise SpecError(f"The model source {shown(source)!r} has control characters in it; write it again.")
-    air = AIR.match(source)
+        raise SpecError(f"The model source {redact_source(source)!r} has control characters in it; write it again.")
+    air = AIR_PATTERN.match(source)
     if air:
         model, version, file_id = air.groups()
-        where = {"version_id": version} if version else {"model_id": model}
+        locator = {"version_id": version} if version else {"model_id": model}
         if file_id:
-            where["fileId"] = file_id
-        return ModelSpec(source, "civitai", where)
+            locator["fileId"] = file_id
+        return ModelSpec(source, "civitai", locator)
     try:
         parts = urlsplit(source)
         parts.port  # noqa: B018 - asked for its error
     except ValueError:
-        raise SpecError(f"The model source {shown(source)} is no valid URL. Check its host and port.")
+        raise SpecError(f"The model source {redact_source(source)} is no valid URL. Check its host and port.")
     if parts.scheme == "hf":
-        return _hub_uri(source)
+        return _parse_hub_uri(source)
     if parts.scheme == "civitai":
         query = dict(parse_qsl(parts.query))
-        if not re.fullmatch("[0-9]+", parts.netloc) or _unknown(source):
+        if not re.fullmatch("[0-9]+", parts.netloc) or _unknown_query_keys(source):
             raise SpecError(
-                f"The model source {shown(source)!r} is not of the form civitai://VERSION_ID[?fileId=ID | ?type=&format=&size=&fp=], and no "
+                f"The model source {redact_source(source)!r} is not of the form civitai://VERSION_ID[?fileId=ID | ?type=&format=&size=&fp=], and no "
                 "AIR (urn:air:sd1:lora:civitai:MODEL@VERSION)."
             )
         return ModelSpec(source, "civitai", {"version_id": parts.netloc, **query})
     if parts.scheme in ("https", "http") and parts.hostname:
         try:
             check_url(source)
-            origin(source)
+            url_origin(source)
         except TransferError as exc:
             raise SpecError(f"The model source cannot be used, copy the link again: {exc}") from None
-        return _page(source, endpoints) or ModelSpec(source, "url", {"url": source})
+        return _parse_page_link(source, endpoints) or ModelSpec(source, "url", {"url": source})
     if parts.scheme == "magnet":
         return ModelSpec(source, "magnet", {"url": source})
     if parts.scheme == "file" and parts.path.startswith("/"):
         return ModelSpec(source, "file", {"path": unquote(parts.path)})
-    raise SpecError(f"The model source {shown(source)!r} is none of {FORMS}.")
+    raise SpecError(f"The model source {redact_source(source)!r} is none of {SOURCE_FORMS}.")
 
 
-def _hub_file(source: str, repo: str, revision: str, path: str) -> ModelSpec:
+def _hub_spec(source: str, repo: str, revision: str, path: str) -> ModelSpec:
     pieces = [*repo.split("/"), *path.split("/")]
     if not all(pieces) or {".", ".."} & {*pieces}:
-        raise SpecError(f"The model source {source!r} has an empty part, . or .. in its path. It is {HF_FORMS}.")
+        raise SpecError(f"The model source {source!r} has an empty part, . or .. in its path. It is {HUB_URI_FORMS}.")
     repo = repo[len("models/") :] if repo.startswith("models/") else repo
     return ModelSpec(source, "huggingface", {"repo": repo, "file": path, "revision": revision})
 
 
-def _has_extension(name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS)
+def _has_model_extension(name: str) -> bool:
+    return name.lower().endswith(MODEL_EXTENSIONS)
 
 
-def _hub_uri(source: str) -> ModelSpec:
+def _parse_hub_uri(source: str) -> ModelSpec:
     """An hf:// source in the Hub's own form, or with the revision at its end. Raises SpecError.
 
     An ``@`` behind the repository begins a revision and what follows is taken as it is. A later one belongs to the file's name, unless a
@@ -267,64 +272,64 @@ def _hub_uri(source: str) -> ModelSpec:
     # not by urlsplit: # and ? may be in a file's name
     body = source.partition("://")[2]
     if body.startswith("buckets/"):
-        raise SpecError(f"The model source {source!r} names a bucket, and buckets are not read. It is {HF_FORMS}.")
-    found = HF.match(body)
+        raise SpecError(f"The model source {source!r} names a bucket, and buckets are not read. It is {HUB_URI_FORMS}.")
+    found = HUB_URI.match(body)
     if not found:
-        raise SpecError(f"The model source {source!r} is not of the form {HF_FORMS}.")
+        raise SpecError(f"The model source {source!r} is not of the form {HUB_URI_FORMS}.")
     repo, revision, path = found.groups()
     if revision is not None:
-        return _hub_file(source, repo, unquote(revision), path)
+        return _hub_spec(source, repo, unquote(revision), path)
     places = [at.start() for at in re.finditer("@", path)]
-    at = next((place for place in places if _has_extension(path[:place])), places[-1] if places else 0)
-    if at and not _has_extension(path[at + 1 :]):
+    at = next((place for place in places if _has_model_extension(path[:place])), places[-1] if places else 0)
+    if at and not _has_model_extension(path[at + 1 :]):
         path, revision = path[:at], unquote(path[at + 1 :])
-    return _hub_file(source, repo, revision or "main", unquote(path))
+    return _hub_spec(source, repo, revision or "main", unquote(path))
 
 
-def _path_at(source: str, hosts: tuple[str, ...], endpoint: str) -> str | None:
+def _path_below_site(source: str, hosts: tuple[str, ...], endpoint: str) -> str | None:
     """The path of an http(s) URL on one of a service's ``hosts``, or below its ``endpoint``; None for a URL elsewhere."""
     parts = urlsplit(source)
-    if _site(source) in hosts and parts.port in (None, 80, 443):
+    if _site_host(source) in hosts and parts.port in (None, 80, 443):
         return parts.path
     base = urlsplit(endpoint).path.rstrip("/")
-    below = origin(source) == origin(endpoint) and parts.path.startswith(base + "/")
+    below = url_origin(source) == url_origin(endpoint) and parts.path.startswith(base + "/")
     return parts.path[len(base) :] if below else None
 
 
-def _site(source: str) -> str:
+def _site_host(source: str) -> str:
     host = urlsplit(source).hostname or ""
     return host[4:] if host.startswith("www.") else host
 
 
-def _page(source: str, endpoints: Endpoints) -> ModelSpec | None:
+def _parse_page_link(source: str, endpoints: Endpoints) -> ModelSpec | None:
     """A link copied from the browser on Hugging Face or Civitai, or from a mirror that is configured, means the file behind it."""
     query = dict(parse_qsl(urlsplit(source).query))
-    path = _path_at(source, HUB_HOSTS, endpoints.huggingface)
+    path = _path_below_site(source, HUB_HOSTS, endpoints.huggingface)
     hub = HUB_PAGE.match(path) if path else None
     if hub:
         repo, revision, file = (unquote(piece) for piece in hub.groups())
-        return _hub_file(source, repo, revision, re.sub("//+", "/", file))
-    path = _path_at(source, CIVITAI_HOSTS, endpoints.civitai)
+        return _hub_spec(source, repo, revision, re.sub("//+", "/", file))
+    path = _path_below_site(source, CIVITAI_HOSTS, endpoints.civitai)
     if path is None:
         return None
     pages = [(field, found.group(1)) for field, pattern in CIVITAI_PAGES for found in [pattern.match(path)] if found]
-    if "token" in query and (pages or _site(source) in CIVITAI_HOSTS):
-        raise SpecError(f"{scrub(source)} has a token in it, which ends up in logs. Use civitai_token instead.")
+    if "token" in query and (pages or _site_host(source) in CIVITAI_HOSTS):
+        raise SpecError(f"{redact_url(source)} has a token in it, which ends up in logs. Use civitai_token instead.")
     if not pages:
         return None
     # what one of its sites shows, another one may not: a link is asked for where it was copied
-    own = "https://" + _site(source) if _site(source) in CIVITAI_HOSTS[1:] else None
-    if own and origin(own) == origin(endpoints.civitai):
-        own = None
-    where = dict(pages)
-    if "version_id" in where:
-        where.update({key: value for key, value in query.items() if key in FILTERS})
+    other_site = "https://" + _site_host(source) if _site_host(source) in CIVITAI_HOSTS[1:] else None
+    if other_site and url_origin(other_site) == url_origin(endpoints.civitai):
+        other_site = None
+    locator = dict(pages)
+    if "version_id" in locator:
+        locator.update({key: value for key, value in query.items() if key in CIVITAI_FILTERS})
     elif re.fullmatch("[0-9]+", query.get("modelVersionId", "")):
-        where = {"version_id": query["modelVersionId"]}
-    return ModelSpec(source, "civitai", where, endpoint=own)
+        locator = {"version_id": query["modelVersionId"]}
+    return ModelSpec(source, "civitai", locator, endpoint=other_site)
 
 
-def _plain(name: str) -> bool:
+def _is_plain_name(name: str) -> bool:
     """Whether it can be the name of a file in a directory."""
     try:
         name.encode()
@@ -333,7 +338,7 @@ def _plain(name: str) -> bool:
     return os.path.basename(name) == name and name not in ("", ".", "..") and not has_unseen(name)
 
 
-def parse_all(entries: Iterable[Any], endpoints: Endpoints) -> list[ModelSpec]:
+def parse_model_entries(entries: Iterable[Any], endpoints: Endpoints) -> list[ModelSpec]:
     """A ModelSpec for each entry, with ``problem`` where it cannot be understood: the others are none the worse for it.
 
     Where one source is written in several ways, the first one stands for all, so that it is one file for the record too.
@@ -342,93 +347,98 @@ def parse_all(entries: Iterable[Any], endpoints: Endpoints) -> list[ModelSpec]:
     spellings: dict[str, str] = {}
     for number, entry in enumerate(entries, 1):
         try:
-            spec = parse(entry, endpoints)
+            spec = parse_model_entry(entry, endpoints)
         except SdopsError as exc:
             source = entry.get("source") if isinstance(entry, dict) else entry
-            name = source if isinstance(source, str) and source else "Entry %d of models" % number
+            name = source if isinstance(source, str) and source else f"Entry {number} of models"
             specs.append(ModelSpec(name, "", {}, problem=str(exc)))
             continue
         specs.append(spec._replace(source=spellings.setdefault(spec.identity, spec.source)))
     return specs
 
 
-def problems_in(entries: Iterable[Any], endpoints: Endpoints = DEFAULT_ENDPOINTS) -> list[str]:
+def find_entry_problems(entries: Iterable[Any], endpoints: Endpoints = DEFAULT_ENDPOINTS) -> list[str]:
     """A sentence for each entry that cannot be understood, without what is secret in it."""
     entries = list(entries)
-    secrets = sorted({secret for entry in entries for secret in secrets_in(entry)}, key=len, reverse=True)
-    found = [spec.problem for spec in parse_all(entries, endpoints) if spec.problem]
+    secrets = sorted({secret for entry in entries for secret in find_entry_secrets(entry)}, key=len, reverse=True)
+    found = [spec.problem for spec in parse_model_entries(entries, endpoints) if spec.problem]
     for secret in secrets:
         found = [problem.replace(secret, "********") for problem in found]
     return found
 
 
-def _stripped(entry: dict[str, Any]) -> dict[str, Any]:
+def _strip_texts(entry: dict[str, Any]) -> dict[str, Any]:
     """``entry`` without white space around its texts: a block of YAML and a copied link end in a line break."""
     return {
-        field: value.strip() if isinstance(value, str) else _stripped(value) if isinstance(value, dict) else value
+        field: value.strip() if isinstance(value, str) else _strip_texts(value) if isinstance(value, dict) else value
         for field, value in entry.items()
     }
 
 
-def parse(entry: str | dict[str, Any], endpoints: Endpoints = DEFAULT_ENDPOINTS) -> ModelSpec:
+def parse_model_entry(entry: str | dict[str, Any], endpoints: Endpoints = DEFAULT_ENDPOINTS) -> ModelSpec:
     """A ModelSpec from an entry of the user's list. Raises SpecError naming the entry and the field."""
     if isinstance(entry, str):
         entry = {"source": entry}
     if not isinstance(entry, dict):
         what = "that is a list" if isinstance(entry, (list, tuple)) else repr(entry)
         raise SpecError(
-            f"The model entry {what} is neither a source nor a mapping with one. A source is {FORMS}."
+            f"The model entry {what} is neither a source nor a mapping with one. A source is {SOURCE_FORMS}."
         )
-    entry = _stripped(entry)
+    entry = _strip_texts(entry)
     source = entry.get("source")
     if not isinstance(source, str) or not source:
         fields = ", ".join(sorted(map(str, entry)))
-        raise SpecError("The model entry with the fields {} has no source. It is one of {}.".format(fields or "{}", FORMS))
-    what = f"The model {shown(source)}"
-    unknown = sorted(str(field) for field in set(entry) - FIELDS)
+        raise SpecError(
+            "The model entry with the fields {} has no source. It is one of {}.".format(fields or "{}", SOURCE_FORMS)
+        )
+    what = f"The model {redact_source(source)}"
+    unknown = sorted(str(field) for field in set(entry) - ENTRY_FIELDS)
     if unknown:
         raise SpecError(
-            "{} has the unknown field {}; there are {}.".format(what, ", ".join(unknown), ", ".join(sorted(FIELDS)))
+            "{} has the unknown field {}; there are {}.".format(
+                what, ", ".join(unknown), ", ".join(sorted(ENTRY_FIELDS))
+            )
         )
-    for field in TEXTS:
+    for field in TEXT_FIELDS:
         if isinstance(entry.get(field), dict) and field in ("config", "vae"):
             continue
         if entry.get(field) is not None and not isinstance(entry[field], str):
             raise SpecError(f"{what}: {field} must be a text, not {entry[field]!r}. Put it in quotes.")
     kind, name, sha256 = entry.get("kind"), entry.get("name"), entry.get("sha256")
-    if kind is not None and kind not in KINDS:
-        raise SpecError("{} has the unknown kind {!r}; there are {}.".format(what, kind, ", ".join(sorted(KINDS))))
-    if name is not None and not _plain(name):
+    if kind is not None and kind not in MODEL_KINDS:
+        raise SpecError(
+            "{} has the unknown kind {!r}; there are {}.".format(what, kind, ", ".join(sorted(MODEL_KINDS)))
+        )
+    if name is not None and not _is_plain_name(name):
         raise SpecError(f"{what}: name must be a plain file name, not {name!r}.")
     if name is not None and len(name.encode()) > LONGEST_NAME:
         raise SpecError(
-            "%s: name has %d bytes, and file systems take %d. Set a shorter one."
-            % (what, len(name.encode()), LONGEST_NAME)
+            f"{what}: name has {len(name.encode())} bytes, and file systems take {LONGEST_NAME}. Set a shorter one."
         )
     wanted = {
         "kind": kind,
         "name": name,
-        "sha256": wanted_sha256(sha256, what) if sha256 is not None else None,
-        **_sidecar_fields(entry, "config", what, endpoints),
-        **_sidecar_fields(entry, "vae", what, endpoints),
+        "sha256": parse_sha256(sha256, what) if sha256 is not None else None,
+        **_parse_sidecar(entry, "config", what, endpoints),
+        **_parse_sidecar(entry, "vae", what, endpoints),
     }
-    listed = known(source)
+    listed = find_in_catalog(source)
     spec = parse_source(listed.source if listed else source, endpoints)
     if entry.get("file") and spec.origin != "magnet":
         raise SpecError(f"{what}: file is for magnet links, to say which of several files is meant.")
     if entry.get("file"):
-        spec.where["file"] = str(entry["file"])
+        spec.locator["file"] = str(entry["file"])
     if listed:
         spec = spec._replace(kind=listed.kind, name=listed.filename, sha256=listed.sha256, config=listed.config)
         if wanted["sha256"] in (None, listed.sha256):  # another file has another size
             spec = spec._replace(size=listed.size, trusted=listed.trusted)
     spec = spec._replace(**{field: value for field, value in wanted.items() if value is not None})
-    for field in SWITCHES:
+    for field in BOOLEAN_FIELDS:
         if entry.get(field) not in (None, True, False):
             raise SpecError(f"{what}: {field} must be true or false, not {entry[field]!r}.")
     spec = spec._replace(accept_change=bool(entry.get("accept_change")))
     if entry.get("trusted"):
         if not spec.sha256:
-            raise SpecError(f"{what}: trusted needs a sha256, which is all that it is judged by.")
+            raise SpecError(f"{what}: trusted needs a sha256, which is all that it is verified by.")
         spec = spec._replace(trusted=True)
     return spec

@@ -21,7 +21,8 @@ from typing import Any, Callable, NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import SdopsError
-from ..transfer.http import USER_AGENT, cause
+from ..transfer.connection_errors import describe_connection_error
+from ..transfer.http import USER_AGENT
 
 SERVICES = ("github", "huggingface", "civitai", "pypi", "conda")
 WAYS = ("direct", "xray", "turbo", "mirror")
@@ -289,7 +290,7 @@ def probe(
                 body += data
             error = _verdict(service, answer.status, answer.headers, body)
     except Exception as exc:  # whatever goes wrong with a way, it is only this way that does not work
-        return Measurement(service, route, None, cause(exc, timeout))
+        return Measurement(service, route, None, describe_connection_error(exc, timeout))
     seconds = round(time.monotonic() - started, 3)
     return Measurement(service, route, None if error else seconds, error)
 

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from ..errors import SdopsError
-from ..files import parse_json
+from ..filesystem import parse_json
 from ..process import run
 
 # Runs in the inspected interpreter, so: standard library only, any Python >= 3.8; first found on sys.path wins, as in import.

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from typing import Any, NamedTuple
 
-from ..files import parse_json
+from ..filesystem import parse_json
 from ..git.command import redact, secrets_in
 from ..process import Completed, run
 from .environment import PythonEnvError, difference, inspect, labels, normalise

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import SdopsError
-from ..files import parse_json
+from ..filesystem import parse_json
 from ..network.netrc import without_login
 from ..process import Completed, ProcessError, run
 

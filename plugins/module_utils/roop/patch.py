@@ -12,7 +12,7 @@ import re
 from typing import Any, NamedTuple, Sequence
 
 from ..errors import SdopsError
-from ..files import read_regular, write_atomic
+from ..filesystem import read_regular, write_atomic
 from ..git.command import Git
 from .hardened import MARK, render
 

@@ -13,113 +13,114 @@ import re
 from typing import Any
 from urllib.parse import quote
 
+from ..content_scan.sanitize import hex_digits, safe_name
 from ..errors import SdopsError
-from ..files import parse_json
-from ..safety.names import hex_digits, safe_name
-from ..transfer.fetch import RemoteFile
-from ..transfer.http import Http, header_text, join, number, refuse_downgrade
+from ..filesystem import parse_json
+from ..transfer.http import HttpClient
+from ..transfer.remote_file import RemoteFile
+from ..transfer.request_urls import reject_downgrade, resolve_redirect
+from ..transfer.responses import header_number, header_text
 
 
 class HubError(SdopsError):
     """The Hub does not give the file."""
 
 
-def etag_of(headers: dict[str, str]) -> str:
+def read_etag(headers: dict[str, str]) -> str:
     raw = headers.get("X-Linked-Etag") or headers.get("ETag") or ""
     return re.sub(r"^W/", "", raw).strip('"')
 
 
-def explain(where: dict[str, str], answer: Any, has_token: bool, endpoint: str) -> str:
-    """A sentence for an error answer: by code and status, since texts change."""
-    code = answer.headers.get("X-Error-Code", "")
-    message = answer.headers.get("X-Error-Message", "")
-    what = "{}/{}".format(where["repo"], where["file"])
+def describe_hub_error(locator: dict[str, str], response: Any, has_token: bool, endpoint: str) -> str:
+    """A sentence for an error response: by code and status, since texts change."""
+    code = response.headers.get("X-Error-Code", "")
+    message = response.headers.get("X-Error-Message", "")
+    what = "{}/{}".format(locator["repo"], locator["file"])
     if code == "GatedRepo":
         return "{} is gated: accept its terms at {}/{}{}.".format(
             what,
             endpoint,
-            where["repo"],
+            locator["repo"],
             " with the account of your token, or take a token that may read it"
             if has_token
             else ", and give a huggingface_token of that account",
         )
     if "Invalid credentials" in message:
         return f"{endpoint} does not accept the huggingface_token: it is wrong, expired or revoked. Make a new one."
-    if code == "RepoNotFound" or (answer.status_code == 401 and not code):
+    if code == "RepoNotFound" or (response.status_code == 401 and not code):
         return "The repository {} does not exist at {}, or is private{}.".format(
-            where["repo"],
+            locator["repo"],
             endpoint,
             "; check the token and what it may read" if has_token else "; private ones need a huggingface_token",
         )
     if code == "RevisionNotFound":
         return "The repository {} has no revision {!r}. Check the list of its branches and commits.".format(
-            where["repo"],
-            where["revision"],
+            locator["repo"],
+            locator["revision"],
         )
-    if code == "EntryNotFound" or answer.status_code == 404:
+    if code == "EntryNotFound" or response.status_code == 404:
         return "The repository {} has no file {} at revision {!r}. Check the name in the list of its files.".format(
-            where["repo"],
-            where["file"],
-            where["revision"],
+            locator["repo"],
+            locator["file"],
+            locator["revision"],
         )
-    if answer.status_code == 403 and "disabled" in message:
-        return "The repository {} is disabled at {}. Take the file from another source.".format(where["repo"], endpoint)
-    if answer.status_code == 429:
-        return f"{endpoint} turns us away: too many requests (429). Wait some minutes; a huggingface_token raises the limit."
-    return "%s answered %d for %s%s. Run again later, or take the file from another source." % (
-        endpoint,
-        answer.status_code,
-        what,
-        ": " + message[:200] if message else "",
+    if response.status_code == 403 and "disabled" in message:
+        return "The repository {} is disabled at {}. Take the file from another source.".format(
+            locator["repo"], endpoint
+        )
+    if response.status_code == 429:
+        return f"{endpoint} turns the target away: too many requests (429). Wait some minutes; a huggingface_token raises the limit."
+    return "{} answered {} for {}{}. Run again later, or take the file from another source.".format(
+        endpoint, response.status_code, what, f": {message[:200]}" if message else ""
     )
 
 
-def _size_from_tree(where: dict[str, str], commit: str, http: Http, endpoint: str) -> int | None:
+def _size_from_tree(locator: dict[str, str], commit: str, http: HttpClient, endpoint: str) -> int | None:
     """Size by the Hub's API, for mirrors that drop the header. None when that does not tell either."""
-    folder = os.path.dirname(where["file"])
-    repo = where["repo"] if where["repo"].count("/") > 1 else "models/" + where["repo"]
+    folder = os.path.dirname(locator["file"])
+    repo = locator["repo"] if locator["repo"].count("/") > 1 else "models/" + locator["repo"]
     url = "{}/api/{}/tree/{}{}".format(endpoint, repo, commit, "/" + quote(folder) if folder else "")
     for _page in range(50):
-        answer = http.request("GET", url)
+        response = http.request("GET", url)
         try:
-            entries = parse_json(answer.content) if answer.status_code == 200 else []
+            entries = parse_json(response.content) if response.status_code == 200 else []
         except ValueError:
             return None
         for entry in entries if isinstance(entries, list) else []:
-            if isinstance(entry, dict) and entry.get("path") == where["file"] and isinstance(entry.get("size"), int):
+            if isinstance(entry, dict) and entry.get("path") == locator["file"] and isinstance(entry.get("size"), int):
                 size: int = entry["size"]
                 return size
-        following = answer.links.get("next", {}).get("url")
+        following = response.links.get("next", {}).get("url")
         if not following:
             return None
-        url = join(url, following)
+        url = resolve_redirect(url, following)
     return None
 
 
-def resolve(where: dict[str, str], http: Http, endpoint: str, has_token: bool = False) -> RemoteFile:
-    """``where`` has repo ("OWNER/NAME", with "datasets/" before it for a data set), file and revision.
+def resolve_hub_file(locator: dict[str, str], http: HttpClient, endpoint: str, has_token: bool = False) -> RemoteFile:
+    """``locator`` has repo ("OWNER/NAME", with "datasets/" before it for a data set), file and revision.
 
     A proxy of packages (Artifactory) passes the files on and not all of the Hub's headers: with a full commit as revision the file
     cannot change, so its commit need not be told. Raises HubError or TransferError.
     """
     endpoint = endpoint.rstrip("/")
-    base, path = "{}/{}/resolve/".format(endpoint, where["repo"]), "/" + quote(where["file"])
-    url = base + quote(where["revision"], safe="") + path
+    base, path = "{}/{}/resolve/".format(endpoint, locator["repo"]), "/" + quote(locator["file"])
+    url = base + quote(locator["revision"], safe="") + path
     # a mirror may send us to the Hub itself: redirects are followed until one carries the metadata
     for _hop in range(5):
-        answer = http.request("HEAD", url, stop_at_foreign=True)
-        location = header_text(answer.headers.get("Location"))
-        told = answer.headers.get("X-Repo-Commit") or answer.headers.get("X-Linked-Etag")
-        if answer.status_code < 300 or not location or told:
+        response = http.request("HEAD", url, stop_at_foreign=True)
+        location = header_text(response.headers.get("Location"))
+        reported = response.headers.get("X-Repo-Commit") or response.headers.get("X-Linked-Etag")
+        if response.status_code < 300 or not location or reported:
             break
-        target = join(url, location)
-        refuse_downgrade(url, target)
+        target = resolve_redirect(url, location)
+        reject_downgrade(url, target)
         url = target
-    if answer.status_code >= 400:
-        raise HubError(explain(where, answer, has_token, endpoint))
-    told_commit = answer.headers.get("X-Repo-Commit")
-    commit = told_commit or hex_digits(where["revision"], 40)
-    etag = etag_of(answer.headers)
+    if response.status_code >= 400:
+        raise HubError(describe_hub_error(locator, response, has_token, endpoint))
+    reported_commit = response.headers.get("X-Repo-Commit")
+    commit = reported_commit or hex_digits(locator["revision"], 40)
+    etag = read_etag(response.headers)
     if not commit or not etag:
         raise HubError(
             "{} does not answer like a Hugging Face Hub (no {}). Check huggingface_endpoint{}.".format(
@@ -129,18 +130,18 @@ def resolve(where: dict[str, str], http: Http, endpoint: str, has_token: bool = 
             )
         )
     # without a word of the Hub's, 40 digits may be a hash of another kind (Artifactory: SHA-1 of the content)
-    from_hub = bool(told_commit or answer.headers.get("X-Linked-Etag"))
-    sha256 = hex_digits(etag, 64) or hex_digits(answer.headers.get("X-Checksum-Sha256"), 64)
-    told = answer.headers.get("X-Linked-Size")
-    if told is None and answer.status_code == 200:
-        told = answer.headers.get("Content-Length")
-    size = number(told)
+    from_hub = bool(reported_commit or response.headers.get("X-Linked-Etag"))
+    sha256 = hex_digits(etag, 64) or hex_digits(response.headers.get("X-Checksum-Sha256"), 64)
+    reported = response.headers.get("X-Linked-Size")
+    if reported is None and response.status_code == 200:
+        reported = response.headers.get("Content-Length")
+    size = header_number(reported)
     if size is None:
-        size = _size_from_tree(where, commit, http, endpoint)
+        size = _size_from_tree(locator, commit, http, endpoint)
     return RemoteFile(
         # by commit: the same file, even when the branch moves while it comes down
         url=base + quote(commit, safe="") + path,
-        filename=safe_name(os.path.basename(where["file"])),
+        filename=safe_name(os.path.basename(locator["file"])),
         size=size,
         sha256=sha256,
         git_sha1=hex_digits(etag, 40) if from_hub else None,

@@ -18,23 +18,23 @@ import time
 from typing import Any, Callable, NamedTuple
 from urllib.parse import parse_qs
 
+from ..content_scan.sanitize import safe_name
 from ..errors import SdopsError
-from ..files import read_regular
-from ..safety.names import safe_name
-from ..transfer import disk
-from ..transfer.fetch import RemoteFile
-from ..transfer.http import TransferError
+from ..filesystem import read_regular, write_atomic
+from ..transfer import disk_space
+from ..transfer.errors import TransferError
+from ..transfer.remote_file import RemoteFile
 
-STALLED = 300  # seconds without a new byte
-METADATA_LIMIT = 180  # seconds until somebody has to have told what is in the torrent
-LARGEST_METADATA = 64 << 20  # bytes
-DEEPEST = 30  # levels of lists and dictionaries in a torrent
+STALL_LIMIT = 300  # seconds without a new byte
+METADATA_LIMIT = 180  # seconds until somebody has to have said what is in the torrent
+MAX_METADATA = 64 << 20  # bytes
+MAX_BENCODE_DEPTH = 30  # levels of lists and dictionaries in a torrent
 BTIH = re.compile(r"urn:btih:([0-9a-f]{40}|[a-z2-7]{32})\Z", re.IGNORECASE)
 BTMH = re.compile(r"urn:btmh:", re.IGNORECASE)
 NO_PEERS = "nobody who has it was found, or nothing came any more. What has come is kept for the next run"
 _UNWRITABLE = "it cannot write below {directory}. Make that writable, or take what lies in its way away"
 # by exit status: https://aria2.github.io/manual/en/html/aria2c.html#exit-status
-CAUSES = {
+ARIA2_EXIT_CAUSES = {
     6: "the network failed. Run again; what has come is kept",
     9: "there is not enough free space on the disk of {directory}. What has come is kept: make room and run again",
     **dict.fromkeys((14, 15, 16, 17, 18), _UNWRITABLE),
@@ -64,7 +64,7 @@ class TorrentFile(NamedTuple):
     size: int
 
 
-def parse_link(url: str) -> tuple[str, str, str]:
+def parse_magnet_link(url: str) -> tuple[str, str, str]:
     """(the link as aria2 takes it, its topic, the name it gives itself or ""). Raises MagnetError."""
     raw = url.partition("?")[2]
     query = parse_qs(raw)
@@ -84,123 +84,128 @@ def parse_link(url: str) -> tuple[str, str, str]:
     return link, found[0].lower(), (query.get("dn") or [""])[0]
 
 
-def resolve(where: dict[str, str], name: str | None, torrent: str, keep: bool) -> RemoteFile:
-    """``where`` has url (the magnet link) and may have file; ``name`` is what the user calls the model.
+def resolve_magnet(locator: dict[str, str], name: str | None, torrent: str, keep: bool) -> RemoteFile:
+    """``locator`` has url (the magnet link) and may have file; ``name`` is what the user calls the model.
 
     The peers are asked what is in the torrent; that is kept at ``torrent`` (it may hold a tracker's key) unless not ``keep``. Raises
     MagnetError and NoPeersError.
     """
-    link, topic, own_name = parse_link(where["url"])
+    link, topic, display_name = parse_magnet_link(locator["url"])
     if shutil.which("aria2c") is None:
         raise MagnetError(
             "Magnet links need aria2 on the target, and there is none. Install it (apt-get install aria2), or give "
             "another source."
         )
     if os.path.isfile(torrent):
-        data = read_regular(torrent, LARGEST_METADATA)
+        data = read_regular(torrent, MAX_METADATA)
     else:
-        data = _ask(link, os.path.dirname(torrent) if keep else None)
+        data = _fetch_metadata(link, os.path.dirname(torrent) if keep else None)
         if keep:
-            _keep(torrent, data)
-    file = choose(files_in(data), where.get("file"), name or own_name)
+            write_atomic(torrent, data, 0o600, durable=False)
+    file = choose_torrent_file(list_torrent_files(data), locator.get("file"), name or display_name)
     return RemoteFile(url=link, filename=safe_name(os.path.basename(file.path)), size=file.size, etag=topic)
 
 
-def fetch(
-    remote: RemoteFile, torrent: str, wanted: tuple[str | None, str], directory: str, tell: Callable[[int], None]
+def download_torrent_file(
+    remote: RemoteFile, torrent: str, wanted: tuple[str | None, str], directory: str, report: Callable[[int], None]
 ) -> str:
-    """Let aria2 bring one file of ``torrent`` below ``directory`` (it resumes there); its path. ``wanted``: see choose.
+    """Let aria2 bring one file of ``torrent`` below ``directory`` (it resumes there); its path. ``wanted``: see choose_torrent_file.
 
-    ``tell`` is told the bytes on disk; at the disk's reserve all of it is removed. Raises MagnetError and NoPeersError.
+    ``report`` is called with the bytes on disk; at the disk's reserve all of it is removed. Raises MagnetError and NoPeersError.
     """
-    file = choose(files_in(read_regular(torrent, LARGEST_METADATA)), *wanted)
+    file = choose_torrent_file(list_torrent_files(read_regular(torrent, MAX_METADATA)), *wanted)
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    options = ["--select-file=%d" % file.index, "--bt-remove-unselected-file=true", "--check-integrity=true"]
+    options = [f"--select-file={file.index}", "--bt-remove-unselected-file=true", "--check-integrity=true"]
     # not the magnet link: what is known already need not be asked for again
-    _aria2([*options, "--torrent-file=" + torrent], b"", directory, tell, STALLED)
+    _run_aria2([*options, "--torrent-file=" + torrent], b"", directory, report, STALL_LIMIT)
     path = os.path.join(directory, file.path)
     if os.path.isfile(path) and not os.path.islink(path):
         return path
     name = os.path.basename(file.path)  # aria2 writes odd characters in directories otherwise
     found = [
-        path for path in _files(directory) if os.path.basename(path) == name and os.path.getsize(path) == file.size
+        path for path in _walk_files(directory) if os.path.basename(path) == name and os.path.getsize(path) == file.size
     ]
     if len(found) != 1:
-        raise MagnetError("aria2 says that it is done, but there is no %s of %d bytes. Run again." % (name, file.size))
+        raise MagnetError(f"aria2 says that it is done, but there is no {name} of {file.size} bytes. Run again.")
     return found[0]
 
 
-def fetched(directory: str) -> int:
+def count_downloaded_bytes(directory: str) -> int:
     """Bytes on the disk below ``directory``: aria2 leaves holes where nothing has come yet."""
     found = 0
-    for path in _files(directory):
+    for path in _walk_files(directory):
         with contextlib.suppress(FileNotFoundError):
             status = os.lstat(path)
             found += min(status.st_size, status.st_blocks * 512)
     return found
 
 
-def choose(files: list[TorrentFile], wanted: str | None, name: str) -> TorrentFile:
+def choose_torrent_file(files: list[TorrentFile], wanted: str | None, name: str) -> TorrentFile:
     """The file that the user's ``file`` means: a path in the torrent, or the end of one. Without it, the one called ``name``, or the only one.
 
     Raises MagnetError.
     """
-    said = wanted or name
-    found = [file for file in files if said and ("/" + file.path).endswith("/" + said.strip("/"))]
+    wanted_name = wanted or name
+    found = [file for file in files if wanted_name and ("/" + file.path).endswith("/" + wanted_name.strip("/"))]
     if not found and len(files) == 1 and not wanted:
         found = files
     if len(found) != 1:
-        there = ["%s (%d bytes)" % (file.path, file.size) for file in sorted(files, key=lambda file: -file.size)]
+        available = [f"{file.path} ({file.size} bytes)" for file in sorted(files, key=lambda file: -file.size)]
         raise MagnetError(
-            "The torrent has {} file called {}. It has: {}{}. Set file to one of them.".format("more than one" if found else "no", said, ", ".join(there[:20]), ", ..." if len(there) > 20 else "")
+            "The torrent has {} file called {}. It has: {}{}. Set file to one of them.".format(
+                "more than one" if found else "no",
+                wanted_name,
+                ", ".join(available[:20]),
+                ", ..." if len(available) > 20 else "",
+            )
         )
     return found[0]
 
 
-def files_in(data: bytes) -> list[TorrentFile]:
+def list_torrent_files(data: bytes) -> list[TorrentFile]:
     """The files of a torrent (https://www.bittorrent.org/beps/bep_0003.html). Raises MagnetError."""
     try:
-        info = _decode(data, 0, 0)[0][b"info"]
-        name = _text(info.get(b"name.utf-8", info[b"name"]))
+        info = _decode_bencode(data, 0, 0)[0][b"info"]
+        name = _path_part(info.get(b"name.utf-8", info[b"name"]))
         if b"files" not in info:
-            return [TorrentFile(1, name, _size(info[b"length"]))]
+            return [TorrentFile(1, name, _file_size(info[b"length"]))]
         found = []
         for index, entry in enumerate(info[b"files"], 1):
             if b"p" in entry.get(b"attr", b""):  # padding
                 continue
-            parts = [_text(part) for part in entry.get(b"path.utf-8", entry[b"path"])]
-            found.append(TorrentFile(index, "/".join([name, *parts]), _size(entry[b"length"])))
+            parts = [_path_part(part) for part in entry.get(b"path.utf-8", entry[b"path"])]
+            found.append(TorrentFile(index, "/".join([name, *parts]), _file_size(entry[b"length"])))
         return found
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         raise MagnetError("What the peers say about the torrent is damaged. Take another link.") from None
 
 
-def _text(part: bytes) -> str:
+def _path_part(part: bytes) -> str:
     text = part.decode("utf-8", "replace")
     if text in ("", ".", "..") or "/" in text or "\0" in text:
         raise ValueError
     return text
 
 
-def _size(value: Any) -> int:
+def _file_size(value: Any) -> int:
     if not isinstance(value, int) or not 0 <= value < 1 << 50:
         raise ValueError
     return value
 
 
-def _decode(data: bytes, at: int, depth: int) -> tuple[Any, int]:
+def _decode_bencode(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     """A bencoded value at ``at``, and where it ends. Raises ValueError and IndexError."""
     kind = data[at : at + 1]
     if kind == b"i":
         end = data.index(b"e", at, at + 24)
         return int(data[at + 1 : end]), end + 1
     if kind in (b"l", b"d"):
-        if depth > DEEPEST:
+        if depth > MAX_BENCODE_DEPTH:
             raise ValueError
         values = []
         at += 1
         while data[at] != ord("e"):
-            value, at = _decode(data, at, depth + 1)
+            value, at = _decode_bencode(data, at, depth + 1)
             values.append(value)
         return (dict(zip(values[::2], values[1::2])) if kind == b"d" else values), at + 1
     colon = data.index(b":", at, at + 12)
@@ -211,45 +216,38 @@ def _decode(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     return data[colon + 1 : end], end
 
 
-def _ask(link: str, place: str | None) -> bytes:
-    """The torrent that ``link`` means, as aria2 gets it from the peers. ``place``: where its directory may lie for that long."""
-    if place:
-        os.makedirs(place, mode=0o700, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".metadata-", dir=place) as directory:
+def _fetch_metadata(link: str, parent: str | None) -> bytes:
+    """The torrent that ``link`` means, as aria2 gets it from the peers. ``parent``: where its directory may lie for that long."""
+    if parent:
+        os.makedirs(parent, mode=0o700, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".metadata-", dir=parent) as directory:
         options = ["--bt-metadata-only=true", "--bt-save-metadata=true", "--input-file=-"]
         # not in argv: trackers put keys into such links
-        _aria2(options, link.encode() + b"\n", directory, lambda _count: None, METADATA_LIMIT)
+        _run_aria2(options, link.encode() + b"\n", directory, lambda _count: None, METADATA_LIMIT)
         found = [name for name in os.listdir(directory) if name.endswith(".torrent")]
         if len(found) != 1:
             raise NoPeersError(f"aria2 did not find out what is in the torrent: {NO_PEERS}.")
-        return read_regular(os.path.join(directory, found[0]), LARGEST_METADATA)
+        return read_regular(os.path.join(directory, found[0]), MAX_METADATA)
 
 
-def _keep(torrent: str, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=".metadata-", dir=os.path.dirname(torrent))
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(data)
-    os.replace(temporary, torrent)
-
-
-def _aria2(options: list[str], text: bytes, directory: str, tell: Callable[[int], None], patience: int) -> None:
+def _run_aria2(options: list[str], text: bytes, directory: str, report: Callable[[int], None], timeout: int) -> None:
     """Run aria2 in ``directory``. Raises MagnetError and NoPeersError."""
     argv = ["aria2c", "--dir", directory, "--seed-time=0", "--file-allocation=none", "--quiet=true", "--no-conf=true"]
-    argv += ["--bt-stop-timeout=%d" % patience, "--allow-overwrite=true", "--auto-file-renaming=false", *options]
+    argv += [f"--bt-stop-timeout={timeout}", "--allow-overwrite=true", "--auto-file-renaming=false", *options]
     full = late = False
-    deadline = time.monotonic() + patience if "--bt-metadata-only=true" in options else None
+    deadline = time.monotonic() + timeout if "--bt-metadata-only=true" in options else None
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         with contextlib.suppress(BrokenPipeError), process.stdin:  # type: ignore[union-attr]
             process.stdin.write(text)  # type: ignore[union-attr]
         while process.poll() is None:
             time.sleep(0.5)
-            free = disk.free_bytes(directory)
-            full = free is not None and free <= disk.RESERVE
+            free = disk_space.free_bytes(directory)
+            full = free is not None and free <= disk_space.DISK_RESERVE
             late = deadline is not None and time.monotonic() > deadline
             if full or late:
                 break
-            tell(fetched(directory))
+            report(count_downloaded_bytes(directory))
     finally:
         if process.poll() is None:
             process.terminate()
@@ -261,18 +259,17 @@ def _aria2(options: list[str], text: bytes, directory: str, tell: Callable[[int]
     if full:
         shutil.rmtree(directory, ignore_errors=True)
         raise MagnetError(
-            "The disk of %s has no more than the reserve of %d MiB left. aria2 was stopped and what had come was removed. Make room, or "
-            "point the directory at a bigger disk." % (os.path.dirname(directory), disk.RESERVE >> 20)
+            f"The disk of {os.path.dirname(directory)} has no more than the reserve of {disk_space.DISK_RESERVE >> 20} MiB left. aria2 was "
+            "stopped and what had come was removed. Make room, or point the directory at a bigger disk."
         )
     if process.returncode != 0 or late:
-        cause = NO_PEERS if late else CAUSES.get(process.returncode, NO_PEERS)
+        cause = NO_PEERS if late else ARIA2_EXIT_CAUSES.get(process.returncode, NO_PEERS)
         error = NoPeersError if cause is NO_PEERS else MagnetError
         raise error(
-            "aria2 could not bring the torrent (exit status %d): %s."
-            % (process.returncode, cause.format(directory=directory))
+            f"aria2 could not bring the torrent (exit status {process.returncode}): {cause.format(directory=directory)}."
         )
 
 
-def _files(directory: str) -> list[str]:
+def _walk_files(directory: str) -> list[str]:
     paths = [os.path.join(root, name) for root, _dirs, names in os.walk(directory) for name in names]
     return [path for path in paths if not path.endswith((".aria2", ".torrent")) and not os.path.islink(path)]

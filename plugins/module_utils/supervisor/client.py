@@ -17,7 +17,7 @@ import xmlrpc.client
 from typing import Any, NamedTuple
 
 from ..errors import SdopsError
-from ..files import tail
+from ..filesystem import read_tail
 
 RUNNING = "RUNNING"
 # it will not get better by waiting
@@ -217,6 +217,6 @@ class Supervisor:
                         " ({})".format(found["spawnerr"]) if found.get("spawnerr") else "",
                         logfile,
                     ),
-                    details=tail(logfile) or "(empty)",
+                    details=read_tail(logfile) or "(empty)",
                 )
             time.sleep(0.2)

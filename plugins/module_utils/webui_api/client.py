@@ -18,7 +18,7 @@ import urllib.parse
 from typing import Any, Callable
 
 from ..errors import SdopsError
-from ..files import open_regular, parse_json, tail
+from ..filesystem import open_regular, parse_json, read_tail
 
 # what the log says -> what it means and what to do
 CAUSES = (
@@ -324,7 +324,7 @@ def typed(name: str, wanted: Any, like: Any) -> Any:
 
 def likely_cause(log_file: str | None) -> str:
     """What the end of the log is known to mean, as a sentence with a space before it; "" when nothing known is there."""
-    said = tail(log_file, 200) if log_file else ""
+    said = read_tail(log_file, 200) if log_file else ""
     last = {said.rfind(word): meaning for word, meaning in CAUSES if word in said}
     return " " + last[max(last)] if last else ""
 
@@ -332,6 +332,6 @@ def likely_cause(log_file: str | None) -> str:
 def useful_tail(log_file: str, lines: int = 15) -> str:
     """The end of the log without its start lines, which hold all arguments."""
     said: list[str] = [
-        line for line in tail(log_file, 200).splitlines() if line.strip() and not line.startswith("Launching ")
+        line for line in read_tail(log_file, 200).splitlines() if line.strip() and not line.startswith("Launching ")
     ]
     return "\n".join(said[-lines:]) or "(empty)"

@@ -17,9 +17,8 @@ import tarfile
 import time
 from typing import Callable, NamedTuple, Optional
 
-from ..files import tail
+from ..filesystem import read_tail, sha256_of
 from ..process import end_all, marked, run
-from ..transfer.disk import sha256_of
 from .machine import BuildError
 
 STEP = re.compile(r"\[(\d+)/(\d+)\]")
@@ -127,7 +126,7 @@ class Build:
 
     def _why(self) -> str:
         """What a person needs of the log: from the first error of its end on."""
-        lines = tail(self.log, 400, 1 << 20).splitlines()
+        lines = read_tail(self.log, 400, 1 << 20).splitlines()
         first = [i for i, line in enumerate(lines) if re.search(r"\b(fatal )?error\b|^FAILED|Killed|Error:", line)]
         lines = lines[first[0] :] if first else lines
         return "\n".join(line[:400] for line in (lines if len(lines) <= 15 else [*lines[:8], "...", *lines[-7:]]))

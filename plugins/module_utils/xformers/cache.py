@@ -21,8 +21,7 @@ from email.parser import HeaderParser
 from typing import Any, ContextManager, NamedTuple
 
 from ..errors import SdopsError
-from ..files import FileTypeError, load_json, refuse_irregular, write_atomic
-from ..transfer.disk import locked, sha256_of, sync_directory
+from ..filesystem import FileTypeError, load_json, locked, reject_irregular, sha256_of, sync_directory, write_atomic
 
 FACTS = "wheel.json"
 MOST_METADATA = 1 << 20  # bytes
@@ -132,7 +131,7 @@ class Cache:
     @staticmethod
     def _wrong(entry: Entry) -> str:
         try:
-            refuse_irregular(entry.path)
+            reject_irregular(entry.path)
             if sha256_of(entry.path) != entry.sha256:
                 return "its SHA-256 is not the one that it was put there with."
             name, version = identity(entry.path)

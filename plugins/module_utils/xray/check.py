@@ -12,7 +12,7 @@ import time
 from urllib.parse import urlsplit
 
 from ..errors import SdopsError
-from ..transfer.http import cause
+from ..transfer.connection_errors import describe_connection_error
 
 try:
     import requests
@@ -126,7 +126,7 @@ class Checker:
         try:
             status = self.ask(url)
         except requests.RequestException as exc:
-            raise ProxyError(self.explain(url, cause(exc, self.timeout))) from None
+            raise ProxyError(self.explain(url, describe_connection_error(exc, self.timeout))) from None
         if status in (502, 503, 504) and url.startswith("http:"):
             raise ProxyError(self.explain(url, "the proxy answered %d" % status))
         return round(time.monotonic() - started, 3)
@@ -171,7 +171,7 @@ class Checker:
             self.ask(f"https://{self.server_name}/")
             return "user"
         except requests.RequestException as exc:
-            why = cause(exc, self.timeout)
+            why = describe_connection_error(exc, self.timeout)
         if "certificate is not trusted" in why:
             return "user"
         time.sleep(0.3)  # the log comes through supervisord

@@ -13,7 +13,7 @@ import tempfile
 from typing import Any, Iterator, NamedTuple
 
 from ..errors import SdopsError
-from ..files import load_json, parse_json, read_regular, write_atomic
+from ..filesystem import load_json, parse_json, read_regular, write_atomic
 from ..process import run
 from .release import Installer, installed_version
 

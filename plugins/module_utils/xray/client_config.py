@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 from ..errors import SdopsError
-from ..files import parse_json
+from ..filesystem import parse_json
 
 LISTEN = "127.0.0.1"
 # Xray's mixed inbound answers HTTP and SOCKS

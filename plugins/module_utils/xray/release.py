@@ -17,8 +17,13 @@ import zipfile
 from typing import NamedTuple
 
 from ..errors import SdopsError
+from ..filesystem import sha256_of
 from ..process import ProcessError, run
-from ..transfer.http import Http, TransferError, cause, said, scrub
+from ..transfer.connection_errors import describe_connection_error
+from ..transfer.errors import TransferError
+from ..transfer.http import HttpClient
+from ..transfer.request_urls import redact_url
+from ..transfer.responses import response_summary
 
 # uname -m to the name in the release's assets (source: the release workflow of XTLS/Xray-core)
 ASSETS = {
@@ -112,13 +117,13 @@ class Installer:
         except OSError:
             return None
 
-    def _get(self, http: Http, url: str, sink: str) -> str:
+    def _get(self, http: HttpClient, url: str, sink: str) -> str:
         """Download ``url`` into the file ``sink``; returns the SHA-256 of the bytes. Raises TransferError beyond MAX_ZIP bytes."""
         digest = hashlib.sha256()
         answer = http.request("GET", url, stream=True)
         with answer, open(sink, "wb") as out:
             if answer.status_code != 200:
-                raise TransferError("%s answered %d: %s" % (scrub(url), answer.status_code, said(answer) or "nothing"))
+                raise TransferError("%s answered %d: %s" % (redact_url(url), answer.status_code, response_summary(answer) or "nothing"))
             left = MAX_ZIP
             try:
                 # not iter_content: it reads the line with a chunk's length whole, however long it is
@@ -129,10 +134,10 @@ class Installer:
                     digest.update(chunk)
                     out.write(chunk)
             except Exception as exc:  # urllib3 and http.client have many
-                raise TransferError(f"{scrub(url)} broke off: {cause(exc, http.timeout)}") from None
+                raise TransferError(f"{redact_url(url)} broke off: {describe_connection_error(exc, http.timeout)}") from None
             if left < 0:
                 raise TransferError(
-                    "%s sends more than %d MB; that is no Xray-core release." % (scrub(url), MAX_ZIP >> 20)
+                    "%s sends more than %d MB; that is no Xray-core release." % (redact_url(url), MAX_ZIP >> 20)
                 )
         return digest.hexdigest()
 
@@ -145,15 +150,15 @@ class Installer:
             return release.sha256.lower(), "sha256"
         url = release.url(release.digest_base) + ".dgst"
         try:
-            with Http(**self.http_options).request("GET", url, stream=True) as answer:
+            with HttpClient(**self.http_options).request("GET", url, stream=True) as answer:
                 if answer.status_code != 200:
                     raise TransferError(
-                        "%s answered %d: %s" % (scrub(url), answer.status_code, said(answer) or "nothing")
+                        "%s answered %d: %s" % (redact_url(url), answer.status_code, response_summary(answer) or "nothing")
                     )
                 text = answer.raw.read(MAX_DIGEST, decode_content=True).decode("utf-8", "replace")
-            return dgst_sha256(text, scrub(release.url(release.digest_base))), "dgst"
+            return dgst_sha256(text, redact_url(release.url(release.digest_base))), "dgst"
         except Exception as exc:  # urllib3 and http.client have many
-            why = str(exc) if isinstance(exc, SdopsError) else cause(exc, 60)
+            why = str(exc) if isinstance(exc, SdopsError) else describe_connection_error(exc, 60)
             raise XrayError(
                 "The SHA-256 of Xray-core {} is not known, and upstream could not be asked for it: {}. Nothing was installed. "
                 "Set xray_proxy_sha256 to the SHA-256 that the page of the release shows for {}, or use the role's own "
@@ -171,15 +176,15 @@ class Installer:
 
         A mirror that answers with something else is as good as one that does not answer: the next one is asked.
         """
-        http = Http(**self.http_options)
+        http = HttpClient(**self.http_options)
         failures = []
         for number, base in enumerate(release.bases):
             url, archive = release.url(base), os.path.join(work, "%d.zip" % number)
             try:
                 self._get(http, url, archive)
-                verify(archive, sha256, scrub(url))
+                verify(archive, sha256, redact_url(url))
                 return (
-                    self._unpacked(archive, release, scrub(url), os.path.join(work, "unpacked-%d" % number)),
+                    self._unpacked(archive, release, redact_url(url), os.path.join(work, "unpacked-%d" % number)),
                     base,
                 )
             except (TransferError, XrayError) as exc:
@@ -241,7 +246,10 @@ class Installer:
 
 def verify(archive: str, sha256: str, name: str) -> None:
     """Raise XrayError when the zip has another SHA-256. Nothing in it is run before."""
-    have = sha256_of(archive)
+    try:
+        have = sha256_of(archive)
+    except OSError as exc:
+        raise XrayError(f"{archive} cannot be read: {exc.strerror}.") from exc
     if have != sha256:
         raise XrayError(
             f"The SHA-256 of {name} is {have}, but {sha256} is wanted. It was not installed: it is damaged, or not what it claims to be."
@@ -259,17 +267,6 @@ def to_disk(path: str, deep: bool = True) -> None:
                 os.close(handle)
         if not deep:
             break
-
-
-def sha256_of(path: str) -> str:
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as handle:
-            for chunk in iter(lambda: handle.read(1 << 20), b""):
-                digest.update(chunk)
-    except OSError as exc:
-        raise XrayError(f"{path} cannot be read: {exc.strerror}.") from exc
-    return digest.hexdigest()
 
 
 def check_members(archive: str, name: str) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
-from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER, make_placer
-from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import TransferError
+from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER_ARGUMENTS, make_installer
+from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse_model_entry
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.errors import TransferError
 
 from lab.world.build import models
 from lab.world.faults import Fault
@@ -28,10 +28,10 @@ PLACE = "models/Stable-diffusion/v1-5-pruned-emaonly.safetensors"
 STORAGE = "cdn.huggingface.lab.test"
 
 
-def placer(box, check_mode=False, **more):
+def make_test_installer(box, check_mode=False, **more):
     """The same objects as in the module, in this process."""
-    params = {name: option.get("default") for name, option in TRANSFER.items()}
-    return make_placer({**params, **box.arguments, **more}, str(box.webui), check_mode)
+    params = {name: option.get("default") for name, option in TRANSFER_ARGUMENTS.items()}
+    return make_installer({**params, **box.arguments, **more}, str(box.webui), check_mode)
 
 
 def sha256(path: Path) -> str:
@@ -53,11 +53,11 @@ def test_room_for_the_whole_batch_or_not_a_byte(box, world, monkeypatch, check_m
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 40, 0, (64 << 20) + 25_500_000))
     with pytest.raises(TransferError, match="Make room"):
-        placer(box, check_mode).place_all([parse(CHECKPOINT), parse(VAE)], 2)
+        make_test_installer(box, check_mode).install_all([parse_model_entry(CHECKPOINT), parse_model_entry(VAE)], 2)
     assert not [e for e in world.log.entries if e["host"] == STORAGE]
     assert files(box) == []
     for wish in (CHECKPOINT, VAE):
-        assert placer(box, True).place_all([parse(wish)], 2)[0].status == "fetch"
+        assert make_test_installer(box, True).install_all([parse_model_entry(wish)], 2)[0].status.value == "fetch"
 
 
 # --- other people's files --------------------------------------------------------------------------------------------
@@ -197,11 +197,11 @@ def test_progress_can_be_watched(box, world, tmp_path):
 
 
 def test_the_progress_file_forces_nothing_to_the_disk(tmp_path, monkeypatch):
-    from ansible_collections.sdops.webui.plugins.module_utils.models.progress import Progress
+    from ansible_collections.sdops.webui.plugins.module_utils.models.progress import ProgressWriter
 
     synced = []
     monkeypatch.setattr(os, "fsync", synced.append)
-    with Progress(str(tmp_path / "progress.json")):
+    with ProgressWriter(str(tmp_path / "progress.json")):
         pass
     assert json.loads((tmp_path / "progress.json").read_text())["state"] == "done"
     assert synced == []
@@ -263,8 +263,8 @@ def test_a_civitai_link_with_a_token_is_refused_without_showing_it(box, run_modu
     ],
 )
 def test_links_from_the_browser_mean_the_file(link, origin, where):
-    spec = parse(link)
-    assert (spec.origin, spec.where) == (origin, where)
+    spec = parse_model_entry(link)
+    assert (spec.origin, spec.locator) == (origin, where)
 
 
 # --- the plan
@@ -339,15 +339,17 @@ def test_check_mode_writes_no_file_at_all(box, run_module, tmp_path):
 
 
 def test_a_cache_that_can_only_be_read_is_read(box, run_module, tmp_path, monkeypatch):
-    from ansible_collections.sdops.webui.plugins.module_utils.models import placing
+    from ansible_collections.sdops.webui.plugins.module_utils.models import place
 
     cache = tmp_path / "cache"
     other = {**box.arguments, "webui_dir": str(tmp_path / "o"), "create": True}
     assert not run_module("model_files", **other, models=[VAE], cache_dir=str(cache))["failed"]
-    monkeypatch.setattr(placing, "_writable", lambda directory: False)
+    monkeypatch.setattr(place, "is_writable", lambda directory: False)
     before = sorted(str(p) for p in cache.rglob("*"))
-    items = placer(box, cache_dir=str(cache)).place_all([parse(VAE), parse(CHECKPOINT)], 2)
-    assert [item.status for item in items] == ["from cache", "fetched"]
+    items = make_test_installer(box, cache_dir=str(cache)).install_all(
+        [parse_model_entry(VAE), parse_model_entry(CHECKPOINT)], 2
+    )
+    assert [item.status.value for item in items] == ["from cache", "fetched"]
     assert sorted(str(p) for p in cache.rglob("*")) == before
     # a damaged one is not used, and stays: it is not ours to mend
     (good,) = [p for p in cache.rglob("*") if p.is_file() and p.suffix != ".lock"]
@@ -355,30 +357,31 @@ def test_a_cache_that_can_only_be_read_is_read(box, run_module, tmp_path, monkey
     data = bytearray(good.read_bytes())
     data[-1] ^= 1
     good.write_bytes(data)
-    (item,) = placer(box, cache_dir=str(cache)).place_all([parse(VAE)], 2)
-    assert (item.status, sha256(Path(item.path))) == ("fetched", item.sha256)
+    (item,) = make_test_installer(box, cache_dir=str(cache)).install_all([parse_model_entry(VAE)], 2)
+    assert (item.status.value, sha256(Path(item.path))) == ("fetched", item.sha256)
     assert good.read_bytes() == data
 
 
 def test_a_file_that_changes_under_way_gets_its_own_place_in_the_cache(box, world, tmp_path, monkeypatch):
     """The cache is by content: the new file must not lie under the old one's hash."""
-    from ansible_collections.sdops.webui.plugins.module_utils.models import placing
+    from ansible_collections.sdops.webui.plugins.module_utils.transfer.download import Downloader
+    from ansible_collections.sdops.webui.plugins.module_utils.transfer.errors import SourceChangedError
 
     cache = tmp_path / "cache"
-    room = placer(box, cache_dir=str(cache))
-    real, made = room._resolve, []
-    real_fetch = placing.Fetcher.fetch
+    installer = make_test_installer(box, cache_dir=str(cache))
+    made = []
+    real_download = Downloader.download
 
-    def changed(self, remote, dest, tell):
+    def changed(self, remote, dest, report):
         if not made:
             repo, name = "lab-standins/tiny-vae", "vae-ft-mse-840000-ema-pruned.safetensors"
             made.append(world.replace_hub_file(repo, name, models_big()))
-            raise placing.SourceChanged("changed")
-        return real_fetch(self, remote, dest, tell)
+            raise SourceChangedError("changed")
+        return real_download(self, remote, dest, report)
 
-    monkeypatch.setattr(placing.Fetcher, "fetch", changed)
-    (item,) = room.place_all([parse(VAE)], 1)
-    assert real and item.status == "fetched", item.reason
+    monkeypatch.setattr(Downloader, "download", changed)
+    (item,) = installer.install_all([parse_model_entry(VAE)], 1)
+    assert item.status.value == "fetched", item.reason
     assert item.sha256 == made[0]["sha256"] == sha256(Path(item.path))
     cached = [p for p in cache.rglob("*") if p.is_file() and p.suffix != ".lock"]
     assert [p.name for p in cached] == [item.sha256]
@@ -417,11 +420,11 @@ def test_no_message_shows_a_key(box, run_module, entry):
     assert found["failed"]
     assert "very-secret-key" not in json.dumps(found)
     with contextlib.suppress(SdopsError):
-        spec = parse(entry)
+        spec = parse_model_entry(entry)
         assert "very-secret-key" not in spec.label
         assert any("very-secret-key" in secret for secret in spec.secrets)
     try:
-        parse(entry)
+        parse_model_entry(entry)
     except SdopsError as exc:
         assert "very-secret-key" not in str(exc)
 

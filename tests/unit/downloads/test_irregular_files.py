@@ -10,8 +10,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.transfer import disk
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.fetch import Partial, RemoteFile
+from ansible_collections.sdops.webui.plugins.module_utils import filesystem
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.partial import PartialFile
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.remote_file import RemoteFile
 
 from lab.world.hosts.big import big_path, big_sha256
 
@@ -123,7 +124,7 @@ def big(box, world):
 
 def journal_of(path: Path, size: int, sha256: str) -> None:
     """A part of the file with a journal that says all of it is there."""
-    partial = Partial(str(path), RemoteFile("", "", size, sha256))
+    partial = PartialFile(str(path), RemoteFile("", "", size, sha256))
     Path(partial.path).write_bytes(b"x" * size)
     partial.journal.begin([(0, size)])
     partial.journal.close()
@@ -144,7 +145,7 @@ def test_a_part_that_somebody_else_can_write_is_not_resumed(tmp_path, harm):
         part.rename(other)
         part.symlink_to(other)
     former = part.open("rb")  # as long as it is open, its inode is not given to another file
-    partial = Partial(str(dest), RemoteFile("", "", 1000, "a" * 64))
+    partial = PartialFile(str(dest), RemoteFile("", "", 1000, "a" * 64))
     assert partial.resume() == []
     partial.journal.close()
     assert part.stat().st_ino != os.fstat(former.fileno()).st_ino and not part.is_symlink()
@@ -156,7 +157,7 @@ def test_a_part_that_somebody_else_can_write_is_not_resumed(tmp_path, harm):
 def test_our_own_part_is_resumed(tmp_path):
     dest = tmp_path / "a.safetensors"
     journal_of(dest, 1000, "a" * 64)
-    assert Partial(str(dest), RemoteFile("", "", 1000, "a" * 64)).resume() == [(0, 1000)]
+    assert PartialFile(str(dest), RemoteFile("", "", 1000, "a" * 64)).resume() == [(0, 1000)]
 
 
 def test_where_every_file_has_the_same_mode_parts_are_resumed(tmp_path, monkeypatch):
@@ -164,16 +165,16 @@ def test_where_every_file_has_the_same_mode_parts_are_resumed(tmp_path, monkeypa
     part = tmp_path / "p"
     part.write_text("x")
     part.chmod(0o666)
-    assert disk.is_private(str(part)) is False
-    real = disk.tempfile.mkstemp
+    assert filesystem.is_private(str(part)) is False
+    real = filesystem.tempfile.mkstemp
 
     def mkstemp(**more):
         handle, path = real(**more)
         os.fchmod(handle, 0o666)
         return handle, path
 
-    monkeypatch.setattr(disk.tempfile, "mkstemp", mkstemp)
-    assert disk.is_private(str(part)) is True
+    monkeypatch.setattr(filesystem.tempfile, "mkstemp", mkstemp)
+    assert filesystem.is_private(str(part)) is True
 
 
 @pytest.mark.parametrize("harm", ["writable", pytest.param("owner", marks=needs_root)])

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.segments import merge
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.segments import merge_spans
 
 from lab.world.faults import Fault
 from lab.world.hosts.big import big_sha256
@@ -46,7 +46,7 @@ def received(world) -> int:
 def known(journal: Path) -> int:
     """Bytes that the next run will find."""
     lines = journal.read_text().splitlines()[1:] if journal.exists() else []
-    spans = merge(tuple(map(int, line.split())) for line in lines if not line.startswith("sync"))
+    spans = merge_spans(tuple(map(int, line.split())) for line in lines if not line.startswith("sync"))
     return sum(end - begin for begin, end in spans)
 
 
@@ -100,7 +100,7 @@ def big_file_is(path: Path, sha256: str) -> bool:
 def test_a_kill_costs_one_segment_of_each_connection(box, world):
     """Counted exactly: what the second run fetches is what the journal did not know."""
     world.faults.add(Fault("slow", host="big.lab.test", rate=12_000_000))
-    sha256 = big_sha256(SIZE, "once")
+    sha256 = big_sha256(SIZE, "send")
     wish = {"source": f"{world.url('big.lab.test')}/m-{SIZE}-once.safetensors", "kind": "checkpoint", "sha256": sha256}
     arguments = {**box.arguments, "models": [wish], "connections": 2}
     process = start(arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.models.layout import LayoutError, path_of
+from ansible_collections.sdops.webui.plugins.module_utils.models.layout import LayoutError, model_path
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.models.layout import L
 )
 def test_what_the_webui_lists(kind, name, listed):
     if listed:
-        assert path_of("/webui", kind, name).endswith("/" + name)
+        assert model_path("/webui", kind, name).endswith("/" + name)
         return
     with pytest.raises(LayoutError, match="cannot be a .*Set kind or name"):
-        path_of("/webui", kind, name)
+        model_path("/webui", kind, name)

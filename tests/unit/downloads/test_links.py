@@ -15,12 +15,12 @@ import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.models.spec import (
     Endpoints,
     SpecError,
-    parse,
-    parse_all,
+    find_entry_problems,
+    parse_model_entries,
+    parse_model_entry,
     parse_source,
-    problems_in,
 )
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import Http
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import HttpClient
 from huggingface_hub import hf_hub_url
 from huggingface_hub.errors import HfUriError
 from huggingface_hub.utils import parse_hf_uri
@@ -64,7 +64,7 @@ def by_us(uri: str) -> dict[str, str] | None:
         assert "hf://OWNER/REPO" in str(exc)
         return None
     assert found.origin == "huggingface"
-    return found.where
+    return found.locator
 
 
 NAME = (
@@ -120,7 +120,7 @@ def test_the_hubs_own_form_means_what_it_means_to_the_hub(kind, owner, repo, rev
     ],
 )
 def test_our_form_stays(written, where):
-    assert parse_source(written).where == where
+    assert parse_source(written).locator == where
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_data_sets_file_is_asked_for_below_datasets(serve, tmp_path, run_modul
 )
 def test_airs(written, where):
     found = parse_source(written)
-    assert (found.origin, found.where) == ("civitai", where)
+    assert (found.origin, found.locator) == ("civitai", where)
 
 
 @pytest.mark.parametrize("written", ["urn:air:sd1:lora:civitai:x@2", "urn:air:sd1:lora:huggingface:1@2", "urn:air:a:b:c:civitai:1@2",
@@ -207,7 +207,7 @@ RED, GREEN = "https://civitai.red", "https://civitai.green"
 )  # fmt: skip
 def test_links_of_civitai(link, where, endpoint):
     found = parse_source(link)
-    assert (found.origin, found.where, found.endpoint) == ("civitai", where, endpoint)
+    assert (found.origin, found.locator, found.endpoint) == ("civitai", where, endpoint)
 
 
 MIRRORS = Endpoints("https://mirror.test:8443/hf/", "https://mirror.test/civitai")
@@ -236,7 +236,7 @@ MIRRORS = Endpoints("https://mirror.test:8443/hf/", "https://mirror.test/civitai
 )  # fmt: skip
 def test_links_of_mirrors(link, origin, where):
     found = parse_source(link, MIRRORS)
-    assert (found.origin, found.where) == (origin, where or {"url": link})
+    assert (found.origin, found.locator) == (origin, where or {"url": link})
     assert found.endpoint is None
 
 
@@ -253,7 +253,7 @@ def test_a_token_in_a_link_is_refused_at_a_mirror_too(link):
 def test_old_repositories_of_the_hub_have_no_owner(repo, kind):
     """Oracle: the address that the Hub's library makes for one."""
     link = hf_hub_url(repo, "model.safetensors", subfolder="d", repo_type=kind, revision="main")
-    assert parse_source(link).where == hub(("datasets/" if kind == "dataset" else "") + repo, "d/model.safetensors")
+    assert parse_source(link).locator == hub(("datasets/" if kind == "dataset" else "") + repo, "d/model.safetensors")
 
 
 @pytest.mark.parametrize("around", ["\n", " ", "\r\n\t"])
@@ -262,8 +262,8 @@ def test_white_space_around_texts_does_not_count(around):
         "source": "https://models.test/a.safetensors", "kind": "lora", "name": "z.safetensors", "sha256": "ab" * 32,
         "config": {"source": "file:///x.yaml", "sha256": "cd" * 32}, "vae": "file:///v.safetensors",
     }  # fmt: skip
-    assert parse(with_around(plain, around)) == parse(plain)
-    assert parse(around + plain["source"] + around) == parse(plain["source"])
+    assert parse_model_entry(with_around(plain, around)) == parse_model_entry(plain)
+    assert parse_model_entry(around + plain["source"] + around) == parse_model_entry(plain["source"])
 
 
 def with_around(value, around: str):
@@ -280,7 +280,7 @@ def test_a_link_of_the_hub_means_what_it_means_to_the_hub(revision, repo, file, 
     theirs = parse_hf_uri(link, endpoint=base)
     found = parse_source(link, Endpoints(base))
     prefix = "" if theirs.type == "model" else theirs.type + "s/"
-    assert found.where == hub(prefix + theirs.id, theirs.path_in_repo, theirs.revision)
+    assert found.locator == hub(prefix + theirs.id, theirs.path_in_repo, theirs.revision)
 
 
 def test_a_link_from_the_mirror_is_verified_by_the_hubs_hash(box, run_module):
@@ -347,7 +347,7 @@ def test_a_link_asks_its_own_site_and_the_message_names_it(tmp_path, run_module,
     ],
 )
 def test_who_may_have_the_token(endpoint, asked, sent):
-    assert Http(tokens={endpoint: "secret"}).sends_token(asked) is sent
+    assert HttpClient(tokens={endpoint: "secret"}).sends_token(asked) is sent
 
 
 def test_a_token_for_a_mirror_is_not_given_to_another_site(box, tmp_path, run_module):
@@ -440,7 +440,7 @@ ENTRY = st.one_of(
 @settings(max_examples=3000, deadline=None)
 @given(st.lists(ENTRY, max_size=3))
 def test_whatever_stands_in_the_list_there_is_a_sentence(entries):
-    found = parse_all(entries, MIRRORS)
+    found = parse_model_entries(entries, MIRRORS)
     assert len(found) == len(entries)
     for spec in found:
         assert isinstance(spec.label, str) and isinstance(spec.secrets, list)
@@ -492,11 +492,11 @@ def test_sources_with_equal_hashes_are_one_file(box, serve, run_module, tmp_path
 
 
 def test_a_spelling_counts_for_the_model_that_it_is_in():
-    one, other, third = parse_all(
+    one, other, third = parse_model_entries(
         [{"source": HUB, "kind": "vae"}, {"source": OFFICIAL, "name": "x.safetensors"}, "hf://a/b/c.pt"], Endpoints()
     )
     assert (other.source, other.kind, other.name) == (one.source, None, "x.safetensors")
-    assert third.source == "hf://a/b/c.pt" == parse("hf://a/b/c.pt").source
+    assert third.source == "hf://a/b/c.pt" == parse_model_entry("hf://a/b/c.pt").source
 
 
 @pytest.mark.parametrize(
@@ -516,7 +516,7 @@ def test_a_spelling_counts_for_the_model_that_it_is_in():
 def test_problems_are_named_without_what_is_secret(entry):
     """Beside good entries, which have none."""
     good = ["hf://o/r/x.safetensors", "https://mirror.example/hub/o/r/resolve/main/x.pt"]
-    found = problems_in([good[0], entry, good[1]], MIRRORS)
+    found = find_entry_problems([good[0], entry, good[1]], MIRRORS)
     assert len(found) <= 1 and "SECRET12" not in "".join(found), found
     assert found or "magnet" in entry
-    assert problems_in(good, MIRRORS) == []
+    assert find_entry_problems(good, MIRRORS) == []

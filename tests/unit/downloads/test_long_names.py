@@ -6,9 +6,11 @@ import hashlib
 import os
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.models.spec import SpecError, parse
-from ansible_collections.sdops.webui.plugins.module_utils.transfer import disk
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.fetch import Partial, RemoteFile
+from ansible_collections.sdops.webui.plugins.module_utils import filesystem
+from ansible_collections.sdops.webui.plugins.module_utils.models.spec import SpecError, parse_model_entry
+from ansible_collections.sdops.webui.plugins.module_utils.transfer import temp_names
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.partial import PartialFile
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.remote_file import RemoteFile
 
 from lab.world.faults import Fault
 from lab.world.hosts.big import big_path, big_sha256
@@ -60,32 +62,34 @@ def test_a_long_name_is_fetched_resumed_and_removed(box, world, run_module, name
 @pytest.mark.parametrize("name", ["a" * 244 + EXTENSION, "\u6a21" * 82 + EXTENSION])
 def test_a_name_that_is_too_long_is_refused(name):
     with pytest.raises(SpecError, match=r"name has \d+ bytes, and file systems take 255"):
-        parse({"source": "hf://a/b/c.safetensors", "name": name})
+        parse_model_entry({"source": "hf://a/b/c.safetensors", "name": name})
 
 
 def test_where_the_file_system_takes_less(box, world, run_module, monkeypatch, tmp_path):
-    monkeypatch.setattr(disk.os, "pathconf", lambda *_: 143)  # as eCryptfs
-    with pytest.raises(disk.SdopsError, match="has 144 bytes, and the file system of .* takes 143. Set a shorter name"):
-        disk.refuse_long_name(str(tmp_path / ("x" * 144)))
-    disk.refuse_long_name(str(tmp_path / "missing" / ("x" * 143)))
+    monkeypatch.setattr(filesystem.os, "pathconf", lambda *_: 143)  # as eCryptfs
+    with pytest.raises(
+        filesystem.SdopsError, match="has 144 bytes, and the file system of .* takes 143. Set a shorter name"
+    ):
+        filesystem.reject_long_name(str(tmp_path / ("x" * 144)))
+    filesystem.reject_long_name(str(tmp_path / "missing" / ("x" * 143)))
 
 
 @pytest.mark.parametrize("length", [1, 100, 139, 140, 141, 150, 180, 181, 240, 255])
 @pytest.mark.parametrize("letter", ["a", "\u6a21"])
 def test_temporary_names_fit_and_are_found_again(tmp_path, monkeypatch, length, letter):
-    monkeypatch.setattr(disk.socket, "gethostname", lambda: "h" * 64)
+    monkeypatch.setattr(temp_names.socket, "gethostname", lambda: "h" * 64)
     name = (letter * length).encode()[:length].decode("utf-8", "ignore") or "x"
     dest = str(tmp_path / name)
-    own = disk.own_name(dest, False)
+    own = temp_names.temp_base(dest, False)
     for base in (dest, own):
-        part = Partial(base, RemoteFile("", ""))
+        part = PartialFile(base, RemoteFile("", ""))
         assert len(os.fsencode(os.path.basename(part.journal.path))) <= 255
     dead = own.replace(f"-{os.getpid()}", "-999999999")
-    part = Partial(dead, RemoteFile("", ""))
+    part = PartialFile(dead, RemoteFile("", ""))
     with open(part.path, "w"):
-        assert disk.left_names(dest) == [dead]
+        assert temp_names.find_orphaned_bases(dest) == [dead]
 
 
 def test_two_long_names_do_not_share_a_part():
     one, two = ("/x/" + "a" * 240 + end for end in "12")
-    assert Partial(one, RemoteFile("", "")).path != Partial(two, RemoteFile("", "")).path
+    assert PartialFile(one, RemoteFile("", "")).path != PartialFile(two, RemoteFile("", "")).path

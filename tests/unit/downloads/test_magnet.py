@@ -176,7 +176,7 @@ def test_an_aria2_that_does_not_end_is_ended(monkeypatch, tmp_path):
     process = Process()
     monkeypatch.setattr(magnet.subprocess, "Popen", lambda *args, **more: process)
     with pytest.raises(KeyboardInterrupt):
-        magnet._aria2([], b"", str(tmp_path), interrupted, 9)
+        magnet._run_aria2([], b"", str(tmp_path), interrupted, 9)
     assert process.done == ["terminate", "kill"]
 
 
@@ -211,7 +211,7 @@ def test_only_the_wanted_file_comes_and_its_room_is_planned(box, seed, run_modul
     shown = subprocess.run(
         ["aria2c", "--show-files", str(seed.torrent)], capture_output=True, text=True, check=True
     ).stdout
-    for file in magnet.files_in(seed.torrent.read_bytes()):
+    for file in magnet.list_torrent_files(seed.torrent.read_bytes()):
         assert f"{file.index}|./{file.path}" in shown.replace(" ", "")
 
 
@@ -219,15 +219,15 @@ def test_a_torrent_that_does_not_fit_is_not_begun(box, seed, run_module, monkeyp
     """A stand-in for statvfs would be in another process: the torrent says that its file is larger than any disk."""
     link = seed({"t.safetensors": b"x" * 1000}, "t.safetensors")
     torrent = seed.torrent.read_bytes().replace(b"6:lengthi1000e", b"6:lengthi%de" % (1 << 48))
-    from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER, make_placer
-    from ansible_collections.sdops.webui.plugins.module_utils.models.placing import NoRoom
-    from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse
+    from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER_ARGUMENTS, make_installer
+    from ansible_collections.sdops.webui.plugins.module_utils.models.batch import InsufficientSpaceError
+    from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse_model_entry
 
-    monkeypatch.setattr(magnet, "_ask", lambda *_: torrent)
-    params = {name: option.get("default") for name, option in TRANSFER.items()}
-    placer = make_placer({**params, **box.arguments}, str(box.webui), True)
-    with pytest.raises(NoRoom, match="GiB are needed"):
-        placer.place_all([parse({"source": link, "kind": "checkpoint"})], 1)
+    monkeypatch.setattr(magnet, "_fetch_metadata", lambda *_: torrent)
+    params = {name: option.get("default") for name, option in TRANSFER_ARGUMENTS.items()}
+    installer = make_installer({**params, **box.arguments}, str(box.webui), True)
+    with pytest.raises(InsufficientSpaceError, match="GiB are needed"):
+        installer.install_all([parse_model_entry({"source": link, "kind": "checkpoint"})], 1)
 
 
 def fake_aria2(monkeypatch, tmp_path, status: int) -> None:
@@ -254,14 +254,14 @@ def test_what_aria2s_exit_status_means(monkeypatch, tmp_path, status, said):
     """https://aria2.github.io/manual/en/html/aria2c.html#exit-status"""
     fake_aria2(monkeypatch, tmp_path, status)
     with pytest.raises((magnet.MagnetError, magnet.NoPeersError), match=f"exit status {status}.: .*{said}"):
-        magnet._aria2([], b"", str(tmp_path), lambda count: None, 9)
+        magnet._run_aria2([], b"", str(tmp_path), lambda count: None, 9)
 
 
 def test_what_a_real_aria2_says_of_a_damaged_torrent_and_of_a_missing_option(tmp_path):
     (tmp_path / "x.torrent").write_bytes(b"no torrent")
     for options, status in (["--torrent-file=%s" % (tmp_path / "x.torrent")], (25, 26)), (["--no-such-option"], (28,)):
         with pytest.raises(magnet.MagnetError) as caught:
-            magnet._aria2(options, b"", str(tmp_path), lambda count: None, 9)
+            magnet._run_aria2(options, b"", str(tmp_path), lambda count: None, 9)
         assert any("exit status %d" % each in str(caught.value) for each in status)
         assert "nobody" not in str(caught.value)
 
@@ -277,7 +277,7 @@ def test_what_a_real_aria2_says_of_a_damaged_torrent_and_of_a_missing_option(tmp
     ],
 )
 def test_links_however_they_are_written(link, topic):
-    cleaned, found, _name = magnet.parse_link(link)
+    cleaned, found, _name = magnet.parse_magnet_link(link)
     assert found == topic
     assert cleaned.startswith("magnet:?xt=urn:btih:" + topic[:1]) or cleaned.lower().startswith("magnet:?xt=urn:btih:")
     assert "btmh" not in cleaned
@@ -307,4 +307,4 @@ def test_links_that_cannot_be_used(box, run_module, link, said):
 )  # fmt: skip
 def test_damaged_metadata(torrent):
     with pytest.raises(magnet.MagnetError, match="damaged"):
-        magnet.files_in(torrent)
+        magnet.list_torrent_files(torrent)

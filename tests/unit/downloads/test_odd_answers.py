@@ -8,12 +8,15 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.models import placing
-from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse
-from ansible_collections.sdops.webui.plugins.module_utils.safety.content import ContentError, check
-from ansible_collections.sdops.webui.plugins.module_utils.safety.names import hex_digits, safe_name
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan.sanitize import hex_digits, safe_name
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan.scan import ContentError, check
+from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
+from ansible_collections.sdops.webui.plugins.module_utils.models.download_cache import find_cache_path
+from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse_model_entry
 from ansible_collections.sdops.webui.plugins.module_utils.sources import civitai, direct, huggingface
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import COMPRESSIONS, Http, TransferError
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.errors import TransferError
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import COMPRESSIONS, HttpClient
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.remote_file import RemoteFile
 
 from lab.world.build import models
 
@@ -74,13 +77,9 @@ def test_what_is_a_hash(value, count, expected):
     assert hex_digits(value, count) == expected
 
 
-def test_the_last_door_to_the_cache_is_shut_too(box, tmp_path):
-    from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER, make_placer
-
-    params = {name: option.get("default") for name, option in TRANSFER.items()}
-    placer = make_placer({**params, "cache_dir": str(tmp_path)}, str(box.webui), False)
-    remote = placing.RemoteFile("https://x/y", "y.safetensors", sha256="../" + "a" * 61)
-    assert placer._cached(remote) is None
+def test_the_last_door_to_the_cache_is_shut_too(tmp_path):
+    remote = RemoteFile("https://x/y", "y.safetensors", sha256="../" + "a" * 61)
+    assert find_cache_path(str(tmp_path), remote) is None
 
 
 @pytest.mark.parametrize("module", ["huggingface_download", "civitai_download"])
@@ -236,9 +235,9 @@ def test_a_users_hash_says_which_of_several_files_is_meant(serve):
     other = {**FILE, "id": 12, "name": "other.safetensors", "primary": False, "hashes": {"SHA256": "CD" * 32}}
     first = {**FILE, "hashes": {"SHA256": "AB" * 32}}
     here, _ = serve(civitai_answer({**WHOLE, "files": [first, other]}))
-    http = Http(retries=0, timeout=2)
+    http = HttpClient(retries=0, timeout=2)
     for wanted, name in (("cd" * 32, "other.safetensors"), ("ab" * 32, "m.safetensors"), ("ef" * 32, "m.safetensors")):
-        assert civitai.resolve({"version_id": "1"}, http, here, sha256=wanted).filename == name
+        assert civitai.resolve_civitai_file({"version_id": "1"}, http, here, sha256=wanted).filename == name
 
 
 # --- the Hub and plain URLs
@@ -265,7 +264,7 @@ FULL = {"repo": "a/b", "file": "m.safetensors", "revision": COMMIT}
 )
 def test_a_full_commit_needs_not_be_told(serve, headers, sha256, git_sha1):
     here, seen = serve(hub_answer(headers))
-    found = huggingface.resolve(FULL, Http(retries=0, timeout=2), here)
+    found = huggingface.resolve_hub_file(FULL, HttpClient(retries=0, timeout=2), here)
     assert (found.sha256, found.git_sha1, found.revision, found.size) == (sha256, git_sha1, COMMIT, 5)
     assert found.url == f"{here}/a/b/resolve/{COMMIT}/m.safetensors"
 
@@ -274,14 +273,14 @@ def test_a_full_commit_needs_not_be_told(serve, headers, sha256, git_sha1):
 def test_a_revision_that_may_move_needs_its_commit(serve, revision):
     here, _ = serve(hub_answer({"ETag": f'"{SHA}"'}))
     with pytest.raises(huggingface.HubError, match="no X-Repo-Commit.*full commit"):
-        huggingface.resolve({**FULL, "revision": revision}, Http(retries=0, timeout=2), here)
+        huggingface.resolve_hub_file({**FULL, "revision": revision}, HttpClient(retries=0, timeout=2), here)
 
 
 def test_a_proxy_that_redirects_to_a_storage_is_not_followed_past_the_hash(serve):
     storage, asked = serve(lambda path, headers: (403, {}, b""))
     told = {"location": storage + "/x?sig=1", "x-linked-etag": f'"{SHA}"', "x-linked-size": "7"}
     here, _ = serve(lambda path, headers: (302, told, b""))
-    found = huggingface.resolve(FULL, Http(retries=0, timeout=2), here)
+    found = huggingface.resolve_hub_file(FULL, HttpClient(retries=0, timeout=2), here)
     assert (found.sha256, found.size, asked) == (SHA, 7, [])
 
 
@@ -305,14 +304,14 @@ def test_a_tree_that_is_none_costs_nothing_but_the_size(serve):
 
     here, _ = serve(answer)
     where = {"repo": "a/b", "file": "m.safetensors", "revision": "main"}
-    assert huggingface.resolve(where, Http(retries=0, timeout=2), here).size is None
+    assert huggingface.resolve_hub_file(where, HttpClient(retries=0, timeout=2), here).size is None
 
 
 @pytest.mark.parametrize("length", ["1e3", "\xb2", "-5", "5, 5"])
 def test_a_length_that_is_no_number(serve, length):
-    from ansible_collections.sdops.webui.plugins.module_utils.transfer import http as room
+    from ansible_collections.sdops.webui.plugins.module_utils.transfer.responses import header_number
 
-    assert room.number(length) is None
+    assert header_number(length) is None
 
 
 def test_a_plain_urls_length_that_is_no_number(monkeypatch):
@@ -323,9 +322,9 @@ def test_a_plain_urls_length_that_is_no_number(monkeypatch):
         def close(self):
             pass
 
-    http = Http(retries=0)
+    http = HttpClient(retries=0)
     monkeypatch.setattr(http, "request", lambda *args, **more: Answer())
-    assert direct.resolve({"url": "https://x/m.bin"}, http).size is None
+    assert direct.resolve_url({"url": "https://x/m.bin"}, http).size is None
 
 
 @pytest.mark.parametrize("location", ["http://127.0.0.1:eighty/x", "http://[::1/x", "//[x/"])
@@ -349,8 +348,8 @@ def test_tls_is_not_left_however_it_is_spelt(monkeypatch):
         def close(self):
             pass
 
-    http = Http(retries=0)
-    monkeypatch.setattr(http, "once", lambda *args, **more: Answer())
+    http = HttpClient(retries=0)
+    monkeypatch.setattr(http, "send", lambda *args, **more: Answer())
     with pytest.raises(TransferError, match="away from TLS"):
         http.follow("GET", "HTTPS://hub.example/x", {})
     Answer.headers = {"Location": "HTTPS://hub.example/y"}
@@ -425,9 +424,9 @@ def test_entries_of_the_wrong_type_are_named(box, run_module, entry, says, state
         "[]",
         "not json",
         '{"models/VAE/x.safetensors": 5}',
-        '{"models/VAE/x.safetensors": {"wish": "%s", "bytes": 1, "mtime_ns": 1, "sha256": "a"}}',
-        '{"models/VAE/x.safetensors": {"wish": "%s", "bytes": "1", "mtime_ns": 1, "sha256": "a", "kind": "vae"}}',
-        '{"../x": {"wish": "%s", "bytes": 1, "mtime_ns": 1, "sha256": "a", "kind": "vae"}}',
+        '{"models/VAE/x.safetensors": {"source_id": "%s", "bytes": 1, "mtime_ns": 1, "sha256": "a"}}',
+        '{"models/VAE/x.safetensors": {"source_id": "%s", "bytes": "1", "mtime_ns": 1, "sha256": "a", "kind": "vae"}}',
+        '{"../x": {"source_id": "%s", "bytes": 1, "mtime_ns": 1, "sha256": "a", "kind": "vae"}}',
     ],
 )
 @pytest.mark.parametrize("state", ["present", "absent"])
@@ -435,7 +434,7 @@ def test_a_damaged_record_is_as_good_as_none(box, run_module, tmp_path, content,
     (box.webui / ".sdops").mkdir()
     outside = tmp_path / "x"
     outside.write_text("1")
-    (box.webui / ".sdops" / "models.json").write_text(content.replace("%s", parse(GOOD).wish))
+    (box.webui / ".sdops" / "models.json").write_text(content.replace("%s", parse_model_entry(GOOD).source_id))
     found = run_module("model_files", **box.arguments, models=[{"source": GOOD, "kind": "vae"}], state=state)
     assert not found["failed"], found.get("msg")
     assert found["changed"] is (state == "present")
@@ -451,28 +450,28 @@ def test_a_damaged_record_is_as_good_as_none(box, run_module, tmp_path, content,
     ],
 )
 def test_a_path_on_the_hub_as_it_is_written(source, where):
-    assert parse(source).where == {"repo": "a/b", **where}
+    assert parse_model_entry(source).locator == {"repo": "a/b", **where}
 
 
 # --- what nobody foresaw
 
 
 def test_a_defect_in_one_model_does_not_end_the_batch(box, monkeypatch):
-    from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER, make_placer
+    from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER_ARGUMENTS, make_installer
 
     def resolve(where, *more):
         raise KeyError("very-secret-key")
 
-    monkeypatch.setattr(civitai, "resolve", resolve)
-    params = {name: option.get("default") for name, option in TRANSFER.items()}
-    specs = [parse("civitai://1"), parse({"source": GOOD, "kind": "vae"})]
-    placer = make_placer({**params, **box.arguments}, str(box.webui), False)
-    first, second = placer.place_all(specs, 2)
-    assert (first.status, second.status) == ("failed", "fetched")
+    monkeypatch.setattr(civitai, "resolve_civitai_file", resolve)
+    params = {name: option.get("default") for name, option in TRANSFER_ARGUMENTS.items()}
+    specs = [parse_model_entry("civitai://1"), parse_model_entry({"source": GOOD, "kind": "vae"})]
+    installer = make_installer({**params, **box.arguments}, str(box.webui), False)
+    first, second = installer.install_all(specs, 2)
+    assert (first.status.value, second.status.value) == ("failed", "fetched")
     assert "KeyError" in first.reason and "nobody foresaw" in first.reason
     assert "very-secret-key" not in first.reason
-    with pytest.raises(placing.SdopsError, match="nobody foresaw.*KeyError"):
-        placer.place_at(specs[0], str(box.webui / "x.safetensors"))
+    with pytest.raises(SdopsError, match="nobody foresaw.*KeyError"):
+        installer.install_at(specs[0], str(box.webui / "x.safetensors"))
 
 
 def test_a_removal_that_fails_does_not_stop_the_others(box, run_module):
@@ -502,12 +501,12 @@ def test_a_varint_as_large_as_can_be(tmp_path):
 
 
 def test_a_file_that_makes_the_check_stumble_is_not_let_through(tmp_path, monkeypatch):
-    from ansible_collections.sdops.webui.plugins.module_utils.safety import content
+    from ansible_collections.sdops.webui.plugins.module_utils.content_scan import scan
 
     def stumble(*_):
         raise RecursionError
 
-    monkeypatch.setattr(content, "check_safetensors", stumble)
+    monkeypatch.setattr(scan, "check_safetensors", stumble)
     path = tmp_path / "m.safetensors"
     path.write_bytes(safetensors())
     with pytest.raises(ContentError, match="cannot be judged .RecursionError"):

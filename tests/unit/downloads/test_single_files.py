@@ -139,9 +139,7 @@ def test_what_only_begins_like_a_page_or_a_pointer_stays(box, tmp_path, run_modu
 
 def test_a_page_of_the_users_is_no_damage_where_a_page_is_wanted(box, tmp_path, serve, run_module):
     body = b"<html>theirs</html>"
-    url, _ = serve(
-        lambda *_: (200, {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": "c" * 40}, body)
-    )
+    url, _ = serve(lambda *_: (200, {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": "c" * 40}, body))
     dest = tmp_path / "index.html"
     dest.write_bytes(b"<html>mine</html>")
     found = run_module(

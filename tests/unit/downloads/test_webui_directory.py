@@ -9,12 +9,12 @@ import struct
 from pathlib import Path
 
 import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.filesystem import DirectoryError, reject_unusable_directory
 from ansible_collections.sdops.webui.plugins.module_utils.models.layout import (
     MARKS,
     LayoutError,
-    refuse_foreign_directory,
+    reject_unmanaged_directory,
 )
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.disk import DirectoryError, refuse_unusable_directory
 
 
 def weights(path: Path) -> str:
@@ -63,9 +63,9 @@ def test_a_directory_of_something_else_is_not_filled(bring, tmp_path):
 def test_a_checkout_or_a_data_directory_is_known(tmp_path, mark):
     (tmp_path / "README").touch()
     with pytest.raises(LayoutError):
-        refuse_foreign_directory(str(tmp_path))
+        reject_unmanaged_directory(str(tmp_path))
     (tmp_path / mark).mkdir()
-    refuse_foreign_directory(str(tmp_path))
+    reject_unmanaged_directory(str(tmp_path))
 
 
 def test_what_is_wished_is_made(bring, tmp_path):
@@ -105,7 +105,7 @@ def test_only_directories_and_what_can_become_one_pass(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "to-there").symlink_to("there")
     for good in ("there", "there/a", "there/a/b/c", "to-there", "to-there/a", "new"):
-        refuse_unusable_directory(str(tmp_path / good))
+        reject_unusable_directory(str(tmp_path / good))
     assert everything(tmp_path) == ["there", "to-there"]
 
 
@@ -128,7 +128,7 @@ def test_what_is_in_the_way_is_named(tmp_path, monkeypatch, kind, below):
         way.symlink_to("nowhere/there" if kind == "dangling" else "way")
     for path in (f"{way}{below}", f"x/way{below}"):
         with pytest.raises(DirectoryError) as caught:
-            refuse_unusable_directory(path)
+            reject_unusable_directory(path)
         said = str(caught.value)
         assert said.startswith(f"{way} is ")
         if kind in ("dangling", "loop"):

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.models import placing
-from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER, make_placer
-from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse
+from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER_ARGUMENTS, make_installer
+from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse_model_entry
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.download import Downloader
 
 from lab.world.build import models
 from lab.world.hosts.big import big_path, big_sha256
@@ -36,9 +36,9 @@ def apply(box, run_module, *wishes, **more):
     return found
 
 
-def placer(box, **more):
-    params = {name: option.get("default") for name, option in TRANSFER.items()}
-    return make_placer({**params, **box.arguments, **more}, str(box.webui), False)
+def make_test_installer(box, **more):
+    params = {name: option.get("default") for name, option in TRANSFER_ARGUMENTS.items()}
+    return make_installer({**params, **box.arguments, **more}, str(box.webui), False)
 
 
 # --- sidecars and names
@@ -216,17 +216,17 @@ def test_what_comes_while_the_download_runs_stays(box, world, run_module, monkey
     place.unlink()
     if before is not None:
         place.write_bytes(good[:-1] if before else before)
-    real = placing.Fetcher.fetch
+    real = Downloader.download
     monkeypatch.setattr(
-        placing.Fetcher, "fetch", lambda *a, **k: (real(*a, **k), place.write_bytes(b"saved by the WebUI meanwhile"))[0]
+        Downloader, "download", lambda *a, **k: (real(*a, **k), place.write_bytes(b"saved by the WebUI meanwhile"))[0]
     )
-    (item,) = placer(box).place_all([parse(plain(world))], 1)
+    (item,) = make_test_installer(box).install_all([parse_model_entry(plain(world))], 1)
     assert place.read_bytes() == b"saved by the WebUI meanwhile"
-    assert item.status == "failed" and "while the wanted file was on its way. It stays" in item.reason
-    monkeypatch.setattr(placing.Fetcher, "fetch", lambda *a, **k: (real(*a, **k), place.write_bytes(good))[0])
+    assert item.status.value == "failed" and "while the wanted file was on its way. It stays" in item.reason
+    monkeypatch.setattr(Downloader, "download", lambda *a, **k: (real(*a, **k), place.write_bytes(good))[0])
     place.unlink()
-    (item,) = placer(box).place_all([parse(plain(world))], 1)
-    assert place.read_bytes() == good and item.status in ("fetched", "adopted"), item.reason
+    (item,) = make_test_installer(box).install_all([parse_model_entry(plain(world))], 1)
+    assert place.read_bytes() == good and item.status.value in ("fetched", "adopted"), item.reason
 
 
 def test_a_file_of_another_size_stays(box, world, run_module):
@@ -349,9 +349,9 @@ def test_a_kill_at_the_rename(box, world, run_module, moment):
     code = f"""
 import json, os, signal, sys
 sys.path[:0] = {[p for p in sys.path if p.endswith("collections")]!r}
-from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER, make_placer
-from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse
-params = {{name: option.get("default") for name, option in TRANSFER.items()}}
+from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER_ARGUMENTS, make_installer
+from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse_model_entry
+params = {{name: option.get("default") for name, option in TRANSFER_ARGUMENTS.items()}}
 params.update(json.loads(sys.argv[1]))
 real = os.replace
 def replace(source, dest):
@@ -361,7 +361,7 @@ def replace(source, dest):
         os.kill(os.getpid(), signal.SIGKILL)
     real(source, dest)
 os.replace = replace
-make_placer(params, params["webui_dir"], False).place_all([parse(json.loads(sys.argv[2]))], 1)
+make_installer(params, params["webui_dir"], False).install_all([parse_model_entry(json.loads(sys.argv[2]))], 1)
 """
     import subprocess
 
@@ -389,27 +389,28 @@ def test_a_copy_that_was_killed_is_written_over(box, tmp_path, run_module, world
 
 
 def test_without_locks_each_process_has_names_of_its_own(box, world, monkeypatch):
-    from ansible_collections.sdops.webui.plugins.module_utils.transfer import disk
+    from ansible_collections.sdops.webui.plugins.module_utils import filesystem
+    from ansible_collections.sdops.webui.plugins.module_utils.transfer import temp_names
 
     def no_locks(*_):
-        raise OSError(disk.errno.EBADF, "Bad file descriptor")
+        raise OSError(filesystem.errno.EBADF, "Bad file descriptor")
 
-    monkeypatch.setattr(disk.fcntl, "flock", no_locks)
+    monkeypatch.setattr(filesystem.fcntl, "flock", no_locks)
     seen = []
-    real = placing.Fetcher.fetch
-    monkeypatch.setattr(placing.Fetcher, "fetch", lambda self, r, d, t: seen.append(d) or real(self, r, d, t))
+    real = Downloader.download
+    monkeypatch.setattr(Downloader, "download", lambda self, r, d, t: seen.append(d) or real(self, r, d, t))
     # of a process of this host that is no more, and of one that lives
     place = place_of(box)
     place.parent.mkdir(parents=True)
-    dead = disk.own_name(str(place), False).replace(f"-{os.getpid()}", "-999999999")
-    alive = disk.own_name(str(place), False).replace(f"-{os.getpid()}", "-1")
+    dead = temp_names.temp_base(str(place), False).replace(f"-{os.getpid()}", "-999999999")
+    alive = temp_names.temp_base(str(place), False).replace(f"-{os.getpid()}", "-1")
     for name in (dead, alive):
         for end in (".part", ".part.journal"):
             path = Path(name)
             path.with_name("." + path.name + end).write_text("x")
-    (item,) = placer(box).place_all([parse(plain(world))], 1)
-    assert item.status == "fetched", item.reason
-    assert seen == [disk.own_name(str(place), False)]
+    (item,) = make_test_installer(box).install_all([parse_model_entry(plain(world))], 1)
+    assert item.status.value == "fetched", item.reason
+    assert seen == [temp_names.temp_base(str(place), False)]
     assert f"-{os.getpid()}" in seen[0]
     left = Path(alive).name
     assert sorted(p.name for p in place.parent.iterdir()) == sorted(
@@ -418,26 +419,27 @@ def test_without_locks_each_process_has_names_of_its_own(box, world, monkeypatch
 
 
 def test_without_locks_a_part_of_a_dead_process_is_gone_on_with(box, world, monkeypatch):
-    from ansible_collections.sdops.webui.plugins.module_utils.transfer import disk
+    from ansible_collections.sdops.webui.plugins.module_utils import filesystem
+    from ansible_collections.sdops.webui.plugins.module_utils.transfer import temp_names
 
     from lab.world.faults import Fault
 
     def no_locks(*_):
-        raise OSError(disk.errno.ENOLCK, "No locks available")
+        raise OSError(filesystem.errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(disk.fcntl, "flock", no_locks)
+    monkeypatch.setattr(filesystem.fcntl, "flock", no_locks)
     wish = {**plain(world, 40_000_000), "sha256": big_sha256(40_000_000, "p")}
     cut = world.faults.add(Fault("cut", host="big.lab.test", after=10_000_000))
     refuse = world.faults.add(Fault("status", host="big.lab.test", status=403, body="not now", skip=2))
-    assert placer(box, connections=1).place_all([parse(wish)], 1)[0].status == "failed"
+    assert make_test_installer(box, connections=1).install_all([parse_model_entry(wish)], 1)[0].status.value == "failed"
     assert cut.hits and refuse.hits
     world.faults.clear()
     place = place_of(box, 40_000_000)
-    own = Path(disk.own_name(str(place), False)).name
+    own = Path(temp_names.temp_base(str(place), False)).name
     for end in (".part", ".part.journal"):
         mine = place.with_name(f".{own}{end}")
         mine.rename(place.with_name(mine.name.replace(f"-{os.getpid()}.", "-999999999.")))
-    (item,) = placer(box).place_all([parse(wish)], 1)
-    assert item.status == "fetched", item.reason
+    (item,) = make_test_installer(box).install_all([parse_model_entry(wish)], 1)
+    assert item.status.value == "fetched", item.reason
     assert 0 < item.received < 40_000_000
     assert [p.name for p in place.parent.iterdir()] == [place.name]

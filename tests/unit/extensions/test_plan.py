@@ -7,7 +7,7 @@ import re
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.extensions.catalog import CATALOG
 from ansible_collections.sdops.webui.plugins.module_utils.extensions.plan import ExtensionError, plan
-from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse
+from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse_model_entry
 
 HUB = "https://github.com"
 COMMIT = "ab" * 20
@@ -19,7 +19,7 @@ def test_every_name_of_the_catalog(name):
     assert re.fullmatch(r"[0-9a-f]{40}", entry.commit)
     assert entry.note and entry.licence
     for model in entry.models:
-        assert parse(model).sha256, "a model of the catalog is pinned by its hash"
+        assert parse_model_entry(model).sha256, "a model of the catalog is pinned by its hash"
     (found,) = plan([name], HUB, "1.10.1")
     assert found["repo"] == f"{HUB}/{entry.repository}.git"
     assert found["commit"] == entry.commit

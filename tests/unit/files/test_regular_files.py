@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils import files
+from ansible_collections.sdops.webui.plugins.module_utils import filesystem
 from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -64,23 +64,23 @@ def test_nothing_but_a_regular_file_is_opened(tmp_path, kind, flags, follow):
     path = tmp_path / "state.json"
     put(kind, path)
     if follow and kind == "symbolic link":
-        os.close(files.open_regular(str(path), flags, follow=True))
+        os.close(filesystem.open_regular(str(path), flags, follow=True))
         return
     words = "symbolic link" if kind == "character device" and not follow else kind
-    with at_once(), pytest.raises(files.FileTypeError, match=words):
-        files.open_regular(str(path), flags, follow=follow)
+    with at_once(), pytest.raises(filesystem.FileTypeError, match=words):
+        filesystem.open_regular(str(path), flags, follow=follow)
 
 
 def test_a_regular_file_is_opened_and_a_missing_one_is_missing(tmp_path):
     path = tmp_path / "a"
     with pytest.raises(FileNotFoundError):
-        files.read_regular(str(path))
+        filesystem.read_regular(str(path))
     path.write_bytes(b"12345")
-    assert files.read_regular(str(path), limit=5) == b"12345"
+    assert filesystem.read_regular(str(path), limit=5) == b"12345"
     with pytest.raises(ValueError, match="more than 4 bytes"):
-        files.read_regular(str(path), limit=4)
-    assert files.refuse_irregular(str(tmp_path / "none")) is None
-    assert files.refuse_irregular(str(path / "below")) is None
+        filesystem.read_regular(str(path), limit=4)
+    assert filesystem.reject_irregular(str(tmp_path / "none")) is None
+    assert filesystem.reject_irregular(str(path / "below")) is None
 
 
 @pytest.mark.parametrize("kind", [k for k in SPECIAL if "link" not in k and "device" not in k])
@@ -88,8 +88,8 @@ def test_a_special_file_is_not_replaced(tmp_path, kind):
     path = tmp_path / "state.json"
     put(kind, path)
     before = os.lstat(path)
-    with pytest.raises(files.FileTypeError):
-        files.write_atomic(str(path), b"{}")
+    with pytest.raises(filesystem.FileTypeError):
+        filesystem.write_atomic(str(path), b"{}")
     assert os.lstat(path).st_ino == before.st_ino
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
@@ -97,7 +97,7 @@ def test_a_special_file_is_not_replaced(tmp_path, kind):
 def test_a_link_is_replaced_and_not_written_through(tmp_path):
     path = tmp_path / "state.json"
     put("symbolic link", path)
-    files.write_atomic(str(path), b"new")
+    filesystem.write_atomic(str(path), b"new")
     assert (path.read_bytes(), path.with_name("elsewhere").read_text()) == (b"new", "{}")
     assert not path.is_symlink()
 
@@ -108,16 +108,16 @@ def test_what_is_nested_too_deeply_is_damaged(tmp_path, text):
         json.loads(text)
     for data in (text, text.encode()):
         with pytest.raises(ValueError, match="nested too deeply"):
-            files.parse_json(data)
+            filesystem.parse_json(data)
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError, match="nested too deeply"):
-        files.load_json(str(tmp_path / "a.json"))
+        filesystem.load_json(str(tmp_path / "a.json"))
 
 
 def test_a_special_file_says_what_it_is_and_what_to_do(tmp_path):
     os.mkfifo(tmp_path / "f")
     with pytest.raises(SdopsError, match=r"f is a FIFO where a regular file is expected; .* Remove it"):
-        files.load_json(str(tmp_path / "f"))
+        filesystem.load_json(str(tmp_path / "f"))
 
 
 def unguarded(tree: ast.AST) -> list[int]:
@@ -145,7 +145,7 @@ OWN = {
     "roles/base/files/refuse_removal.py",
     "roles/webui_service/files/launch_webui.py",
     "roles/webui_service/files/idle_shutdown.py",
-    "plugins/module_utils/safety/safetensors.py",  # a single text between two quotes: it has no depth
+    "plugins/module_utils/content_scan/safetensors.py",  # a single text between two quotes: it has no depth
 }
 
 
@@ -167,6 +167,6 @@ def test_a_device_node_is_refused(tmp_path):
         os.mknod(tmp_path / "zero", 0o666 | 0o020000, os.makedev(1, 5))
     except PermissionError:
         pytest.skip("device nodes may not be made here")
-    with at_once(), pytest.raises(files.FileTypeError, match="character device"):
-        files.open_regular(str(tmp_path / "zero"))
+    with at_once(), pytest.raises(filesystem.FileTypeError, match="character device"):
+        filesystem.open_regular(str(tmp_path / "zero"))
     assert sys.getrecursionlimit() < 200_000

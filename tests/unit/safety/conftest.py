@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.safety.content import ContentError, check
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan.scan import ContentError, check
 
 DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).resolve().parents[3]
@@ -88,7 +88,7 @@ def old_torch(pickled: bytes | None = None, keys: tuple[str, ...] = ("0",), numb
 
 JUDGE = """
 import resource, sys, time
-from ansible_collections.sdops.webui.plugins.module_utils.safety.content import check
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan.scan import check
 before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
 try:
     check(sys.argv[1], sys.argv[2], True)

@@ -7,8 +7,8 @@ import zipfile
 
 import numpy
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.models.layout import KINDS, LayoutError, path_of
-from ansible_collections.sdops.webui.plugins.module_utils.safety import lookalikes
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan import file_formats
+from ansible_collections.sdops.webui.plugins.module_utils.models.layout import MODEL_KINDS, LayoutError, model_path
 from safetensors.numpy import save
 
 from .conftest import REAL, old_torch, tensor, text, torch_zip
@@ -74,14 +74,14 @@ def test_what_is_no_model_at_all(verdict, head, said, name):
 
 @pytest.mark.parametrize("path", REAL, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_good_files_are_not_called_anything_else(path):
-    assert lookalikes.misnamed(str(path), "x.pt", path.read_bytes()[:4096]) is None
+    assert file_formats.misnamed(str(path), "x.pt", path.read_bytes()[:4096]) is None
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(MODEL_KINDS))
 @pytest.mark.parametrize("name", ["lora.zip", "model.7Z", "x.tar.gz", "x.rar"])
 def test_archives_are_known_by_name_before_they_come(kind, name):
     with pytest.raises(LayoutError, match="is an archive and no .*unpack it on the target.*file:///PATH"):
-        path_of("/webui", kind, name)
+        model_path("/webui", kind, name)
 
 
 def yolo(*imports: str) -> bytes:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.safety import model_config
-from ansible_collections.sdops.webui.plugins.module_utils.safety.refusal import ContentError
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan import model_config
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan.errors import ContentError
 from omegaconf import OmegaConf
 
 BASE = """model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from email.message import Message
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.safety.names import disposition_name, safe_name
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan.sanitize import disposition_name, safe_name
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse, secrets_of
-from ansible_collections.sdops.webui.plugins.module_utils.safety.secrets import hide, is_secret_parameter
+from ansible_collections.sdops.webui.plugins.module_utils.models.spec import find_source_secrets, parse_model_entry
+from ansible_collections.sdops.webui.plugins.module_utils.secrets import is_secret_parameter, mask_secrets
 
 # as S3, Google, Azure, CloudFront, Aliyun, Tencent, Akamai, Civitai, GitLab, OneDrive, Drive, Baidu and trackers call them
 SECRET = (
@@ -21,14 +21,14 @@ PLAIN = (
 @pytest.mark.parametrize("name", SECRET.split())
 def test_secret_parameters(name: str) -> None:
     assert is_secret_parameter(name)
-    found = secrets_of(f"https://h.test/a?x=1&{name}=dGhlIHZhbHVl&y=2")
+    found = find_source_secrets(f"https://h.test/a?x=1&{name}=dGhlIHZhbHVl&y=2")
     assert found == [f"{name}=dGhlIHZhbHVl", "dGhlIHZhbHVl"]
 
 
 @pytest.mark.parametrize("name", PLAIN.split())
 def test_other_parameters(name: str) -> None:
     assert not is_secret_parameter(name)
-    assert secrets_of(f"https://h.test/a?{name}=stable-diffusion-webui.safetensors#top") == []
+    assert find_source_secrets(f"https://h.test/a?{name}=stable-diffusion-webui.safetensors#top") == []
 
 
 @pytest.mark.parametrize(
@@ -43,23 +43,23 @@ def test_other_parameters(name: str) -> None:
     ],
 )
 def test_however_it_is_written(source: str) -> None:
-    assert "s3cret-value" in secrets_of(source)
+    assert "s3cret-value" in find_source_secrets(source)
 
 
 def test_a_magnet_link_is_called_by_its_topic_wherever_that_stands() -> None:
     topic = "xt=urn:btih:" + "a" * 40
     link = f"magnet:?tr=http%3A%2F%2Ft.test%2Fs3cret%2Fannounce&{topic}&dn=x"
-    assert parse(link).label == "magnet:?" + topic
-    assert "tr=http%3A%2F%2Ft.test%2Fs3cret%2Fannounce" in secrets_of(link)
+    assert parse_model_entry(link).label == "magnet:?" + topic
+    assert "tr=http%3A%2F%2Ft.test%2Fs3cret%2Fannounce" in find_source_secrets(link)
 
 
 def test_short_values_are_masked_with_their_names_only() -> None:
-    assert secrets_of("https://h.test/x?pwd=1a2b&key=lora") == ["pwd=1a2b", "key=lora"]
+    assert find_source_secrets("https://h.test/x?pwd=1a2b&key=lora") == ["pwd=1a2b", "key=lora"]
 
 
 def test_nothing_that_is_shown_is_masked() -> None:
     class Module:
         no_log_values: set = set()
 
-    hide(Module, ["key=models/Lora/x.pt", "models/Lora/x.pt", "s3cret"], ["/webui/models/Lora/x.pt"])
+    mask_secrets(Module, ["key=models/Lora/x.pt", "models/Lora/x.pt", "s3cret"], ["/webui/models/Lora/x.pt"])
     assert Module.no_log_values == {"key=models/Lora/x.pt", "s3cret"}

@@ -8,7 +8,7 @@ import struct
 import tarfile
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.safety.torch_files import is_tar
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan.torch_files import is_tar
 
 from .conftest import hostile
 from .test_torch_files import tar_and_pickle

@@ -8,13 +8,13 @@ import unicodedata
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils import progress_view
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan.sanitize import safe_name
 from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
 from ansible_collections.sdops.webui.plugins.module_utils.git.command import explain
-from ansible_collections.sdops.webui.plugins.module_utils.models.placing import Item
+from ansible_collections.sdops.webui.plugins.module_utils.models.model_file import ModelFile
 from ansible_collections.sdops.webui.plugins.module_utils.models.spec import ModelSpec
-from ansible_collections.sdops.webui.plugins.module_utils.safety.names import safe_name
 from ansible_collections.sdops.webui.plugins.module_utils.terminal import printable
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import said
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.responses import response_summary
 
 ACTIVE = [chr(c) for c in range(sys.maxunicode + 1) if unicodedata.category(chr(c)) in ("Cc", "Cf", "Zl", "Zp")]
 FORGED = "Nice\r\nfatal: [box]: FAILED!\x1b[2J\x9b31m\b\u202ecod\u2028ok: [box]\u0085"
@@ -25,7 +25,7 @@ def is_clean(text: str) -> bool:
 
 
 def item(**fields) -> dict:
-    found = Item(ModelSpec("https://host.test/x", "url", {}, name=fields.pop("name", None)))
+    found = ModelFile(ModelSpec("https://host.test/x", "url", {}, name=fields.pop("name", None)))
     found.path = fields.get("path", "")
     found.remote = found.remote._replace(revision=fields.get("revision"))
     found.reason = fields.get("reason", "")
@@ -76,7 +76,7 @@ def test_the_words_of_git_and_of_an_error_body():
     class Answer:
         content = json.dumps({"error": FORGED}).encode()
 
-    assert is_clean(str(SdopsError(f"It answered 403: {said(Answer())}")))
+    assert is_clean(str(SdopsError(f"It answered 403: {response_summary(Answer())}")))
 
 
 def test_a_name_on_civitai_forges_no_result(serve, run_module, tmp_path):

@@ -13,11 +13,12 @@ import threading
 import time
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.transfer import disk
-from ansible_collections.sdops.webui.plugins.module_utils.transfer import fetch as room
-from ansible_collections.sdops.webui.plugins.module_utils.transfer import segments as segments_room
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.fetch import Fetcher, Partial, RemoteFile, version_of
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import Http, TransferError
+from ansible_collections.sdops.webui.plugins.module_utils.transfer import disk_space, download, download_state, segments
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.download import Downloader
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.errors import TransferError
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import HttpClient
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.partial import PartialFile
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.remote_file import RemoteFile, read_version
 
 CONTENT = hashlib.shake_256(b"sdops").digest(9_000_001)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -25,7 +26,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(room, "backoff", lambda attempt, wait=None: 0.01)
+    monkeypatch.setattr(download_state, "backoff", lambda attempt, wait=None: 0.01)
 
 
 def ranged(headers, content=CONTENT, etag=None):
@@ -46,9 +47,9 @@ def ranged(headers, content=CONTENT, etag=None):
 def bring(tmp_path):
     def run(url, connections=4, retries=3, **fields):
         remote = RemoteFile(url, "m.bin", **{"size": len(CONTENT), "sha256": SHA256, **fields})
-        http = Http(timeout=2, retries=retries, sleep=lambda seconds: None)
+        http = HttpClient(timeout=2, retries=retries, sleep=lambda seconds: None)
         dest = str(tmp_path / "m.bin")
-        got = Fetcher(http, connections).fetch(remote, dest)
+        got = Downloader(http, connections).download(remote, dest)
         assert (tmp_path / ".m.bin.part").read_bytes() == CONTENT
         got.partial.publish(dest)
         assert sorted(os.listdir(tmp_path)) == ["m.bin"]
@@ -140,7 +141,9 @@ def test_a_dead_line_ends_with_its_cause_and_keeps_what_came(serve, bring, tmp_p
     here, _ = serve(answer)
     with pytest.raises(TransferError, match="503.*out of order"):
         bring(here + "/m.bin?X-Amz-Signature=deadbeef", connections=2)
-    there = Partial(str(tmp_path / "m.bin"), RemoteFile("x", "m.bin", size=len(CONTENT), sha256=SHA256)).have()
+    there = PartialFile(
+        str(tmp_path / "m.bin"), RemoteFile("x", "m.bin", size=len(CONTENT), sha256=SHA256)
+    ).resumable_bytes()
     assert there > 2_000_000
     here, _ = serve(lambda path, headers: ranged(headers))
     assert bring(here + "/m.bin").received == len(CONTENT) - there
@@ -257,7 +260,7 @@ def nodes(told):
 )
 def test_nodes_with_etags_of_their_own_and_one_date_are_one_source(serve, bring, told):
     here, _ = serve(nodes(told))
-    version = version_of(told[0])
+    version = read_version(told[0])
     bring(here + "/m.bin", sha256=None, etag=version, version=version)
 
 
@@ -281,12 +284,12 @@ def test_what_may_be_another_file_needs_a_hash(serve, bring, tmp_path, told):
 def test_a_resume_goes_on_at_another_node_with_the_same_date(serve, bring, tmp_path):
     told = [{"ETag": '"1"', "Last-Modified": DATE}, {"ETag": '"2"', "Last-Modified": DATE}]
     here, _ = serve(nodes(told[1:]))
-    partly(tmp_path, here, [(0, 5_000_000)], size=len(CONTENT), sha256=None, etag=version_of(told[0]))
-    got = bring(here + "/m.bin", sha256=None, etag=version_of(told[1]))
+    partly(tmp_path, here, [(0, 5_000_000)], size=len(CONTENT), sha256=None, etag=read_version(told[0]))
+    got = bring(here + "/m.bin", sha256=None, etag=read_version(told[1]))
     assert got.received == len(CONTENT) - 5_000_000
     (tmp_path / "m.bin").unlink()
-    later = version_of({"ETag": '"2"', "Last-Modified": DATE.replace("07:", "08:")})
-    partly(tmp_path, here, [(0, 5_000_000)], size=len(CONTENT), sha256=None, etag=version_of(told[0]))
+    later = read_version({"ETag": '"2"', "Last-Modified": DATE.replace("07:", "08:")})
+    partly(tmp_path, here, [(0, 5_000_000)], size=len(CONTENT), sha256=None, etag=read_version(told[0]))
     assert bring(here + "/m.bin", sha256=None, etag=later).received == len(CONTENT)
 
 
@@ -301,7 +304,9 @@ def test_wrong_bytes_are_thrown_away(serve, bring, tmp_path):
 @pytest.mark.parametrize("knows_ranges", [True, False])
 def test_an_empty_file(serve, tmp_path, fields, knows_ranges):
     here, _ = serve(lambda path, headers: ranged(headers, b"") if knows_ranges else (200, {}, b""))
-    got = Fetcher(Http(timeout=2, retries=1)).fetch(RemoteFile(here + "/e", "e", **fields), str(tmp_path / "e"))
+    got = Downloader(HttpClient(timeout=2, retries=1)).download(
+        RemoteFile(here + "/e", "e", **fields), str(tmp_path / "e")
+    )
     assert got.sha256 == hashlib.sha256(b"").hexdigest()
 
 
@@ -353,9 +358,9 @@ def test_a_stream_without_length_stops_at_the_reserve_and_leaves_nothing(serve, 
     """The oracle is a server that never ends; it counts what was taken from it."""
     sent = []
     here, _ = serve(endless(sent))
-    limited_disk(monkeypatch, tmp_path, disk.RESERVE + 40 * MIB)
+    limited_disk(monkeypatch, tmp_path, disk_space.DISK_RESERVE + 40 * MIB)
     with pytest.raises(TransferError) as failed:
-        Fetcher(Http(timeout=10, retries=3)).fetch(
+        Downloader(HttpClient(timeout=10, retries=3)).download(
             RemoteFile(here + "/m.bin?token=x", "m.bin"), str(tmp_path / "m.bin")
         )
     for words in (here + "/m.bin does not tell", f"the disk of {tmp_path} ", "Make room"):
@@ -368,9 +373,11 @@ def test_a_stream_without_length_stops_at_the_reserve_and_leaves_nothing(serve, 
 def test_a_length_that_does_not_fit_is_refused_before_a_byte_is_written(serve, tmp_path, monkeypatch):
     sent = []
     here, _ = serve(endless(sent, {"Content-Length": str(10**15)}))
-    limited_disk(monkeypatch, tmp_path, disk.RESERVE + 40 * MIB)
+    limited_disk(monkeypatch, tmp_path, disk_space.DISK_RESERVE + 40 * MIB)
     with pytest.raises(TransferError, match=r"m\.bin: The disk of .* but 931322\.[0-9]+ GiB are needed\. Make room"):
-        Fetcher(Http(timeout=10, retries=3)).fetch(RemoteFile(here + "/m.bin", "m.bin"), str(tmp_path / "m.bin"))
+        Downloader(HttpClient(timeout=10, retries=3)).download(
+            RemoteFile(here + "/m.bin", "m.bin"), str(tmp_path / "m.bin")
+        )
     assert os.listdir(tmp_path) == []
     assert len(sent) < 20
 
@@ -386,7 +393,7 @@ def test_free_space_that_is_not_told_stops_nothing(serve, bring, monkeypatch, to
     body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(CONTENT), CONTENT) if length is None else CONTENT
     here, _ = serve(lambda path, asked: (200, {} if length else UNTOLD, body))
     monkeypatch.setattr(shutil, "disk_usage", usage)
-    assert disk.free_bytes("/") is None
+    assert disk_space.free_bytes("/") is None
     bring(here + "/m.bin", size=None)
 
 
@@ -394,7 +401,7 @@ def test_a_stream_without_length_that_fills_the_disk_leaves_nothing(serve, tmp_p
     """Where the free space is not told, the write that fails is what tells."""
     real = os.pwrite
     here, _ = serve(endless([]))
-    monkeypatch.setattr(disk, "free_bytes", lambda path: None)
+    monkeypatch.setattr(disk_space, "free_bytes", lambda path: None)
 
     def pwrite(handle, data, at):
         if at > 5 * MIB:
@@ -403,7 +410,9 @@ def test_a_stream_without_length_that_fills_the_disk_leaves_nothing(serve, tmp_p
 
     monkeypatch.setattr(os, "pwrite", pwrite)
     with pytest.raises(TransferError, match="what had come was removed"):
-        Fetcher(Http(timeout=10, retries=3)).fetch(RemoteFile(here + "/m.bin", "m.bin"), str(tmp_path / "m.bin"))
+        Downloader(HttpClient(timeout=10, retries=3)).download(
+            RemoteFile(here + "/m.bin", "m.bin"), str(tmp_path / "m.bin")
+        )
     assert os.listdir(tmp_path) == []
 
 
@@ -448,7 +457,9 @@ def test_a_length_that_is_no_number_counts_as_none(serve, tmp_path, length):
     here, _seen = serve(lambda path, headers: (200, {"Content-Length": length, "Connection": "close"}, [b"hello"]))
     got = None
     with contextlib.suppress(TransferError):
-        got = Fetcher(Http(timeout=2, retries=1), 1).fetch(RemoteFile(here, "m.bin"), str(tmp_path / "m.bin"))
+        got = Downloader(HttpClient(timeout=2, retries=1), 1).download(
+            RemoteFile(here, "m.bin"), str(tmp_path / "m.bin")
+        )
     assert got is None or (tmp_path / ".m.bin.part").read_bytes() in (b"hello", b"")
 
 
@@ -510,7 +521,7 @@ def test_a_short_answer_after_a_stream_of_unknown_length(serve, bring):
 def partly(tmp_path, here, spans, **fields):
     """What an earlier run left: ``spans`` of CONTENT."""
     remote = RemoteFile(here + "/m.bin", "m.bin", **fields)
-    partial = Partial(str(tmp_path / "m.bin"), remote)
+    partial = PartialFile(str(tmp_path / "m.bin"), remote)
     partial.resume()
     with open(partial.path, "r+b") as handle:
         for start, end in spans:
@@ -599,7 +610,7 @@ def drip(body, size, seconds):
 
 
 def test_connections_come_back_after_a_busy_moment(serve, bring, monkeypatch):
-    monkeypatch.setattr(room, "PATIENCE", 0.1)
+    monkeypatch.setattr(download_state, "CONNECTION_BACKOFF", 0.1)
     until = time.monotonic() + 0.3
     busy, most, lock = [0], [0], threading.Lock()
 
@@ -617,8 +628,8 @@ def test_connections_come_back_after_a_busy_moment(serve, bring, monkeypatch):
             with lock:
                 busy[0] -= 1
 
-    monkeypatch.setattr(room, "SMALLEST", 1 << 18)
-    monkeypatch.setattr(segments_room, "SMALLEST", 1 << 18)
+    monkeypatch.setattr(download, "MIN_SEGMENT", 1 << 18)
+    monkeypatch.setattr(segments, "MIN_SEGMENT", 1 << 18)
     here, _ = serve(answer)
     bring(here + "/m.bin", connections=4, retries=20)
     assert most[0] >= 3
@@ -652,7 +663,7 @@ def test_only_trickles_end_in_an_error(serve, bring):
 
 def test_idle_connections_help_a_slow_one(serve, bring, monkeypatch):
     """Its segment would take eleven seconds; the others take over halves of what is left of it."""
-    monkeypatch.setattr(segments_room, "SMALLEST", 1 << 16)
+    monkeypatch.setattr(segments, "MIN_SEGMENT", 1 << 16)
     count = iter(range(1000))
 
     def answer(path, headers):

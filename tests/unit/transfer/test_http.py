@@ -5,17 +5,19 @@ from __future__ import annotations
 import threading
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.transfer import http as room
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import Broken, Http, TransferError, scrub
+from ansible_collections.sdops.webui.plugins.module_utils.transfer import responses, retry
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.errors import ConnectionFailedError, TransferError
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import HttpClient
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.request_urls import redact_url
 
 from lab.xray.launcher import free_port
 
 SIGNATURE = "X-Amz-Signature=deadbeefcafe"
 
 
-def make(**options) -> Http:
+def make(**options) -> HttpClient:
     options.setdefault("sleep", lambda seconds: None)
-    return Http(**{"retries": 2, "timeout": 2, **options})
+    return HttpClient(**{"retries": 2, "timeout": 2, **options})
 
 
 def test_a_token_stays_with_its_origin(serve):
@@ -66,7 +68,7 @@ def test_circles_and_downgrades_are_refused(serve, monkeypatch):
         content = b""
 
     http = make()
-    monkeypatch.setattr(http, "once", lambda *args, **kwargs: Answer())
+    monkeypatch.setattr(http, "send", lambda *args, **kwargs: Answer())
     with pytest.raises(TransferError, match="away from TLS"):
         http.follow("GET", "https://hub.example/x", {})
 
@@ -88,15 +90,15 @@ def test_retries_wait_as_asked(serve):
 
 
 def test_a_date_in_retry_after_is_understood_and_nonsense_is_not(monkeypatch):
-    monkeypatch.setattr(room.time, "time", lambda: 784111777.0 - 20)
+    monkeypatch.setattr(retry.time, "time", lambda: 784111777.0 - 20)
 
     class Answer:
         def __init__(self, value):
             self.headers = {"Retry-After": value}
 
-    assert room.asked_wait(Answer("Sun, 06 Nov 1994 08:49:37 GMT")) == 20
-    assert room.asked_wait(Answer("soon")) is None
-    assert room.asked_wait(Answer("99999999")) == room.LONGEST_WAIT
+    assert retry.retry_after(Answer("Sun, 06 Nov 1994 08:49:37 GMT")) == 20
+    assert retry.retry_after(Answer("soon")) is None
+    assert retry.retry_after(Answer("99999999")) == retry.MAX_RETRY_AFTER
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ def test_silence_is_named(serve):
         return 200, {}, b""
 
     here, _seen = serve(answer)
-    with pytest.raises(Broken, match="not a byte for 0.3 seconds"):
+    with pytest.raises(ConnectionFailedError, match="not a byte for 0.3 seconds"):
         make(retries=0, timeout=0.3).request("GET", here + "/x")
     release.set()
 
@@ -150,14 +152,14 @@ class Body:
     ],
 )  # fmt: skip
 def test_what_an_error_says_is_short_and_harmless(body, expected):
-    text = room.said(Body(body))
+    text = responses.response_summary(Body(body))
     assert len(text) <= 200
     assert "deadbeef" not in text
     assert expected in (None, text)
 
 
 def test_scrub():
-    assert scrub("https://user:pass@host:1/a/b?c=d#e") == "https://host:1/a/b"
+    assert redact_url("https://user:pass@host:1/a/b?c=d#e") == "https://host:1/a/b"
 
 
 def test_a_missing_ca_bundle_is_named():

@@ -7,13 +7,12 @@ import time
 
 import pytest
 import urllib3
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import (
-    Broken,
-    Http,
-    TransferError,
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.errors import ConnectionFailedError, TransferError
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import HttpClient
+from ansible_collections.sdops.webui.plugins.module_utils.transfer.request_urls import (
     check_url,
-    join,
-    origin,
+    resolve_redirect,
+    url_origin,
 )
 
 HUB = ("huggingface.co", "hf.co")
@@ -113,16 +112,16 @@ def pools(monkeypatch) -> list:
 
 
 def test_the_origin_is_where_urllib3_goes(pools):
-    http = Http(retries=0, timeout=1, tokens={"https://huggingface.co": "secret"})
+    http = HttpClient(retries=0, timeout=1, tokens={"https://huggingface.co": "secret"})
     chance = random.Random(20261128)
     accepted = refused = 0
     for _ in range(8000):
         url = mutated(chance)
         pools.clear()
         try:
-            ours = origin(url)
+            ours = url_origin(url)
             http.request("GET", url)
-        except Broken:
+        except ConnectionFailedError:
             pass
         except TransferError:
             refused += 1
@@ -158,7 +157,7 @@ def test_a_redirect_that_programs_read_differently_is_not_followed(serve, locati
     there = location.format(evil=evil, hub=hub[len("http://") :])
     source, _seen = serve(lambda path, headers: (302, {"Location": there}, b""))
     with pytest.raises(TransferError):
-        Http(retries=0, timeout=2, tokens={hub: "secret"}).request("GET", source + "/x")
+        HttpClient(retries=0, timeout=2, tokens={hub: "secret"}).request("GET", source + "/x")
     assert seen_by_evil == seen_by_hub == []
 
 
@@ -168,7 +167,7 @@ def test_a_location_in_utf_8_is_followed(serve):
             (302, {"Location": "/模型".encode().decode("latin-1")}, b"") if path == "/x" else (200, {}, b"ok")
         )
     )
-    assert Http(retries=0, timeout=2).request("GET", here + "/x").text == "ok"
+    assert HttpClient(retries=0, timeout=2).request("GET", here + "/x").text == "ok"
     assert seen[1][0] == "/%E6%A8%A1%E5%9E%8B"
 
 
@@ -189,7 +188,7 @@ def test_a_url_that_was_given_is_refused_with_a_reason(url, says):
 
 def test_what_urljoin_would_drop_is_seen_before():
     with pytest.raises(TransferError):
-        join("https://hub.example/x", "//hub\n.evil.test/")
+        resolve_redirect("https://hub.example/x", "//hub\n.evil.test/")
 
 
 # --- how much is read of what is no model
@@ -212,7 +211,7 @@ def test_a_body_without_end_is_left(serve, status, most):
             endless(sent, 1 << 30),
         )
     )
-    http = Http(retries=0, timeout=5)
+    http = HttpClient(retries=0, timeout=5)
     if status in (200, 302):
         with pytest.raises(TransferError, match="more than 32 MiB" if status == 200 else "circles"):
             http.request("GET", here + "/y")
@@ -229,4 +228,4 @@ def test_a_small_body_that_becomes_large_is_left(serve):
     bomb = b"".join(pack.compress(b"\0" * (1 << 20)) for _ in range(256)) + pack.flush()
     here, _seen = serve(lambda path, headers: (200, {"Content-Encoding": "gzip"}, bomb))
     with pytest.raises(TransferError, match="more than 32 MiB"):
-        Http(retries=0, timeout=5).request("GET", here + "/y")
+        HttpClient(retries=0, timeout=5).request("GET", here + "/y")

@@ -10,8 +10,8 @@ import threading
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
-from ansible_collections.sdops.webui.plugins.module_utils.safety.secrets import clean_token
-from ansible_collections.sdops.webui.plugins.module_utils.transfer import http
+from ansible_collections.sdops.webui.plugins.module_utils.secrets import clean_token
+from ansible_collections.sdops.webui.plugins.module_utils.transfer import errors, http
 
 BODY = b"the file\n"
 
@@ -100,9 +100,9 @@ def environment(monkeypatch):
     return monkeypatch
 
 
-def slept(retries: int = 3) -> tuple[http.Http, list[float]]:
+def slept(retries: int = 3) -> tuple[http.HttpClient, list[float]]:
     waits: list[float] = []
-    return http.Http(retries=retries, timeout=5, sleep=waits.append), waits
+    return http.HttpClient(retries=retries, timeout=5, sleep=waits.append), waits
 
 
 @pytest.mark.parametrize("name", ["ALL_PROXY", "all_proxy", "http_proxy"])
@@ -118,10 +118,10 @@ def test_the_proxy_of_the_environment_resolves_the_name(socks, environment, name
 
 def test_the_option_with_a_login(socks, environment):
     proxy = socks(login=("me", "pass word"))
-    client = http.Http(proxy=f"socks5h://me:pass%20word@127.0.0.1:{proxy.port}", retries=0, timeout=5)
+    client = http.HttpClient(proxy=f"socks5h://me:pass%20word@127.0.0.1:{proxy.port}", retries=0, timeout=5)
     assert client.request("GET", "http://files.nowhere.test/x").content == BODY
-    client = http.Http(proxy=f"socks5h://me:wrong-secret@127.0.0.1:{proxy.port}", retries=0, timeout=5)
-    with pytest.raises(http.TransferError, match="the SOCKS proxy says: .*authentication failed") as caught:
+    client = http.HttpClient(proxy=f"socks5h://me:wrong-secret@127.0.0.1:{proxy.port}", retries=0, timeout=5)
+    with pytest.raises(errors.TransferError, match="the SOCKS proxy says: .*authentication failed") as caught:
         client.request("GET", "http://files.nowhere.test/x")
     assert "wrong-secret" not in str(caught.value)
 
@@ -129,16 +129,16 @@ def test_the_option_with_a_login(socks, environment):
 @pytest.mark.parametrize(("reply", "said"), [(4, "Host unreachable"), (2, "not allowed by ruleset")])
 def test_what_the_proxy_says_is_told(socks, environment, reply, said):
     proxy = socks(reply=reply)
-    client = http.Http(proxy=f"socks5h://127.0.0.1:{proxy.port}", retries=0, timeout=5)
-    with pytest.raises(http.TransferError, match=f"the SOCKS proxy says: .*{said}"):
+    client = http.HttpClient(proxy=f"socks5h://127.0.0.1:{proxy.port}", retries=0, timeout=5)
+    with pytest.raises(errors.TransferError, match=f"the SOCKS proxy says: .*{said}"):
         client.request("GET", "http://files.nowhere.test/x")
 
 
 def test_a_proxy_that_is_not_there(environment):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    client = http.Http(proxy=f"socks5://127.0.0.1:{port}", retries=0, timeout=5)
-    with pytest.raises(http.TransferError, match="the proxy: connection refused"):
+    client = http.HttpClient(proxy=f"socks5://127.0.0.1:{port}", retries=0, timeout=5)
+    with pytest.raises(errors.TransferError, match="the proxy: connection refused"):
         client.request("GET", "http://127.0.0.1:9/x")
 
 
@@ -148,7 +148,7 @@ def test_without_pysocks_it_is_said_at_once(environment, monkeypatch, scheme):
     environment.setenv("ALL_PROXY", f"{scheme}://me:s3cret@127.0.0.1:1080")
     client, waits = slept()
     with pytest.raises(
-        http.TransferError, match="127.0.0.1:1080 needs the Python library PySocks.*role base"
+        errors.TransferError, match="127.0.0.1:1080 needs the Python library PySocks.*role base"
     ) as caught:
         client.request("GET", "https://files.nowhere.test/x")
     assert waits == [] and "s3cret" not in str(caught.value)
@@ -158,7 +158,7 @@ def test_without_pysocks_it_is_said_at_once(environment, monkeypatch, scheme):
 def test_another_scheme_is_said_at_once(environment, proxy):
     environment.setenv("ALL_PROXY", proxy)
     client, waits = slept()
-    with pytest.raises(http.TransferError, match="its scheme is none of"):
+    with pytest.raises(errors.TransferError, match="its scheme is none of"):
         client.request("GET", "https://files.nowhere.test/x")
     assert waits == []
 

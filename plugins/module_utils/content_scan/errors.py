@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one error of this room, apart so that its files need not import each other."""
+"""What is raised for a file whose content must not be used."""
 
 from __future__ import annotations
 

@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import codecs
 import os
-import re
 import struct
 import zipfile
 from typing import BinaryIO, Callable
 
 from ..terminal import printable
-from .refusal import ContentError
+from ..transfer.error_pages import BLANK, HTML_PAGE, LFS_POINTER, describe_error_page
+from .errors import ContentError
 
 # top-level fields of onnx.ModelProto: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
 ONNX_FIELDS = {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}
 ONNX_GRAPH = 7
 MAX_LISTED = 10_000  # members of a zip that are looked at
-LFS = b"version https://git-lfs.github.com/spec/"
-BLANK = b"\xef\xbb\xbf \t\r\n"
 PRINTABLE = bytes([9, 10, 12, 13, *range(32, 127), *range(128, 256)])
-PAGE = re.compile(rb"<(!doctype html|html|head|body|script)[\s>]", re.IGNORECASE)
-UNPACK = "unpack it on the target, and give the model that is in it as file:///PATH"
+UNPACK_ADVICE = "unpack it on the target, and give the model that is in it as file:///PATH"
 ARCHIVES = {
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",
     b"Rar!\x1a\x07": "a rar archive",
@@ -34,26 +31,15 @@ ARCHIVES = {
 }
 
 
-def answer(head: bytes) -> str | None:
-    """What a server sent instead of any file, as the end of a sentence; None if nothing known."""
-    text = head.lstrip(BLANK)
-    low = text[:200].lower()
-    if PAGE.match(text):
-        return "it is a web page, most likely one that asks for a login or reports an error; check address and token"
-    if low.startswith((b"<?xml", b"<error")):
-        return "it is an XML answer of a server, most likely to an expired address; fetch it again"
-    if low.startswith(LFS):
-        return "it is a git-lfs pointer and not the file; fetch it with git lfs, or from an address with /resolve/"
-    return None
-
-
 def is_no_model(head: bytes, weights: bool) -> bool:
     """Whether a file is provably no loss: empty, a git-lfs pointer, or a web page that is called as ``weights`` are.
 
     ``head`` is its beginning, all of a short file.
     """
-    page = weights and PAGE.match(head.lstrip(BLANK))  # a text may well begin like one
-    return not head or bool(page) or head.startswith(LFS) or (len(head) >= 23 and LFS.startswith(head))  # a cut one
+    page = weights and HTML_PAGE.match(head.lstrip(BLANK))  # a text may well begin like one
+    return (
+        not head or bool(page) or head.startswith(LFS_POINTER) or (len(head) >= 23 and LFS_POINTER.startswith(head))
+    )  # a cut one
 
 
 def stranger(head: bytes) -> str | None:
@@ -66,8 +52,8 @@ def stranger(head: bytes) -> str | None:
         return f"it is a JSON answer of a server ({shown}); check address and token"
     for magic, what in ARCHIVES.items():
         if head.startswith(magic):
-            return f"it is {what}; {UNPACK}"
-    return answer(head)
+            return f"it is {what}; {UNPACK_ADVICE}"
+    return describe_error_page(head)
 
 
 # what else is mistaken for weights: its first bytes, what it is
@@ -107,7 +93,7 @@ def misnamed(path: str, name: str, head: bytes) -> str | None:
     if head.startswith(b"PK") and extension not in (".onnx", ".gguf"):
         listed = _plain_zip(path)
         if listed is not None:
-            return "it is a zip archive ({}); {}".format(listed or "with nothing in it", UNPACK)
+            return "it is a zip archive ({}); {}".format(listed or "with nothing in it", UNPACK_ADVICE)
     length = int.from_bytes(head[:8], "little")
     if extension != ".safetensors" and 2 <= length <= size - 8 and length < 1 << 32 and head[8:9] == b"{":
         return f"it is a safetensors file under another name; set name to {stem}.safetensors"

@@ -15,10 +15,11 @@ import pickletools
 import re
 import zipfile
 
-from .lookalikes import LFS, LOOKS, answer, check_looks, misnamed, stranger
+from ..transfer.error_pages import LFS_POINTER, describe_error_page
+from .errors import ContentError, UnsafeError
+from .file_formats import LOOKS, check_looks, misnamed, stranger
 from .model_config import check_config
 from .pickles import looks_like_pickle
-from .refusal import ContentError, UnsafeError
 from .safetensors import check_safetensors
 from .torch_files import ZIP_STARTS, check_pickle, directory_of, is_tar
 
@@ -148,9 +149,9 @@ def _check(path: str, name: str, allow_pickle: bool) -> None:
     tensors = extension == ".safetensors" and head[4:9] == b"\0\0\0\0{"
     instead = (stranger(head) or misnamed(path, name, head)) if extension in WEIGHTS and not tensors else None
     if extension in LOOKS and extension not in (".txt", ".json"):
-        instead = instead or answer(head)
-    if head.startswith(LFS):
-        instead = answer(head)
+        instead = instead or describe_error_page(head)
+    if head.startswith(LFS_POINTER):
+        instead = describe_error_page(head)
     if instead:
         raise ContentError(instead)
     if extension == ".safetensors":
@@ -179,9 +180,7 @@ def check(path: str, name: str, allow_pickle: bool) -> None:
     except (OSError, MemoryError):
         raise
     except Exception as exc:  # made to make us stumble, perhaps: what cannot be judged is not let through
-        raise UnsafeError(
-            f"{name} was not put in place: its content cannot be judged ({type(exc).__name__})."
-        ) from exc
+        raise UnsafeError(f"{name} was not put in place: its content cannot be judged ({type(exc).__name__}).") from exc
 
 
 def _refuse(name: str, allow_pickle: bool) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Locks, room, hashes and copies: what the transfer needs of the file system."""
+"""Write files so that nobody ever sees half of one, and read them without trusting what lies at their path."""
 
 from __future__ import annotations
 
@@ -9,28 +9,152 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import json
 import os
-import re
-import shutil
-import socket
 import stat
 import tempfile
 import threading
-from typing import Callable, Iterable, Iterator
+from typing import Any, Callable, Iterator
 
-from ..errors import SdopsError
-from ..files import FileTypeError, file_type, open_regular
-from .http import TransferError
+from .errors import SdopsError
 
 CHUNK = 1 << 20
-RESERVE = 64 << 20  # what is left free for everybody else
-LONGEST_BASE = 180  # bytes of a name that others are made from, as .NAME.part.journal; file systems take 255
+JSON_LIMIT = 64 << 20  # bytes of a JSON file; what we write ourselves is far smaller
+FILE_TYPES = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a character device"),
+    (stat.S_ISBLK, "a block device"),
+)
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
-_HERE: dict[str, threading.Lock] = {}  # threads of this process, where the file system has no locks
+_PROCESS_LOCKS: dict[str, threading.Lock] = {}  # threads of this process, where the file system has no locks
+
+
+class FileTypeError(SdopsError):
+    """Something else lies where a regular file belongs. ``path`` is where."""
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(
+            f"{path} is {what} where a regular file is expected; nothing was read from it or written to it. Remove it or move it "
+            "away, then run again."
+        )
+        self.path = path
 
 
 class DirectoryError(SdopsError):
-    """A directory that is needed is not there and cannot be made."""
+    """A directory that is needed is not there and cannot be made, or cannot be written."""
+
+
+def describe_file_type(mode: int) -> str:
+    """What ``st_mode`` says an entry is, in words; "" for a regular file."""
+    if stat.S_ISREG(mode):
+        return ""
+    return next((words for test, words in FILE_TYPES if test(mode)), "something else than a file")
+
+
+def reject_irregular(path: str, follow: bool = False) -> os.stat_result | None:
+    """The status of the regular file at ``path``, None where there is nothing. Raises FileTypeError and OSError.
+
+    Without ``follow`` a symbolic link is refused; with it, one that leads nowhere too, since a file would be written there.
+    """
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if follow and stat.S_ISLNK(found.st_mode):
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            raise FileTypeError(path, f"a symbolic link to {os.readlink(path)}, which does not exist,") from None
+        except OSError as exc:
+            if exc.errno != errno.ELOOP:
+                raise
+            raise FileTypeError(path, "a symbolic link that leads in a circle") from None
+    what = describe_file_type(found.st_mode)
+    if what:
+        raise FileTypeError(path, what)
+    return found
+
+
+def open_regular(path: str, flags: int = os.O_RDONLY, mode: int = 0o644, follow: bool = False) -> int:
+    """A file descriptor of the regular file at ``path``; never waits for a FIFO's other end and never opens a device for use.
+
+    ``flags`` as for os.open. Without ``follow`` a symbolic link as the last component is refused. Raises FileTypeError,
+    and OSError as os.open does.
+    """
+    flags |= os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        handle = os.open(path, flags, mode)
+    except OSError as exc:
+        # ENXIO: a socket, a device without a driver, or a FIFO that nobody reads
+        if exc.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV):
+            reject_irregular(path, follow)
+        raise
+    what = describe_file_type(os.fstat(handle).st_mode)
+    if what:
+        os.close(handle)
+        raise FileTypeError(path, what)
+    return handle
+
+
+def read_regular(path: str, limit: int | None = None, follow: bool = False) -> bytes:
+    """The content of the regular file at ``path``. Raises FileTypeError, OSError, and ValueError beyond ``limit`` bytes."""
+    with os.fdopen(open_regular(path, follow=follow), "rb") as stream:
+        if limit is None:
+            return stream.read()
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError("%s has more than %d bytes" % (path, limit))
+    return data
+
+
+def parse_json(text: str | bytes) -> Any:
+    """json.loads for text that others wrote: whatever is wrong with it is a ValueError, also nesting too deep for Python."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def load_json(path: str, limit: int = JSON_LIMIT, follow: bool = False) -> Any:
+    """The value in a JSON file of ``limit`` bytes at most. Raises FileTypeError, OSError, and ValueError when it is damaged."""
+    return parse_json(read_regular(path, limit, follow))
+
+
+def write_atomic(path: str, data: bytes, mode: int = 0o644, durable: bool = True) -> None:
+    """Replace ``path`` by ``data``: temporary file beside it, fsync (unless not ``durable``), rename.
+
+    A symbolic link is replaced and not followed. Raises OSError, and FileTypeError for a directory, a device or a FIFO.
+    """
+    directory = os.path.dirname(path)
+    if not os.path.islink(path):
+        reject_irregular(path)
+    handle, temporary = tempfile.mkstemp(prefix="." + os.path.basename(path) + ".", dir=directory)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            if durable:
+                os.fsync(stream.fileno())
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_tail(path: str, lines: int = 20, limit: int = 65536) -> str:
+    """The last ``lines`` lines of a text file, reading at most ``limit`` bytes; "" when there is none."""
+    try:
+        with os.fdopen(open_regular(path, follow=True), "rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - limit))
+            data = stream.read(limit)
+    except (OSError, FileTypeError):
+        return ""
+    return "\n".join(data.decode("utf-8", "replace").splitlines()[-lines:])
 
 
 def sha256_of(path: str, seen: Callable[[int], None] = lambda count: None) -> str:
@@ -59,14 +183,14 @@ def locked(path: str) -> Iterator[bool]:
     """Hold an exclusive lock on ``path`` (a directory, or a file, made if absent); two runs wait for each other.
 
     Some network file systems have no locks: there we go on without, and the value is False. Every file is verified and
-    renamed into place; what is temporary needs a name of its own then (see own_name). A lock file is neither read nor written, so
-    one of another user will do; a link, a FIFO or a device will not. Raises TransferError and FileTypeError.
+    renamed into place; what is temporary needs a name of its own then (see transfer.temp_names). A lock file is neither read nor written, so
+    one of another user will do; a link, a FIFO or a device will not. Raises DirectoryError and FileTypeError.
     """
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         handle = _open_lock(path)
     except OSError as exc:
-        raise TransferError(
+        raise DirectoryError(
             f"{path} cannot be written: {exc.strerror}. Make it writable, or choose another place."
         ) from exc
     try:
@@ -75,7 +199,7 @@ def locked(path: str) -> Iterator[bool]:
         except OSError as exc:
             if exc.errno not in NO_LOCKS:
                 raise
-            with _HERE.setdefault(os.path.abspath(path), threading.Lock()):
+            with _PROCESS_LOCKS.setdefault(os.path.abspath(path), threading.Lock()):
                 yield False
             return
         yield True
@@ -92,70 +216,12 @@ def _open_lock(path: str) -> int:
     return open_regular(path, os.O_RDWR | os.O_CREAT)
 
 
-def short_name(name: str, longest: int = LONGEST_BASE) -> str:
-    """``name`` as a base for longer names: one of more than ``longest`` bytes becomes its beginning and a hash of it."""
-    raw = os.fsencode(name)
-    if len(raw) <= longest:
-        return name
-    return "{}-{}".format(raw[:60].decode("utf-8", "ignore"), hashlib.sha256(raw).hexdigest()[:16])
-
-
-def own_name(dest: str, held: bool) -> str:
-    """``dest`` as a base for temporary names: itself under a lock, else with host and process in it."""
-    if held:
-        return dest
-    head, name = os.path.split(dest)
-    return os.path.join(head, "%s.%s-%d" % (_base(name), _host(), os.getpid()))
-
-
-def _base(name: str) -> str:
-    """Short enough for host and process behind it."""
-    return short_name(name, LONGEST_BASE - 40)
-
-
-def left_names(dest: str) -> list[str]:
-    """The same of processes of this host that are no more."""
-    head, name = os.path.split(dest)
-    pattern = re.compile(rf"\.({re.escape(_base(name))}\.{re.escape(_host())}-([0-9]+))\.")
-    found = [pattern.match(entry) for entry in (os.listdir(head) if os.path.isdir(head) else [])]
-    return sorted({os.path.join(head, m.group(1)) for m in found if m and not os.path.exists("/proc/" + m.group(2))})
-
-
-def _host() -> str:
-    return re.sub("[^A-Za-z0-9]", "_", socket.gethostname())[:24]
-
-
-def existing(path: str) -> str:
+def nearest_directory(path: str) -> str:
     """``path`` or the nearest directory above it that exists."""
     path = os.path.abspath(path)
     while not os.path.isdir(path):
         path = os.path.dirname(path)
     return path
-
-
-def free_bytes(path: str) -> int | None:
-    """Bytes that may be written on the disk of ``path``; None where the file system does not tell (some network ones say 0 of 0)."""
-    try:
-        usage = shutil.disk_usage(existing(path))
-    except OSError:
-        return None
-    return usage.free if usage.total else None
-
-
-def check_space(needs: Iterable[tuple[str, int]]) -> None:
-    """``needs`` are (directory, bytes) of everything that is to come; raises TransferError when a disk is too small."""
-    disks: dict[int, tuple[str, int]] = {}
-    for directory, needed in needs:
-        there = existing(directory)
-        device = os.stat(there).st_dev
-        disks[device] = (there, disks.get(device, ("", 0))[1] + max(needed, 0))
-    for there, needed in disks.values():
-        free = free_bytes(there)
-        if free is not None and needed and needed + RESERVE > free:
-            raise TransferError(
-                f"The disk of {there} has {free / 2**30:.2f} GiB free, but {(needed + RESERVE) / 2**30:.2f} GiB are needed. Make room, or point the directories at a "
-                "bigger disk."
-            )
 
 
 def sync_directory(path: str) -> None:
@@ -199,7 +265,7 @@ def copy_hashed(source: str, temporary: str, seen: Callable[[int], None] = lambd
     return digest.hexdigest()
 
 
-def link_to(source: str, temporary: str) -> bool:
+def hard_link(source: str, temporary: str) -> bool:
     """Make ``temporary`` a second name for ``source``; False where the file system has none to give."""
     unlink_all([temporary])
     try:
@@ -220,7 +286,7 @@ def is_private(path: str, links: int | None = 1) -> bool:
         found = os.lstat(path)
     except OSError:
         return False
-    if file_type(found.st_mode) or (links is not None and found.st_nlink > links):
+    if describe_file_type(found.st_mode) or (links is not None and found.st_nlink > links):
         return False
     others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if found.st_uid == os.geteuid() and not others:
@@ -237,7 +303,7 @@ def is_private(path: str, links: int | None = 1) -> bool:
     return found.st_uid == ours.st_uid and not others & ~ours.st_mode
 
 
-def refuse_unusable_directory(path: str) -> None:
+def reject_unusable_directory(path: str) -> None:
     """Raise DirectoryError when the directory ``path`` is not there and cannot be made, since something else is in its way."""
     path = os.path.abspath(path)
     while not os.path.lexists(path):
@@ -248,16 +314,14 @@ def refuse_unusable_directory(path: str) -> None:
         raise DirectoryError(
             f"{path} is a symbolic link to {os.readlink(path)}, which cannot be reached. Mount the disk that it leads to, or remove the link."
         )
-    what = file_type(os.lstat(path).st_mode) or "a file"
-    raise DirectoryError(
-        f"{path} is {what} where a directory is expected. Move it away, or choose another place."
-    )
+    what = describe_file_type(os.lstat(path).st_mode) or "a file"
+    raise DirectoryError(f"{path} is {what} where a directory is expected. Move it away, or choose another place.")
 
 
-def refuse_long_name(path: str) -> None:
+def reject_long_name(path: str) -> None:
     """Raise SdopsError when the file system does not take the last part of ``path``, which need not exist."""
     try:
-        longest = os.pathconf(existing(os.path.dirname(path)), "PC_NAME_MAX")
+        longest = os.pathconf(nearest_directory(os.path.dirname(path)), "PC_NAME_MAX")
     except (OSError, ValueError):  # it does not say
         return
     name = os.path.basename(path)
@@ -269,7 +333,7 @@ def refuse_long_name(path: str) -> None:
         )
 
 
-def refuse_directory(path: str) -> None:
+def reject_directory(path: str) -> None:
     """Raise FileTypeError when a directory lies where only files of ours do; it may be full, so it is not removed."""
     if os.path.isdir(path) and not os.path.islink(path):
         raise FileTypeError(path, "a directory")
@@ -283,5 +347,5 @@ def unlink_all(paths: list[str]) -> None:
         except FileNotFoundError:
             pass
         except OSError:
-            refuse_directory(path)
+            reject_directory(path)
             raise

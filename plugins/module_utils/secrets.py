@@ -10,7 +10,7 @@ import unicodedata
 from typing import Any, Iterable
 from urllib.parse import unquote
 
-from ..errors import SdopsError
+from .errors import SdopsError
 
 try:  # ansible-core 2.22 and later mask registered values everywhere
     from ansible.module_utils.secrets import register_secret
@@ -23,7 +23,7 @@ _PARTS = re.compile(
     "token(?!i[sz])|secret|signature|passw|passphrase|pwd|credential|authori[sz]|keypair|accesskey|session|jwt|bearer|hmac"
 )
 _ENDS = re.compile("(?:.*[^a-z])?(?:sig|sign|auth|pass|pw|policy|ticket|code|verify|ak|hdnts|hdnea|hdntl)")
-SHORTEST = 8  # characters; what is shorter stands in other texts by chance, so it is masked with its name only
+MIN_MASKED_LENGTH = 8  # characters; what is shorter stands in other texts by chance, so it is masked with its name only
 
 
 def is_secret_parameter(name: str) -> bool:
@@ -36,16 +36,16 @@ def is_secret_parameter(name: str) -> bool:
 def query_secrets(query: str) -> list[str]:
     """What must not be shown of the part of a URL that begins at its first ``?`` or ``#``.
 
-    Secrets are known by the names of their parameters. Each is masked together with its name, and by itself from ``SHORTEST``
+    Secrets are known by the names of their parameters. Each is masked together with its name, and by itself from ``MIN_MASKED_LENGTH``
     characters on; what has no name, with the mark before it.
     """
     found: list[str] = []
     for mark, pair in re.findall("([?#&;])([^?#&;]*)", query):
         name, named, value = pair.partition("=")
         if not named:
-            found += [mark + pair] if len(pair) >= SHORTEST else []
+            found += [mark + pair] if len(pair) >= MIN_MASKED_LENGTH else []
         elif is_secret_parameter(name):
-            found += [pair, *(text for text in {value, unquote(value)} if len(text) >= SHORTEST)]
+            found += [pair, *(text for text in {value, unquote(value)} if len(text) >= MIN_MASKED_LENGTH)]
         elif unquote(value) != value:  # a URL in a URL
             found += query_secrets("&" + unquote(value))
     return found
@@ -55,7 +55,9 @@ def login_secrets(login: str) -> list[str]:
     """The same of ``user:password`` or a token in front of a URL's host."""
     user, _, password = login.partition(":")
     secret = password or user
-    return [login + "@", *(text for text in {secret, unquote(secret)} if len(text) >= SHORTEST)] if login else []
+    return (
+        [login + "@", *(text for text in {secret, unquote(secret)} if len(text) >= MIN_MASKED_LENGTH)] if login else []
+    )
 
 
 def clean_token(value: str | None, option: str) -> str | None:
@@ -73,7 +75,7 @@ def clean_token(value: str | None, option: str) -> str | None:
     return token or None
 
 
-def hide(module: Any, values: Iterable[str], shown: Iterable[str] = ()) -> None:
+def mask_secrets(module: Any, values: Iterable[str], shown: Iterable[str] = ()) -> None:
     """Mask ``values`` in the results and logs of an AnsibleModule, but for those that are part of what is ``shown``.
 
     A path that is masked is of no use to the task that follows.

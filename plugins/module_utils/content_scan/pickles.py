@@ -16,7 +16,7 @@ import re
 import struct
 from typing import Any, BinaryIO, Callable, NamedTuple, NoReturn
 
-from .refusal import ContentError, UnsafeError
+from .errors import ContentError, UnsafeError
 
 # Bytes per element. These names are only ever named, in a storage's persistent id.
 STORAGES = {

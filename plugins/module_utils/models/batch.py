@@ -1,0 +1,142 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A batch of models: first everything is asked and planned, then, if the disks have space for all of it, installed."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ..errors import SdopsError
+from ..filesystem import locked
+from ..transfer.disk_space import check_space
+from ..transfer.errors import TransferError
+from .existing_file import ExistingFileCheck
+from .model_file import COMPLETED, FileStatus, ModelFile, describe_exception, name_from_source
+from .options import BatchOptions
+from .place import FileInstaller
+from .plan import ModelPlanner, reject_conflicts, run_step
+from .progress import ProgressWriter
+from .record import ModelRecord, load_single_files, record_single_file
+from .removal import ModelRemover
+from .source_query import SourceQuery
+from .spec import ModelSpec
+
+MAX_QUERIES = 8  # sources are asked by so many threads at once: that is waiting, not bandwidth
+
+
+class InsufficientSpaceError(TransferError):
+    """The disks are too small for the batch. ``files`` is its plan; nothing was done."""
+
+    def __init__(self, message: str, files: list[ModelFile]) -> None:
+        super().__init__(message)
+        self.files = files
+
+
+class ModelInstaller:
+    """Installs and removes the models of one batch, or a single file."""
+
+    def __init__(self, options: BatchOptions, http_options: dict[str, Any], progress: ProgressWriter) -> None:
+        self.options = options
+        self.record = ModelRecord(options.webui_dir)
+        self.progress = progress
+        self.query = SourceQuery(options, http_options)
+        self.existing_files = ExistingFileCheck(options, self.record, self.query)
+        self.planner = ModelPlanner(options, self.record, self.query, self.existing_files, progress)
+        self.file_installer = FileInstaller(options, self.record, self.query, self.existing_files)
+        self.space_needed = 0  # bytes that the batch takes on all disks, as far as is known
+
+    def install_all(self, specs: list[ModelSpec], parallel: int) -> list[ModelFile]:
+        """Plan everything; outside check mode install it. Failures are in the files.
+
+        Raises InsufficientSpaceError, with the plan.
+        """
+        with self.progress:
+            entries = [(spec, self.progress.add_entry(spec.name or spec.label)) for spec in specs]
+            with ThreadPoolExecutor(max_workers=MAX_QUERIES) as pool:
+                plans = pool.map(lambda entry: self.planner.plan_model(*entry), entries)
+                files = [file for plan in plans for file in plan]
+            reject_conflicts(files)
+            self._check_space(files)
+            if not self.options.check_mode:
+                open_files = [file for file in files if file.status in COMPLETED]
+                with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
+                    list(pool.map(self._install, open_files))
+                for file in files:
+                    if file.duplicate_of is not None:
+                        self._copy_outcome(file, file.duplicate_of)
+            return files
+
+    def _check_space(self, files: list[ModelFile]) -> None:
+        needs: list[tuple[str, int]] = []
+        for file in files:
+            if file.duplicate_of is None:
+                run_step(
+                    file,
+                    lambda file=file: needs.extend(self.planner.required_space(file)),  # type: ignore[misc]
+                    self.options.check_mode,
+                )
+        self.space_needed = sum(size for _, size in needs)
+        try:
+            check_space((directory, size) for directory, size in needs if directory)
+        except TransferError as exc:
+            raise InsufficientSpaceError(str(exc), files) from None
+
+    def _install(self, file: ModelFile) -> None:
+        run_step(file, lambda: self.file_installer.install(file), self.options.check_mode)
+
+    @staticmethod
+    def _copy_outcome(file: ModelFile, original: ModelFile) -> None:
+        if original.status is FileStatus.FAILED:
+            file.fail(original.reason)
+        else:
+            file.mark_done(FileStatus.OK, original.sha256, original.size)
+
+    def install_at(self, spec: ModelSpec, dest: str) -> ModelFile:
+        """Install one file at ``dest``, a path or a directory (one that exists, or with a slash at its end).
+
+        What lies there is verified by its hash each time; it is recorded in the state file alone, if there is one. Raises SdopsError.
+        """
+        file = ModelFile(spec)
+        file.advice = "Move it away, choose another dest, or set force: true to have it replaced."
+        state_file = self.options.state_file
+        with file.timed():
+            try:
+                self._install_at(file, dest)
+                if state_file and not self.options.check_mode and file.sha256:
+                    if self.existing_files.single_files.get(file.path) != file.sha256:
+                        record_single_file(state_file, file.path, file.sha256)
+            except SdopsError:
+                raise
+            except Exception as exc:
+                raise SdopsError(describe_exception(exc, file.path or spec.label)) from exc
+        return file
+
+    def _install_at(self, file: ModelFile, dest: str) -> None:
+        spec, state_file = file.spec, self.options.state_file
+        is_directory = dest.endswith("/") or os.path.isdir(dest)
+        if not is_directory:
+            self.existing_files.reject_pickle(spec, dest)
+        remote = self.query.resolve(file)
+        file.path = os.path.abspath(dest)
+        self.existing_files.single_files = load_single_files(state_file) if state_file else {}
+        if is_directory:
+            file.path = os.path.join(file.path, name_from_source(spec, remote, "give dest with a file name"))
+        self.planner.choose_action(file)
+        if file.status is FileStatus.ADOPT:
+            file.mark_done(FileStatus.OK, file.sha256, os.path.getsize(file.path))
+            return
+        check_space(self.planner.required_space(file))
+        if self.options.check_mode:
+            return
+        directory = os.path.dirname(file.path)
+        os.makedirs(directory, exist_ok=True)
+        with locked(directory) as is_locked:  # itself: a lock file would be left lying about in somebody's directory
+            sha256 = self.file_installer.perform(file, is_locked, self.existing_files.reject_loss)
+        file.mark_done(FileStatus.FETCHED, sha256, os.path.getsize(file.path))
+
+    def remove(self, spec: ModelSpec) -> list[ModelFile]:
+        """Remove what was installed for ``spec``, and its sidecars. Failures are in the files."""
+        return ModelRemover(self.options, self.record).remove(spec)

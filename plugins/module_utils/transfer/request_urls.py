@@ -1,0 +1,106 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""URLs of requests: what may be asked for, of which origin it is, where a redirect leads, and how one is shown."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urljoin, urlsplit
+
+from ..terminal import has_unseen
+from .errors import TransferError
+
+try:
+    import requests
+    from urllib3.util import parse_url
+
+    HAS_REQUESTS = True
+except ImportError:
+    HAS_REQUESTS = False
+
+
+def redact_url(url: str) -> str:
+    """A URL for messages: without user, query and fragment, where signatures and tokens are. Takes malformed ones too."""
+    scheme, mark, rest = re.split("[?#]", url, maxsplit=1)[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return scheme + mark + host.rpartition("@")[2] + slash + path
+
+
+def _reject_ambiguous_characters(url: str) -> None:
+    """Raise TransferError for characters that one parser of URLs takes for a part of the host, and another one for its end."""
+    if "\\" in url or has_unseen(url) or any(map(str.isspace, url)):
+        raise TransferError(
+            f"{redact_url(url)} has a backslash, white space or a control character in it. Write such characters percent-encoded "
+            "(%5C, %20)."
+        )
+
+
+def check_url(url: str) -> None:
+    """Raise TransferError for an http(s) URL that programs read differently, or that holds a login."""
+    _reject_ambiguous_characters(url)
+    if "@" in re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0]:
+        raise TransferError(
+            f"{redact_url(url)} has a user name or password in front of its host, which ends up in logs. Take it out: tokens go into the "
+            "options for them, and a file that needs a login is fetched by hand and given as file:///path."
+        )
+
+
+def prepare_url(url: str) -> str:
+    """An http(s) URL as requests sends it.
+
+    Raises TransferError where the parsers that take part in a request (requests, urllib3, the standard library) would not
+    all go to the same host: one of them decides where the connection goes, and another one who gets a token.
+    """
+    check_url(url)
+    try:
+        prepared: str = requests.Request("GET", url).prepare().url
+        check_url(prepared)
+        by_urllib3, by_stdlib = parse_url(prepared), urlsplit(prepared)
+        same = (by_urllib3.scheme, by_urllib3.port) == (by_stdlib.scheme, by_stdlib.port)
+        host = (by_urllib3.host or "").strip("[]").lower()
+        if (
+            not same
+            or not host
+            or host != by_stdlib.hostname
+            or requests.Request("GET", prepared).prepare().url != prepared
+        ):
+            raise ValueError
+    except (ValueError, requests.RequestException):  # urllib3's LocationValueError is a ValueError
+        raise TransferError(f"{redact_url(url)} is no valid URL. Check its host and port.") from None
+    return prepared
+
+
+def url_origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port that a request for ``url`` goes to. Raises TransferError for a URL that must not be requested."""
+    try:
+        scheme = urlsplit(url).scheme
+        parts = urlsplit(prepare_url(url) if HAS_REQUESTS and scheme in ("http", "https") else url)
+        return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        raise TransferError(f"{redact_url(url)} is no valid URL. Check its host and port.") from None
+
+
+def resolve_redirect(url: str, location: str) -> str:
+    """Where ``location``, as seen at ``url``, leads. Raises TransferError."""
+    try:
+        _reject_ambiguous_characters(location)  # before urljoin, which drops some of them
+        return urljoin(url, location)
+    except (ValueError, TransferError):
+        raise TransferError(
+            f"{redact_url(url)} leads to {redact_url(location)}, which is no valid URL. Take the file from another address."
+        ) from None
+
+
+def may_carry_token(url: str) -> bool:
+    """Over TLS, or to this machine itself."""
+    scheme, host, _port = url_origin(url)
+    return scheme == "https" or host in ("127.0.0.1", "localhost", "::1")
+
+
+def reject_downgrade(url: str, target: str) -> None:
+    """Raise TransferError for a redirect from TLS into the clear."""
+    if url_origin(url)[0] == "https" and url_origin(target)[0] != "https":
+        raise TransferError(
+            f"{redact_url(url)} redirects away from TLS, to {redact_url(target)}. Take the file from another address."
+        )
