@@ -14,16 +14,12 @@ import subprocess
 import time
 from typing import NamedTuple
 
-from .errors import SdopsError
+from .errors import ProcessError
 
 MARK = "SDOPS_WORK"
 MOST_OUT = 64 << 20  # bytes of standard output: what is parsed is far smaller, and half of it would be worth nothing
 MOST_ERR = 1 << 20  # bytes of standard error: the last ones, which tell why a program failed
 PIECE = 64 << 10
-
-
-class ProcessError(SdopsError):
-    """A program could not be started, did not end in time, or printed without end."""
 
 
 class Completed(NamedTuple):

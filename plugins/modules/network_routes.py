@@ -127,7 +127,7 @@ from urllib.parse import unquote
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.errors import SdopsError
+from ..module_utils.errors import RouteError, SdopsError
 from ..module_utils.filesystem import load_json, write_atomic
 from ..module_utils.git.command import secrets_in
 from ..module_utils.network.netrc import without_login
@@ -136,7 +136,6 @@ from ..module_utils.network.routes import (
     SERVICES,
     WAYS,
     Route,
-    RouteError,
     candidates,
     choose,
     hosts_of,

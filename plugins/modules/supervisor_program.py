@@ -142,10 +142,10 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.errors import SdopsError
+from ..module_utils.errors import SdopsError, SupervisorError
 from ..module_utils.filesystem import read_regular, write_atomic
 from ..module_utils.procfs import line_of, with_arguments
-from ..module_utils.supervisor.client import RUNNING, Program, Supervisor, SupervisorError
+from ..module_utils.supervisor.client import RUNNING, Program, Supervisor
 
 
 def orphans(command: str, supervisord: int) -> list[int]:

@@ -16,7 +16,7 @@ import re
 import struct
 from typing import Any, BinaryIO, Callable, NamedTuple, NoReturn
 
-from .errors import ContentError, UnsafeError
+from ..errors import ContentError, NoPickleError, UnsafeError
 
 # Bytes per element. These names are only ever named, in a storage's persistent id.
 STORAGES = {
@@ -49,10 +49,6 @@ DECIMAL = re.compile(rb"(0|-?[1-9]\d{0,18})L?")
 # numbers and plain text of a fixed size: no objects, no records
 SCALAR_TYPE = re.compile(r"[<>=|]?(?:[biu][1248]|f[248]|c(?:8|16)|[SU]\d{1,5}|\?)")
 LOCATION = re.compile(r"[a-z][a-z0-9_]{0,40}(:\d{1,6})?")  # of a device: cpu, cuda:0, privateuseone:0
-
-
-class NoPickleError(ContentError):
-    """Bytes over which every loader of pickles stumbles."""
 
 
 class Token:

@@ -15,8 +15,8 @@ import pickletools
 import re
 import zipfile
 
+from ..errors import ContentError, UnsafeError
 from ..transfer.error_pages import LFS_POINTER, describe_error_page
-from .errors import ContentError, UnsafeError
 from .file_formats import LOOKS, check_looks, misnamed, stranger
 from .model_config import check_config
 from .pickles import looks_like_pickle

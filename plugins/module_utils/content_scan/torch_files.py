@@ -17,7 +17,7 @@ import struct
 import tarfile
 from typing import BinaryIO, NamedTuple
 
-from .errors import ContentError, UnsafeError
+from ..errors import ContentError, UnsafeError
 from .pickles import MAX_STACK, Listing, Pickle, StorageInfo, Window
 
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from typing import Any, NamedTuple
 
-from ..errors import SdopsError
+from ..errors import ExtensionError, RoopError, SdopsError, SnapshotError
 from ..filesystem import load_json, read_regular, write_atomic
 from ..git.command import Git, redact
 from ..git.pins import Checkout, Pin, partial_of
@@ -21,10 +21,9 @@ from ..process import run
 from ..python_env.environment import difference, inspect, labels, normalise
 from ..python_env.packages import Installer, Wish
 from ..python_env.requirements import read_file
-from ..roop.patch import BACKUP, MOST, Patch, RoopError
-from ..snapshot import Snapshot, SnapshotError
+from ..roop.patch import BACKUP, MOST, Patch
+from ..snapshot import Snapshot
 from .built import built
-from .plan import ExtensionError
 
 NOTHING = Wish([], [], [], [], "", [], None, [], False, False, False, False, None)
 # what the WebUI stands on, besides its own requirements

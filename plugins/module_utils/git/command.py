@@ -14,8 +14,8 @@ import time
 from typing import Any, BinaryIO
 from urllib.parse import unquote
 
-from ..errors import SdopsError
-from ..process import Completed, ProcessError, run, run_bytes
+from ..errors import GitError, ProcessError
+from ..process import Completed, run, run_bytes
 from ..secrets import login_secrets
 from .settings import FIXED, NOT_TO_OVERRULE, Items, as_text, nested_configs, overrides, parse_list, quoted
 
@@ -71,10 +71,6 @@ GONE = ("not found", "could not read username", "does not exist", "does not appe
 
 # one that runs from a hook or another checkout's environment must not end up there
 STRIP = ["env", "-u", "GIT_DIR", "-u", "GIT_WORK_TREE", "-u", "GIT_INDEX_FILE"]
-
-
-class GitError(SdopsError):
-    """A repository cannot be brought to its pin."""
 
 
 def redact(text: str) -> str:
@@ -281,9 +277,7 @@ class Git:
         try:
             return run([*STRIP, self.program, *options, "-C", where, *arguments], env=environment, timeout=limit)
         except ProcessError as exc:
-            raise GitError(
-                f"git {arguments[0]} in {where}: {exc} Run again; what has arrived is kept."
-            ) from exc
+            raise GitError(f"git {arguments[0]} in {where}: {exc} Run again; what has arrived is kept.") from exc
 
     def run(self, where: str, *arguments: str, lazy: bool = True) -> Completed:
         """git in ``where``; with ``lazy`` off a partial clone does not fetch what it lacks. Raises GitError when it hangs."""

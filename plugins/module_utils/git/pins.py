@@ -12,9 +12,9 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from ..errors import SdopsError
+from ..errors import GitError, SdopsError
 from ..filesystem import read_regular
-from .command import Git, GitError, explain, redact
+from .command import Git, explain, redact
 
 # The WebUI takes an extension whose HEAD is detached for unreadable and does not list it: a branch of ours then.
 BRANCH = "sdops-pin"
@@ -208,7 +208,9 @@ class Checkout:
         old_url = self._config("remote.origin.url")
         if old_url != pin.url:
             actions.append(
-                "set origin of {} to {}{}".format(pin.dest, redact(pin.url), f" (was {redact(old_url)})" if old_url else "")
+                "set origin of {} to {}{}".format(
+                    pin.dest, redact(pin.url), f" (was {redact(old_url)})" if old_url else ""
+                )
             )
         wanted = pin.commit or self.recorded()
         if wanted is None and check:

@@ -9,8 +9,8 @@ import contextlib
 import os
 
 from ..content_scan.file_formats import is_no_model
-from ..content_scan.scan import WEIGHTS, ContentError, check, refuse_pickle
-from ..errors import SdopsError
+from ..content_scan.scan import WEIGHTS, check, refuse_pickle
+from ..errors import ContentError, SdopsError
 from ..filesystem import CHUNK, git_sha1_of, open_regular, sha256_of
 from ..transfer.remote_file import RemoteFile
 from .download_cache import find_cache_path, is_cached

@@ -9,13 +9,9 @@ import re
 from typing import Iterable
 from urllib.parse import unquote, urlsplit
 
-from ..errors import SdopsError
+from ..errors import LoginError
 
 LOGIN = re.compile(r"(https?://)[^/?#\s'\"]+@", re.IGNORECASE)
-
-
-class LoginError(SdopsError):
-    """A login that cannot be handed over."""
 
 
 def without_login(text: str) -> str:

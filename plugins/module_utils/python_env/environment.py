@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..errors import SdopsError
+from ..errors import PythonEnvError, SdopsError
 from ..filesystem import parse_json
 from ..process import run
 
@@ -53,10 +53,6 @@ print(json.dumps({
     },
 }))
 """
-
-
-class PythonEnvError(SdopsError):
-    """An interpreter or its packages are not what is wanted."""
 
 
 def normalise(name: str) -> str:

@@ -10,7 +10,8 @@ import re
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from .environment import PythonEnvError, normalise
+from ..errors import PythonEnvError
+from .environment import normalise
 
 try:
     from packaging.requirements import InvalidRequirement, Requirement

@@ -12,8 +12,8 @@ import time
 from typing import Any, Callable, Iterable
 from urllib.parse import urlsplit
 
+from ..errors import ConnectionFailedError, RequestsMissingError, TransferError
 from .connection_errors import describe_connection_error
-from .errors import ConnectionFailedError, RequestsMissingError, TransferError
 from .request_urls import (
     HAS_REQUESTS,
     may_carry_token,

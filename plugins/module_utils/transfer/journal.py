@@ -9,7 +9,8 @@ import json
 import os
 from typing import Any, Iterable
 
-from ..filesystem import FileTypeError, open_regular, parse_json, read_regular, unlink_all
+from ..errors import FileTypeError
+from ..filesystem import open_regular, parse_json, read_regular, unlink_all
 from .remote_file import is_same_version
 from .segments import Span, merge_spans
 

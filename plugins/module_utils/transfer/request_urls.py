@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from urllib.parse import urljoin, urlsplit
 
+from ..errors import TransferError
 from ..terminal import has_unseen
-from .errors import TransferError
 
 try:
     import requests

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..errors import TransferError
 from ..filesystem import parse_json
-from .errors import TransferError
 from .request_urls import redact_url
 
 BODY_LIMIT = 32 << 20  # decoded bytes of an API's answer or a page; a page of the Hub's tree has some hundred kB

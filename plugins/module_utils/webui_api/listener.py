@@ -9,9 +9,10 @@ import os
 import socket
 from typing import Any, Callable
 
+from ..errors import SupervisorError, WebuiError
 from ..procfs import is_part_of, runs_as, untrusted_peer
-from ..supervisor.client import Supervisor, SupervisorError
-from .client import Webui, WebuiError, read_credentials
+from ..supervisor.client import Supervisor
+from .client import Webui, read_credentials
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "url": {"type": "str"},
