@@ -177,9 +177,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
 from ..module_utils.filesystem import read_regular, write_atomic
-from ..module_utils.git.command import Git, redact, secrets_in
+from ..module_utils.git.command import Git
 from ..module_utils.git.pins import Outcome, apply_all, make_pin, partial_of
 from ..module_utils.secrets import mask_secrets
+from ..module_utils.urls import redact_logins, url_login_secrets
 
 
 def as_result(outcomes: list[Outcome]) -> dict[str, Any]:
@@ -191,7 +192,7 @@ def as_result(outcomes: list[Outcome]) -> dict[str, Any]:
             {
                 "name": o.pin.name,
                 "dest": o.pin.dest,
-                "repo": redact(o.pin.url),
+                "repo": redact_logins(o.pin.url),
                 "ref": o.pin.ref,
                 "before": o.before,
                 "after": o.after,
@@ -267,7 +268,7 @@ def main() -> None:
     p = module.params
     for entry in p["repos"]:
         # the arguments are part of every result: what is secret in a URL is masked there
-        mask_secrets(module, secrets_in(entry["repo"]))
+        mask_secrets(module, url_login_secrets(entry["repo"]))
     try:
         pins = [make_pin(entry) for entry in p["repos"]]
         with Git([d for pin in pins for d in (pin.dest, partial_of(pin.dest))], p["retries"]) as git:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..errors import ExtensionError, RoopError, SdopsError, SnapshotError
 from ..filesystem import load_json, read_regular, write_atomic
-from ..git.command import Git, redact
+from ..git.command import Git
 from ..git.pins import Checkout, Pin, partial_of
 from ..process import run
 from ..python_env.environment import difference, inspect, labels, normalise
@@ -23,6 +23,7 @@ from ..python_env.packages import Installer, Wish
 from ..python_env.requirements import read_file
 from ..roop.patch import BACKUP, MOST, Patch
 from ..snapshot import Snapshot
+from ..urls import redact_logins
 from .built import built
 
 NOTHING = Wish([], [], [], [], "", [], None, [], False, False, False, False, None)
@@ -123,7 +124,7 @@ class Extensions:
         if not self.git.program:
             if not self.wants.check:
                 raise ExtensionError("git is not installed on this host. Run the role base.")
-            result.act("clone {} into {}".format(redact(spec["repo"]), self._path(spec["name"])))
+            result.act("clone {} into {}".format(redact_logins(spec["repo"]), self._path(spec["name"])))
             return
         self._set_patch_aside(spec, checkout)
         outcome = checkout.apply(self.wants.check)
@@ -197,7 +198,7 @@ class Extensions:
             return
         if self.wants.check:
             for requirement in unmet:
-                result.act(f"install {redact(requirement)}")
+                result.act(f"install {redact_logins(requirement)}")
             if script:
                 result.act(f"run {script}")
             return
@@ -297,7 +298,7 @@ class Extensions:
         done = run([self.wants.python, script], env=environment, cwd=self.wants.webui_dir, timeout=self.wants.timeout)
         if done.rc != 0:
             raise ExtensionError("%s: its install.py ended with %d. The environment was put back as it was. It says: %s"
-                                 % (spec["name"], done.rc, redact(done.tail(15))))  # fmt: skip
+                                 % (spec["name"], done.rc, redact_logins(done.tail(15))))  # fmt: skip
 
 
 def _made_by_running(path: str) -> bool:

@@ -12,11 +12,10 @@ import subprocess
 import threading
 import time
 from typing import Any, BinaryIO
-from urllib.parse import unquote
 
 from ..errors import GitError, ProcessError
 from ..process import Completed, run, run_bytes
-from ..secrets import login_secrets
+from ..urls import redact_logins, split_login, url_login_secrets, without_login
 from .settings import FIXED, NOT_TO_OVERRULE, Items, as_text, nested_configs, overrides, parse_list, quoted
 
 QUIET = {
@@ -73,24 +72,6 @@ GONE = ("not found", "could not read username", "does not exist", "does not appe
 STRIP = ["env", "-u", "GIT_DIR", "-u", "GIT_WORK_TREE", "-u", "GIT_INDEX_FILE"]
 
 
-def redact(text: str) -> str:
-    """Take user names and passwords out of URLs in ``text``."""
-    return re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s'\"]+@", r"\1", text)
-
-
-def without_login(url: str) -> str:
-    """An http(s) URL without user name and password. That of ssh is no secret, and is needed."""
-    return re.sub(r"^(https?://)[^/?#\s]+@", r"\1", url)
-
-
-def secrets_in(url: str) -> list[str]:
-    """What has to stay out of results of a URL such as ``https://user:token@host/``."""
-    match = re.search(r"https?://([^/?#\s]+)@", url)
-    if not match:
-        return []
-    return login_secrets(match.group(1))
-
-
 def explain(name: str, url: str, what: str, said: str) -> str:
     """A full sentence for a failed ``what``: the object, the likely cause, the next step."""
     low = said.lower()
@@ -98,7 +79,7 @@ def explain(name: str, url: str, what: str, said: str) -> str:
     refused = "authentication failed" in low or "error: 403" in low or "error: 401" in low
     if "not our ref" in low or "unadvertised object" in low or "has no commit" in low:
         cause = "It has no such commit (any more): check the pin, or use a mirror that has kept it."
-    elif (refused and not secrets_in(url)) or any(sign in low for sign in GONE):
+    elif (refused and not url_login_secrets(url)) or any(sign in low for sign in GONE):
         cause = (
             "It is gone, has moved or is private (a host that hides repositories asks for a user name instead). Check the URL, "
             "or name a mirror that still has this commit."
@@ -115,7 +96,7 @@ def explain(name: str, url: str, what: str, said: str) -> str:
         cause = "The disk is full: make room, then run again."
     else:
         cause = "Check the connection (proxy, mirror), then run again: what has arrived is kept."
-    return f"{name}: {what} of {redact(url)} failed. {cause} git says: {redact(said).strip()}"
+    return f"{name}: {what} of {redact_logins(url)} failed. {cause} git says: {redact_logins(said).strip()}"
 
 
 class Git:
@@ -221,11 +202,11 @@ class Git:
             self._protocols.add(_protocol(url))
         if bare == url:
             return url
-        user, _, password = re.sub(r"^https?://([^/?#\s]+)@.*$", r"\1", url).partition(":")
+        user, password = split_login(url)
         with self._lock:
             if url not in self._logins:
                 handle = self._logins[url] = os.memfd_create("login")
-                os.write(handle, (f"username={unquote(user)}\npassword={unquote(password)}\n").encode())
+                os.write(handle, f"username={user}\npassword={password}\n".encode())
                 os.write(self._config, as_text(self._login_items(url), lambda *unused: True).encode("utf-8"))
         return bare
 

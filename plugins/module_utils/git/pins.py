@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from ..errors import GitError, SdopsError
 from ..filesystem import read_regular
-from .command import Git, explain, redact
+from ..urls import redact_logins
+from .command import Git, explain
 
 # The WebUI takes an extension whose HEAD is detached for unreadable and does not list it: a branch of ours then.
 BRANCH = "sdops-pin"
@@ -101,7 +102,7 @@ class Checkout:
             )
         opened = self.git.run(dest, "rev-parse", "--git-dir")
         if opened.rc != 0:
-            raise GitError(f"{name}: git cannot open {dest}: {redact(opened.tail(3))}")
+            raise GitError(f"{name}: git cannot open {dest}: {redact_logins(opened.tail(3))}")
         found = self.git.run(dest, "rev-parse", "--verify", "--quiet", "HEAD")
         return found.out.strip() if found.rc == 0 else ""
 
@@ -173,7 +174,7 @@ class Checkout:
         if (
             self.refresh
             or self._config("sdops.ref") != self.pin.ref
-            or self._config("sdops.url") != redact(self.pin.url)
+            or self._config("sdops.url") != redact_logins(self.pin.url)
         ):
             return None
         commit = self._config("sdops.commit")
@@ -193,7 +194,7 @@ class Checkout:
             if name in found:
                 return found[name]
         raise GitError(
-            f"{self.pin.name}: {redact(self.pin.url)} has no tag or branch {ref!r}. Correct ref, or pin a commit."
+            f"{self.pin.name}: {redact_logins(self.pin.url)} has no tag or branch {ref!r}. Correct ref, or pin a commit."
         )
 
     # --- getting there ---------------------------------------------------------------------------------------------
@@ -209,12 +210,12 @@ class Checkout:
         if old_url != pin.url:
             actions.append(
                 "set origin of {} to {}{}".format(
-                    pin.dest, redact(pin.url), f" (was {redact(old_url)})" if old_url else ""
+                    pin.dest, redact_logins(pin.url), f" (was {redact_logins(old_url)})" if old_url else ""
                 )
             )
         wanted = pin.commit or self.recorded()
         if wanted is None and check:
-            actions.append(f"look up {pin.ref} of {redact(pin.url)} and move {pin.dest} there")
+            actions.append(f"look up {pin.ref} of {redact_logins(pin.url)} and move {pin.dest} there")
             return self._outcome(before, None, actions, old_url, stale)
         if wanted is None:
             wanted = self._resolve(pin.dest)
@@ -245,11 +246,11 @@ class Checkout:
     def _outcome(
         self, before: str | None, wanted: str | None, actions: list[str], old_url: str | None, stale: bool
     ) -> Outcome:
-        was, url = "absent", redact(self.pin.url)
+        was, url = "absent", redact_logins(self.pin.url)
         if before is not None:
             was = "{} from {}{}".format(
                 before or "nothing",
-                redact(old_url or "nowhere"),
+                redact_logins(old_url or "nowhere"),
                 ", submodules missing" if stale else "",
             )
         becomes = f"{wanted or self.pin.ref} from {url}"
@@ -258,7 +259,7 @@ class Checkout:
     def _clone(self, check: bool) -> Outcome:
         """Clone beside dest and rename, so that a cut leaves nothing under the final name."""
         pin, partial = self.pin, self.partial
-        action = f"clone {redact(pin.url)} at {pin.commit[:12] if pin.commit else pin.ref} into {pin.dest}"
+        action = f"clone {redact_logins(pin.url)} at {pin.commit[:12] if pin.commit else pin.ref} into {pin.dest}"
         if check:
             return self._outcome(None, pin.commit, [action], None, False)
         if os.path.isdir(os.path.join(partial, ".git")):
@@ -291,7 +292,7 @@ class Checkout:
     def _must(self, where: str, *arguments: str) -> None:
         done = self.git.run(where, *arguments)
         if done.rc != 0:
-            raise GitError(f"{self.pin.name}: git {arguments[0]} in {where} failed: {redact(done.tail(4))}")
+            raise GitError(f"{self.pin.name}: git {arguments[0]} in {where} failed: {redact_logins(done.tail(4))}")
 
     def _fetch(self, where: str, commit: str, shallow: bool, partial: bool) -> None:
         """Bring one commit. Servers differ in what they can do, so this goes from the least bytes to the most."""
@@ -334,7 +335,7 @@ class Checkout:
             return
         if "untracked working tree files" in done.err:
             raise GitError(
-                f"{self.pin.name}: untracked files in {where} are in the way of commit {commit[:12]}. Move them away; nothing was touched. git says: {redact(done.tail(8))}"
+                f"{self.pin.name}: untracked files in {where} are in the way of commit {commit[:12]}. Move them away; nothing was touched. git says: {redact_logins(done.tail(8))}"
             )
         raise GitError(explain(self.pin.name, self.asked, "checking out " + commit, done.tail(4)))
 
@@ -350,7 +351,7 @@ class Checkout:
 
     def _record(self, where: str, commit: str) -> None:
         if self.pin.ref:
-            for key, value in (("ref", self.pin.ref), ("url", redact(self.pin.url)), ("commit", commit)):
+            for key, value in (("ref", self.pin.ref), ("url", redact_logins(self.pin.url)), ("commit", commit)):
                 if self.git.run(where, "config", "--local", "--get", "sdops." + key).out.strip() != value:
                     self._must(where, "config", "--local", "sdops." + key, value)
 

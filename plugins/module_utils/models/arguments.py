@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ..errors import ArgumentError
 from ..secrets import clean_token
-from ..transfer.request_urls import may_carry_token
+from ..urls import may_carry_token
 from .batch import ModelInstaller
 from .model_file import FileStatus
 from .options import BatchOptions

@@ -16,7 +16,7 @@ from ..filesystem import reject_irregular
 from ..sources import civitai, direct, huggingface, magnet
 from ..transfer.http import HttpClient
 from ..transfer.remote_file import RemoteFile
-from ..transfer.request_urls import redact_url
+from ..urls import redact_url
 from .model_file import ModelFile
 from .options import BatchOptions
 from .spec import ModelSpec

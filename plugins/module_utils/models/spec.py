@@ -16,7 +16,7 @@ from ..content_scan.sanitize import LONGEST_NAME, hex_digits
 from ..errors import CatalogError, SdopsError, SpecError, TransferError
 from ..secrets import login_secrets, query_secrets
 from ..terminal import has_unseen
-from ..transfer.request_urls import check_url, redact_url, url_origin
+from ..urls import check_url, redact_url, url_origin
 from .catalog import CatalogModel, find_model
 from .layout import MODEL_KINDS
 

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import PythonEnvError, SdopsError
 from ..filesystem import parse_json
 from ..process import run
+from ..urls import without_user
 
 # Runs in the inspected interpreter, so: standard library only, any Python >= 3.8; first found on sys.path wins, as in import.
 # uv and pip write INSTALLER after all files of a distribution, and remove it before them. Its metadata is there from the
@@ -96,7 +97,7 @@ def source_of(entry: dict[str, Any]) -> str | None:
     if not direct:
         return None
     vcs = direct.get("vcs_info") or {}
-    url = re.sub(r"://[^/?#\s]+@", "://", direct.get("url", ""))
+    url = without_user(direct.get("url", ""))
     return "{}+{}@{}".format(vcs.get("vcs"), url, vcs.get("commit_id")) if vcs else url
 
 

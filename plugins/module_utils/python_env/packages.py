@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from ..errors import PythonEnvError
 from ..filesystem import parse_json
-from ..git.command import redact, secrets_in
 from ..process import Completed, run
+from ..urls import redact_logins, url_login_secrets
 from .environment import difference, inspect, labels, normalise
 from .requirements import HAS_PACKAGING, Judge, read_file
 
@@ -37,7 +37,7 @@ class Wish(NamedTuple):
 
     def names(self) -> str:
         """For messages."""
-        return redact(", ".join(self.packages + self.requirements))
+        return redact_logins(", ".join(self.packages + self.requirements))
 
 
 def find_uv(wanted: str | None) -> str:
@@ -114,7 +114,7 @@ class Installer:
         ):
             if value:
                 environment[variable] = value
-        secret = [package for package in wish.packages if secrets_in(package)]
+        secret = [package for package in wish.packages if url_login_secrets(package)]
         if not secret:
             return run([*argv, *more, "--", *wish.packages], env=environment)
         with tempfile.NamedTemporaryFile("w", prefix="sdops-packages-", suffix=".txt", encoding="utf-8") as handle:
@@ -195,7 +195,7 @@ class Installer:
         )
         back = self._uv(only)
         if back.rc != 0:
-            return f"Putting it back failed as well: {redact(back.tail())}"
+            return f"Putting it back failed as well: {redact_logins(back.tail())}"
         return "It was put back."
 
     @staticmethod
@@ -222,7 +222,7 @@ class Installer:
         return "uv cannot install {}.{} uv says: {}".format(
             wish.names(),
             also,
-            redact(Completed(done.rc, "", done.err).tail(25)),
+            redact_logins(Completed(done.rc, "", done.err).tail(25)),
         )
 
 

@@ -24,8 +24,8 @@ from urllib.parse import urlsplit
 
 from ..errors import ProcessError, ToolboxError
 from ..filesystem import parse_json
-from ..network.netrc import without_login
 from ..process import Completed, run
+from ..urls import redact_logins, without_login
 
 # seconds
 JUDGE_LIMIT = 120
@@ -329,7 +329,7 @@ def last_line(done: Completed) -> str:
     """What a program says of its failure: pip's last error, else the last line."""
     lines = [line.strip() for line in (done.out + "\n" + done.err).splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error:")]
-    return without_login((errors or lines or [""])[-1])
+    return redact_logins((errors or lines or [""])[-1])
 
 
 def _read(path: str) -> str:

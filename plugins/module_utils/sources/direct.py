@@ -15,8 +15,8 @@ from ..errors import UrlError
 from ..transfer.error_pages import describe_error_page
 from ..transfer.http import HttpClient
 from ..transfer.remote_file import RemoteFile, read_version
-from ..transfer.request_urls import redact_url
 from ..transfer.responses import header_number, header_text, may_be_html, response_summary
+from ..urls import redact_url
 
 
 def resolve_url(locator: dict[str, str], http: HttpClient) -> RemoteFile:

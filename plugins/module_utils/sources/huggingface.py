@@ -18,8 +18,8 @@ from ..errors import HubError
 from ..filesystem import parse_json
 from ..transfer.http import HttpClient
 from ..transfer.remote_file import RemoteFile
-from ..transfer.request_urls import reject_downgrade, resolve_redirect
 from ..transfer.responses import header_number, header_text
+from ..urls import reject_downgrade, resolve_redirect
 
 
 def read_etag(headers: dict[str, str]) -> str:

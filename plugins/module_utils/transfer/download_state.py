@@ -18,11 +18,11 @@ from ..errors import (
     SourceChangedError,
     TransferError,
 )
+from ..urls import redact_url
 from . import disk_space
 from .http import HttpClient
 from .partial import PartialFile
 from .remote_file import RemoteFile
-from .request_urls import redact_url
 from .retry import RETRY_STATUSES, backoff
 from .segments import MAX_SEGMENT, Segment, SegmentPlan
 

@@ -21,8 +21,8 @@ from ..filesystem import sha256_of
 from ..process import run
 from ..transfer.connection_errors import describe_connection_error
 from ..transfer.http import HttpClient
-from ..transfer.request_urls import redact_url
 from ..transfer.responses import response_summary
+from ..urls import redact_url
 
 # uname -m to the name in the release's assets (source: the release workflow of XTLS/Xray-core)
 ASSETS = {
