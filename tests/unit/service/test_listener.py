@@ -213,8 +213,8 @@ def test_a_process_that_hides_its_owner_is_not_roots():
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     try:
         assert process.stdout.readline()
-        assert not procfs.runs_as(process.pid, {0})
-        assert procfs.runs_as(process.pid, {65534})
+        assert not procfs.runs_only_as(process.pid, {0})
+        assert procfs.runs_only_as(process.pid, {65534})
     finally:
         process.kill()
         process.wait()
@@ -222,11 +222,11 @@ def test_a_process_that_hides_its_owner_is_not_roots():
 
 def test_a_number_that_another_process_has_now_is_not_the_program():
     me, parent = os.getpid(), os.getppid()
-    assert procfs.is_part_of(me, lambda: (me, parent))
-    assert not procfs.is_part_of(me, lambda: (me, 1 << 22))  # no child of this supervisord
-    assert not procfs.is_part_of(parent, lambda: (me, parent))
+    assert procfs.belongs_to_program(me, lambda: (me, parent))
+    assert not procfs.belongs_to_program(me, lambda: (me, 1 << 22))  # no child of this supervisord
+    assert not procfs.belongs_to_program(parent, lambda: (me, parent))
     answers = iter([(me, parent), (me + 1, parent)])
-    assert not procfs.is_part_of(me, lambda: next(answers))  # restarted meanwhile
+    assert not procfs.belongs_to_program(me, lambda: next(answers))  # restarted meanwhile
 
 
 def test_another_hosts_webui_is_not_logged_in_to(access, tmp_path, run_module):
@@ -236,6 +236,6 @@ def test_another_hosts_webui_is_not_logged_in_to(access, tmp_path, run_module):
         server.listen()
         with socket.create_connection(server.getsockname()) as client:
             assert procfs.peer_inode(client) is not None
-            told = procfs.untrusted_peer(client, lambda pid: True, 1, proc=str(tmp_path))
+            told = procfs.describe_untrusted_peer(client, lambda pid: True, 1, proc=str(tmp_path))
             assert told == "is not on this host, or has closed the connection"
-            assert "has not accepted" in str(procfs.untrusted_peer(client, lambda pid: True, 0.1))
+            assert "has not accepted" in str(procfs.describe_untrusted_peer(client, lambda pid: True, 0.1))
