@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.git.command import Git, explain
+from ansible_collections.sdops.webui.plugins.module_utils.git.command import Git, explain_failure
 from ansible_collections.sdops.webui.plugins.module_utils.urls import redact_logins, url_login_secrets
 
 
@@ -25,7 +25,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.urls import redact_log
     ],
 )
 def test_explain(said: str, expected: str) -> None:
-    text = explain("BLIP", "https://user:hunter2@h/x.git", "fetching", said)
+    text = explain_failure("BLIP", "https://user:hunter2@h/x.git", "fetching", said)
     assert text.startswith("BLIP: fetching of https://h/x.git failed.")
     assert expected in text
 
