@@ -35,7 +35,7 @@ _value:
 
 from typing import Any, Callable
 
-from ..module_utils.variables import variable_errors
+from ..module_utils.variables.validation import variable_errors
 from ..plugin_utils.role_options import role_options
 
 

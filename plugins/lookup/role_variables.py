@@ -52,7 +52,8 @@ from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 
 from ..module_utils.terminal import printable
-from ..module_utils.variables import stripped_values, unstripped_error, wrong_together, wrong_values
+from ..module_utils.variables.cross_variable import cross_variable_errors
+from ..module_utils.variables.validation import stripped_values, unstripped_error, value_errors
 from ..plugin_utils.role_options import role_options
 
 # what the rules of other roles need to know
@@ -94,12 +95,12 @@ class LookupModule(LookupBase):
                     )
         stripped = stripped_values(values, specs)
         values.update(stripped)
-        wrong.update(wrong_values(values, specs))
+        wrong.update(value_errors(values, specs))
         # what is made of a wrong one is not told as well, unless they are made of each other
         told = {name: why for name, why in wrong.items() if name in specs}
         errors = [why for name, why in told.items() if not named_in(name, variables) & set(wrong)] or list(
             told.values()
         )
-        errors += wrong_together({name: value for name, value in values.items() if name not in wrong})
+        errors += cross_variable_errors({name: value for name, value in values.items() if name not in wrong})
         errors += [why for name in stripped for why in [unstripped_error(name)] if why and name not in wrong]
         return [{"errors": errors, "stripped": stripped}]

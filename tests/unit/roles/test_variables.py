@@ -18,15 +18,14 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.sdops.webui.plugins.lookup.role_variables import named_in
 from ansible_collections.sdops.webui.plugins.module_utils.errors import LinkError
-from ansible_collections.sdops.webui.plugins.module_utils.variables import (
-    LEAST,
-    RULES,
-    SOCKET,
+from ansible_collections.sdops.webui.plugins.module_utils.variables.checks import SOCKET_PATH
+from ansible_collections.sdops.webui.plugins.module_utils.variables.rules import CHECKS, MINIMUMS
+from ansible_collections.sdops.webui.plugins.module_utils.variables.validation import (
     stripped_values,
-    type_error,
     unstripped_error,
     variable_errors,
 )
+from ansible_collections.sdops.webui.plugins.module_utils.variables.value_types import type_error
 from ansible_collections.sdops.webui.plugins.module_utils.xray.links import parse
 
 from lab.xray.launcher import free_port, key_pair
@@ -53,7 +52,7 @@ def errors(**values: object) -> list[str]:
 
 
 def test_every_rule_is_for_a_variable():
-    assert set(RULES) | set(LEAST) <= set(SPECS)
+    assert set(CHECKS) | set(MINIMUMS) <= set(SPECS)
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -103,7 +102,7 @@ def test_a_text_is_no_list(name, value):
 )
 def test_types_are_those_of_ansible(kind, value):
     """What Ansible's own check refuses is refused; what is refused beyond it would fail or mean something else later."""
-    name = next(name for name in OF_TYPE[kind] if name not in LEAST)
+    name = next(name for name in OF_TYPE[kind] if name not in MINIMUMS)
     theirs = ArgumentSpecValidator({name: {"type": kind}}).validate({name: value}).error_messages
     ours = type_error(name, SPECS[name], value)
     assert ours or not theirs
@@ -319,9 +318,9 @@ def test_the_socket_of_the_longest_home_can_be_bound(tmp_path):
     assert errors(sdops_home=home) == [] or len(base) >= length
     with socket.socket(socket.AF_UNIX) as server:
         if len(base) < length:
-            server.bind(home + SOCKET + ".4194304")  # the name that supervisord binds first
+            server.bind(home + SOCKET_PATH + ".4194304")  # the name that supervisord binds first
     with socket.socket(socket.AF_UNIX) as server, pytest.raises(OSError):
-        server.bind("/" + "h" * 9 + home + SOCKET + ".4194304")
+        server.bind("/" + "h" * 9 + home + SOCKET_PATH + ".4194304")
 
 
 def test_no_input_ends_in_a_traceback():

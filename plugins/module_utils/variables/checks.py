@@ -1,0 +1,260 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with one value of a variable: each check takes the value and gives "must be ...", or "" for a good one."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import Any, Callable
+
+from ..errors import SdopsError
+from ..network.routes import SERVICES
+from ..urls import has_login, redact_malformed
+from ..xray import links
+
+# These end up in supervisor's configuration, in PATH, in first lines of scripts, behind env (which takes a word with = for a variable)
+# and in conda: only what none of them takes for anything else.
+PLAIN_PATH = re.compile(r"/[\w@+,./-]*\Z")
+# sun_path of AF_UNIX holds 108 bytes with the closing NUL; supervisord first binds to the name with its process id behind it
+MAX_SOCKET_PATH = 107 - len(".4194304")
+SOCKET_PATH = "/supervisor/supervisor.sock"
+COMMIT_SENTENCE = "must be a full commit id (40 hex digits), because a branch or a tag can move between two runs"
+
+Check = Callable[[Any], str]
+
+
+def format_value(value: Any) -> str:
+    """``value`` on one line, shortened, without the login that a URL may hold."""
+    text = redact_malformed(json.dumps(value, default=str))
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def text_error(value: Any) -> str:
+    if not isinstance(value, str):
+        return "must be a text; put it in quotes"
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in value):
+        return "holds a line break or another control character; write it on one line (a secret from a pipe often ends in one)"
+    return "has spaces around it; take them away" if value != value.strip() else ""
+
+
+def path_error(value: Any) -> str:
+    return text_error(value) or ("" if value.startswith("/") else "must be an absolute path on the target")
+
+
+def plain_path_error(value: Any) -> str:
+    return path_error(value) or (
+        ""
+        if PLAIN_PATH.match(value)
+        else "may hold letters, digits and @ + , . / _ - only: no spaces, no quotes, no other signs"
+    )
+
+
+def home_error(value: Any) -> str:
+    length = len((value + SOCKET_PATH).encode("utf-8", "replace")) if isinstance(value, str) else 0
+    return plain_path_error(value) or (
+        "is too long by %d bytes for supervisord's socket in it; choose a shorter path" % (length - MAX_SOCKET_PATH)
+        if length > MAX_SOCKET_PATH
+        else ""
+    )
+
+
+def word_error(value: Any) -> str:
+    return text_error(value) or ("holds a space; take it away" if re.search(r"\s", value) else "")
+
+
+def url_error(value: Any) -> str:
+    good = isinstance(value, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*[^/?#@:]|file:///.", value)
+    return word_error(value) or ("" if good else "must be a URL such as https://example.com/path")
+
+
+def without_credentials(rule: Check) -> Check:
+    """For addresses that are told to modules and shown in results."""
+    return lambda value: (
+        rule(value)
+        or (
+            "holds a login, which others on the host could read; take it away, and give a token by the option that is there for it"
+            if has_login(value)
+            else ""
+        )
+    )
+
+
+def port_error(value: Any) -> str:
+    good = re.match(r"[0-9]{1,5}\Z", str(value)) and not isinstance(value, bool) and 0 < int(value) < 65536
+    return "" if good else "must be a port number from 1 to 65535"
+
+
+def capability_error(value: Any) -> str:
+    good = isinstance(value, str) and re.match(r"[0-9]+[.][0-9]\Z", value)
+    return "" if good else 'must be a compute capability such as "8.6" (in quotes), not the name of a card'
+
+
+def token_error(value: Any) -> str:
+    good = isinstance(value, str) and re.match(r"[A-Za-z0-9._~+/=-]*\Z", value)  # RFC 6750, 2.1
+    return (
+        ""
+        if good
+        else "must be the token alone, without quotes from a text editor, spaces or line breaks in it; copy it again"
+    )
+
+
+def or_empty(rule: Check) -> Check:
+    return lambda value: "" if value == "" else rule(value)
+
+
+def or_one_of(*words: str) -> Callable[[Check], Check]:
+    return lambda rule: lambda value: "" if value in words else rule(value)
+
+
+def matching(pattern: str, sentence: str) -> Check:
+    form = re.compile(pattern)
+    return lambda value: "" if isinstance(value, str) and form.fullmatch(value) else sentence
+
+
+def list_of(rule: Check) -> Check:
+    def check(value: Any) -> str:
+        if isinstance(value, str) or not isinstance(value, (list, tuple)):
+            return list_error(value)
+        wrong = [f"{format_value(each)} {why}" for each in value for why in [rule(each)] if why]
+        return "has an entry that cannot be used: " + "; ".join(wrong) if wrong else ""
+
+    return check
+
+
+def list_error(value: Any) -> str:
+    between = r"[,\s]" if "://" in str(value) else r"[,\n]"  # pip's own form of several URLs
+    parts = [part.strip() for part in re.split(between, value)] if isinstance(value, str) else []
+    return "must be a list; write it as %s" % (
+        format_value([part for part in parts if part]) if any(parts) else "[first, second]"
+    )
+
+
+def webui_arguments_error(value: Any) -> str:
+    # beginnings count too: the WebUI's parser completes them
+    for pattern, sentence in (
+        (
+            r"--(api-a|gradio-au|ngr)[a-z-]*(=.*)?",
+            "must not hold --api-auth, --gradio-auth, --gradio-auth-path or --ngrok: credentials in arguments can be read by anyone, and "
+            "the WebUI prints them into its log. The role sets a user and a password; for another way in, take an SSH tunnel",
+        ),
+        (
+            r"--(po|now|se|tl|subp|da|ui-s)[a-z-]*(=.*)?",
+            "must not hold --port, --nowebui, --server-name, --tls-keyfile, --tls-certfile, --subpath, --data-dir or "
+            "--ui-settings-file: the role asks the WebUI at its own address and looks for its settings in their usual place. There are "
+            "webui_service_port, webui_service_listen and webui_service_data_dir",
+        ),
+    ):
+        if any(re.fullmatch(pattern, str(each).strip(), re.S) for each in value):
+            return sentence
+    return ""
+
+
+def webui_environment_error(value: Any) -> str:
+    return (
+        "must not hold COMMANDLINE_ARGS; arguments go into webui_service_extra_args, where they are judged before a start"
+        if "COMMANDLINE_ARGS" in value
+        else ""
+    )
+
+
+def repositories_error(value: Any) -> str:
+    wrong = [format_value(entry.get("name")) for entry in value if commit_error(entry.get("commit"))]
+    return "has a commit that is none, of {}: each {}".format(", ".join(wrong), COMMIT_SENTENCE) if wrong else ""
+
+
+def by_service(rule: Check) -> Check:
+    """A rule for the values of a mapping by the names of services."""
+
+    def check(value: Any) -> str:
+        unknown = [
+            "has the unknown service {}; there are {}".format(format_value(name), ", ".join(SERVICES))
+            for name in value
+            if name not in SERVICES
+        ]
+        wrong = [f"{name} {why}" for name, each in value.items() if name in SERVICES for why in [rule(each)] if why]
+        return "; ".join([*unknown, *(["has a value that cannot be used: " + "; ".join(wrong)] if wrong else [])])
+
+    return check
+
+
+def geo_files_error(value: Any) -> str:
+    for number, entry in enumerate(value, 1):
+        if not (
+            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*[.]dat", str(entry.get("name")))
+            and re.match(r"(https?|file)://\S+\Z", str(entry.get("url")))
+            and re.fullmatch(r"[0-9a-fA-F]{64}", str(entry.get("sha256")))
+        ):
+            return (
+                "needs in entry number %d a plain name that ends in .dat, a url (https://, http:// or file://) and its sha256 (64 hex "
+                "digits)" % number
+            )
+    return ""
+
+
+def hashes_error(value: Any) -> str:
+    good = all(re.fullmatch(r"[0-9a-fA-F]{64}", str(each)) for each in value.values())
+    return "" if good else "must map versions to SHA-256 (64 hex digits)"
+
+
+def release_urls_error(value: Any) -> str:
+    return list_of(url_error)([value] if isinstance(value, str) else value)
+
+
+def share_link_error(value: Any) -> str:
+    try:
+        links.parse(value)
+    except SdopsError as exc:
+        return "cannot be used. {}".format(str(exc).rstrip("."))
+    return ""
+
+
+def host_name(address: bool) -> Check:
+    def check(value: str) -> str:
+        if links.AMBIGUOUS.search(value):
+            return "has a letter that old and new rules for international names read differently; write its xn-- form"
+        try:
+            if not (address and links.is_address(re.sub(r"^\[(.*)\]\Z", r"\1", value))):
+                links.check_host(value, "")
+        except SdopsError:
+            return "must be a host name or an IP address and nothing else: no https://, no port, no comma and no space"
+        return ""
+
+    return quoted_text(check)
+
+
+def quoted_text(rule: Check) -> Check:
+    """YAML reads a bare 01234567 as a number, and a number has lost its zeros."""
+
+    def check(value: Any) -> str:
+        if not isinstance(value, str):
+            return "is not a text. Put it in quotes, so that YAML does not take it for a number"
+        return rule(value)
+
+    return check
+
+
+def user_id_error(value: str) -> str:
+    good = links.UUID.fullmatch(value) or 0 < len(value.encode("utf-8", "replace")) <= links.LONGEST_ID
+    good = good and not links.CONTROL.search(value)
+    return (
+        ""
+        if good
+        else "must be a UUID (8-4-4-4-12 hex digits) or a text of 30 bytes at most, as the server's config shows it"
+    )
+
+
+def base64url_key(length: int, meaning: str) -> Check:
+    form = re.compile("[A-Za-z0-9_-]{%d}" % length)
+    sentence = "must be %s, %d characters of base64url" % (meaning, length)
+    return quoted_text(lambda value: "" if form.fullmatch(links.url_safe(value)) else sentence)
+
+
+commit_error = matching(r"[0-9a-f]{40}", COMMIT_SENTENCE)
+sha256_error = matching(r"[0-9a-fA-F]{64}", "must be a SHA-256 (64 hex digits)")
+origin_error = matching(
+    r"https?://[^/?#@\s]+",
+    "must be an origin, which is http:// or https://, a host, and a port that is not the default one, without a path",
+)

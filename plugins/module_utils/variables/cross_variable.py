@@ -1,0 +1,92 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with variables together, where each of them is good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import SdopsError
+from ..extensions.plan import plan
+from ..models.spec import DEFAULT_ENDPOINTS, Endpoints, find_entry_problems
+from ..terminal import printable
+from ..xray.client_config import client_config
+from .checks import format_value
+
+
+def cross_variable_errors(values: Mapping) -> list[str]:
+    """What is wrong with variables together, where each of them is good."""
+    return [printable(sentence) for sentence in _find_conflicts(values)]
+
+
+def _find_conflicts(values: Mapping) -> list[str]:
+    """What is wrong with variables together; each of them is good."""
+    get = values.get
+    found = []
+
+    def rule(wrong: Any, sentence: str) -> None:
+        if wrong:
+            found.append(sentence)
+
+    rule(
+        get("sdops_proxy_http_port") is not None
+        and str(get("sdops_proxy_http_port")) == str(get("sdops_proxy_socks_port")),
+        "sdops_proxy_http_port and sdops_proxy_socks_port are the same; each needs a port of its own.",
+    )
+    rule(
+        get("conda_env_installer_url") and not get("conda_env_installer_sha256"),
+        "conda_env_installer_url is set, but conda_env_installer_sha256 is not: the SHA-256 (64 hex digits) that the publisher tells "
+        "beside the installer is needed, because it is run as it is.",
+    )
+    rule(
+        get("xformers_build_commit") and get("xformers_build_version") in ("auto", "none"),
+        "xformers_build_version must name the version that xformers_build_commit is.",
+    )
+    rule(
+        float(get("webui_service_idle_minutes") or 0) > 0 and not str(get("webui_service_idle_command", "x")).strip(),
+        "webui_service_idle_command must name the command that ends the box, or webui_service_idle_minutes be 0.",
+    )
+    releases, version = get("__sd_webui_releases"), get("sd_webui_version")
+    rule(
+        releases and version is not None and str(version) not in releases,
+        "sd_webui_version is {}; known are {} (quote it in YAML). For another commit keep the nearest of these and set sd_webui_commit, "
+        "and sd_webui_repositories if they differ.".format(format_value(version), ", ".join(releases or ())),
+    )
+    if "extensions_list" in values and "sdops_github" in values:
+        for entry in values["extensions_list"]:
+            try:
+                plan([entry], values["sdops_github"], str(get("sd_webui_version", "1.10.1")))
+            except SdopsError as exc:
+                found.append(f"extensions_list: {exc}")
+    # one alone does not stop the others: it is told, and the run fails when those are there
+    models = get("model_fetch_models") or []
+    endpoints = [get(f"sdops_{name}_endpoint", getattr(DEFAULT_ENDPOINTS, name)) for name in Endpoints._fields]
+    problems = find_entry_problems(models, Endpoints(*endpoints))
+    if len(problems) == len(models):
+        found.extend(f"model_fetch_models: {problem}" for problem in problems)
+    if get("xray_proxy_state") == "present":
+        found.extend(_xray_server_errors(values))
+    return found
+
+
+def _xray_server_errors(values: Mapping) -> list[str]:
+    config, link = values.get("xray_proxy_config"), values.get("xray_proxy_link")
+    if config and link:
+        return [
+            "xray_proxy_config replaces the whole config, so xray_proxy_link would mean nothing. Keep the one that you want and take "
+            "the other away."
+        ]
+    if config:
+        try:
+            client_config(config, int(values.get("sdops_proxy_http_port", 10809)))
+        except SdopsError as exc:
+            return [str(exc)]
+        return []
+    return [
+        f"{name} is empty, but the proxy is wanted (sdops_network: xray). Set it or xray_proxy_link in the inventory (secrets in a vault), "
+        "or set sdops_network: direct."
+        for name in ("xray_proxy_server", "xray_proxy_uuid", "xray_proxy_public_key", "xray_proxy_server_name")
+        if name in values and values[name] in ("", None)
+    ]
