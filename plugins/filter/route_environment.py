@@ -56,7 +56,7 @@ from typing import Any, Callable
 
 from ansible.utils.display import Display
 
-from ..module_utils.network.proxy_environment import environment, no_proxy_forms
+from ..module_utils.network.proxy_environment import no_proxy_forms, proxy_variables
 
 
 def route_environment(
@@ -71,7 +71,7 @@ def route_environment(
                 f"no_proxy: {entry!r} is left out, because the WebUI's HTTP client ends at it or none understands it. Name hosts, "
                 "domains, addresses, or networks of IPv4 in sdops_no_proxy."
             )
-    return environment(routes, services, no_proxy or [], indexes or [])
+    return proxy_variables(routes, services, no_proxy or [], indexes or [])
 
 
 class FilterModule:

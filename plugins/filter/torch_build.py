@@ -68,14 +68,14 @@ from typing import Any, Callable
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.errors import NoTorchBuildError
-from ..module_utils.gpu.torch_builds import choose
+from ..module_utils.gpu.torch_builds import select_build
 
 
 def torch_build(
     builds: list[dict[str, Any]], device: str, capabilities: list[str] | None = None, driver: str | None = ""
 ) -> dict[str, Any]:
     try:
-        return choose(builds, device, capabilities or [], driver)
+        return select_build(builds, device, capabilities or [], driver)
     except NoTorchBuildError as exc:
         raise AnsibleFilterError(str(exc)) from exc
 

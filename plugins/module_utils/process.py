@@ -17,10 +17,10 @@ from typing import NamedTuple
 from .errors import ProcessError
 from .procfs import process_ids, started_with
 
-MARK = "SDOPS_WORK"
-MOST_OUT = 64 << 20  # bytes of standard output: what is parsed is far smaller, and half of it would be worth nothing
-MOST_ERR = 1 << 20  # bytes of standard error: the last ones, which tell why a program failed
-PIECE = 64 << 10
+WORK_VARIABLE = "SDOPS_WORK"
+MAX_STDOUT = 64 << 20  # bytes of standard output: what is parsed is far smaller, and half of it would be worth nothing
+MAX_STDERR = 1 << 20  # bytes of standard error: the last ones, which tell why a program failed
+PIPE_READ_SIZE = 64 << 10
 
 
 class Completed(NamedTuple):
@@ -45,8 +45,8 @@ def run(
 ) -> Completed:
     """Run ``argv`` (no shell) with ``env`` on top of ours; ``timeout`` in seconds.
 
-    Of standard error the last MOST_ERR bytes are kept. Raises ProcessError when the program is missing, overruns or prints
-    more than MOST_OUT bytes, and then ends it, with a ``timeout`` also all that it has started; a non-zero exit is the
+    Of standard error the last MAX_STDERR bytes are kept. Raises ProcessError when the program is missing, overruns or prints
+    more than MAX_STDOUT bytes, and then ends it, with a ``timeout`` also all that it has started; a non-zero exit is the
     caller's to judge.
     """
     code, out, err = run_bytes(argv, env, cwd, timeout, None if text_in is None else text_in.encode())
@@ -75,16 +75,16 @@ def run_bytes(
     except OSError as exc:
         raise ProcessError(f"{argv[0]} could not be started: {exc.strerror or exc}.") from exc
     try:
-        out, err = _talk(process, data or b"", timeout)
+        out, err = _communicate(process, data or b"", timeout)
         return process.returncode, out, err
     except BaseException as exc:
-        _end(process, timeout is not None)
+        _kill(process, timeout is not None)
         if isinstance(exc, subprocess.TimeoutExpired):
             raise ProcessError(f"{argv[0]} did not end within {timeout} seconds.") from exc
         raise
 
 
-def _talk(process: subprocess.Popen[bytes], data: bytes, timeout: float | None) -> tuple[bytes, bytes]:
+def _communicate(process: subprocess.Popen[bytes], data: bytes, timeout: float | None) -> tuple[bytes, bytes]:
     """Popen.communicate with bounds: it would keep all that a program prints. Raises ProcessError and TimeoutExpired."""
     until = None if timeout is None else time.monotonic() + timeout
     out, err = bytearray(), bytearray()
@@ -95,38 +95,38 @@ def _talk(process: subprocess.Popen[bytes], data: bytes, timeout: float | None) 
             os.set_blocking(process.stdin.fileno(), False)
             waiting.register(process.stdin, selectors.EVENT_WRITE)
         while waiting.get_map():
-            for key, _events in waiting.select(_left(until)):
+            for key, _events in waiting.select(_remaining(until)):
                 if key.data is None:
                     data = _write(key.fd, data)
                     more = bool(data)
                 else:
-                    piece = os.read(key.fd, PIECE)
+                    piece = os.read(key.fd, PIPE_READ_SIZE)
                     more = bool(piece)
                     key.data.extend(piece)
                 if not more:
                     waiting.unregister(key.fileobj)
                     key.fileobj.close()  # type: ignore[union-attr]
-            if len(out) > MOST_OUT:
+            if len(out) > MAX_STDOUT:
                 raise ProcessError(
                     "%s printed more than %d MiB and was stopped. Run it by hand to see what it prints."
-                    % (process.args[0], MOST_OUT >> 20)  # type: ignore[index]
+                    % (process.args[0], MAX_STDOUT >> 20)  # type: ignore[index]
                 )
-            del err[:-MOST_ERR]
-    process.wait(_left(until))
+            del err[:-MAX_STDERR]
+    process.wait(_remaining(until))
     return bytes(out), bytes(err)
 
 
 def _write(handle: int, data: bytes) -> bytes:
     """Write what goes in; what is left of ``data``, nothing when the program reads no more."""
     try:
-        return data[os.write(handle, data[:PIECE]) :]
+        return data[os.write(handle, data[:PIPE_READ_SIZE]) :]
     except BlockingIOError:
         return data
     except BrokenPipeError:
         return b""
 
 
-def _left(until: float | None) -> float | None:
+def _remaining(until: float | None) -> float | None:
     """Seconds until the time is up, None for no limit. Raises TimeoutExpired, also while output never pauses."""
     left = None if until is None else until - time.monotonic()
     if left is not None and left <= 0:
@@ -139,7 +139,7 @@ def _text(data: bytes) -> str:
     return io.TextIOWrapper(io.BytesIO(data), errors="replace").read()
 
 
-def _end(process: subprocess.Popen[bytes], group: bool) -> None:
+def _kill(process: subprocess.Popen[bytes], group: bool) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL) if group else process.kill()
     process.wait()
@@ -149,17 +149,17 @@ def _end(process: subprocess.Popen[bytes], group: bool) -> None:
                 stream.close()
 
 
-def marked(work: str) -> dict[str, str]:
+def work_environment(work: str) -> dict[str, str]:
     """Environment for programs that work on the path ``work``, which all that they start inherit; see end_all."""
-    return {MARK: os.path.abspath(work)}
+    return {WORK_VARIABLE: os.path.abspath(work)}
 
 
-def end_all(work: str) -> None:
+def kill_leftovers(work: str) -> None:
     """Kill what an earlier run left at work on ``work``: a module that is killed takes its programs with it only here.
 
     The caller makes sure that the earlier run is over, by a lock for instance.
     """
-    variable = f"{MARK}={os.path.abspath(work)}"
+    variable = f"{WORK_VARIABLE}={os.path.abspath(work)}"
     for _ in range(50):
         left = [pid for pid in process_ids() if pid != os.getpid() and started_with(pid, variable)]
         for pid in left:

@@ -22,14 +22,14 @@ from .errors import SnapshotError
 from .filesystem import load_json, read_regular, write_atomic
 
 MANIFEST = "manifest.json"
-SMALL = 1 << 20  # bytes
-PARTIAL = ".sdops-copy"
+SMALL_FILE = 1 << 20  # bytes
+PARTIAL_SUFFIX = ".sdops-copy"
 # of these there are many, and Python makes them anew or never reads them: they are linked too
-LINKED = (".pyc", ".h", ".hpp", ".cuh", ".pyi")
+LINKED_SUFFIXES = (".pyc", ".h", ".hpp", ".cuh", ".pyi")
 
 
-def _keep_tree(tree: str, kept: str, former: str) -> dict[str, list[int]]:
-    """Make ``kept`` like ``tree``; gives ``{path below it: [size, time of change in ns]}`` of files that both share.
+def _snapshot_tree(tree: str, kept: str, former: str) -> dict[str, list[int]]:
+    """Make ``manifest`` like ``tree``; gives ``{path below it: [size, time of change in ns]}`` of files that both share.
 
     Copies in ``former``, an earlier snapshot, are taken over where the file has not changed since.
     """
@@ -40,19 +40,19 @@ def _keep_tree(tree: str, kept: str, former: str) -> dict[str, list[int]]:
         os.mkdir(target)
         for name in [*files, *(d for d in directories if os.path.islink(os.path.join(directory, d)))]:
             source, copy, path = os.path.join(directory, name), os.path.join(target, name), os.path.join(below, name)
-            if name.endswith(PARTIAL):  # of a cut run
+            if name.endswith(PARTIAL_SUFFIX):  # of a cut run
                 os.unlink(source)
                 continue
             found = os.lstat(source)
             if not stat.S_ISREG(found.st_mode):
                 shutil.copy2(source, copy, follow_symlinks=False)
-            elif (found.st_size >= SMALL or name.endswith(LINKED)) and _linked(source, copy):
+            elif (found.st_size >= SMALL_FILE or name.endswith(LINKED_SUFFIXES)) and _try_hardlink(source, copy):
                 shared[path] = [found.st_size, found.st_mtime_ns]
-            elif _same(os.path.join(former, path), found) and _linked(os.path.join(former, path), copy):
+            elif _is_unchanged(os.path.join(former, path), found) and _try_hardlink(os.path.join(former, path), copy):
                 continue
-            elif _linked(source, copy):
-                _copy(source, source + PARTIAL, found)
-                os.replace(source + PARTIAL, source)
+            elif _try_hardlink(source, copy):
+                _copy(source, source + PARTIAL_SUFFIX, found)
+                os.replace(source + PARTIAL_SUFFIX, source)
             else:
                 _copy(source, copy, found)
     for directory, _directories, _files in os.walk(tree):
@@ -60,7 +60,7 @@ def _keep_tree(tree: str, kept: str, former: str) -> dict[str, list[int]]:
     return shared
 
 
-def _linked(source: str, copy: str) -> bool:
+def _try_hardlink(source: str, copy: str) -> bool:
     try:
         os.link(source, copy, follow_symlinks=False)
     except OSError:  # a file system without hard links
@@ -68,7 +68,7 @@ def _linked(source: str, copy: str) -> bool:
     return True
 
 
-def _same(path: str, wanted: os.stat_result) -> bool:
+def _is_unchanged(path: str, wanted: os.stat_result) -> bool:
     try:
         found = os.lstat(path)
     except OSError:
@@ -82,7 +82,7 @@ def _copy(source: str, copy: str, found: os.stat_result) -> None:
     """What shutil.copy2 does, in half of the time: there are tens of thousands of them."""
     with open(source, "rb", buffering=0) as reader, open(copy, "xb", buffering=0) as writer:
         while True:
-            block = reader.read(SMALL)
+            block = reader.read(SMALL_FILE)
             if not block:
                 break
             writer.write(block)
@@ -93,7 +93,7 @@ def _copy(source: str, copy: str, found: os.stat_result) -> None:
         os.utime(writer.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
-def _written_into(tree: str, shared: dict[str, list[int]]) -> list[str]:
+def _find_modified(tree: str, shared: dict[str, list[int]]) -> list[str]:
     """Which of the shared files are not what they were."""
     changed = []
     for name, was in shared.items():
@@ -113,7 +113,7 @@ class Snapshot:
     def __init__(self, store: str) -> None:
         self.store = store
 
-    def kept(self) -> dict[str, Any] | None:
+    def manifest(self) -> dict[str, Any] | None:
         """``{"trees": [...], "files": [...], "missing": [...], "shared": [...]}`` of a complete snapshot, else None."""
         try:
             found: dict[str, Any] = load_json(os.path.join(self.store, MANIFEST))
@@ -121,7 +121,7 @@ class Snapshot:
         except (OSError, ValueError):
             return None
 
-    def keep(self, trees: list[str], files: list[str]) -> None:
+    def create(self, trees: list[str], files: list[str]) -> None:
         """Make the snapshot. Cut in the middle, it counts as none and is made again."""
         trees = [os.path.realpath(tree) for tree in trees]
         gone = [tree for tree in trees if not os.path.isdir(tree)]
@@ -134,7 +134,7 @@ class Snapshot:
             shared = []
             for number, tree in enumerate(trees):
                 name = "tree-%d" % number
-                shared.append(_keep_tree(tree, os.path.join(new, name), os.path.join(self.store, name)))
+                shared.append(_snapshot_tree(tree, os.path.join(new, name), os.path.join(self.store, name)))
             present = [path for path in files if os.path.isfile(path)]
             for number, path in enumerate(present):
                 shutil.copy2(path, os.path.join(new, "file-%d" % number))
@@ -153,7 +153,7 @@ class Snapshot:
         Raises SnapshotError, after all is in its place, naming big files that somebody has written into: those are not what
         they were.
         """
-        manifest = self.kept()
+        manifest = self.manifest()
         if manifest is None:
             raise SnapshotError(f"There is no snapshot in {self.store} to go back to.")
         for number, tree in enumerate(manifest["trees"]):
@@ -172,9 +172,9 @@ class Snapshot:
         written = [
             os.path.join(tree, name)
             for tree, shared in zip(manifest["trees"], manifest.get("shared", []))
-            for name in _written_into(tree, shared)
+            for name in _find_modified(tree, shared)
         ]
-        self.forget()
+        self.delete()
         if written:
             raise SnapshotError(
                 "Everything was put back, but {} was written into and not replaced, so it is not what it was. Install the "
@@ -182,14 +182,14 @@ class Snapshot:
             )
         return manifest
 
-    def settle(self) -> None:
-        """What was kept is not needed any more. Its copies stay until ``forget``, for the next snapshot to take over."""
+    def mark_obsolete(self) -> None:
+        """What was kept is not needed any more. Its copies stay until ``delete``, for the next snapshot to take over."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.store, MANIFEST))
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         """Remove the snapshot; the manifest first, so that half of one is never taken for a whole."""
-        self.settle()
+        self.mark_obsolete()
         self._discard(self.store)
         self._discard(self.store + ".new")
 

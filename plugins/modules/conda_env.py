@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Makes a conda environment with the conda, mamba or micromamba that is on the box, or with the py-rattler library where
     there is none.
-  - An environment that exists is never made anew unless O(recreate) says so. One with another Python is refused with the
+  - An environment that exists is never recreated unless O(recreate) says so. One with another Python is refused with the
     choices there are. One that an earlier run of this module left unfinished, because it was killed, is started over; where
     packages were being added they are added again. Nothing else is ever deleted.
   - Only the channels that are given are asked (C(--override-channels)), and terms of service are never accepted on
@@ -154,7 +154,12 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.conda.engines import find_engine, prefix_of
-from ..module_utils.conda.environment import Environment, Wanted, check_python, installed
+from ..module_utils.conda.environment import (
+    CondaEnvironment,
+    EnvironmentSpec,
+    installed_packages,
+    validate_python_version,
+)
 from ..module_utils.errors import SdopsError
 
 
@@ -165,10 +170,10 @@ def listing(prefix: str, version: str, packages: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def absent(module: AnsibleModule, environment: Environment, result: dict[str, Any]) -> dict[str, Any]:
+def absent(module: AnsibleModule, environment: CondaEnvironment, result: dict[str, Any]) -> dict[str, Any]:
     prefix = environment.wanted.prefix
-    changed = environment.may_remove()
-    before = listing(prefix, "environment", installed(prefix)) if changed else ""
+    changed = environment.is_removable()
+    before = listing(prefix, "environment", installed_packages(prefix)) if changed else ""
     if changed and not module.check_mode:
         environment.remove()
     result.update(changed=changed, python_version=None, packages={}, diff={"before": before, "after": ""})
@@ -176,13 +181,15 @@ def absent(module: AnsibleModule, environment: Environment, result: dict[str, An
     return result
 
 
-def present(module: AnsibleModule, environment: Environment, engine: Any, result: dict[str, Any]) -> dict[str, Any]:
+def present(
+    module: AnsibleModule, environment: CondaEnvironment, engine: Any, result: dict[str, Any]
+) -> dict[str, Any]:
     wanted, prefix = environment.wanted, environment.wanted.prefix
-    found = environment.look(module.params["recreate"])
-    before = {} if environment.unfinished() else installed(prefix)
+    found = environment.inspect(module.params["recreate"])
+    before = {} if environment.is_unfinished() else installed_packages(prefix)
     actions = []
     if found.python is None:
-        if environment.unfinished():
+        if environment.is_unfinished():
             actions.append("clear what an unfinished run left in " + prefix)
         elif before:
             actions.append("remove what is in " + prefix)
@@ -202,13 +209,13 @@ def present(module: AnsibleModule, environment: Environment, engine: Any, result
     if module.check_mode:
         after = {**before, **{spec: "(to be installed)" for spec in found.missing}}
     else:
-        after = installed(prefix)
+        after = installed_packages(prefix)
     half = ", cut while packages were added" if found.cut else ", which is removed" if found.python is None else ""
     result.update(
         changed=bool(actions),
         actions=actions,
         python_version=wanted.python,
-        packages=installed(prefix),
+        packages=installed_packages(prefix),
         diff={
             "before": listing(prefix, (found.python or before.get("python", "")) + half, before)
             if before or found.python
@@ -230,8 +237,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         if not module.check_mode or (p["name"] and not p["envs_dir"]):
             raise
     prefix = os.path.abspath(p["prefix"] or prefix_of(p["name"], p["envs_dir"], engine))
-    python = check_python(p["python"]) if p["state"] == "present" else ""
-    environment = Environment(Wanted(prefix, python, p["packages"], p["channels"]))
+    python = validate_python_version(p["python"]) if p["state"] == "present" else ""
+    environment = CondaEnvironment(EnvironmentSpec(prefix, python, p["packages"], p["channels"]))
     result = {"prefix": prefix, "python": os.path.join(prefix, "bin", "python"), "engine": engine_name}
     if p["state"] == "absent":
         return absent(module, environment, result)

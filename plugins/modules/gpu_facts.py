@@ -61,14 +61,14 @@ ansible_facts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.gpu.smi import read
+from ..module_utils.gpu.smi import read_gpu_facts
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={"nvidia_smi": {"type": "str", "default": "nvidia-smi"}}, supports_check_mode=True
     )
-    module.exit_json(changed=False, ansible_facts={"sdops_gpu": read(module.params["nvidia_smi"])})
+    module.exit_json(changed=False, ansible_facts={"sdops_gpu": read_gpu_facts(module.params["nvidia_smi"])})
 
 
 if __name__ == "__main__":

@@ -131,16 +131,16 @@ from ..module_utils.errors import RouteError, SdopsError
 from ..module_utils.filesystem import load_json, write_atomic
 from ..module_utils.network.routes import (
     PROBES,
+    ROUTE_KINDS,
     SERVICES,
-    WAYS,
     Route,
-    candidates,
-    choose,
-    hosts_of,
-    probe,
+    format_measurements,
+    list_routes,
+    measure_route,
     read_turbo,
-    table,
-    trust,
+    select_routes,
+    service_hosts,
+    tls_context,
 )
 from ..module_utils.secrets import mask_secrets
 from ..module_utils.urls import url_login_secrets, without_login
@@ -162,8 +162,8 @@ def check_names(p: dict) -> None:
                 raise RouteError(
                     "{} names the unknown service {!r}; there are {}.".format(option, service, ", ".join(SERVICES))
                 )
-            if option == "ways" and value not in WAYS:
-                raise RouteError("ways wants {!r} for {}; there are {}.".format(value, service, ", ".join(WAYS)))
+            if option == "ways" and value not in ROUTE_KINDS:
+                raise RouteError("ways wants {!r} for {}; there are {}.".format(value, service, ", ".join(ROUTE_KINDS)))
             if option == "mirrors" and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
                 raise RouteError(f"mirrors must have a list of URLs for {service}; write it as [https://...].")
 
@@ -204,14 +204,16 @@ def main() -> None:
 
     try:
         check_names(p)
-        options = candidates(p["network"], plain, p["mirrors"], p["ways"], p["xray_proxy"], turbo)
-        trust(p["ca_path"])
+        options = list_routes(p["network"], plain, p["mirrors"], p["ways"], p["xray_proxy"], turbo)
+        tls_context(p["ca_path"])
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
-    chosen, measured = choose(
+    chosen, measured = select_routes(
         options,
         remembered,
-        lambda service, route: probe(service, route, paths[service], p["timeout"], p["ca_path"], login(service, route)),
+        lambda service, route: measure_route(
+            service, route, paths[service], p["timeout"], p["ca_path"], login(service, route)
+        ),
         p["again"],
         # who asked for mirrors goes directly only where there is none
         last=("direct",) if p["network"] == "mirrors" else (),
@@ -237,7 +239,7 @@ def main() -> None:
         routes={
             s: {
                 **route._asdict(),
-                "hosts": hosts_of(s, route.base),
+                "hosts": service_hosts(s, route.base),
                 **({"around": acceleration[0].around, "ca": acceleration[0].ca} if route.way == "turbo" else {}),
             }
             for s, route in chosen.items()
@@ -246,7 +248,7 @@ def main() -> None:
             {"service": m.service, "way": m.route.way, "base": m.route.base, "seconds": m.seconds, "error": m.error}
             for m in measured
         ],
-        table=table(chosen, measured),
+        table=format_measurements(chosen, measured),
         unreached=unreached,
         actions=["remember {} for {}".format(new[s]["way"], s) for s in new if new[s] != remembered.get(s)]
         if changed

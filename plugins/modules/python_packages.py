@@ -167,7 +167,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.python_env.packages import Installer, Wish
+from ..module_utils.python_env.packages import PipRequest, UvInstaller
 from ..module_utils.secrets import mask_secrets
 from ..module_utils.urls import redact_logins, url_login_secrets
 
@@ -203,12 +203,12 @@ def plan_only(wanted: list[str]) -> dict[str, Any]:
 
 def work(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
-    wish = Wish(**{field: p[field] for field in Wish._fields})
+    wish = PipRequest(**{field: p[field] for field in PipRequest._fields})
     files = wish.requirements + wish.constraints + wish.overrides
     if module.check_mode and not all(os.path.exists(f) for f in [p["python"], *files]):
         # a bare host: the environment and these files come with the run itself
         return plan_only(wish.packages + wish.requirements)
-    installer = Installer(p["python"], p["uv"], p["cache_dir"])
+    installer = UvInstaller(p["python"], p["uv"], p["cache_dir"])
     unmet = installer.unmet(wish)
     if not unmet:
         return result([], [], [])

@@ -70,23 +70,23 @@ from ..module_utils.python_env.toolbox import Toolbox, host_python
 def work(module: AnsibleModule) -> dict:
     path, lock = module.params["path"], module.params["requirements"]
     toolbox = Toolbox(path, module.params["python"] or host_python(path))
-    problems, rebuild = toolbox.judge(lock)
+    problems, rebuild = toolbox.inspect(lock)
     result = {"changed": bool(problems), "problems": problems, "actions": []}
     result["diff"] = {"before": "".join(line + "\n" for line in problems), "after": ""}
     if not problems:
         return result
     result["actions"].append(("rebuild %s" if rebuild else "install packages into %s") % path)
     if rebuild:
-        toolbox.refuse_foreign()
+        toolbox.reject_unmanaged_directory()
     if module.check_mode:
         return result
-    for warning in toolbox.make(lock, rebuild):
+    for warning in toolbox.install(lock, rebuild):
         module.warn(warning)
-    left = toolbox.judge(lock)
+    left = toolbox.inspect(lock)
     if left.problems and not rebuild:
         result["actions"].append(f"rebuild {path}")
-        toolbox.make(lock, True)
-        left = toolbox.judge(lock)
+        toolbox.install(lock, True)
+        left = toolbox.inspect(lock)
     if left.problems:
         raise ToolboxError(
             "The toolbox {} was made but does not work: {}. Check its disk, and the Python {} which it was made with; "

@@ -116,7 +116,7 @@ def main() -> None:
     python = host_python(path)
     with ThreadPoolExecutor() as pool:
         index = pool.submit(pip_index_url, python) if module.params["pip_index"] else None
-        problems = Toolbox(path, python).judge().problems
+        problems = Toolbox(path, python).inspect().problems
     module.exit_json(
         changed=False,
         usable=not problems,

@@ -89,16 +89,16 @@ VERBS = {"kept": "keep", "restored": "put back", "absent": "forget"}
 def work(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
     snapshot = Snapshot(p["store"])
-    found = snapshot.kept()
+    found = snapshot.manifest()
     changed = (found is None) == (p["state"] == "kept")
     trees = found["trees"] if found else p["trees"] if p["state"] == "kept" else []
     if changed and not module.check_mode:
         if p["state"] == "kept":
-            snapshot.keep(p["trees"], p["files"])
+            snapshot.create(p["trees"], p["files"])
         elif p["state"] == "restored":
             snapshot.restore()
         else:
-            snapshot.forget()
+            snapshot.delete()
     actions = ["{} {}".format(VERBS[p["state"]], tree) for tree in trees] if changed else []
     return {"changed": changed, "trees": trees, "actions": actions}
 

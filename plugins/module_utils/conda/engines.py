@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from ..errors import CondaError
 from ..filesystem import parse_json
-from ..process import Completed, marked, run
+from ..process import Completed, run, work_environment
 
-NAMES = ("conda", "mamba", "micromamba")
+ENGINE_NAMES = ("conda", "mamba", "micromamba")
 # a non-login SSH session does not have these on PATH
-PLACES = (
+CONDA_DIRECTORIES = (
     "/root/miniconda3/bin",
     "/root/miniforge3/bin",
     "/root/mambaforge/bin",
@@ -33,13 +33,13 @@ PLACES = (
     "~/.local/bin",
     "~/bin",
 )
-CACHE = ".sdops-cache"  # of the rattler library, in a prefix
+RATTLER_CACHE = ".sdops-cache"  # of the rattler library, in a prefix
 CHANNEL_ALIAS = "https://conda.anaconda.org"
 
 # Runs in an interpreter that has py-rattler (0.25 or newer). Packages that are there already stay: the solver is told
 # about them, since install() removes whatever is not in its list. It ends without the interpreter's own clean-up, in
 # which the library crashes now and then after all is done.
-RATTLER = r"""
+RATTLER_SCRIPT = r"""
 import asyncio, glob, json, os, sys
 
 try:
@@ -70,7 +70,7 @@ os._exit(0)
 """
 
 
-class Job(NamedTuple):
+class InstallRequest(NamedTuple):
     """Bring these into a prefix: exact Python, more specs, channels by name or URL."""
 
     prefix: str
@@ -79,18 +79,18 @@ class Job(NamedTuple):
     channels: list[str]
 
 
-def trust(ca_path: str | None) -> dict[str, str]:
+def ca_variables(ca_path: str | None) -> dict[str, str]:
     """Variables by which every engine trusts the PEM bundle ``ca_path``."""
     names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "CONDA_SSL_VERIFY", "MAMBA_SSL_VERIFY")
     return {name: ca_path for name in names} if ca_path else {}
 
 
-class Engine:
+class CondaEngine:
     """Something that installs packages into a prefix. ``name`` is how people know it."""
 
     name = ""
 
-    def install(self, job: Job) -> str | None:
+    def install(self, job: InstallRequest) -> str | None:
         """Install; None when that went well, else what went wrong. The prefix itself has the last word (see Environment)."""
         raise NotImplementedError
 
@@ -103,13 +103,13 @@ class Engine:
         return None
 
 
-class CommandLine(Engine):
+class CondaProgram(CondaEngine):
     """conda, mamba or micromamba, by the options that the three share."""
 
     def __init__(self, path: str, ca_path: str | None = None, channel_alias: str | None = None) -> None:
         self.name = path
         self.channel_alias = channel_alias
-        self.environment = trust(ca_path)
+        self.environment = ca_variables(ca_path)
 
     def _run(self, *arguments: str, **more: str) -> Completed:
         # with CI set, conda takes Anaconda's terms of service for accepted; that is not ours to do
@@ -133,12 +133,12 @@ class CommandLine(Engine):
         found = info.get("envs_dirs") or info.get("envs directories")
         return str(found[0]) if isinstance(found, list) and found else None
 
-    def install(self, job: Job) -> str | None:
+    def install(self, job: InstallRequest) -> str | None:
         arguments = ["install", "--yes", "--json", "--prefix", job.prefix, "--override-channels"]
         for channel in job.channels:
             # a bare name is left to the engine's own configuration, which may map it to a mirror
             arguments += ["--channel", channel_url(channel, self.channel_alias) if self.channel_alias else channel]
-        done = self._run(*arguments, f"python={job.python}", *job.packages, **marked(job.prefix))
+        done = self._run(*arguments, f"python={job.python}", *job.packages, **work_environment(job.prefix))
         if done.rc == 0:
             return None
         if (
@@ -164,7 +164,7 @@ class CommandLine(Engine):
         return done.tail() or "it ended with status %d" % done.rc
 
 
-class Rattler(Engine):
+class RattlerLibrary(CondaEngine):
     """The py-rattler library, in a child process of an interpreter that has it."""
 
     name = "rattler"
@@ -172,16 +172,16 @@ class Rattler(Engine):
     def __init__(self, python: str | None = None, ca_path: str | None = None, channel_alias: str | None = None) -> None:
         self.python = python or sys.executable
         self.channel_alias = channel_alias or CHANNEL_ALIAS
-        self.environment = trust(ca_path)
+        self.environment = ca_variables(ca_path)
 
-    def install(self, job: Job) -> str | None:
+    def install(self, job: InstallRequest) -> str | None:
         if "defaults" in job.channels:
             return (
                 "the channel 'defaults' is a list of conda's own configuration; name the channels or their URLs instead"
             )
         # Its own cache, thrown away: with a warm one it stumbles over a server's 304. It lies in the prefix, so that files
         # can be linked from it and nothing else has to be cleared after a cut.
-        cache = os.path.join(job.prefix, CACHE)
+        cache = os.path.join(job.prefix, RATTLER_CACHE)
         shutil.rmtree(cache, ignore_errors=True)
         request = {
             "prefix": job.prefix,
@@ -192,8 +192,13 @@ class Rattler(Engine):
         }
         try:
             done = run(
-                [self.python, "-c", RATTLER],
-                env={**self.environment, **marked(job.prefix), "RATTLER_CACHE_DIR": cache, "XDG_CACHE_HOME": cache},
+                [self.python, "-c", RATTLER_SCRIPT],
+                env={
+                    **self.environment,
+                    **work_environment(job.prefix),
+                    "RATTLER_CACHE_DIR": cache,
+                    "XDG_CACHE_HOME": cache,
+                },
                 text_in=json.dumps(request),
             )
         finally:
@@ -234,14 +239,14 @@ def find_program(wanted: str) -> str | None:
                 f"The conda engine {wanted} does not exist or cannot be run. Correct the path, or use auto."
             )
         return wanted
-    if wanted != "auto" and wanted not in NAMES:
+    if wanted != "auto" and wanted not in ENGINE_NAMES:
         raise CondaError(
             "engine is {!r}; it must be auto, {}, rattler or the absolute path of a program.".format(
-                wanted, ", ".join(NAMES)
+                wanted, ", ".join(ENGINE_NAMES)
             )
         )
-    directories = os.environ.get("PATH", "").split(os.pathsep) + [os.path.expanduser(p) for p in PLACES]
-    for name in NAMES if wanted == "auto" else (wanted,):
+    directories = os.environ.get("PATH", "").split(os.pathsep) + [os.path.expanduser(p) for p in CONDA_DIRECTORIES]
+    for name in ENGINE_NAMES if wanted == "auto" else (wanted,):
         for directory in directories:
             candidate = os.path.join(directory, name)
             if directory and os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
@@ -258,15 +263,15 @@ def find_engine(
     ca_path: str | None = None,
     channel_alias: str | None = None,
     rattler_python: str | None = None,
-) -> Engine:
+) -> CondaEngine:
     """The engine that ``wanted`` means. Raises CondaError when one that was named is missing."""
     program = find_program(wanted)
     if program:
-        return CommandLine(program, ca_path, channel_alias)
-    return Rattler(rattler_python, ca_path, channel_alias)
+        return CondaProgram(program, ca_path, channel_alias)
+    return RattlerLibrary(rattler_python, ca_path, channel_alias)
 
 
-def prefix_of(name: str, envs_dir: str | None, engine: Engine) -> str:
+def prefix_of(name: str, envs_dir: str | None, engine: CondaEngine) -> str:
     """Where the environment ``name`` lies, or would lie."""
     if os.sep in name or name in ("", ".", "..", "base", "root"):
         raise CondaError(

@@ -15,18 +15,18 @@ from typing import NamedTuple
 
 from ..errors import CondaError, FileTypeError, SdopsError
 from ..filesystem import load_json
-from ..process import end_all, run
-from .engines import CACHE, Engine, Job
+from ..process import kill_leftovers, run
+from .engines import RATTLER_CACHE, CondaEngine, InstallRequest
 
 # In a prefix while it is being made or removed: whoever finds it there may start over. Nothing without it is deleted.
-MARKER = ".sdops-incomplete"
+INCOMPLETE_MARKER = ".sdops-incomplete"
 # In an environment while packages are added to it: whoever finds it there adds them again.
-ADDING = ".sdops-adding"
-MADE = ".sdops-made"  # what uninstalling looks for: an environment of somebody else is not removed
-EXACT = re.compile(r"^\d+\.\d+\.\d+((a|b|rc)\d+)?\Z")
+ADDING_MARKER = ".sdops-adding"
+CREATED_MARKER = ".sdops-made"  # what uninstalling looks for: an environment of somebody else is not removed
+EXACT_VERSION = re.compile(r"^\d+\.\d+\.\d+((a|b|rc)\d+)?\Z")
 
 
-class Wanted(NamedTuple):
+class EnvironmentSpec(NamedTuple):
     """A wanted environment: absolute prefix, exact Python ("3.10.6"), more specs, channels by name or URL."""
 
     prefix: str
@@ -35,7 +35,7 @@ class Wanted(NamedTuple):
     channels: list[str]
 
 
-class Found(NamedTuple):
+class EnvironmentState(NamedTuple):
     """What is at a prefix: version of a Python that runs (None: nothing to keep), wanted specs that are missing.
 
     ``cut``: a run of ours was cut while it added packages, so that anything may be half.
@@ -46,9 +46,9 @@ class Found(NamedTuple):
     cut: bool = False
 
 
-def check_python(version: str) -> str:
+def validate_python_version(version: str) -> str:
     """``version`` when it is exact. Raises CondaError for "3.10", which YAML moreover reads as 3.1."""
-    if not EXACT.match(version):
+    if not EXACT_VERSION.match(version):
         raise CondaError(
             f"python is {version!r}, but an exact version with three parts is needed, such as 3.10.6: otherwise the same "
             "environment cannot be made again next week. Quote it in YAML."
@@ -68,7 +68,7 @@ def python_version(prefix: str) -> str | None:
     return done.out.strip() if done.rc == 0 else None
 
 
-def installed(prefix: str) -> dict[str, str]:
+def installed_packages(prefix: str) -> dict[str, str]:
     """Name to version of the conda packages in ``prefix``, from its conda-meta."""
     result = {}
     for path in sorted(glob.glob(os.path.join(glob.escape(prefix), "conda-meta", "*.json"))):
@@ -90,7 +90,7 @@ def spec_name(spec: str) -> str:
     return match.group().lower()
 
 
-def spec_met(spec: str, have: dict[str, str]) -> bool:
+def is_spec_met(spec: str, have: dict[str, str]) -> bool:
     """Whether ``spec`` is among the packages ``have``. Only the plain forms NAME, NAME=V and NAME==V look at versions."""
     name = spec_name(spec)
     if name not in have:
@@ -106,15 +106,15 @@ def spec_met(spec: str, have: dict[str, str]) -> bool:
     return have[name] == version or have[name].startswith(version + ".")
 
 
-class Environment:
+class CondaEnvironment:
     """One environment, wanted and as it is on disk."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: EnvironmentSpec) -> None:
         self.wanted = wanted
 
     @property
     def marker(self) -> str:
-        return os.path.join(self.wanted.prefix, MARKER)
+        return os.path.join(self.wanted.prefix, INCOMPLETE_MARKER)
 
     def _is_empty(self) -> bool:
         prefix = self.wanted.prefix
@@ -122,50 +122,50 @@ class Environment:
             raise CondaError(f"{prefix} is in the way: it is no directory. Move it away, or choose another prefix.")
         return not os.path.isdir(prefix) or not os.listdir(prefix)
 
-    def unfinished(self) -> bool:
+    def is_unfinished(self) -> bool:
         """Whether a run of ours was cut while it made or removed this environment."""
         return os.path.exists(self.marker)
 
-    def look(self, recreate: bool = False) -> Found:
+    def inspect(self, recreate: bool = False) -> EnvironmentState:
         """What is there. Raises CondaError when something that is not what is wanted is in the way.
 
         With ``recreate`` an environment with another Python counts as nothing to keep.
         """
         prefix = self.wanted.prefix
-        if self._is_empty() or self.unfinished():
-            return Found(None, list(self.wanted.packages))
-        have, cut = python_version(prefix), os.path.exists(os.path.join(prefix, ADDING))
-        if have != self.wanted.python and recreate and self.may_remove():
-            return Found(None, list(self.wanted.packages))
+        if self._is_empty() or self.is_unfinished():
+            return EnvironmentState(None, list(self.wanted.packages))
+        have, cut = python_version(prefix), os.path.exists(os.path.join(prefix, ADDING_MARKER))
+        if have != self.wanted.python and recreate and self.is_removable():
+            return EnvironmentState(None, list(self.wanted.packages))
         if cut and have in (None, self.wanted.python):
-            return Found(self.wanted.python, list(self.wanted.packages), True)
+            return EnvironmentState(self.wanted.python, list(self.wanted.packages), True)
         if have is None:
             raise CondaError(
                 f"{prefix} exists but has no Python that runs, and it was not left behind by an unfinished run of this module, so "
-                "it stays untouched. Move it away, choose another prefix, or, if it is a conda environment, have it made anew "
+                "it stays untouched. Move it away, choose another prefix, or, if it is a conda environment, have it recreated "
                 "(recreate: true; conda_env_recreate in the role)."
             )
         if have != self.wanted.python:
             raise CondaError(
-                f"{prefix} exists with Python {have}, but {self.wanted.python} is wanted. It is not made anew unasked: either ask for Python {have}, "
-                "or choose another prefix or name, or have it made anew (recreate: true; conda_env_recreate in the role)."
+                f"{prefix} exists with Python {have}, but {self.wanted.python} is wanted. It is recreated only on request: either ask for Python {have}, "
+                "or choose another prefix or name, or have it recreated (recreate: true; conda_env_recreate in the role)."
             )
-        present = installed(prefix)
-        missing = [spec for spec in self.wanted.packages if not spec_met(spec, present)]
+        present = installed_packages(prefix)
+        missing = [spec for spec in self.wanted.packages if not is_spec_met(spec, present)]
         if missing and not os.path.isfile(os.path.join(prefix, "conda-meta", "history")):
             raise CondaError(
                 "{} is no conda environment, so {} cannot be added to it. Choose another prefix, or leave packages empty.".format(
                     prefix, ", ".join(missing)
                 )
             )
-        return Found(have, missing)
+        return EnvironmentState(have, missing)
 
-    def create(self, engine: Engine) -> None:
+    def create(self, engine: CondaEngine) -> None:
         """Make the environment; what an unfinished run left is cleared first, and so is a failure of this one."""
         prefix = self.wanted.prefix
         try:
             os.makedirs(prefix, exist_ok=True)
-            lock = self._mark(MARKER)
+            lock = self._mark(INCOMPLETE_MARKER)
         except OSError as exc:
             raise CondaError(f"{prefix} cannot be made: {exc.strerror}.") from exc
         try:
@@ -176,33 +176,33 @@ class Environment:
             with open(os.path.join(prefix, "conda-meta", "history"), "w", encoding="utf-8"):
                 pass
             self._install(engine, self.wanted.packages)
-            os.replace(self.marker, os.path.join(prefix, MADE))
+            os.replace(self.marker, os.path.join(prefix, CREATED_MARKER))
         except SdopsError:
             self._clear()
             raise
         finally:
             os.close(lock)
 
-    def add(self, engine: Engine, missing: list[str]) -> None:
+    def add(self, engine: CondaEngine, missing: list[str]) -> None:
         """Install ``missing`` into the existing environment; its Python stays what it is."""
-        lock = self._mark(ADDING)
+        lock = self._mark(ADDING_MARKER)
         try:
-            shutil.rmtree(os.path.join(self.wanted.prefix, CACHE), ignore_errors=True)
+            shutil.rmtree(os.path.join(self.wanted.prefix, RATTLER_CACHE), ignore_errors=True)
             self._install(engine, missing)
-            os.unlink(os.path.join(self.wanted.prefix, ADDING))
+            os.unlink(os.path.join(self.wanted.prefix, ADDING_MARKER))
         except SdopsError:
             # an engine that fails leaves the environment as it was
             if python_version(self.wanted.prefix) == self.wanted.python:
-                os.unlink(os.path.join(self.wanted.prefix, ADDING))
+                os.unlink(os.path.join(self.wanted.prefix, ADDING_MARKER))
             raise
         finally:
             os.close(lock)
 
-    def _install(self, engine: Engine, packages: list[str]) -> None:
+    def _install(self, engine: CondaEngine, packages: list[str]) -> None:
         prefix = self.wanted.prefix
-        said = engine.install(Job(prefix, self.wanted.python, packages, self.wanted.channels))
-        have, present = python_version(prefix), installed(prefix)
-        missing = [spec for spec in packages if not spec_met(spec, present)]
+        said = engine.install(InstallRequest(prefix, self.wanted.python, packages, self.wanted.channels))
+        have, present = python_version(prefix), installed_packages(prefix)
+        missing = [spec for spec in packages if not is_spec_met(spec, present)]
         if said is None and have == self.wanted.python and not missing:
             return
         if said is None:
@@ -214,12 +214,12 @@ class Environment:
             )
         )
 
-    def may_remove(self) -> bool:
+    def is_removable(self) -> bool:
         """Whether there is an environment to remove. Raises CondaError when what is there is none, or is conda itself."""
         prefix = self.wanted.prefix
         if self._is_empty():
             return False
-        if self.unfinished():
+        if self.is_unfinished():
             return True
         if os.path.isdir(os.path.join(prefix, "condabin")):
             raise CondaError(f"{prefix} is a conda installation and no single environment. It is not removed.")
@@ -229,7 +229,7 @@ class Environment:
 
     def remove(self) -> None:
         """Remove the environment; cut in the middle, it counts as unfinished and is never mistaken for a whole one."""
-        lock = self._mark(MARKER)
+        lock = self._mark(INCOMPLETE_MARKER)
         try:
             self._clear()
         finally:
@@ -248,14 +248,14 @@ class Environment:
             raise CondaError(
                 f"{self.wanted.prefix} is being made by another run right now. Wait for it, then run again."
             ) from exc
-        end_all(self.wanted.prefix)
+        kill_leftovers(self.wanted.prefix)
         os.write(handle, b"sdops.webui is at work here, or was cut. The next run starts over.\n")
         return handle
 
     def _clear(self, keep_marker: bool = False) -> None:
         """Empty the prefix, the marker last of all."""
         for entry in list(os.scandir(self.wanted.prefix)):
-            if entry.name == MARKER:
+            if entry.name == INCOMPLETE_MARKER:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path)

@@ -11,7 +11,7 @@ import tempfile
 
 from ..errors import SdopsError, WheelChangedError
 from ..process import run
-from ..python_env.environment import normalise, probe
+from ..python_env.environment import normalize_name, run_probe
 from ..xformers.cache import Cache, Fit
 
 # a wheel runs where the C library is not older than where it was built
@@ -34,7 +34,7 @@ def built(
     name, _, version = requirement.partition("==")
     if not version or not directories:
         return None
-    fit = Fit(normalise(name), version, "", None, archs=(), **probe(python, HERE, "its platform"))
+    fit = Fit(normalize_name(name), version, "", None, archs=(), **run_probe(python, HERE, "its platform"))
     caches = [Cache(directory, state_file) for directory in directories]
     try:
         os.makedirs(caches[0].directory, exist_ok=True)

@@ -20,15 +20,15 @@ from ..git.command import Git
 from ..git.move import CheckoutMover
 from ..git.pin import Pin, partial_path
 from ..process import run
-from ..python_env.environment import difference, inspect, labels, normalise
-from ..python_env.packages import Installer, Wish
-from ..python_env.requirements import read_file
+from ..python_env.environment import compare_versions, inspect_environment, normalize_name, version_labels
+from ..python_env.packages import PipRequest, UvInstaller
+from ..python_env.requirements import read_requirements
 from ..roop.patch import BACKUP, MOST, Patch
 from ..snapshot import Snapshot
 from ..urls import redact_logins
 from .built import built
 
-NOTHING = Wish([], [], [], [], "", [], None, [], False, False, False, False, None)
+NOTHING = PipRequest([], [], [], [], "", [], None, [], False, False, False, False, None)
 # what the WebUI stands on, besides its own requirements
 GUARDED = ("torch", "torchvision", "torchaudio", "xformers", "numpy", "protobuf")
 
@@ -80,7 +80,7 @@ class Extensions:
     # --- all of them ---------------------------------------------------------------------------------------------------
     def finish_cut_run(self) -> list[str]:
         """Put the environment back as it was before an installation that was cut off."""
-        if self.snapshot.kept() is None:
+        if self.snapshot.manifest() is None:
             return []
         if not self.wants.check:
             self.snapshot.restore()
@@ -89,7 +89,7 @@ class Extensions:
     def finish(self) -> None:
         """Remove what was kept while extensions were installed."""
         if not self.wants.check:
-            self.snapshot.forget()
+            self.snapshot.delete()
 
     def foreign(self, ours: list[str]) -> list[str]:
         """Directories of extensions that are not in the list: the user's own."""
@@ -193,7 +193,7 @@ class Extensions:
             result.act("install what {} needs".format(spec["name"]))
             return
         wish = self._wish(spec)
-        installer = Installer(self.wants.python)
+        installer = UvInstaller(self.wants.python)
         script, mark = self._script(spec)
         unmet = installer.unmet(wish) if wish.packages or wish.requirements else []
         if not unmet and not script:
@@ -210,15 +210,15 @@ class Extensions:
             if r in unmet
         ]
         wish = wish._replace(find_links=[link for link in links if link])
-        before = labels(installer.before)
-        self.snapshot.keep([self.prefix], [])
+        before = version_labels(installer.before)
+        self.snapshot.create([self.prefix], [])
         try:
             with _Constraints(wish, self._pins(spec, installer)) as held:
                 if unmet:
                     installer.install(held, self._guarded())
                 if script:
                     self._run(spec, script, held)
-            changes = difference(before, labels(inspect(self.wants.python)))
+            changes = compare_versions(before, version_labels(inspect_environment(self.wants.python)))
             self._judge(spec, changes)
         except BaseException as exc:
             try:
@@ -228,7 +228,7 @@ class Extensions:
             raise
         if script:
             self._note(spec["name"], mark)
-        self.snapshot.settle()
+        self.snapshot.mark_obsolete()
         for change in changes:
             result.act(
                 "install {name} {after}".format(**change) if change["after"] else "remove {name} {before}".format(**change)
@@ -236,7 +236,7 @@ class Extensions:
         if script:
             result.act(f"run {script}")
 
-    def _wish(self, spec: dict[str, Any]) -> Wish:
+    def _wish(self, spec: dict[str, Any]) -> PipRequest:
         path = os.path.join(self._path(spec["name"]), "requirements.txt")
         files = [path] if spec["requirements"] and os.path.isfile(path) else []
         return NOTHING._replace(
@@ -245,17 +245,17 @@ class Extensions:
 
     def _guarded(self) -> list[str]:
         """What no extension may change."""
-        own = read_file(self.wants.requirements).requirements if os.path.isfile(self.wants.requirements) else []
-        names = [normalise(_name_of(line)) for line in own]
+        own = read_requirements(self.wants.requirements).requirements if os.path.isfile(self.wants.requirements) else []
+        names = [normalize_name(_name_of(line)) for line in own]
         return sorted({*GUARDED, *(name for name in names if name)})
 
-    def _pins(self, spec: dict[str, Any], installer: Installer) -> tuple[list[str], list[str]]:
+    def _pins(self, spec: dict[str, Any], installer: UvInstaller) -> tuple[list[str], list[str]]:
         """(constraints, overrides): what is guarded stays; for what is kept, requirements do not count."""
         found = installer.before["distributions"]
         stays = {
             n: "{}=={}".format(n, found[n]["version"]) for n in self._guarded() if n in found and not found[n]["direct_url"]
         }
-        kept = [stays[n] for n in map(normalise, spec["keep"]) if n in stays]
+        kept = [stays[n] for n in map(normalize_name, spec["keep"]) if n in stays]
         return list(stays.values()), kept
 
     def _judge(self, spec: dict[str, Any], changes: list[dict[str, Any]]) -> None:
@@ -288,7 +288,7 @@ class Extensions:
     def _note(self, name: str, mark: str) -> None:
         write_atomic(self.record, (json.dumps({**self._noted(), name: mark}, indent=1, sort_keys=True) + "\n").encode())
 
-    def _run(self, spec: dict[str, Any], script: str, held: Wish) -> None:
+    def _run(self, spec: dict[str, Any], script: str, held: PipRequest) -> None:
         path = os.pathsep.join([os.path.dirname(self.wants.python), os.environ.get("PATH", "/usr/bin:/bin")])
         environment = {
             **self.wants.environment,
@@ -316,11 +316,11 @@ def _name_of(line: str) -> str:
 class _Constraints:
     """Files with our constraints and overrides, as long as an installation takes."""
 
-    def __init__(self, wish: Wish, pins: tuple[list[str], list[str]]) -> None:
+    def __init__(self, wish: PipRequest, pins: tuple[list[str], list[str]]) -> None:
         self.wish, self.pins = wish, pins
         self.directory = ""
 
-    def __enter__(self) -> Wish:
+    def __enter__(self) -> PipRequest:
         self.directory = tempfile.mkdtemp(prefix="sdops-extension-")
         paths = []
         for name, lines in zip(("constraints.txt", "overrides.txt"), self.pins):

@@ -287,7 +287,7 @@ class Git:
         return self._run(where, self._options(where), arguments, NETWORK_LIMIT if lazy else LOCAL_LIMIT, **more)
 
     def blob(self, where: str, name: str) -> bytes | None:
-        """Content of a file in a commit (``COMMIT:path``), None when there is none. Raises GitError for more than MOST_OUT bytes."""
+        """Content of a file in a commit (``COMMIT:path``), None when there is none. Raises GitError for more than MAX_STDOUT bytes."""
         argv = [*CLEAN_ENV_COMMAND, self.program, *self._options(where), "-C", where, "cat-file", "blob", name]
         environment = {**self.environment, "GIT_ALLOW_PROTOCOL": ":".join(sorted(self._protocols))}
         try:

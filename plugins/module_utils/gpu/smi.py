@@ -17,11 +17,11 @@ from ..process import Completed, run
 
 FIELDS = ["index", "name", "memory.total", "driver_version", "compute_cap"]
 # where containers and WSL put it, for sessions whose PATH lacks them
-PLACES = ("/usr/bin", "/usr/local/bin", "/usr/local/nvidia/bin", "/opt/bin", "/usr/lib/wsl/lib")
+SEARCH_DIRECTORIES = ("/usr/bin", "/usr/local/bin", "/usr/local/nvidia/bin", "/opt/bin", "/usr/lib/wsl/lib")
 
 # For drivers older than 510, whose nvidia-smi has no compute_cap: words of the card's name, first match wins.
 # Source: NVIDIA's table of CUDA GPUs.
-CAPABILITIES = (
+CAPABILITIES_BY_NAME = (
     (r"RTX PRO \d+.*Blackwell|RTX 50[5-9]0", "12.0"),
     (r"G?B300", "10.3"),
     (r"G?B[12]00", "10.0"),
@@ -39,24 +39,24 @@ CAPABILITIES = (
 
 def capability_by_name(name: str) -> str | None:
     """Compute capability such as "8.6", guessed from the card's name; None when unknown."""
-    for pattern, capability in CAPABILITIES:
+    for pattern, capability in CAPABILITIES_BY_NAME:
         if re.search(rf"(?<![A-Za-z0-9])({pattern})(?![A-Za-z0-9])", name):
             return capability
     return None
 
 
-def absent(reason: str) -> dict[str, Any]:
+def facts_without_gpu(reason: str) -> dict[str, Any]:
     """The facts of a box without a usable GPU."""
     return {"present": False, "reason": reason, "driver": None, "gpus": []}
 
 
-def find(nvidia_smi: str) -> str | None:
+def find_nvidia_smi(nvidia_smi: str) -> str | None:
     """Path of the program, None when it is not there."""
-    path = os.pathsep.join([os.environ.get("PATH", ""), *PLACES])
+    path = os.pathsep.join([os.environ.get("PATH", ""), *SEARCH_DIRECTORIES])
     return shutil.which(os.path.expanduser(nvidia_smi), path=path)
 
 
-def why_not(done: Completed) -> str:
+def describe_failure(done: Completed) -> str:
     """What nvidia-smi complains about, in a sentence of ours where the complaint is a known one."""
     said = " ".join((done.out + "\n" + done.err).split())
     low = said.lower()
@@ -69,7 +69,7 @@ def why_not(done: Completed) -> str:
     return said or "nvidia-smi ended with status %d and said nothing" % done.rc
 
 
-def parse(text: str) -> dict[str, Any]:
+def parse_gpu_query(text: str) -> dict[str, Any]:
     """The facts in the CSV of a query for FIELDS, or for all of them but the last."""
     gpus: list[dict[str, Any]] = []
     driver = None
@@ -95,27 +95,27 @@ def parse(text: str) -> dict[str, Any]:
             driver = row[3]
     trouble = "nvidia-smi has lost GPU {}; restart the machine".format(", ".join(lost)) if lost else ""
     if not gpus:
-        return absent(trouble or text.strip())
+        return facts_without_gpu(trouble or text.strip())
     return {"present": True, "reason": trouble, "driver": driver, "gpus": gpus}
 
 
-def read(nvidia_smi: str = "nvidia-smi") -> dict[str, Any]:
+def read_gpu_facts(nvidia_smi: str = "nvidia-smi") -> dict[str, Any]:
     """``{present, reason, driver, gpus: [{index, name, memory_mb, capability}]}``; never raises for a missing GPU.
 
     ``reason`` says why there is none, or which one of several is lost; else it is an empty string.
     """
-    program = find(nvidia_smi)
+    program = find_nvidia_smi(nvidia_smi)
     if not program:
-        return absent(f"{nvidia_smi} is not installed")
+        return facts_without_gpu(f"{nvidia_smi} is not installed")
     try:
         done = run([program, "--query-gpu=" + ",".join(FIELDS), "--format=csv,noheader,nounits"], timeout=60)
         if done.rc != 0 and "compute_cap" in done.out + done.err:
             done = run([program, "--query-gpu=" + ",".join(FIELDS[:-1]), "--format=csv,noheader,nounits"], timeout=60)
     except SdopsError as exc:
-        return absent(str(exc))
+        return facts_without_gpu(str(exc))
     if done.rc != 0:
-        return absent(why_not(done))
-    facts = parse(done.out)
+        return facts_without_gpu(describe_failure(done))
+    facts = parse_gpu_query(done.out)
     if not facts["present"] and not facts["reason"].startswith("nvidia-smi has lost"):
-        facts["reason"] = why_not(done)
+        facts["reason"] = describe_failure(done)
     return facts

@@ -21,19 +21,19 @@ OLDEST_DRIVERS = {"10.2": "440.33", "11": "450.80.02", "12": "525.60.13", "13": 
 FIRST_DRIVERS = {"8.9": "520", "9.0": "520", "10.0": "570", "10.3": "575", "12.0": "570", "12.1": "575"}
 
 
-def numbers(capability: str) -> tuple[int, int]:
+def parse_capability(capability: str) -> tuple[int, int]:
     """ "8.6" -> (8, 6)."""
     major, _, minor = str(capability).partition(".")
     return int(major), int(minor or 0)
 
 
-def serves(build: dict[str, Any], capability: str) -> bool:
+def supports_capability(build: dict[str, Any], capability: str) -> bool:
     """Whether ``build`` runs on ``capability``: not older than its oldest, and of a generation it knows.
 
     Code for 8.0 runs on 8.6 and 8.9 too, but never on another major number (CUDA's rule of binary compatibility).
     """
-    have = numbers(capability)
-    return numbers(build["oldest"]) <= have and have[0] <= numbers(build["newest"])[0]
+    have = parse_capability(capability)
+    return parse_capability(build["oldest"]) <= have and have[0] <= parse_capability(build["newest"])[0]
 
 
 def required_driver(build: dict[str, Any], capabilities: Sequence[str]) -> str:
@@ -42,10 +42,10 @@ def required_driver(build: dict[str, Any], capabilities: Sequence[str]) -> str:
     major, minor = label.groups() if label else ("", "")
     drivers = [OLDEST_DRIVERS.get(major + "." + minor) or OLDEST_DRIVERS.get(major, "")]
     drivers += [FIRST_DRIVERS.get(str(capability), "") for capability in capabilities]
-    return max(drivers, key=lambda driver: driver_numbers(driver) or ())
+    return max(drivers, key=lambda driver: parse_driver_version(driver) or ())
 
 
-def driver_numbers(driver: str | None) -> tuple[int, ...] | None:
+def parse_driver_version(driver: str | None) -> tuple[int, ...] | None:
     """ "535.183.01" -> (535, 183, 1); None for what does not begin like a version."""
     found = re.match(r"^\s*(\d+(?:\.\d+)*)", driver or "")
     return tuple(int(part) for part in found.group(1).split(".")) if found else None
@@ -53,11 +53,11 @@ def driver_numbers(driver: str | None) -> tuple[int, ...] | None:
 
 def is_driver_sufficient(driver: str | None, required: str) -> bool:
     """Whether ``driver`` is not known to be older than ``required``. "525" says nothing against "525.60.13"."""
-    have, need = driver_numbers(driver), driver_numbers(required)
+    have, need = parse_driver_version(driver), parse_driver_version(required)
     return not have or not need or have >= need[: len(have)]
 
 
-def choose(
+def select_build(
     builds: Sequence[dict[str, Any]], device: str, capabilities: Sequence[str], driver: str | None = None
 ) -> dict[str, Any]:
     """The first of ``builds`` that serves all GPUs and that the driver can run, with ``packages`` (requirement strings),
@@ -80,7 +80,7 @@ def choose(
             "No build of torch for CUDA is known for this WebUI. Name one in sd_webui_torch_packages."
         )
     cards: list[str] = sorted(set(map(str, capabilities)))
-    serving = [build for build in cuda if all(serves(build, card) for card in cards)]
+    serving = [build for build in cuda if all(supports_capability(build, card) for card in cards)]
     if not serving:
         known = ", ".join("{} ({} to {})".format(_name(b), b["oldest"], b["newest"]) for b in cuda)
         raise NoTorchBuildError(
@@ -103,7 +103,7 @@ def choose(
         )
     if not cards:
         reason = "no GPU is visible, so it is the usual build (sdops_gpu_capabilities promises another)"
-        if driver_numbers(driver):
+        if parse_driver_version(driver):
             reason = "the compute capability of the GPU is not known (sdops_gpu_capabilities says it)"
     else:
         reason = "it has kernels for compute capability {}".format(", ".join(cards))

@@ -10,10 +10,10 @@ import re
 from typing import Any, Iterable
 from urllib.parse import urlsplit
 
-from .routes import CERTIFICATES, PUBLIC, hosts_of
+from .routes import CERTIFICATE_VARIABLES, PUBLIC_BASES, service_hosts
 
-MOST_ADDRESSES = 16  # a network this small is written as its addresses too
-NAME = re.compile(r"(?!-)[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]{1,5})?")
+MAX_LISTED_ADDRESSES = 16  # a network this small is written as its addresses too
+HOST_PATTERN = re.compile(r"(?!-)[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]{1,5})?")
 
 
 def no_proxy_forms(entry: str) -> list[str]:
@@ -37,14 +37,14 @@ def no_proxy_forms(entry: str) -> list[str]:
             name = name if name.isascii() else name.encode("idna").decode("ascii")
         except UnicodeError:
             return []
-        return [name] if NAME.fullmatch(name) else []
+        return [name] if HOST_PATTERN.fullmatch(name) else []
     if network.num_addresses == 1:
         return [str(network.network_address)] if "%" not in text else []
-    addresses = [str(address) for address in network] if network.num_addresses <= MOST_ADDRESSES else []
+    addresses = [str(address) for address in network] if network.num_addresses <= MAX_LISTED_ADDRESSES else []
     return ([str(network)] if network.version == 4 else []) + addresses
 
 
-def environment(
+def proxy_variables(
     routes: dict[str, dict[str, Any]], services: Iterable[str], no_proxy: Iterable[str], indexes: Iterable[str] = ()
 ) -> dict[str, str]:
     """Variables for a program that talks to ``services``: one proxy at most, and what must not go through it.
@@ -61,14 +61,14 @@ def environment(
         around: list[str] = [*no_proxy, *(proxied[0].get("around") or [])]
         for service, route in taken.items():
             if not route.get("proxy"):
-                around += route.get("hosts") or hosts_of(service, route.get("base") or "")
+                around += route.get("hosts") or service_hosts(service, route.get("base") or "")
                 around += [urlsplit(url).hostname or "" for url in indexes] if service == "pypi" else []
         hosts = ",".join(dict.fromkeys(form for host in around for form in no_proxy_forms(host)))
         for name, value in (("http_proxy", proxy), ("https_proxy", proxy), ("no_proxy", hosts)):
             result[name] = result[name.upper()] = value
         if proxied[0].get("ca"):
-            result.update((name, proxied[0]["ca"]) for name in CERTIFICATES)
+            result.update((name, proxied[0]["ca"]) for name in CERTIFICATE_VARIABLES)
     base = (taken.get("huggingface") or {}).get("base")
-    if base and base.rstrip("/") != PUBLIC["huggingface"]:
+    if base and base.rstrip("/") != PUBLIC_BASES["huggingface"]:
         result["HF_ENDPOINT"] = base
     return result

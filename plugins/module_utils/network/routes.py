@@ -25,10 +25,10 @@ from ..transfer.connection_errors import describe_connection_error
 from ..transfer.http import USER_AGENT
 
 SERVICES = ("github", "huggingface", "civitai", "pypi", "conda")
-WAYS = ("direct", "xray", "turbo", "mirror")
+ROUTE_KINDS = ("direct", "xray", "turbo", "mirror")
 # what AutoDL's acceleration serves; everything else is turned away by it, and pip often breaks behind it
 TURBO_SERVICES = ("github", "huggingface")
-PUBLIC = {
+PUBLIC_BASES = {
     "github": "https://github.com",
     "huggingface": "https://huggingface.co",
     "civitai": "https://civitai.com",
@@ -36,7 +36,7 @@ PUBLIC = {
     "conda": "https://conda.anaconda.org/conda-forge",
 }
 # where conda finds a channel that is given by name
-CHANNELS = "https://conda.anaconda.org/"
+CONDA_CHANNELS_URL = "https://conda.anaconda.org/"
 MIRRORS = {
     "huggingface": ["https://hf-mirror.com"],
     "pypi": [
@@ -58,9 +58,9 @@ PROBES = {
     "pypi": "/pip/",
     "conda": "/noarch/repodata.json",
 }
-ENOUGH = 128 << 10  # bytes that a probe reads at most
+PROBE_BYTES = 128 << 10  # bytes that a probe reads at most
 # what belongs to a service besides the host of its base
-HOSTS = {
+SERVICE_HOSTS = {
     "github": ["github.com", "githubusercontent.com", "githubassets.com"],
     "huggingface": ["huggingface.co", "hf.co"],
     "civitai": ["civitai.com"],
@@ -70,7 +70,7 @@ HOSTS = {
 
 
 # what tells programs which certificates to trust
-CERTIFICATES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+CERTIFICATE_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 class Route(NamedTuple):
@@ -100,7 +100,7 @@ def default_index() -> tuple[str, list[str]]:
         return "", []
 
 
-def address(service: str, base: str) -> str:
+def resolve_base(service: str, base: str) -> str:
     """The URL that ``base`` stands for: a conda channel may be given by name, and "" is what everybody uses.
 
     "" where nobody knows. Raises RouteError for what is neither a URL nor such a name.
@@ -108,24 +108,24 @@ def address(service: str, base: str) -> str:
     if "://" in base:
         return base.rstrip("/")
     if service == "conda" and re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._/-]+)?\Z", base):
-        return CHANNELS + base.rstrip("/")
+        return CONDA_CHANNELS_URL + base.rstrip("/")
     if base:
         raise RouteError(
             f"{base!r} is no URL for {service}. Write it with https:// (or file://) in front (sdops_mirrors, or the variable that names it)."
         )
-    return PUBLIC[service] or default_index()[0].rstrip("/")
+    return PUBLIC_BASES[service] or default_index()[0].rstrip("/")
 
 
-def hosts_of(service: str, base: str) -> list[str]:
+def service_hosts(service: str, base: str) -> list[str]:
     """The hosts that a client of the service talks to."""
-    own = urlsplit(address(service, base)).hostname
+    own = urlsplit(resolve_base(service, base)).hostname
     # the public index keeps its files on another host
     public = default_index()[1] if service == "pypi" else []
     more = public if not base or own in public else []
-    return list(dict.fromkeys([*([own] if own else []), *more, *HOSTS[service]]))
+    return list(dict.fromkeys([*([own] if own else []), *more, *SERVICE_HOSTS[service]]))
 
 
-class Turbo(NamedTuple):
+class TurboProxy(NamedTuple):
     """What /etc/network_turbo sets: a proxy, hosts that do not go through it, and the certificates to trust ("" for none)."""
 
     proxy: str
@@ -133,7 +133,7 @@ class Turbo(NamedTuple):
     ca: str
 
 
-def read_turbo(path: str) -> Turbo:
+def read_turbo(path: str) -> TurboProxy:
     """What the acceleration's script sets, read as it is meant to be: by sourcing it. Raises RouteError."""
     script = (
         'source "$0" >/dev/null 2>&1 && printf "%s\\n%s\\n%s" "${https_proxy:-$http_proxy}" "$no_proxy" '
@@ -141,7 +141,7 @@ def read_turbo(path: str) -> Turbo:
     )
     proxy = around = ca = ""
     # only what the script itself says counts
-    clean = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k not in CERTIFICATES}
+    clean = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k not in CERTIFICATE_VARIABLES}
     try:
         done = subprocess.run(
             ["bash", "-c", script, path],
@@ -160,10 +160,12 @@ def read_turbo(path: str) -> Turbo:
             f"There is no acceleration on this host: {path} does not exist or sets no http proxy (not every region has it). Set "
             "sdops_network to xray, mirrors or auto."
         )
-    return Turbo(proxy, [host.strip() for host in around.split(",") if host.strip()], ca if os.path.isfile(ca) else "")
+    return TurboProxy(
+        proxy, [host.strip() for host in around.split(",") if host.strip()], ca if os.path.isfile(ca) else ""
+    )
 
 
-def candidates(
+def list_routes(
     network: str,
     bases: dict[str, str],
     mirrors: dict[str, list[str]],
@@ -181,13 +183,13 @@ def candidates(
     result: dict[str, list[Route]] = {}
     for service in SERVICES:
         base = bases.get(service) or ""
-        public = address(service, base) == address(service, "")
+        public = resolve_base(service, base) == resolve_base(service, "")
         near = mirrors.get(service) or (MIRRORS.get(service, []) if public else [])
         every: dict[str, list[Route]] = {
             "direct": [Route("direct", base, "")],
             "xray": [Route("xray", base, xray)] if xray else [],
             "turbo": [],
-            "mirror": [Route("mirror", address(service, mirror), "") for mirror in near],
+            "mirror": [Route("mirror", resolve_base(service, mirror), "") for mirror in near],
         }
         wish = ways.get(service)
         if (wish or network) == "turbo" and service in TURBO_SERVICES:
@@ -208,12 +210,12 @@ def candidates(
                             "is absent",
                             "mirror": "no mirror of it is known; name one in sdops_mirrors",
                             "turbo": "the acceleration does not serve it",
-                        }.get(wish, "the ways are " + ", ".join(WAYS)),
+                        }.get(wish, "the ways are " + ", ".join(ROUTE_KINDS)),
                     )
                 )
             result[service] = every[wish]
         elif network == "auto":
-            result[service] = [route for way in WAYS for route in every[way]]
+            result[service] = [route for way in ROUTE_KINDS for route in every[way]]
         elif network == "mirrors":
             result[service] = [*every["mirror"], *every["direct"]]
         elif network == "xray":
@@ -223,7 +225,7 @@ def candidates(
     return result
 
 
-def _verdict(service: str, status: int, headers: Any, body: bytes) -> str:
+def _response_error(service: str, status: int, headers: Any, body: bytes) -> str:
     """Why an answer is not one of the service; "" when it is."""
     kind = headers.get("Content-Type", "")
     if status == 451:
@@ -240,7 +242,7 @@ def _verdict(service: str, status: int, headers: Any, body: bytes) -> str:
     return "" if good else "answered with something else (a login page?)"
 
 
-def trust(ca_path: str | None) -> ssl.SSLContext:
+def tls_context(ca_path: str | None) -> ssl.SSLContext:
     """TLS that trusts the PEM bundle ``ca_path``, or what this host trusts. Raises RouteError."""
     try:
         return ssl.create_default_context(cafile=ca_path)
@@ -252,20 +254,20 @@ def trust(ca_path: str | None) -> ssl.SSLContext:
         ) from exc
 
 
-def probe(
+def measure_route(
     service: str, route: Route, path: str, timeout: float, ca_path: str | None = None, login: str = ""
 ) -> Measurement:
     """Read up to 128 KiB from the service through ``route``; ``timeout`` in seconds for all of it; ``login`` is USER:PASSWORD."""
-    base = address(service, route.base)
+    base = resolve_base(service, route.base)
     if not base:
         return Measurement(service, route, None, "pip is not here to tell which index it would take")
     url = base + path
-    context = trust(ca_path)
+    context = tls_context(ca_path)
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({"http": route.proxy, "https": route.proxy} if route.proxy else {}),
         urllib.request.HTTPSHandler(context=context),
     )
-    headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Range": "bytes=0-%d" % (ENOUGH - 1)}
+    headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Range": "bytes=0-%d" % (PROBE_BYTES - 1)}
     request = urllib.request.Request(url, headers=headers)
     if login:  # not for where a redirect leads
         request.add_unredirected_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
@@ -277,23 +279,23 @@ def probe(
         except urllib.error.HTTPError as exc:
             answer = exc
         with answer:
-            while len(body) < ENOUGH:
+            while len(body) < PROBE_BYTES:
                 if time.monotonic() - started > timeout:
                     error = "only %d kB within %g seconds" % (len(body) // 1000, timeout)
                     return Measurement(service, route, None, error)
                 # what has arrived: to wait for a whole block of a drip would take for ever
-                data = answer.read1(min(ENOUGH - len(body), 16384))
+                data = answer.read1(min(PROBE_BYTES - len(body), 16384))
                 if not data:
                     break
                 body += data
-            error = _verdict(service, answer.status, answer.headers, body)
+            error = _response_error(service, answer.status, answer.headers, body)
     except Exception as exc:  # whatever goes wrong with a way, it is only this way that does not work
         return Measurement(service, route, None, describe_connection_error(exc, timeout))
     seconds = round(time.monotonic() - started, 3)
     return Measurement(service, route, None if error else seconds, error)
 
 
-def choose(
+def select_routes(
     options: dict[str, list[Route]],
     remembered: dict[str, dict[str, str]],
     measure: Callable[[str, Route], Measurement],
@@ -337,7 +339,7 @@ def choose(
     return {service: chosen[service] for service in options}, measured
 
 
-def table(chosen: dict[str, Route], measured: list[Measurement]) -> list[str]:
+def format_measurements(chosen: dict[str, Route], measured: list[Measurement]) -> list[str]:
     """What was measured and chosen, a line for each way."""
     lines = []
     for service, route in chosen.items():

@@ -16,7 +16,7 @@ from ..urls import without_user
 # Runs in the inspected interpreter, so: standard library only, any Python >= 3.8; first found on sys.path wins, as in import.
 # uv and pip write INSTALLER after all files of a distribution, and remove it before them. Its metadata is there from the
 # start, so one without INSTALLER was cut half-way, although every tool takes it for installed.
-PROBE = r"""
+INSPECT_SCRIPT = r"""
 import json, os, platform, re, sys
 from importlib import metadata
 found = {}
@@ -56,12 +56,12 @@ print(json.dumps({
 """
 
 
-def normalise(name: str) -> str:
+def normalize_name(name: str) -> str:
     """Name of a distribution as the index spells it: ``Foo_Bar`` -> ``foo-bar``."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def probe(python: str, script: str, what: str) -> Any:
+def run_probe(python: str, script: str, what: str) -> Any:
     """Run ``script`` in ``python``, isolated from the caller's environment, and load the JSON it prints.
 
     Raises PythonEnvError when the interpreter does not work; ``what`` says what was asked.
@@ -80,18 +80,18 @@ def probe(python: str, script: str, what: str) -> Any:
         raise PythonEnvError(f"The interpreter {python} could not be asked for {what}: {done.tail()}") from exc
 
 
-def inspect(python: str) -> dict[str, Any]:
+def inspect_environment(python: str) -> dict[str, Any]:
     """What an environment holds.
 
     ``{"python": version, "prefix": path, "markers": PEP 508 environment,
     "distributions": {normalised name: {version, direct_url (PEP 610) or None, requires, complete}}}``. One that is not
     complete was left by a cut installation. Raises PythonEnvError when ``python`` does not run.
     """
-    result: dict[str, Any] = probe(python, PROBE, "its packages")
+    result: dict[str, Any] = run_probe(python, INSPECT_SCRIPT, "its packages")
     return result
 
 
-def source_of(entry: dict[str, Any]) -> str | None:
+def installed_from(entry: dict[str, Any]) -> str | None:
     """URL that a distribution was installed from, with the commit for version control; None when from an index."""
     direct = entry.get("direct_url")
     if not direct:
@@ -101,16 +101,16 @@ def source_of(entry: dict[str, Any]) -> str | None:
     return "{}+{}@{}".format(vcs.get("vcs"), url, vcs.get("commit_id")) if vcs else url
 
 
-def labels(state: dict[str, Any]) -> dict[str, str]:
-    """Name to version of what ``inspect`` found, with the URL for what was not installed from an index, and what is half."""
+def version_labels(state: dict[str, Any]) -> dict[str, str]:
+    """Name to version of what ``inspect_environment`` found, with the URL for what was not installed from an index, and what is half."""
     result = {}
     for name, entry in state["distributions"].items():
-        more = [source_of(entry), None if entry["complete"] else "incomplete"]
+        more = [installed_from(entry), None if entry["complete"] else "incomplete"]
         result[name] = " ".join([entry["version"], *(f"({m})" for m in more if m)])
     return result
 
 
-def difference(before: dict[str, str], after: dict[str, str]) -> list[dict[str, Any]]:
+def compare_versions(before: dict[str, str], after: dict[str, str]) -> list[dict[str, Any]]:
     """``[{name, before, after}]`` of what differs, sorted by name; None stands for absent."""
     names = sorted(set(before) | set(after))
     return [{"name": n, "before": before.get(n), "after": after.get(n)} for n in names if before.get(n) != after.get(n)]

@@ -14,11 +14,11 @@ from ..errors import PythonEnvError
 from ..filesystem import parse_json
 from ..process import Completed, run
 from ..urls import redact_logins, url_login_secrets
-from .environment import difference, inspect, labels, normalise
-from .requirements import HAS_PACKAGING, Judge, read_file
+from .environment import compare_versions, inspect_environment, normalize_name, version_labels
+from .requirements import HAS_PACKAGING, RequirementChecker, read_requirements
 
 
-class Wish(NamedTuple):
+class PipRequest(NamedTuple):
     """What shall be installed, and how: the arguments of one ``uv pip install``. Lists may be empty, strings too."""
 
     packages: list[str]
@@ -55,7 +55,7 @@ def find_uv(wanted: str | None) -> str:
     )
 
 
-class Installer:
+class UvInstaller:
     """Packages of one interpreter's environment."""
 
     def __init__(self, python: str, uv: str | None = None, cache_dir: str | None = None) -> None:
@@ -66,25 +66,25 @@ class Installer:
         # uv reads SSL_CERT_FILE by itself; its older versions trust a private CA only by this
         if os.environ.get("SSL_CERT_FILE"):
             self.environment["UV_SYSTEM_CERTS"] = "1"
-        self.before = inspect(python)
+        self.before = inspect_environment(python)
 
-    def unmet(self, wish: Wish) -> list[str]:
+    def unmet(self, wish: PipRequest) -> list[str]:
         """Requirements of ``wish`` that are not (certainly) met; all of them when it asks for more than that."""
         wanted, constraints = list(wish.packages), list(wish.constraints)
         for path in wish.requirements:
-            lines = read_file(path)
+            lines = read_requirements(path)
             wanted.extend(lines.requirements)
             constraints.extend(lines.constraints)
         if wish.upgrade or wish.reinstall:
             return wanted
         if not HAS_PACKAGING:
             # without the library uv judges, from what is on the disk only
-            done = self._uv(wish, *self._again([]), "--dry-run", "--offline", "--output-format", "json")
+            done = self._run_uv(wish, *self._reinstall_options([]), "--dry-run", "--offline", "--output-format", "json")
             return [] if done.rc == 0 and _changes(done.out) == [] else wanted
-        judge = Judge(self.before, constraints, wish.overrides)
-        return [r for r in wanted if not judge.met(r, not wish.no_deps)]
+        judge = RequirementChecker(self.before, constraints, wish.overrides)
+        return [r for r in wanted if not judge.is_met(r, not wish.no_deps)]
 
-    def _uv(self, wish: Wish, *more: str) -> Completed:
+    def _run_uv(self, wish: PipRequest, *more: str) -> Completed:
         argv = [find_uv(self.uv_wanted), "pip", "install", "--python", self.python, "--no-progress", "--color", "never"]
         for option, values in (
             ("--requirement", wish.requirements),
@@ -123,65 +123,65 @@ class Installer:
             open_ones = [package for package in wish.packages if package not in secret]
             return run([*argv, "--requirement", handle.name, *more, "--", *open_ones], env=environment)
 
-    def _held(self, wish: Wish, protect: list[str]) -> list[str]:
+    def _pins(self, wish: PipRequest, protect: list[str]) -> list[str]:
         """Constraints that hold the protected distributions where they are, so that uv plans around them."""
         if wish.upgrade or wish.reinstall:
             return []  # uv would have to find that very version in an index; what is done is compared afterwards
         found = self.before["distributions"]
-        names = [normalise(name) for name in protect]
+        names = [normalize_name(name) for name in protect]
         # one that was installed from a URL cannot be held by its version: uv would look for it in the index
         return ["{}=={}".format(n, found[n]["version"]) for n in names if n in found and not found[n]["direct_url"]]
 
-    def _again(self, protect: list[str]) -> list[str]:
+    def _reinstall_options(self, protect: list[str]) -> list[str]:
         """Options for what a cut has left, which uv takes for installed.
 
         A protected one is left to the task that brings it, with the index that has it.
         """
-        kept = [normalise(name) for name in protect]
+        kept = [normalize_name(name) for name in protect]
         half = [n for n, entry in self.before["distributions"].items() if not entry["complete"] and n not in kept]
         return [word for name in half for word in ("--reinstall-package", name)]
 
-    def _uv_held(self, wish: Wish, protect: list[str], *more: str) -> Completed:
-        held, more = self._held(wish, protect), (*more, *self._again(protect))
+    def _run_uv_pinned(self, wish: PipRequest, protect: list[str], *more: str) -> Completed:
+        held, more = self._pins(wish, protect), (*more, *self._reinstall_options(protect))
         if not held:
-            return self._uv(wish, *more)
+            return self._run_uv(wish, *more)
         with tempfile.NamedTemporaryFile("w", prefix="sdops-protected-", suffix=".txt", encoding="utf-8") as handle:
             handle.write("\n".join(held) + "\n")
             handle.flush()
-            return self._uv(wish._replace(constraints=[*wish.constraints, handle.name]), *more)
+            return self._run_uv(wish._replace(constraints=[*wish.constraints, handle.name]), *more)
 
-    def plan(self, wish: Wish, protect: list[str]) -> list[dict[str, Any]]:
+    def plan(self, wish: PipRequest, protect: list[str]) -> list[dict[str, Any]]:
         """What uv would change, by a dry run: ``[{name, before, after}]``. Raises PythonEnvError when it finds no way."""
-        done = self._uv_held(wish, protect, "--dry-run", "--output-format", "json")
+        done = self._run_uv_pinned(wish, protect, "--dry-run", "--output-format", "json")
         changes = _changes(done.out)
         if done.rc != 0 or changes is None:
             raise PythonEnvError(self._failure(wish, protect, done))
-        now = labels(self.before)
+        now = version_labels(self.before)
         after = dict(now)
         for change in changes:
             if change.get("action") == "uninstalled":
-                after.pop(normalise(change["name"]), None)
+                after.pop(normalize_name(change["name"]), None)
         for change in changes:
             if change.get("action") == "installed":
                 # the version of what has to be built is only known then
-                after[normalise(change["name"])] = change.get("version") or "(to be built)"
-        found = difference(now, after)
-        self._refuse(wish, [c for c in found if self._is_protected(c, protect)], "would change")
+                after[normalize_name(change["name"])] = change.get("version") or "(to be built)"
+        found = compare_versions(now, after)
+        self._reject_changes(wish, [c for c in found if self._is_protected(c, protect)], "would change")
         return found
 
-    def install(self, wish: Wish, protect: list[str]) -> list[dict[str, Any]]:
+    def install(self, wish: PipRequest, protect: list[str]) -> list[dict[str, Any]]:
         """Install, and return what changed. A protected distribution that changed is put back, and that is an error."""
-        now = labels(self.before)
-        done = self._uv_held(wish, protect)
-        found = difference(now, labels(inspect(self.python)))
+        now = version_labels(self.before)
+        done = self._run_uv_pinned(wish, protect)
+        found = compare_versions(now, version_labels(inspect_environment(self.python)))
         broken = [c for c in found if self._is_protected(c, protect)]
         if broken:
-            self._refuse(wish, broken, "changed", self._put_back(wish, broken))
+            self._reject_changes(wish, broken, "changed", self._restore(wish, broken))
         if done.rc != 0:
             raise PythonEnvError(self._failure(wish, protect, done))
         return found
 
-    def _put_back(self, wish: Wish, broken: list[dict[str, Any]]) -> str:
+    def _restore(self, wish: PipRequest, broken: list[dict[str, Any]]) -> str:
         """Reinstall protected distributions as they were; what that came to, as a sentence."""
         old = []
         for change in broken:
@@ -193,25 +193,25 @@ class Installer:
         only = wish._replace(
             packages=old, requirements=[], constraints=[], overrides=[], no_deps=True, upgrade=False, reinstall=True
         )
-        back = self._uv(only)
+        back = self._run_uv(only)
         if back.rc != 0:
             return f"Putting it back failed as well: {redact_logins(back.tail())}"
         return "It was put back."
 
     @staticmethod
     def _is_protected(change: dict[str, Any], protect: list[str]) -> bool:
-        return bool(change["before"]) and change["name"] in [normalise(name) for name in protect]
+        return bool(change["before"]) and change["name"] in [normalize_name(name) for name in protect]
 
     @staticmethod
-    def _refuse(wish: Wish, broken: list[dict[str, Any]], verb: str, then: str = "") -> None:
+    def _reject_changes(wish: PipRequest, broken: list[dict[str, Any]], verb: str, then: str = "") -> None:
         if broken:
             what = ", ".join("{} from {} to {}".format(c["name"], c["before"], c["after"] or "nothing") for c in broken)
             raise PythonEnvError(
                 f"Installing {wish.names()} {verb} {what}, which is protected. {then} Pin the requirement that asks for another version, or leave it out."
             )
 
-    def _failure(self, wish: Wish, protect: list[str], done: Completed) -> str:
-        held = [h for h in self._held(wish, protect) if h.split("==")[0] in done.err]
+    def _failure(self, wish: PipRequest, protect: list[str], done: Completed) -> str:
+        held = [h for h in self._pins(wish, protect) if h.split("==")[0] in done.err]
         also = (
             " It must not change {}, which {} protected: pin the requirement that asks for another version, or leave it out.".format(
                 ", ".join(held), "is" if len(held) == 1 else "are"

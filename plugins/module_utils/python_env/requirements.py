@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from ..errors import PythonEnvError
 from ..urls import without_user
-from .environment import normalise
+from .environment import normalize_name
 
 try:
     from packaging.requirements import InvalidRequirement, Requirement
@@ -23,24 +23,24 @@ except ImportError:
     HAS_PACKAGING = False
 
 
-class Lines(NamedTuple):
+class RequirementLines(NamedTuple):
     """What a requirements file says: requirement lines, and constraints files that it names."""
 
     requirements: list[str]
     constraints: list[str]
 
 
-def read_file(path: str) -> Lines:
+def read_requirements(path: str) -> RequirementLines:
     """Requirement lines of a file, those of files it names with ``-r`` included; comments and index options left out.
 
     Raises PythonEnvError when one cannot be read.
     """
-    found = Lines([], [])
+    found = RequirementLines([], [])
     _read(path, found, [])
     return found
 
 
-def _read(path: str, found: Lines, stack: list[str]) -> None:
+def _read(path: str, found: RequirementLines, stack: list[str]) -> None:
     if path in stack:
         return
     try:
@@ -63,13 +63,13 @@ def _read(path: str, found: Lines, stack: list[str]) -> None:
             found.requirements.append(re.sub(r"\s+--(hash|config-settings|global-option)\b.*$", "", line))
 
 
-def _place(url: str) -> str:
+def _comparable_url(url: str) -> str:
     """``url`` without credentials; where it names a commit also without the host, because a mirror has the same."""
     url = without_user(url)
     return re.sub(r"^.*://[^/]+/", "", url) if re.search(r"[/@][0-9a-f]{40}\b", url) else url
 
 
-def _same_source(url: str, entry: dict[str, Any]) -> bool:
+def _is_same_source(url: str, entry: dict[str, Any]) -> bool:
     """Whether a distribution was installed from ``url`` (PEP 610). A directory may have changed since: never."""
     direct = entry.get("direct_url")
     if not direct or "dir_info" in direct:
@@ -81,7 +81,7 @@ def _same_source(url: str, entry: dict[str, Any]) -> bool:
         have = "{}+{}@{}".format(vcs.get("vcs"), have, vcs.get("commit_id"))
         if not url.startswith("{}+".format(vcs.get("vcs"))):
             return False
-    return _place(unquote(url)) == _place(unquote(have))
+    return _comparable_url(unquote(url)) == _comparable_url(unquote(have))
 
 
 def _bare_url(text: str) -> str | None:
@@ -91,7 +91,7 @@ def _bare_url(text: str) -> str | None:
     return "file://" + text if os.path.isabs(text) and " " not in text else None
 
 
-class Judge:
+class RequirementChecker:
     """Judges requirements against a state (see ``inspect``), under constraints and overrides as uv understands them.
 
     A direct requirement must hold to the letter. What it depends on must be there and satisfy the constraints; its version
@@ -106,25 +106,25 @@ class Judge:
         self.constraints: dict[str, list[Any]] = {}
         if HAS_PACKAGING:
             for path in overrides:
-                for line in read_file(path).requirements:
-                    self._enter(self.overrides, line)
+                for line in read_requirements(path).requirements:
+                    self._add(self.overrides, line)
             for path in constraints:
                 self._constrain(path, [])
 
     def _constrain(self, path: str, stack: list[str]) -> None:
-        lines = read_file(path)
+        lines = read_requirements(path)
         for line in lines.requirements:
-            self._enter(self.constraints, line)
+            self._add(self.constraints, line)
         for other in lines.constraints:
             if other not in stack:
                 self._constrain(other, [*stack, path])
 
-    def _enter(self, table: dict[str, list[Any]], line: str) -> None:
+    def _add(self, table: dict[str, list[Any]], line: str) -> None:
         parsed = self._parse(line)
         if parsed is None:
             self.unknown = True
         elif self._applies(parsed.marker):
-            table.setdefault(normalise(parsed.name), []).append(parsed)
+            table.setdefault(normalize_name(parsed.name), []).append(parsed)
 
     @staticmethod
     def _parse(text: str) -> Any:
@@ -139,39 +139,39 @@ class Judge:
 
     def _holds(self, parsed: Any, entry: dict[str, Any]) -> bool:
         if parsed.url:
-            return _same_source(parsed.url, entry)
+            return _is_same_source(parsed.url, entry)
         try:
             return bool(parsed.specifier.contains(entry["version"], prereleases=True))
         except InvalidVersion:
             return False
 
-    def _there(self, name: str) -> dict[str, Any] | None:
+    def _usable(self, name: str) -> dict[str, Any] | None:
         """The installed distribution, when it satisfies constraints and overrides."""
         entry: dict[str, Any] | None = self.state["distributions"].get(name)
         rules = self.constraints.get(name, []) + self.overrides.get(name, [])
         return entry if entry and entry["complete"] and all(self._holds(rule, entry) for rule in rules) else None
 
-    def met(self, text: str, depends: bool = True) -> bool:
+    def is_met(self, text: str, depends: bool = True) -> bool:
         """Whether requirement ``text`` holds; with ``depends`` also that what it depends on is there, transitively."""
         if self.unknown:
             return False
         parsed = self._parse(text)
         if parsed is None:
             url = _bare_url(text)
-            found = [n for n, e in self.state["distributions"].items() if url and _same_source(url, e)]
-            if not found or not self._there(found[0]):
+            found = [n for n, e in self.state["distributions"].items() if url and _is_same_source(url, e)]
+            if not found or not self._usable(found[0]):
                 return False
-            return not depends or self._dependencies_there(found[0], set())
+            return not depends or self._are_dependencies_met(found[0], set())
         if not self._applies(parsed.marker):
             return True
-        name = normalise(parsed.name)
-        entry = self._there(name)
+        name = normalize_name(parsed.name)
+        entry = self._usable(name)
         # an override replaces what is asked for
         if entry is None or (name not in self.overrides and not self._holds(parsed, entry)):
             return False
-        return not depends or self._dependencies_there(name, set(parsed.extras))
+        return not depends or self._are_dependencies_met(name, set(parsed.extras))
 
-    def _dependencies_there(self, start: str, extras: Any) -> bool:
+    def _are_dependencies_met(self, start: str, extras: Any) -> bool:
         seen = set()
         todo = [(start, frozenset(extras))]
         while todo:
@@ -179,11 +179,11 @@ class Judge:
             if (name, wanted) in seen:
                 continue
             seen.add((name, wanted))
-            entry = self._there(name)
+            entry = self._usable(name)
             if entry is None:
                 return False
             for line in entry["requires"]:
                 parsed = self._parse(line)
                 if parsed is not None and self._applies(parsed.marker, wanted):
-                    todo.append((normalise(parsed.name), frozenset(parsed.extras)))
+                    todo.append((normalize_name(parsed.name), frozenset(parsed.extras)))
         return True

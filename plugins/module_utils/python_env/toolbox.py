@@ -28,13 +28,13 @@ from ..process import Completed, run
 from ..urls import redact_logins, without_login
 
 # seconds
-JUDGE_LIMIT = 120
+INSPECT_LIMIT = 120
 INDEX_LIMIT = 12
 OTHER_INDEX = "Set sdops_pip_index_url to an index that this host reaches, or sdops_network to mirrors or auto, which choose one that answers."
-ENVIRONMENT = {"index-url": "PIP_INDEX_URL", "extra-index-url": "PIP_EXTRA_INDEX_URL", "proxy": "PIP_PROXY"}
+PIP_VARIABLES = {"index-url": "PIP_INDEX_URL", "extra-index-url": "PIP_EXTRA_INDEX_URL", "proxy": "PIP_PROXY"}
 # Runs in the toolbox's Python: prints [[pin, what is wrong, whether only a rebuild helps]]. A power cut leaves files empty or short,
 # an update of the host's Python leaves the packages in the directory of the former one, a move leaves scripts that start nothing.
-JUDGE = r"""
+TOOLBOX_SCRIPT = r"""
 import csv, importlib, json, os, re, sys
 from importlib import metadata
 def damage(dist):
@@ -91,14 +91,14 @@ print(json.dumps(found))
 """
 
 
-class Condition(NamedTuple):
+class ToolboxState(NamedTuple):
     """What is wrong with a toolbox, one line for each problem, and whether installing packages is not enough."""
 
     problems: list[str]
     rebuild: bool
 
 
-class Index(NamedTuple):
+class PackageIndex(NamedTuple):
     """An index that pip asks, and which setting names it (``global.index-url``, ``:env:.index-url``)."""
 
     url: str
@@ -130,24 +130,30 @@ class Toolbox:
         self.interpreter = os.path.join(path, "bin", "python")
         self.lock = os.path.join(path, "requirements.txt")
 
-    def judge(self, lock: str | None = None) -> Condition:
+    def inspect(self, lock: str | None = None) -> ToolboxState:
         """Its condition for ``lock``; without one for the lock that it was made from."""
         if not os.path.lexists(self.interpreter):
-            return Condition([f"{self.path} is not there"], True)
+            return ToolboxState([f"{self.path} is not there"], True)
         pins = parse_pins(_read(self.lock) if lock is None else lock)
         if not pins:
-            return Condition([f"{self.lock} is empty or not there"], False)
+            return ToolboxState([f"{self.lock} is empty or not there"], False)
         try:
-            done = run([self.interpreter, "-I", "-c", JUDGE], timeout=JUDGE_LIMIT, text_in=json.dumps(["pip", *pins]))
+            done = run(
+                [self.interpreter, "-I", "-c", TOOLBOX_SCRIPT],
+                timeout=INSPECT_LIMIT,
+                text_in=json.dumps(["pip", *pins]),
+            )
         except ProcessError as exc:
-            return Condition([str(exc).rstrip(".")], True)
+            return ToolboxState([str(exc).rstrip(".")], True)
         try:
             found = parse_json(done.out)
         except ValueError:
-            return Condition(["{} does not work ({})".format(self.interpreter, last_line(done) or "no output")], True)
-        return Condition([f"{pin}: {why}" for pin, why, _ in found], any(worse for _, _, worse in found))
+            return ToolboxState(
+                ["{} does not work ({})".format(self.interpreter, last_line(done) or "no output")], True
+            )
+        return ToolboxState([f"{pin}: {why}" for pin, why, _ in found], any(worse for _, _, worse in found))
 
-    def make(self, lock: str, rebuild: bool) -> list[str]:
+    def install(self, lock: str, rebuild: bool) -> list[str]:
         """Make it hold what ``lock`` (a requirements file with hashes) names; with ``rebuild`` from nothing. Returns warnings.
 
         Raises ToolboxError. What was interrupted is rebuilt by the next run.
@@ -179,7 +185,7 @@ class Toolbox:
 
     def _clear(self) -> None:
         """Empty the directory but for the lock, by which we know it as ours: that comes first and goes last."""
-        self.refuse_foreign()
+        self.reject_unmanaged_directory()
         os.makedirs(self.path, exist_ok=True)
         for name in os.listdir(self.path):
             path = os.path.join(self.path, name)
@@ -190,7 +196,7 @@ class Toolbox:
             else:
                 os.unlink(path)
 
-    def refuse_foreign(self) -> None:
+    def reject_unmanaged_directory(self) -> None:
         """Raise ToolboxError where somebody else's files are; our lock may be empty after a power cut."""
         text = _read(self.lock)
         ours = "--hash=sha256:" in text or (os.path.isfile(self.lock) and not text.strip("\0"))
@@ -222,20 +228,20 @@ class Toolbox:
         """pip's settings for ``pip install``, by name with where they are from: ``{":env:.index-url": ...}``."""
         for python in (self.interpreter, self.python):
             try:
-                done = run([python, "-m", "pip", "config", "list"], timeout=JUDGE_LIMIT)
+                done = run([python, "-m", "pip", "config", "list"], timeout=INSPECT_LIMIT)
             except ProcessError:
                 continue
             if done.rc == 0:
                 return parse_pip_config(done.out)
-        return {":env:." + n: os.environ[v] for n, v in ENVIRONMENT.items() if os.environ.get(v)}
+        return {":env:." + n: os.environ[v] for n, v in PIP_VARIABLES.items() if os.environ.get(v)}
 
     def _reachable_indexes(self, settings: dict[str, str]) -> tuple[dict[str, str], list[str]]:
         """(environment for pip, warnings) without additional indexes that do not answer. Raises ToolboxError for the main one."""
-        if effective(settings, "no-index").lower() in ("1", "true", "yes", "on"):
+        if effective_setting(settings, "no-index").lower() in ("1", "true", "yes", "on"):
             return {}, []
-        main, proxy = main_index(settings), effective(settings, "proxy")
-        more = [Index(url, main.setting) for url in effective(settings, "extra-index-url").split()]
-        reasons = unreachable([main.url] + [index.url for index in more], proxy)
+        main, proxy = main_index(settings), effective_setting(settings, "proxy")
+        more = [PackageIndex(url, main.setting) for url in effective_setting(settings, "extra-index-url").split()]
+        reasons = find_unreachable([main.url] + [index.url for index in more], proxy)
         if reasons[0]:
             where = "sdops_pip_index_url, or the route to it" if main.setting.startswith(":env:") else "pip.conf"
             if not main.setting:
@@ -249,7 +255,7 @@ class Toolbox:
         # pip reads its files again, so what they say is handed over without the dead ones
         names = {name.rpartition(".")[2] for name in settings if name.startswith(("global.", "install.", ":env:."))}
         environment = {
-            "PIP_" + n.upper().replace("-", "_"): effective(settings, n) for n in names if n != "config-file"
+            "PIP_" + n.upper().replace("-", "_"): effective_setting(settings, n) for n in names if n != "config-file"
         }
         alive = [index.url for index, why in zip(more, reasons[1:]) if not why]
         environment.update(PIP_CONFIG_FILE=os.devnull, PIP_EXTRA_INDEX_URL=" ".join(alive))
@@ -273,25 +279,25 @@ def parse_pip_config(text: str) -> dict[str, str]:
     return found
 
 
-def effective(settings: dict[str, str], name: str) -> str:
+def effective_setting(settings: dict[str, str], name: str) -> str:
     """pip's order: the environment, then [install], then [global]."""
     return next((settings[k] for s in (":env:", "install", "global") for k in [f"{s}.{name}"] if settings.get(k)), "")
 
 
-def main_index(settings: dict[str, str]) -> Index:
+def main_index(settings: dict[str, str]) -> PackageIndex:
     """The index that pip asks first."""
-    url = effective(settings, "index-url")
+    url = effective_setting(settings, "index-url")
     setting = next((k for k, v in settings.items() if k.endswith(".index-url") and v == url), "") if url else ""
-    return Index(url or "https://pypi.org/simple", setting)
+    return PackageIndex(url or "https://pypi.org/simple", setting)
 
 
-def unreachable(urls: list[str], proxy: str = "", seconds: float = INDEX_LIMIT) -> list[str]:
+def find_unreachable(urls: list[str], proxy: str = "", seconds: float = INDEX_LIMIT) -> list[str]:
     """For each index why it does not serve packages, or "". All at once, within ``seconds``: a name server may hang too."""
     reasons = ["it did not answer within %d seconds" % seconds for _ in urls]
 
     def ask(place: int, url: str) -> None:
-        first = _answer(url, proxy, seconds / 2)
-        reasons[place] = first and _answer(url, proxy, seconds / 2)
+        first = _index_error(url, proxy, seconds / 2)
+        reasons[place] = first and _index_error(url, proxy, seconds / 2)
 
     threads = [threading.Thread(target=ask, args=item, daemon=True) for item in enumerate(urls)]
     for thread in threads:
@@ -301,7 +307,7 @@ def unreachable(urls: list[str], proxy: str = "", seconds: float = INDEX_LIMIT) 
     return list(reasons)
 
 
-def _answer(url: str, proxy: str, seconds: float, page: str = "/requests/") -> str:
+def _index_error(url: str, proxy: str, seconds: float, page: str = "/requests/") -> str:
     """Why the index gives no page, or "" when it does or that cannot be told from here (its login and certificates are pip's)."""
     if urlsplit(url).scheme not in ("http", "https"):
         return ""
@@ -312,7 +318,7 @@ def _answer(url: str, proxy: str, seconds: float, page: str = "/requests/") -> s
     except urllib.error.HTTPError as exc:
         exc.close()
         if exc.code in (404, 410) and page != "/":  # an index of other packages has a page of its own
-            return _answer(url, proxy, seconds, "/")
+            return _index_error(url, proxy, seconds, "/")
         return "it answers %d %s" % (exc.code, exc.reason) if exc.code in (404, 410) or exc.code >= 500 else ""
     except urllib.error.URLError as exc:
         if isinstance(exc.reason, ssl.SSLError) or "unknown url type" in str(exc.reason):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from ..network.routes import WAYS
+from ..network.routes import ROUTE_KINDS
 from ..xray import links
 from .checks import (
     Check,
@@ -57,7 +57,9 @@ CHECKS: dict[str, Check] = {
     "sdops_github": url_error,
     "sdops_huggingface_endpoint": without_credentials(url_error),
     "sdops_civitai_endpoint": without_credentials(url_error),
-    "sdops_network_ways": by_service(or_one_of(*WAYS)(lambda _way: "must be one of {}".format(", ".join(WAYS)))),
+    "sdops_network_ways": by_service(
+        or_one_of(*ROUTE_KINDS)(lambda _way: "must be one of {}".format(", ".join(ROUTE_KINDS)))
+    ),
     "sdops_mirrors": by_service(list_of(url_error)),
     "sdops_pip_index_url": or_empty(url_error),
     "sdops_pip_extra_index_urls": list_of(url_error),

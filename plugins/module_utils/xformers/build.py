@@ -19,7 +19,7 @@ from typing import Callable, NamedTuple, Optional
 
 from ..errors import BuildError
 from ..filesystem import read_tail, sha256_of
-from ..process import end_all, marked, run
+from ..process import kill_leftovers, run, work_environment
 
 STEP = re.compile(r"\[(\d+)/(\d+)\]")
 Tell = Callable[[int, Optional[int]], None]
@@ -63,7 +63,7 @@ class Build:
         self._environment = {
             **os.environ,
             **recipe.environment,
-            **marked(self.work),
+            **work_environment(self.work),
             "PYTHONUNBUFFERED": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         }
@@ -71,7 +71,7 @@ class Build:
     def run(self, tell: Tell = lambda done, total: None) -> str:
         """Build; path of the wheel. ``tell`` hears of ninja's steps. Raises BuildError; the tree stays for the next try."""
         os.makedirs(self.work, exist_ok=True)
-        end_all(self.work)
+        kill_leftovers(self.work)
         out = os.path.join(self.work, "wheel")
         shutil.rmtree(out, ignore_errors=True)
         tree = self._tree()
@@ -87,7 +87,7 @@ class Build:
         if self._process:
             with contextlib.suppress(OSError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-        end_all(self.work)
+        kill_leftovers(self.work)
 
     def clean(self) -> None:
         shutil.rmtree(self.work, ignore_errors=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..errors import PythonEnvError
-from ..python_env.environment import inspect, probe
+from ..python_env.environment import inspect_environment, run_probe
 from .resolver import torch_cuda, torch_required
 
 # torch/version.py is a few assignments: run alone it tells in milliseconds what importing torch tells in seconds
@@ -44,7 +44,7 @@ class Facts(NamedTuple):
 
 def look(python: str) -> Facts:
     """Ask the interpreter ``python``. Raises PythonEnvError when it does not run."""
-    state = inspect(python)
+    state = inspect_environment(python)
     found: dict[str, Any] = state["distributions"]
     # what a cut installation has left is not there
     xformers, torch = (found.get(n) if found.get(n, {}).get("complete") else None for n in ("xformers", "torch"))
@@ -63,7 +63,7 @@ def look(python: str) -> Facts:
         return facts._replace(cuda=cuda)
     # the package index's own builds carry no label
     try:
-        version = probe(python, CUDA_PROBE, "its torch")
+        version = run_probe(python, CUDA_PROBE, "its torch")
     except PythonEnvError as exc:
         return facts._replace(trouble=str(exc))
     return facts._replace(cuda=version["cuda"], hip=version["hip"])

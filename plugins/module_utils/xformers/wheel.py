@@ -10,7 +10,7 @@ import os
 from typing import Callable, ContextManager, NamedTuple
 
 from ..errors import BuildError
-from ..python_env.environment import inspect
+from ..python_env.environment import inspect_environment
 from .build import Build, Recipe, Tell, switches, tags
 from .cache import Cache, Entry, Fit
 from .environment import Facts
@@ -126,5 +126,5 @@ class Builder:
         return entry
 
     def _versions(self) -> dict[str, str | None]:
-        found = inspect(self.wanted.python)["distributions"]
+        found = inspect_environment(self.wanted.python)["distributions"]
         return {name: found.get(name, {}).get("version") for name in PROTECTED}

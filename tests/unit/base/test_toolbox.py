@@ -15,10 +15,10 @@ import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import ToolboxError
 from ansible_collections.sdops.webui.plugins.module_utils.python_env.toolbox import (
     Toolbox,
-    effective,
+    effective_setting,
+    find_unreachable,
     host_python,
     parse_pip_config,
-    unreachable,
 )
 
 LOCK = Path(__file__).resolve().parents[3] / "roles/base/files/toolbox-requirements.txt"
@@ -240,8 +240,8 @@ def test_a_dead_index_is_named_within_seconds(tmp_path, run_module, pip_conf, cl
 
 def test_an_index_of_other_packages_is_not_dead(serve):
     url, _ = serve(lambda path, headers: (200 if path == "/simple/" else 404, {}, b"<a>mine</a>"))
-    assert unreachable([url + "/simple", url + "/simple/"]) == ["", ""]
-    assert unreachable([url + "/other"]) == ["it answers 404 Not Found"]
+    assert find_unreachable([url + "/simple", url + "/simple/"]) == ["", ""]
+    assert find_unreachable([url + "/other"]) == ["it answers 404 Not Found"]
 
 
 def test_without_an_index_none_is_asked(tmp_path, closed):
@@ -261,7 +261,7 @@ def test_a_toolbox_that_works_is_not_cleared_for_a_dead_index(box, run_module, p
 
 def real_index() -> str:
     done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True)
-    return effective(parse_pip_config(done.stdout), "index-url") or "https://pypi.org/simple"
+    return effective_setting(parse_pip_config(done.stdout), "index-url") or "https://pypi.org/simple"
 
 
 REAL_INDEX = real_index()
@@ -296,5 +296,5 @@ def test_what_pip_lists():
         "global.index-url='https://a/simple'\n:env:.index-url='https://b'\ninstall.extra_index_url='x\\ny'\nnonsense\n"
     )
     found = parse_pip_config(text)
-    assert effective(found, "index-url") == "https://b"
-    assert effective(found, "extra-index-url").split() == ["x", "y"]
+    assert effective_setting(found, "index-url") == "https://b"
+    assert effective_setting(found, "extra-index-url").split() == ["x", "y"]

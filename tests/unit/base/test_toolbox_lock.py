@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.python_env.toolbox import JUDGE, parse_pins
+from ansible_collections.sdops.webui.plugins.module_utils.python_env.toolbox import TOOLBOX_SCRIPT, parse_pins
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = ROOT / "roles" / "base" / "files"
@@ -63,7 +63,7 @@ def test_another_file_of_the_same_name_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_told_by_this_python() -> None:
     def missing(lines: list[str]) -> list[str]:
-        done = run(sys.executable, "-I", "-c", JUDGE, input=json.dumps(lines))
+        done = run(sys.executable, "-I", "-c", TOOLBOX_SCRIPT, input=json.dumps(lines))
         return [line for line, _, _ in json.loads(done.stdout)]
 
     found = missing(parse_pins(LOCK.read_text()))

@@ -29,14 +29,14 @@ from conda_world import standin
     ],
 )
 def test_spec_met(spec: str, expected: bool) -> None:
-    assert environment.spec_met(spec, {"ffmpeg": "6.1.1"}) is expected
+    assert environment.is_spec_met(spec, {"ffmpeg": "6.1.1"}) is expected
 
 
 def test_exact_python() -> None:
-    assert environment.check_python("3.10.6") == "3.10.6"
+    assert environment.validate_python_version("3.10.6") == "3.10.6"
     for version in ("3.10", "3.1", "3", "3.10.*", ">=3.10.6", ""):
         with pytest.raises(CondaError, match="exact version"):
-            environment.check_python(version)
+            environment.validate_python_version(version)
 
 
 def test_channel_urls() -> None:
@@ -47,7 +47,7 @@ def test_channel_urls() -> None:
 
 
 def test_finding_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "PLACES", ("~/miniforge3/bin",))
+    monkeypatch.setattr(engines, "CONDA_DIRECTORIES", ("~/miniforge3/bin",))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
     assert engines.find_program("auto") is None
@@ -71,19 +71,19 @@ def test_half_a_record_is_no_package(tmp_path: Path) -> None:
     (tmp_path / "conda-meta").mkdir()
     (tmp_path / "conda-meta" / "a-1-0.json").write_text('{"name": "a", "version": "1"}')
     (tmp_path / "conda-meta" / "b-1-0.json").write_text('{"name": "b", "ver')
-    assert environment.installed(str(tmp_path)) == {"a": "1"}
+    assert environment.installed_packages(str(tmp_path)) == {"a": "1"}
 
 
 def test_the_marker_goes_last(tmp_path: Path) -> None:
     """A cut while clearing leaves something that still counts as unfinished."""
     prefix = tmp_path / "env"
     (prefix / "sub").mkdir(parents=True)
-    (prefix / environment.MARKER).touch()
-    env = environment.Environment(environment.Wanted(str(prefix), "3.10.6", [], []))
+    (prefix / environment.INCOMPLETE_MARKER).touch()
+    env = environment.CondaEnvironment(environment.EnvironmentSpec(str(prefix), "3.10.6", [], []))
     os.chmod(prefix, 0o755)
     (prefix / "sub" / "file").touch()
     env._clear(keep_marker=True)
-    assert os.listdir(prefix) == [environment.MARKER]
-    assert env.unfinished()
+    assert os.listdir(prefix) == [environment.INCOMPLETE_MARKER]
+    assert env.is_unfinished()
     env._clear()
     assert not prefix.exists()

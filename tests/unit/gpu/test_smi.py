@@ -44,23 +44,23 @@ def test_capability_by_name(name: str, capability: str | None) -> None:
 
 
 def test_parse_keeps_what_it_does_not_know_as_none() -> None:
-    facts = smi.parse("0, Mystery Card, [N/A], 555.42.06, [N/A]\n")
+    facts = smi.parse_gpu_query("0, Mystery Card, [N/A], 555.42.06, [N/A]\n")
     assert facts["present"]
     assert facts["gpus"] == [{"index": 0, "name": "Mystery Card", "memory_mb": None, "capability": None}]
 
 
 def test_parse_a_name_with_a_comma_is_quoted() -> None:
-    assert smi.parse('0, "Card, big", 1024, 1.0, 8.0\n')["gpus"][0]["name"] == "Card, big"
+    assert smi.parse_gpu_query('0, "Card, big", 1024, 1.0, 8.0\n')["gpus"][0]["name"] == "Card, big"
 
 
 def test_a_lost_gpu_is_no_gpu() -> None:
-    facts = smi.parse("0, [GPU is lost], [GPU is lost], [GPU is lost], [GPU is lost]\n")
+    facts = smi.parse_gpu_query("0, [GPU is lost], [GPU is lost], [GPU is lost], [GPU is lost]\n")
     assert not facts["present"]
     assert "lost GPU 0" in facts["reason"]
 
 
 def test_a_lost_gpu_among_others_is_named() -> None:
-    facts = smi.parse(
+    facts = smi.parse_gpu_query(
         "0, [GPU is lost], [GPU is lost], [GPU is lost], [GPU is lost]\n1, NVIDIA A40, 46068, 550.90.07, 8.6\n"
     )
     assert facts["present"] and [gpu["index"] for gpu in facts["gpus"]] == [1]

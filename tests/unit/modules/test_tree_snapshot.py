@@ -70,7 +70,7 @@ def test_what_is_written_into_files_is_undone(tmp_path, tree):
     with (tree / "lib" / "METADATA").open("w") as handle:
         handle.write("Version: 2.1.2")
     store = Snapshot(str(tmp_path / "s"))
-    store.keep([str(tree)], [])
+    store.create([str(tree)], [])
     with (tree / "lib" / "METADATA").open("r+") as handle:
         handle.write("Version: 9.9.9")
     (tree / "lib" / "torch.py").write_text("evil\n")
@@ -84,12 +84,12 @@ def test_big_files_take_no_space_and_are_watched(tmp_path, tree):
     big = tree / "lib" / "libtorch.so"
     big.write_bytes(b"0" * (1 << 20))
     store = Snapshot(str(tmp_path / "s"))
-    store.keep([str(tree)], [])
+    store.create([str(tree)], [])
     assert (tmp_path / "s/tree-0/lib/libtorch.so").stat().st_ino == big.stat().st_ino
     replace(tree / "lib" / "libtorch.so", "as pip does it")
     store.restore()
     assert big.stat().st_size == 1 << 20
-    store.keep([str(tree)], [])
+    store.create([str(tree)], [])
     with big.open("r+b") as handle:
         handle.write(b"evil")
     (tree / "lib" / "new.py").write_text("x")
@@ -100,19 +100,19 @@ def test_big_files_take_no_space_and_are_watched(tmp_path, tree):
 
 def test_the_next_snapshot_takes_over_what_has_not_changed(tmp_path, tree):
     store = Snapshot(str(tmp_path / "s"))
-    store.keep([str(tree)], [])
+    store.create([str(tree)], [])
     kept = tmp_path / "s/tree-0/lib/torch.py"
     first = kept.stat().st_ino
-    store.settle()
-    assert store.kept() is None  # so a cut from here on puts nothing back
+    store.mark_obsolete()
+    assert store.manifest() is None  # so a cut from here on puts nothing back
     (tree / "lib" / "new.py").write_text("n\n")
     (tree / "lib" / "new.py.sdops-copy").write_text("half")  # of a run that was cut
-    store.keep([str(tree)], [])
+    store.create([str(tree)], [])
     assert not (tree / "lib" / "new.py.sdops-copy").exists()
     assert kept.stat().st_ino == first
-    store.settle()
+    store.mark_obsolete()
     replace(tree / "lib" / "torch.py", "2.2.0\n")
-    store.keep([str(tree)], [])
+    store.create([str(tree)], [])
     (tree / "lib" / "torch.py").write_text("evil\n")
     store.restore()
     assert (tree / "lib" / "torch.py").read_text() == "2.2.0\n" and (tree / "lib" / "new.py").read_text() == "n\n"
@@ -133,7 +133,7 @@ def test_cut_while_putting_back(monkeypatch, tmp_path, tree, cut):
     record = tmp_path / "installed.json"
     record.write_text("old")
     store = Snapshot(str(tmp_path / "s"))
-    store.keep([str(tree)], [str(record)])
+    store.create([str(tree)], [str(record)])
     upgrade(tree)
     record.write_text("new")
 
@@ -154,7 +154,7 @@ def test_cut_while_putting_back(monkeypatch, tmp_path, tree, cut):
         patched.setattr(owner, cut, dies)
         with pytest.raises(Killed):
             store.restore()
-    if store.kept():  # else only the clearing up was cut
+    if store.manifest():  # else only the clearing up was cut
         store.restore()
     as_it_was(tree)
     assert record.read_text() == "old"
@@ -174,11 +174,11 @@ def test_a_cut_snapshot_counts_as_none(monkeypatch, tmp_path, tree):
     with monkeypatch.context() as patched:
         patched.setattr(room, "write_atomic", dies)
         with pytest.raises(Killed):
-            store.keep([str(tree)], [])
-    assert store.kept() is None
+            store.create([str(tree)], [])
+    assert store.manifest() is None
     with pytest.raises(SnapshotError, match="no snapshot"):
         store.restore()
-    store.keep([str(tree)], [])
+    store.create([str(tree)], [])
     upgrade(tree)
     store.restore()
     as_it_was(tree)

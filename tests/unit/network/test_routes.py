@@ -12,15 +12,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import RouteError
 from ansible_collections.sdops.webui.plugins.module_utils.network import routes as room
-from ansible_collections.sdops.webui.plugins.module_utils.network.proxy_environment import environment
+from ansible_collections.sdops.webui.plugins.module_utils.network.proxy_environment import proxy_variables
 from ansible_collections.sdops.webui.plugins.module_utils.network.routes import (
     SERVICES,
     Measurement,
     Route,
-    candidates,
-    choose,
+    format_measurements,
+    list_routes,
     read_turbo,
-    table,
+    select_routes,
 )
 
 XRAY, TURBO = "http://127.0.0.1:10809", "http://172.16.0.1:12798"
@@ -31,7 +31,7 @@ def no_turbo() -> str:
 
 
 def ways(network, bases=None, mirrors=None, wishes=None, xray=XRAY, turbo=lambda: TURBO):
-    found = candidates(network, bases or {}, mirrors or {}, wishes or {}, xray, turbo)
+    found = list_routes(network, bases or {}, mirrors or {}, wishes or {}, xray, turbo)
     assert list(found) == list(SERVICES)
     return {service: [route.way for route in routes] for service, routes in found.items()}
 
@@ -104,61 +104,63 @@ def options(*names: str) -> dict[str, list[Route]]:
 
 def test_the_fastest_that_works_is_taken():
     measure, _ = measuring({"direct": None, "xray": 0.9, "turbo": 0.4})
-    chosen, _ = choose(options("direct", "xray", "turbo"), {}, measure)
+    chosen, _ = select_routes(options("direct", "xray", "turbo"), {}, measure)
     assert chosen["github"].way == "turbo"
 
 
 def test_a_last_resort_is_taken_only_where_nothing_else_works():
     measure, _ = measuring({"direct": 0.1, "mirror": 3.0})
-    chosen, _ = choose(options("mirror", "direct"), {}, measure, last=("direct",))
+    chosen, _ = select_routes(options("mirror", "direct"), {}, measure, last=("direct",))
     assert chosen["github"].way == "mirror"
     measure, _ = measuring({"direct": 0.1})
-    chosen, _ = choose(options("mirror", "direct"), {}, measure, last=("direct",))
+    chosen, _ = select_routes(options("mirror", "direct"), {}, measure, last=("direct",))
     assert chosen["github"].way == "direct"
 
 
 def test_a_single_way_is_not_measured():
     measure, asked = measuring({})
-    chosen, measured = choose(options("xray"), {}, measure)
+    chosen, measured = select_routes(options("xray"), {}, measure)
     assert (chosen["github"].way, measured, asked) == ("xray", [], [])
 
 
 def test_what_is_remembered_stays_while_it_works():
     measure, asked = measuring({"direct": 0.1, "xray": 5.0})
     memory = {"github": {"way": "xray", "base": "https://github.com"}}
-    chosen, _ = choose(options("direct", "xray"), memory, measure)
+    chosen, _ = select_routes(options("direct", "xray"), memory, measure)
     assert chosen["github"].way == "xray"
     assert asked == [("github", "xray")]
-    chosen, _ = choose(options("direct", "xray"), memory, measure, again=True)
+    chosen, _ = select_routes(options("direct", "xray"), memory, measure, again=True)
     assert chosen["github"].way == "direct"
 
 
 def test_what_is_remembered_and_dead_is_replaced():
     measure, asked = measuring({"direct": 0.1, "xray": None})
-    chosen, _ = choose(options("direct", "xray"), {"github": {"way": "xray", "base": "https://github.com"}}, measure)
+    chosen, _ = select_routes(
+        options("direct", "xray"), {"github": {"way": "xray", "base": "https://github.com"}}, measure
+    )
     assert chosen["github"].way == "direct"
     assert sorted(asked) == [("github", "direct"), ("github", "xray")]
 
 
 def test_a_remembered_way_that_is_not_offered_any_more_is_forgotten():
     measure, _ = measuring({"direct": 0.1, "turbo": 0.2})
-    chosen, _ = choose(options("direct", "turbo"), {"github": {"way": "mirror", "base": "https://x"}}, measure)
+    chosen, _ = select_routes(options("direct", "turbo"), {"github": {"way": "mirror", "base": "https://x"}}, measure)
     assert chosen["github"].way == "direct"
 
 
 def test_nothing_works_then_the_first_is_named():
     measure, _ = measuring({})
-    chosen, measured = choose(options("direct", "xray"), {}, measure)
+    chosen, measured = select_routes(options("direct", "xray"), {}, measure)
     assert chosen["github"].way == "direct"
-    assert all("no: broken" in line for line in table(chosen, measured))
+    assert all("no: broken" in line for line in format_measurements(chosen, measured))
 
 
 def test_the_choice_is_the_minimum_whatever_comes():
     rng = random.Random(3)
     for _ in range(200):
-        times = {way: rng.choice([None, rng.random()]) for way in room.WAYS}
+        times = {way: rng.choice([None, rng.random()]) for way in room.ROUTE_KINDS}
         measure, _ = measuring(times)
-        chosen, _ = choose(options(*room.WAYS), {}, measure, again=rng.random() < 0.5)
+        chosen, _ = select_routes(options(*room.ROUTE_KINDS), {}, measure, again=rng.random() < 0.5)
         works = {way: seconds for way, seconds in times.items() if seconds is not None}
         assert chosen["github"].way == (min(works, key=works.get) if works else "direct")
 
@@ -194,11 +196,11 @@ def routes_of(**services: tuple[str, str, str]) -> dict:
 
 
 def test_without_a_proxy_nothing_is_set():
-    assert environment({}, SERVICES, ["localhost"]) == {}
+    assert proxy_variables({}, SERVICES, ["localhost"]) == {}
 
 
 def test_xray_for_all():
-    found = environment(
+    found = proxy_variables(
         routes_of(github=("xray", "https://github.com", XRAY), pypi=("xray", "", XRAY)),
         ["github", "pypi"],
         ["localhost"],
@@ -213,23 +215,23 @@ def test_xray_for_all():
 
 def test_pip_goes_around_a_proxy_that_is_for_git():
     routes = routes_of(github=("turbo", "", TURBO), pypi=("mirror", "https://near.example/simple", ""))
-    found = environment(routes, ["pypi", "github"], ["localhost"])
+    found = proxy_variables(routes, ["pypi", "github"], ["localhost"])
     assert found["https_proxy"] == TURBO
     assert {"localhost", "near.example", "pytorch.org"} <= set(found["no_proxy"].split(","))
-    default = environment(routes_of(github=("turbo", "", TURBO), pypi=("direct", "", "")), ["pypi", "github"], [])
+    default = proxy_variables(routes_of(github=("turbo", "", TURBO), pypi=("direct", "", "")), ["pypi", "github"], [])
     assert set(room.default_index()[1]) <= set(default["no_proxy"].split(","))
-    assert environment(routes, ["pypi"], []) == {}
+    assert proxy_variables(routes, ["pypi"], []) == {}
 
 
 def test_xray_wins_where_two_would_be_needed():
     routes = routes_of(github=("turbo", "", TURBO), civitai=("xray", "", XRAY))
-    assert environment(routes, SERVICES, [])["https_proxy"] == XRAY
+    assert proxy_variables(routes, SERVICES, [])["https_proxy"] == XRAY
 
 
 def test_a_mirror_of_the_hub_is_told_to_its_clients():
     routes = routes_of(huggingface=("mirror", "https://hf-mirror.com", ""))
-    assert environment(routes, ["huggingface"], []) == {"HF_ENDPOINT": "https://hf-mirror.com"}
-    assert environment(routes_of(huggingface=("direct", "https://huggingface.co", "")), SERVICES, []) == {}
+    assert proxy_variables(routes, ["huggingface"], []) == {"HF_ENDPOINT": "https://hf-mirror.com"}
+    assert proxy_variables(routes_of(huggingface=("direct", "https://huggingface.co", "")), SERVICES, []) == {}
 
 
 # --- the module, against servers of a kind ---------------------------------------------------------------------------------
@@ -339,7 +341,7 @@ def test_a_drip_is_cut_off_in_time(tmp_path, run_module):
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Drip)
     threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
     started = time.monotonic()
-    drip = room.probe("github", Route("direct", f"http://127.0.0.1:{httpd.server_port}", ""), "/", 1.0)
+    drip = room.measure_route("github", Route("direct", f"http://127.0.0.1:{httpd.server_port}", ""), "/", 1.0)
     assert time.monotonic() - started < 3
     assert drip.seconds is None and "within 1 seconds" in drip.error
     httpd.shutdown()
@@ -359,7 +361,7 @@ def test_a_ca_bundle_that_is_none_is_named(tmp_path, run_module, text):
 def test_a_last_resort_that_is_remembered_is_measured_against_the_others():
     memory = {"github": {"way": "direct", "base": "https://github.com"}}
     measure, asked = measuring({"direct": 0.1, "mirror": 0.5})
-    chosen, _ = choose(options("mirror", "direct"), memory, measure, last=("direct",))
+    chosen, _ = select_routes(options("mirror", "direct"), memory, measure, last=("direct",))
     assert chosen["github"].way == "mirror"
     assert ("github", "mirror") in asked
 
@@ -373,9 +375,9 @@ def test_memory_that_cannot_be_written_is_a_sentence(serve, tmp_path, run_module
 
 
 def test_a_channel_by_name_is_found_where_conda_finds_it():
-    assert room.address("conda", "bioconda") == "https://conda.anaconda.org/bioconda"
-    assert room.address("conda", "conda-forge") == room.PUBLIC["conda"]
-    assert room.hosts_of("conda", "bioconda") == ["conda.anaconda.org", "anaconda.org"]
+    assert room.resolve_base("conda", "bioconda") == "https://conda.anaconda.org/bioconda"
+    assert room.resolve_base("conda", "conda-forge") == room.PUBLIC_BASES["conda"]
+    assert room.service_hosts("conda", "bioconda") == ["conda.anaconda.org", "anaconda.org"]
     assert ways("mirrors", {"conda": "bioconda"})["conda"] == ["direct"]
     assert ways("mirrors", {"conda": "conda-forge"})["conda"][0] == "mirror"
 
@@ -393,11 +395,11 @@ def test_pip_never_goes_through_the_acceleration():
     index, files = room.default_index()[1]
     routes = routes_of(github=("turbo", "", TURBO), pypi=("direct", f"https://{index}/simple", ""))
     more = ["https://torch.example.com/whl/cu121", "http://near.example.com:8080/simple"]
-    found = environment(routes, ["pypi", "github"], ["localhost"], more)
+    found = proxy_variables(routes, ["pypi", "github"], ["localhost"], more)
     assert {index, files, "pytorch.org", "torch.example.com", "near.example.com"} <= set(found["no_proxy"].split(","))
     # what goes through Xray goes there with all its indexes
     routes = routes_of(github=("xray", "", XRAY), pypi=("xray", "", XRAY))
-    assert environment(routes, ["pypi", "github"], ["localhost"], more)["no_proxy"] == "localhost"
+    assert proxy_variables(routes, ["pypi", "github"], ["localhost"], more)["no_proxy"] == "localhost"
 
 
 def test_what_the_acceleration_says_of_hosts_and_certificates_counts(serve, tmp_path, run_module):
@@ -409,7 +411,7 @@ def test_what_the_acceleration_says_of_hosts_and_certificates_counts(serve, tmp_
     found = run_module("network_routes", **{**wish, "ways": {}})["routes"]
     assert (found["github"]["around"], found["github"]["ca"]) == (["modelscope.com"], str(script))
     assert "around" not in found["pypi"]
-    made = environment(found, ["github"], ["localhost"])
+    made = proxy_variables(found, ["github"], ["localhost"])
     assert "modelscope.com" in made["no_proxy"].split(",")
     assert made["SSL_CERT_FILE"] == made["REQUESTS_CA_BUNDLE"] == str(script)
-    assert "SSL_CERT_FILE" not in environment(found, ["pypi"], ["localhost"])
+    assert "SSL_CERT_FILE" not in proxy_variables(found, ["pypi"], ["localhost"])

@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import PythonEnvError
-from ansible_collections.sdops.webui.plugins.module_utils.python_env.environment import difference, inspect, labels
-from ansible_collections.sdops.webui.plugins.module_utils.python_env.requirements import Judge, read_file
+from ansible_collections.sdops.webui.plugins.module_utils.python_env.environment import (
+    compare_versions,
+    inspect_environment,
+    version_labels,
+)
+from ansible_collections.sdops.webui.plugins.module_utils.python_env.requirements import (
+    RequirementChecker,
+    read_requirements,
+)
 from wheels import install, venv, wheel
 
 
@@ -42,7 +49,7 @@ def state(links: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
         "lonely",
     )
     install(python, "--no-index", f"clip @ file://{clip}")
-    return inspect(str(python))
+    return inspect_environment(str(python))
 
 
 CASES = [
@@ -71,20 +78,20 @@ CASES = [
 
 @pytest.mark.parametrize(("requirement", "expected"), CASES)
 def test_met(state: dict, requirement: str, expected: bool) -> None:
-    assert Judge(state, [], []).met(requirement) is expected
+    assert RequirementChecker(state, [], []).is_met(requirement) is expected
 
 
 def test_without_dependencies(state: dict) -> None:
-    assert Judge(state, [], []).met("lonely", depends=False)
+    assert RequirementChecker(state, [], []).is_met("lonely", depends=False)
 
 
 def test_urls(state: dict, links: Path) -> None:
-    judge = Judge(state, [], [])
+    judge = RequirementChecker(state, [], [])
     url = f"file://{links}/clip-1.0-py3-none-any.whl"
-    assert judge.met("clip @ " + url)
-    assert judge.met(url) and judge.met(url + "#egg=clip") and judge.met(url[len("file://") :])
-    assert not judge.met("clip @ file:///elsewhere/clip-1.0-py3-none-any.whl")
-    assert judge.met("clip==1.0")
+    assert judge.is_met("clip @ " + url)
+    assert judge.is_met(url) and judge.is_met(url + "#egg=clip") and judge.is_met(url[len("file://") :])
+    assert not judge.is_met("clip @ file:///elsewhere/clip-1.0-py3-none-any.whl")
+    assert judge.is_met("clip==1.0")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +110,7 @@ def test_version_control(state: dict, requirement: str, expected: bool) -> None:
     vcs = {"url": "https://h/CLIP.git", "vcs_info": {"vcs": "git", "commit_id": "a" * 40}}
     clip = {**state["distributions"]["clip"], "direct_url": vcs}
     changed = {**state, "distributions": {**state["distributions"], "clip": clip}}
-    assert Judge(changed, [], []).met(requirement) is expected
+    assert RequirementChecker(changed, [], []).is_met(requirement) is expected
 
 
 COMMIT = "d50d76daa670286dd6cacf3bcd80b5e4823fc8e1"
@@ -124,7 +131,7 @@ def test_a_commit_is_the_same_on_every_mirror(state: dict, requirement: str, exp
     direct = {"url": f"https://github.com/openai/CLIP/archive/{COMMIT}.zip", "archive_info": {}}
     clip = {**state["distributions"]["clip"], "direct_url": direct}
     changed = {**state, "distributions": {**state["distributions"], "clip": clip}}
-    assert Judge(changed, [], []).met(requirement) is expected
+    assert RequirementChecker(changed, [], []).is_met(requirement) is expected
 
 
 @pytest.mark.parametrize(
@@ -138,24 +145,24 @@ def test_what_a_cut_has_left_is_not_installed(links: Path, tmp_path: Path, gone:
     (next((tmp_path / "v").rglob("lonely-1.0.dist-info")) / "INSTALLER").write_text("conda\n")
     for name in gone:
         (info / name).unlink()
-    found = inspect(str(python))
-    assert labels(found)[named] == "1.0 (incomplete)"
-    assert not Judge(found, [], []).met(named)
-    assert labels(found)["lonely"] == "1.0"
-    assert Judge(found, [], []).met("lonely", depends=False)
+    found = inspect_environment(str(python))
+    assert version_labels(found)[named] == "1.0 (incomplete)"
+    assert not RequirementChecker(found, [], []).is_met(named)
+    assert version_labels(found)["lonely"] == "1.0"
+    assert RequirementChecker(found, [], []).is_met("lonely", depends=False)
 
 
 def test_constraints_and_overrides(state: dict, tmp_path: Path) -> None:
     inner, outer, over = (tmp_path / n for n in ("inner.txt", "outer.txt", "over.txt"))
     inner.write_text("protobuf>=4  # newer\n")
     outer.write_text("-c inner.txt\nunrelated==1\n")
-    assert not Judge(state, [str(outer)], []).met("protobuf")
-    assert not Judge(state, [str(outer)], []).met("mediapipe")  # by what it depends on
-    assert Judge(state, [str(outer)], []).met("torch")
+    assert not RequirementChecker(state, [str(outer)], []).is_met("protobuf")
+    assert not RequirementChecker(state, [str(outer)], []).is_met("mediapipe")  # by what it depends on
+    assert RequirementChecker(state, [str(outer)], []).is_met("torch")
     over.write_text("protobuf==3.20.0\n")
-    assert Judge(state, [], [str(over)]).met("protobuf>=4.25")
+    assert RequirementChecker(state, [], [str(over)]).is_met("protobuf>=4.25")
     over.write_text("protobuf==4.25.9\n")
-    assert not Judge(state, [], [str(over)]).met("mediapipe")
+    assert not RequirementChecker(state, [], [str(over)]).is_met("mediapipe")
 
 
 def test_read_file(tmp_path: Path) -> None:
@@ -165,29 +172,29 @@ def test_read_file(tmp_path: Path) -> None:
         b"\xef\xbb\xbfalpha==1.0 \\\n    --hash=sha256:00\n# comment\n\n--index-url https://h/simple\n-r more/b.txt\n"
         b"-c c.txt\n-e ./src\ngamma @ https://h/g.zip#egg=gamma  # why\ndelta;python_version<'4'\n"
     )
-    lines = read_file(str(tmp_path / "a.txt"))
+    lines = read_requirements(str(tmp_path / "a.txt"))
     expected = ["alpha==1.0", "beta", "-e ./src", "gamma @ https://h/g.zip#egg=gamma", "delta;python_version<'4'"]
     assert lines.requirements == expected
     assert lines.constraints == [str(tmp_path / "c.txt")]
     with pytest.raises(PythonEnvError, match=r"nowhere\.txt cannot be read"):
-        read_file(str(tmp_path / "nowhere.txt"))
+        read_requirements(str(tmp_path / "nowhere.txt"))
 
 
 def test_inspect_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(PythonEnvError, match="Make the environment first"):
-        inspect(str(tmp_path / "bin" / "python"))
+        inspect_environment(str(tmp_path / "bin" / "python"))
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\necho boom >&2; exit 1\n")
     broken.chmod(0o755)
     with pytest.raises(PythonEnvError, match="boom"):
-        inspect(str(broken))
+        inspect_environment(str(broken))
 
 
 def test_labels_and_difference(state: dict, links: Path) -> None:
-    named = labels(state)
+    named = version_labels(state)
     assert named["torch"] == "2.1.2+cu121"
     assert named["clip"] == f"1.0 (file://{links}/clip-1.0-py3-none-any.whl)"
-    assert difference({"a": "1", "b": "1", "d": "1"}, {"a": "2", "c": "1", "d": "1"}) == [
+    assert compare_versions({"a": "1", "b": "1", "d": "1"}, {"a": "2", "c": "1", "d": "1"}) == [
         {"name": "a", "before": "1", "after": "2"},
         {"name": "b", "before": "1", "after": None},
         {"name": "c", "before": None, "after": "1"},
