@@ -195,7 +195,7 @@ def present(
             actions.append("remove what is in " + prefix)
         also = " and " + ", ".join(wanted.packages) if wanted.packages else ""
         actions.append("make {} with Python {}{} by {}".format(prefix, wanted.python, also, result["engine"]))
-    elif found.cut:
+    elif found.interrupted:
         actions.append(
             "finish adding {} to {} by {}".format(", ".join(found.missing) or "packages", prefix, result["engine"])
         )
@@ -210,7 +210,9 @@ def present(
         after = {**before, **{spec: "(to be installed)" for spec in found.missing}}
     else:
         after = installed_packages(prefix)
-    half = ", cut while packages were added" if found.cut else ", which is removed" if found.python is None else ""
+    half = (
+        ", cut while packages were added" if found.interrupted else ", which is removed" if found.python is None else ""
+    )
     result.update(
         changed=bool(actions),
         actions=actions,

@@ -240,7 +240,7 @@ def main() -> None:
             s: {
                 **route._asdict(),
                 "hosts": service_hosts(s, route.base),
-                **({"around": acceleration[0].around, "ca": acceleration[0].ca} if route.way == "turbo" else {}),
+                **({"no_proxy": acceleration[0].no_proxy, "ca": acceleration[0].ca} if route.way == "turbo" else {}),
             }
             for s, route in chosen.items()
         },

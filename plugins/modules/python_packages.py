@@ -193,36 +193,36 @@ def result(changes: list[dict[str, Any]], unmet: list[str], actions: list[str]) 
     }
 
 
-def plan_only(wanted: list[str]) -> dict[str, Any]:
+def plan_only(requested: list[str]) -> dict[str, Any]:
     """A plan where nobody can be asked for the details: the requirements as they are written."""
-    wanted = [redact_logins(w) for w in wanted]
-    planned = result([], wanted, ["install " + w for w in wanted])
-    planned["diff"]["after"] = "".join(w + "\n" for w in wanted)
+    requested = [redact_logins(w) for w in requested]
+    planned = result([], requested, ["install " + w for w in requested])
+    planned["diff"]["after"] = "".join(w + "\n" for w in requested)
     return planned
 
 
 def work(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
-    wish = PipRequest(**{field: p[field] for field in PipRequest._fields})
-    files = wish.requirements + wish.constraints + wish.overrides
+    request = PipRequest(**{field: p[field] for field in PipRequest._fields})
+    files = request.requirements + request.constraints + request.overrides
     if module.check_mode and not all(os.path.exists(f) for f in [p["python"], *files]):
         # a bare host: the environment and these files come with the run itself
-        return plan_only(wish.packages + wish.requirements)
+        return plan_only(request.packages + request.requirements)
     installer = UvInstaller(p["python"], p["uv"], p["cache_dir"])
-    unmet = installer.unmet(wish)
+    unmet = installer.unmet(request)
     if not unmet:
         return result([], [], [])
     if module.check_mode:
         try:
-            changes = installer.plan(wish, p["protect"])
+            changes = installer.plan(request, p["protect"])
         except SdopsError as exc:
             if "protected" in str(exc):
                 raise
             module.warn(f"The plan is only what was asked for, since uv could not be asked: {exc}")
             return plan_only(unmet)
     else:
-        changes = installer.install(wish, p["protect"])
-    again = ["install anew " + r for r in map(redact_logins, unmet)] if wish.reinstall else []
+        changes = installer.install(request, p["protect"])
+    again = ["install anew " + r for r in map(redact_logins, unmet)] if request.reinstall else []
     return result(changes, unmet, [words(c) for c in changes] + again)
 
 

@@ -90,7 +90,7 @@ class CondaEngine:
 
     name = ""
 
-    def install(self, job: InstallRequest) -> str | None:
+    def install(self, request: InstallRequest) -> str | None:
         """Install; None when that went well, else what went wrong. The prefix itself has the last word (see Environment)."""
         raise NotImplementedError
 
@@ -133,12 +133,12 @@ class CondaProgram(CondaEngine):
         found = info.get("envs_dirs") or info.get("envs directories")
         return str(found[0]) if isinstance(found, list) and found else None
 
-    def install(self, job: InstallRequest) -> str | None:
-        arguments = ["install", "--yes", "--json", "--prefix", job.prefix, "--override-channels"]
-        for channel in job.channels:
+    def install(self, request: InstallRequest) -> str | None:
+        arguments = ["install", "--yes", "--json", "--prefix", request.prefix, "--override-channels"]
+        for channel in request.channels:
             # a bare name is left to the engine's own configuration, which may map it to a mirror
             arguments += ["--channel", channel_url(channel, self.channel_alias) if self.channel_alias else channel]
-        done = self._run(*arguments, f"python={job.python}", *job.packages, **work_environment(job.prefix))
+        done = self._run(*arguments, f"python={request.python}", *request.packages, **work_environment(request.prefix))
         if done.rc == 0:
             return None
         if (
@@ -174,47 +174,47 @@ class RattlerLibrary(CondaEngine):
         self.channel_alias = channel_alias or CHANNEL_ALIAS
         self.environment = ca_variables(ca_path)
 
-    def install(self, job: InstallRequest) -> str | None:
-        if "defaults" in job.channels:
+    def install(self, request: InstallRequest) -> str | None:
+        if "defaults" in request.channels:
             return (
                 "the channel 'defaults' is a list of conda's own configuration; name the channels or their URLs instead"
             )
         # Its own cache, thrown away: with a warm one it stumbles over a server's 304. It lies in the prefix, so that files
         # can be linked from it and nothing else has to be cleared after a cut.
-        cache = os.path.join(job.prefix, RATTLER_CACHE)
+        cache = os.path.join(request.prefix, RATTLER_CACHE)
         shutil.rmtree(cache, ignore_errors=True)
-        request = {
-            "prefix": job.prefix,
+        payload = {
+            "prefix": request.prefix,
             "cache": cache,
-            "channels": [channel_url(c, self.channel_alias) for c in job.channels],
-            "specs": [f"python =={job.python}", *job.packages],
-            "names": ["python", *[p.split("::")[-1].split("=")[0].split()[0] for p in job.packages]],
+            "channels": [channel_url(c, self.channel_alias) for c in request.channels],
+            "specs": [f"python =={request.python}", *request.packages],
+            "names": ["python", *[p.split("::")[-1].split("=")[0].split()[0] for p in request.packages]],
         }
         try:
             done = run(
                 [self.python, "-c", RATTLER_SCRIPT],
                 env={
                     **self.environment,
-                    **work_environment(job.prefix),
+                    **work_environment(request.prefix),
                     "RATTLER_CACHE_DIR": cache,
                     "XDG_CACHE_HOME": cache,
                 },
-                text_in=json.dumps(request),
+                text_in=json.dumps(payload),
             )
         finally:
             shutil.rmtree(cache, ignore_errors=True)
         try:
-            said = parse_json(done.out.strip().splitlines()[-1])
+            reply = parse_json(done.out.strip().splitlines()[-1])
         except (ValueError, IndexError):
-            said = {}
-        if said.get("done"):
+            reply = {}
+        if reply.get("done"):
             return None
-        if said.get("missing"):
+        if reply.get("missing"):
             raise CondaError(
                 "There is no conda, mamba or micromamba on this host, and {} has no py-rattler ({}). Run the role base, which "
-                "installs it, or give the path of an engine.".format(self.python, said["missing"])
+                "installs it, or give the path of an engine.".format(self.python, reply["missing"])
             )
-        return str(said.get("error") or done.tail(8) or "it ended with status %d" % done.rc)
+        return str(reply.get("error") or done.tail(8) or "it ended with status %d" % done.rc)
 
 
 def channel_url(channel: str, alias: str | None) -> str:

@@ -38,12 +38,12 @@ class EnvironmentSpec(NamedTuple):
 class EnvironmentState(NamedTuple):
     """What is at a prefix: version of a Python that runs (None: nothing to keep), wanted specs that are missing.
 
-    ``cut``: a run of ours was cut while it added packages, so that anything may be half.
+    ``interrupted``: a run of ours was cut while it added packages, so that anything may be half.
     """
 
     python: str | None
     missing: list[str]
-    cut: bool = False
+    interrupted: bool = False
 
 
 def validate_python_version(version: str) -> str:
@@ -134,10 +134,10 @@ class CondaEnvironment:
         prefix = self.wanted.prefix
         if self._is_empty() or self.is_unfinished():
             return EnvironmentState(None, list(self.wanted.packages))
-        have, cut = python_version(prefix), os.path.exists(os.path.join(prefix, ADDING_MARKER))
+        have, interrupted = python_version(prefix), os.path.exists(os.path.join(prefix, ADDING_MARKER))
         if have != self.wanted.python and recreate and self.is_removable():
             return EnvironmentState(None, list(self.wanted.packages))
-        if cut and have in (None, self.wanted.python):
+        if interrupted and have in (None, self.wanted.python):
             return EnvironmentState(self.wanted.python, list(self.wanted.packages), True)
         if have is None:
             raise CondaError(
@@ -200,17 +200,19 @@ class CondaEnvironment:
 
     def _install(self, engine: CondaEngine, packages: list[str]) -> None:
         prefix = self.wanted.prefix
-        said = engine.install(InstallRequest(prefix, self.wanted.python, packages, self.wanted.channels))
+        error = engine.install(InstallRequest(prefix, self.wanted.python, packages, self.wanted.channels))
         have, present = python_version(prefix), installed_packages(prefix)
         missing = [spec for spec in packages if not is_spec_met(spec, present)]
-        if said is None and have == self.wanted.python and not missing:
+        if error is None and have == self.wanted.python and not missing:
             return
-        if said is None:
-            said = f"it has Python {have}." if have != self.wanted.python else "it lacks {}.".format(", ".join(missing))
+        if error is None:
+            error = (
+                f"it has Python {have}." if have != self.wanted.python else "it lacks {}.".format(", ".join(missing))
+            )
         raise CondaError(
             "The environment {} could not be made with Python {} from {} by {}: {} Check that the channel has these "
             "packages and that this host reaches it (proxy, mirror, ca_path).".format(
-                prefix, self.wanted.python, ", ".join(self.wanted.channels), engine.name, said.rstrip(".") + "."
+                prefix, self.wanted.python, ", ".join(self.wanted.channels), engine.name, error.rstrip(".") + "."
             )
         )
 

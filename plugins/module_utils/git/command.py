@@ -87,9 +87,9 @@ NOT_FOUND_ERRORS = (
 CLEAN_ENV_COMMAND = ["env", "-u", "GIT_DIR", "-u", "GIT_WORK_TREE", "-u", "GIT_INDEX_FILE"]
 
 
-def explain_failure(name: str, url: str, what: str, said: str) -> str:
+def explain_failure(name: str, url: str, what: str, output: str) -> str:
     """A full sentence for a failed ``what``: the object, the likely cause, the next step."""
-    low = said.lower()
+    low = output.lower()
     # asked for a name that nobody gives, a private or missing repository "refuses" the empty one
     refused = "authentication failed" in low or "error: 403" in low or "error: 401" in low
     if "not our ref" in low or "unadvertised object" in low or "has no commit" in low:
@@ -111,7 +111,7 @@ def explain_failure(name: str, url: str, what: str, said: str) -> str:
         cause = "The disk is full: make room, then run again."
     else:
         cause = "Check the connection (proxy, mirror), then run again: what has arrived is kept."
-    return f"{name}: {what} of {redact_logins(url)} failed. {cause} git says: {redact_logins(said).strip()}"
+    return f"{name}: {what} of {redact_logins(url)} failed. {cause} git says: {redact_logins(output).strip()}"
 
 
 class Git:
@@ -184,10 +184,10 @@ class Git:
         leads past the chosen route the rest of the settings by value. Their proxy comes from their environment.
         """
         chosen = self._proxy is not None
-        ours = any(PROXY_BLOCK in _text(path) for path in self._includes)
+        is_managed = any(PROXY_BLOCK in _text(path) for path in self._includes)
 
         def keep(key: str, value: str | None) -> bool:
-            return not _bypasses_route(key, value, chosen) and not (key == "http.proxy" and chosen and not ours)
+            return not _bypasses_route(key, value, chosen) and not (key == "http.proxy" and chosen and not is_managed)
 
         by_value = not all(keep(*item) for item in self._trusted)
         if by_value:
@@ -198,8 +198,8 @@ class Git:
 
     def version(self) -> tuple[int, ...]:
         """git's version, such as (2, 34, 1); empty when it does not say."""
-        said = run([self.program, "version"], timeout=LOCAL_LIMIT).out if self.program else ""
-        return tuple(map(int, re.findall(r"\d+", (re.findall(r"\d+(?:\.\d+)+", said) or [""])[0])))
+        output = run([self.program, "version"], timeout=LOCAL_LIMIT).out if self.program else ""
+        return tuple(map(int, re.findall(r"\d+", (re.findall(r"\d+(?:\.\d+)+", output) or [""])[0])))
 
     def __exit__(self, *unused: Any) -> None:
         os.umask(self._umask)

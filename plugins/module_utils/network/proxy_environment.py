@@ -53,22 +53,22 @@ def proxy_variables(
     the main one, which they accompany. Where the services have several proxies Xray's wins, which leads everywhere. Never
     all_proxy: it breaks the WebUI, pip and requests.
     """
-    taken = {service: routes.get(service) or {} for service in services}
-    proxied = sorted((route for route in taken.values() if route.get("proxy")), key=lambda r: r.get("way") != "xray")
+    chosen = {service: routes.get(service) or {} for service in services}
+    proxied = sorted((route for route in chosen.values() if route.get("proxy")), key=lambda r: r.get("way") != "xray")
     result: dict[str, str] = {}
     if proxied:
         proxy = proxied[0]["proxy"]
-        around: list[str] = [*no_proxy, *(proxied[0].get("around") or [])]
-        for service, route in taken.items():
+        excluded: list[str] = [*no_proxy, *(proxied[0].get("no_proxy") or [])]
+        for service, route in chosen.items():
             if not route.get("proxy"):
-                around += route.get("hosts") or service_hosts(service, route.get("base") or "")
-                around += [urlsplit(url).hostname or "" for url in indexes] if service == "pypi" else []
-        hosts = ",".join(dict.fromkeys(form for host in around for form in no_proxy_forms(host)))
+                excluded += route.get("hosts") or service_hosts(service, route.get("base") or "")
+                excluded += [urlsplit(url).hostname or "" for url in indexes] if service == "pypi" else []
+        hosts = ",".join(dict.fromkeys(form for host in excluded for form in no_proxy_forms(host)))
         for name, value in (("http_proxy", proxy), ("https_proxy", proxy), ("no_proxy", hosts)):
             result[name] = result[name.upper()] = value
         if proxied[0].get("ca"):
             result.update((name, proxied[0]["ca"]) for name in CERTIFICATE_VARIABLES)
-    base = (taken.get("huggingface") or {}).get("base")
+    base = (chosen.get("huggingface") or {}).get("base")
     if base and base.rstrip("/") != PUBLIC_BASES["huggingface"]:
         result["HF_ENDPOINT"] = base
     return result

@@ -129,7 +129,7 @@ class TurboProxy(NamedTuple):
     """What /etc/network_turbo sets: a proxy, hosts that do not go through it, and the certificates to trust ("" for none)."""
 
     proxy: str
-    around: list[str]
+    no_proxy: list[str]
     ca: str
 
 
@@ -139,7 +139,7 @@ def read_turbo(path: str) -> TurboProxy:
         'source "$0" >/dev/null 2>&1 && printf "%s\\n%s\\n%s" "${https_proxy:-$http_proxy}" "$no_proxy" '
         '"${REQUESTS_CA_BUNDLE:-$SSL_CERT_FILE}"'
     )
-    proxy = around = ca = ""
+    proxy = no_proxy = ca = ""
     # only what the script itself says counts
     clean = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k not in CERTIFICATE_VARIABLES}
     try:
@@ -152,7 +152,7 @@ def read_turbo(path: str) -> TurboProxy:
             timeout=10,
             text=True,
         )
-        proxy, around, ca = ([line.strip() for line in done.stdout.split("\n")] + ["", "", ""])[:3]
+        proxy, no_proxy, ca = ([line.strip() for line in done.stdout.split("\n")] + ["", "", ""])[:3]
     except (OSError, subprocess.TimeoutExpired):
         pass
     if not re.match(r"http://[^/\s]+/?\Z", proxy):
@@ -161,7 +161,7 @@ def read_turbo(path: str) -> TurboProxy:
             "sdops_network to xray, mirrors or auto."
         )
     return TurboProxy(
-        proxy, [host.strip() for host in around.split(",") if host.strip()], ca if os.path.isfile(ca) else ""
+        proxy, [host.strip() for host in no_proxy.split(",") if host.strip()], ca if os.path.isfile(ca) else ""
     )
 
 
@@ -191,29 +191,29 @@ def list_routes(
             "turbo": [],
             "mirror": [Route("mirror", resolve_base(service, mirror), "") for mirror in near],
         }
-        wish = ways.get(service)
-        if (wish or network) == "turbo" and service in TURBO_SERVICES:
+        requested = ways.get(service)
+        if (requested or network) == "turbo" and service in TURBO_SERVICES:
             every["turbo"] = [Route("turbo", base, turbo())]
-        elif network == "auto" and not wish and service in TURBO_SERVICES:
+        elif network == "auto" and not requested and service in TURBO_SERVICES:
             try:
                 every["turbo"] = [Route("turbo", base, turbo())]
             except RouteError:
                 pass
-        if wish:
-            if not every.get(wish):
+        if requested:
+            if not every.get(requested):
                 raise RouteError(
                     "sdops_network_ways wants {} for {}, but there is none: {}.".format(
-                        wish,
+                        requested,
                         service,
                         {
                             "xray": "no Xray server is configured (xray_proxy_server or xray_proxy_link), or xray_proxy_state "
                             "is absent",
                             "mirror": "no mirror of it is known; name one in sdops_mirrors",
                             "turbo": "the acceleration does not serve it",
-                        }.get(wish, "the ways are " + ", ".join(ROUTE_KINDS)),
+                        }.get(requested, "the ways are " + ", ".join(ROUTE_KINDS)),
                     )
                 )
-            result[service] = every[wish]
+            result[service] = every[requested]
         elif network == "auto":
             result[service] = [route for way in ROUTE_KINDS for route in every[way]]
         elif network == "mirrors":
@@ -320,7 +320,7 @@ def select_routes(
             known = [r for r in routes if (r.way, r.base) == (old.get("way"), old.get("base")) and r.way not in last]
             asked[service] = known if known and not again else routes
 
-        def ask(wanted: dict[str, list[Route]]) -> None:
+        def measure_all(wanted: dict[str, list[Route]]) -> None:
             found = list(
                 pool.map(lambda pair: measure(*pair), [(s, r) for s, routes in wanted.items() for r in routes])
             )
@@ -331,9 +331,9 @@ def select_routes(
                 if works:
                     chosen[service] = min(works, key=lambda m: m.seconds or 0.0).route
 
-        ask(asked)
+        measure_all(asked)
         # what was remembered and does not work any more: look at everything
-        ask({s: [r for r in options[s] if r not in asked[s]] for s in asked if s not in chosen})
+        measure_all({s: [r for r in options[s] if r not in asked[s]] for s in asked if s not in chosen})
     for service, routes in options.items():
         chosen.setdefault(service, routes[0])
     return {service: chosen[service] for service in options}, measured

@@ -68,64 +68,66 @@ class UvInstaller:
             self.environment["UV_SYSTEM_CERTS"] = "1"
         self.before = inspect_environment(python)
 
-    def unmet(self, wish: PipRequest) -> list[str]:
-        """Requirements of ``wish`` that are not (certainly) met; all of them when it asks for more than that."""
-        wanted, constraints = list(wish.packages), list(wish.constraints)
-        for path in wish.requirements:
+    def unmet(self, request: PipRequest) -> list[str]:
+        """Requirements of ``request`` that are not (certainly) met; all of them when it asks for more than that."""
+        wanted, constraints = list(request.packages), list(request.constraints)
+        for path in request.requirements:
             lines = read_requirements(path)
             wanted.extend(lines.requirements)
             constraints.extend(lines.constraints)
-        if wish.upgrade or wish.reinstall:
+        if request.upgrade or request.reinstall:
             return wanted
         if not HAS_PACKAGING:
             # without the library uv judges, from what is on the disk only
-            done = self._run_uv(wish, *self._reinstall_options([]), "--dry-run", "--offline", "--output-format", "json")
+            done = self._run_uv(
+                request, *self._reinstall_options([]), "--dry-run", "--offline", "--output-format", "json"
+            )
             return [] if done.rc == 0 and _changes(done.out) == [] else wanted
-        judge = RequirementChecker(self.before, constraints, wish.overrides)
-        return [r for r in wanted if not judge.is_met(r, not wish.no_deps)]
+        checker = RequirementChecker(self.before, constraints, request.overrides)
+        return [r for r in wanted if not checker.is_met(r, not request.no_deps)]
 
-    def _run_uv(self, wish: PipRequest, *more: str) -> Completed:
+    def _run_uv(self, request: PipRequest, *more: str) -> Completed:
         argv = [find_uv(self.uv_wanted), "pip", "install", "--python", self.python, "--no-progress", "--color", "never"]
         for option, values in (
-            ("--requirement", wish.requirements),
-            ("--constraint", wish.constraints),
-            ("--override", wish.overrides),
+            ("--requirement", request.requirements),
+            ("--constraint", request.constraints),
+            ("--override", request.overrides),
         ):
             for value in values:
                 argv += [option, value]
-        if wish.index_strategy:
-            argv += ["--index-strategy", wish.index_strategy]
-        if wish.link_mode:
-            argv += ["--link-mode", wish.link_mode]
+        if request.index_strategy:
+            argv += ["--index-strategy", request.index_strategy]
+        if request.link_mode:
+            argv += ["--link-mode", request.link_mode]
         for option, on in (
-            ("--no-deps", wish.no_deps),
-            ("--no-build-isolation", wish.no_build_isolation),
-            ("--reinstall", wish.reinstall),
-            ("--upgrade", wish.upgrade),
+            ("--no-deps", request.no_deps),
+            ("--no-build-isolation", request.no_build_isolation),
+            ("--reinstall", request.reinstall),
+            ("--upgrade", request.upgrade),
         ):
             if on:
                 argv.append(option)
         # whoever is on this host can read arguments, but not the environment or a private file: URLs may hold a login
         environment = dict(self.environment)
         for variable, value in (
-            ("UV_INDEX", " ".join(wish.extra_index_urls)),
-            ("UV_FIND_LINKS", ",".join(wish.find_links)),
-            ("UV_DEFAULT_INDEX", wish.index_url),
+            ("UV_INDEX", " ".join(request.extra_index_urls)),
+            ("UV_FIND_LINKS", ",".join(request.find_links)),
+            ("UV_DEFAULT_INDEX", request.index_url),
         ):
             if value:
                 environment[variable] = value
-        secret = [package for package in wish.packages if url_login_secrets(package)]
+        secret = [package for package in request.packages if url_login_secrets(package)]
         if not secret:
-            return run([*argv, *more, "--", *wish.packages], env=environment)
+            return run([*argv, *more, "--", *request.packages], env=environment)
         with tempfile.NamedTemporaryFile("w", prefix="sdops-packages-", suffix=".txt", encoding="utf-8") as handle:
             handle.write("\n".join(secret) + "\n")
             handle.flush()
-            open_ones = [package for package in wish.packages if package not in secret]
+            open_ones = [package for package in request.packages if package not in secret]
             return run([*argv, "--requirement", handle.name, *more, "--", *open_ones], env=environment)
 
-    def _pins(self, wish: PipRequest, protect: list[str]) -> list[str]:
+    def _pins(self, request: PipRequest, protect: list[str]) -> list[str]:
         """Constraints that hold the protected distributions where they are, so that uv plans around them."""
-        if wish.upgrade or wish.reinstall:
+        if request.upgrade or request.reinstall:
             return []  # uv would have to find that very version in an index; what is done is compared afterwards
         found = self.before["distributions"]
         names = [normalize_name(name) for name in protect]
@@ -138,24 +140,24 @@ class UvInstaller:
         A protected one is left to the task that brings it, with the index that has it.
         """
         kept = [normalize_name(name) for name in protect]
-        half = [n for n, entry in self.before["distributions"].items() if not entry["complete"] and n not in kept]
-        return [word for name in half for word in ("--reinstall-package", name)]
+        incomplete = [n for n, entry in self.before["distributions"].items() if not entry["complete"] and n not in kept]
+        return [word for name in incomplete for word in ("--reinstall-package", name)]
 
-    def _run_uv_pinned(self, wish: PipRequest, protect: list[str], *more: str) -> Completed:
-        held, more = self._pins(wish, protect), (*more, *self._reinstall_options(protect))
-        if not held:
-            return self._run_uv(wish, *more)
+    def _run_uv_pinned(self, request: PipRequest, protect: list[str], *more: str) -> Completed:
+        pinned, more = self._pins(request, protect), (*more, *self._reinstall_options(protect))
+        if not pinned:
+            return self._run_uv(request, *more)
         with tempfile.NamedTemporaryFile("w", prefix="sdops-protected-", suffix=".txt", encoding="utf-8") as handle:
-            handle.write("\n".join(held) + "\n")
+            handle.write("\n".join(pinned) + "\n")
             handle.flush()
-            return self._run_uv(wish._replace(constraints=[*wish.constraints, handle.name]), *more)
+            return self._run_uv(request._replace(constraints=[*request.constraints, handle.name]), *more)
 
-    def plan(self, wish: PipRequest, protect: list[str]) -> list[dict[str, Any]]:
+    def plan(self, request: PipRequest, protect: list[str]) -> list[dict[str, Any]]:
         """What uv would change, by a dry run: ``[{name, before, after}]``. Raises PythonEnvError when it finds no way."""
-        done = self._run_uv_pinned(wish, protect, "--dry-run", "--output-format", "json")
+        done = self._run_uv_pinned(request, protect, "--dry-run", "--output-format", "json")
         changes = _changes(done.out)
         if done.rc != 0 or changes is None:
-            raise PythonEnvError(self._failure(wish, protect, done))
+            raise PythonEnvError(self._failure(request, protect, done))
         now = version_labels(self.before)
         after = dict(now)
         for change in changes:
@@ -166,22 +168,22 @@ class UvInstaller:
                 # the version of what has to be built is only known then
                 after[normalize_name(change["name"])] = change.get("version") or "(to be built)"
         found = compare_versions(now, after)
-        self._reject_changes(wish, [c for c in found if self._is_protected(c, protect)], "would change")
+        self._reject_changes(request, [c for c in found if self._is_protected(c, protect)], "would change")
         return found
 
-    def install(self, wish: PipRequest, protect: list[str]) -> list[dict[str, Any]]:
+    def install(self, request: PipRequest, protect: list[str]) -> list[dict[str, Any]]:
         """Install, and return what changed. A protected distribution that changed is put back, and that is an error."""
         now = version_labels(self.before)
-        done = self._run_uv_pinned(wish, protect)
+        done = self._run_uv_pinned(request, protect)
         found = compare_versions(now, version_labels(inspect_environment(self.python)))
         broken = [c for c in found if self._is_protected(c, protect)]
         if broken:
-            self._reject_changes(wish, broken, "changed", self._restore(wish, broken))
+            self._reject_changes(request, broken, "changed", self._restore(request, broken))
         if done.rc != 0:
-            raise PythonEnvError(self._failure(wish, protect, done))
+            raise PythonEnvError(self._failure(request, protect, done))
         return found
 
-    def _restore(self, wish: PipRequest, broken: list[dict[str, Any]]) -> str:
+    def _restore(self, request: PipRequest, broken: list[dict[str, Any]]) -> str:
         """Reinstall protected distributions as they were; what that came to, as a sentence."""
         old = []
         for change in broken:
@@ -190,12 +192,12 @@ class UvInstaller:
             old.append(
                 "{} @ {}".format(change["name"], url) if url else "{}=={}".format(change["name"], entry["version"])
             )
-        only = wish._replace(
+        only = request._replace(
             packages=old, requirements=[], constraints=[], overrides=[], no_deps=True, upgrade=False, reinstall=True
         )
-        back = self._run_uv(only)
-        if back.rc != 0:
-            return f"Putting it back failed as well: {redact_logins(back.tail())}"
+        restored = self._run_uv(only)
+        if restored.rc != 0:
+            return f"Putting it back failed as well: {redact_logins(restored.tail())}"
         return "It was put back."
 
     @staticmethod
@@ -203,24 +205,24 @@ class UvInstaller:
         return bool(change["before"]) and change["name"] in [normalize_name(name) for name in protect]
 
     @staticmethod
-    def _reject_changes(wish: PipRequest, broken: list[dict[str, Any]], verb: str, then: str = "") -> None:
+    def _reject_changes(request: PipRequest, broken: list[dict[str, Any]], verb: str, then: str = "") -> None:
         if broken:
             what = ", ".join("{} from {} to {}".format(c["name"], c["before"], c["after"] or "nothing") for c in broken)
             raise PythonEnvError(
-                f"Installing {wish.names()} {verb} {what}, which is protected. {then} Pin the requirement that asks for another version, or leave it out."
+                f"Installing {request.names()} {verb} {what}, which is protected. {then} Pin the requirement that asks for another version, or leave it out."
             )
 
-    def _failure(self, wish: PipRequest, protect: list[str], done: Completed) -> str:
-        held = [h for h in self._pins(wish, protect) if h.split("==")[0] in done.err]
+    def _failure(self, request: PipRequest, protect: list[str], done: Completed) -> str:
+        pinned = [h for h in self._pins(request, protect) if h.split("==")[0] in done.err]
         also = (
             " It must not change {}, which {} protected: pin the requirement that asks for another version, or leave it out.".format(
-                ", ".join(held), "is" if len(held) == 1 else "are"
+                ", ".join(pinned), "is" if len(pinned) == 1 else "are"
             )
-            if held and "satisfi" in done.err
+            if pinned and "satisfi" in done.err
             else " Check the index, the constraints and the connection (proxy, mirror)."
         )
         return "uv cannot install {}.{} uv says: {}".format(
-            wish.names(),
+            request.names(),
             also,
             redact_logins(Completed(done.rc, "", done.err).tail(25)),
         )

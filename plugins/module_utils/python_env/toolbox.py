@@ -295,11 +295,11 @@ def find_unreachable(urls: list[str], proxy: str = "", seconds: float = INDEX_LI
     """For each index why it does not serve packages, or "". All at once, within ``seconds``: a name server may hang too."""
     reasons = ["it did not answer within %d seconds" % seconds for _ in urls]
 
-    def ask(place: int, url: str) -> None:
+    def query(place: int, url: str) -> None:
         first = _index_error(url, proxy, seconds / 2)
         reasons[place] = first and _index_error(url, proxy, seconds / 2)
 
-    threads = [threading.Thread(target=ask, args=item, daemon=True) for item in enumerate(urls)]
+    threads = [threading.Thread(target=query, args=item, daemon=True) for item in enumerate(urls)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -409,8 +409,8 @@ def test_what_the_acceleration_says_of_hosts_and_certificates_counts(serve, tmp_
     )
     wish = arguments(tmp_path, network="turbo", turbo_file=str(script))
     found = run_module("network_routes", **{**wish, "ways": {}})["routes"]
-    assert (found["github"]["around"], found["github"]["ca"]) == (["modelscope.com"], str(script))
-    assert "around" not in found["pypi"]
+    assert (found["github"]["no_proxy"], found["github"]["ca"]) == (["modelscope.com"], str(script))
+    assert "no_proxy" not in found["pypi"]
     made = proxy_variables(found, ["github"], ["localhost"])
     assert "modelscope.com" in made["no_proxy"].split(",")
     assert made["SSL_CERT_FILE"] == made["REQUESTS_CA_BUNDLE"] == str(script)
