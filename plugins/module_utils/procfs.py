@@ -15,7 +15,7 @@ import struct
 import time
 from typing import Any, Callable
 
-LISTEN = "0A"
+TCP_LISTEN = "0A"
 
 
 def read_boot_id() -> str:
@@ -50,7 +50,7 @@ def listening_inodes(port: int, proc: str = "/proc") -> set[str]:
     return {
         fields[9]
         for fields in _tcp_table(proc)
-        if fields[3] == LISTEN and int(fields[1].rpartition(":")[2], 16) == port
+        if fields[3] == TCP_LISTEN and int(fields[1].rpartition(":")[2], 16) == port
     }
 
 

@@ -228,7 +228,7 @@ def present(
     return result
 
 
-def work(module: AnsibleModule) -> dict[str, Any]:
+def ensure_environment(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
     engine, engine_name = None, p["engine"]
     try:
@@ -269,7 +269,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**work(module))
+        module.exit_json(**ensure_environment(module))
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
 

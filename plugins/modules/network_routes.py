@@ -133,7 +133,9 @@ from ..module_utils.network.routes import (
     PROBES,
     ROUTE_KINDS,
     SERVICES,
+    Measurement,
     Route,
+    TurboProxy,
     format_measurements,
     list_routes,
     measure_route,
@@ -146,8 +148,8 @@ from ..module_utils.secrets import mask_secrets
 from ..module_utils.urls import url_login_secrets, without_login
 
 
-def read(path: str) -> dict:
-    """What is remembered; nothing when it is lost or damaged."""
+def read_state(path: str) -> dict:
+    """The routes of the last run; {} when the file is lost or damaged."""
     try:
         found = load_json(path)
         return {k: v for k, v in found.items() if isinstance(v, dict)}
@@ -155,7 +157,7 @@ def read(path: str) -> dict:
         return {}
 
 
-def check_names(p: dict) -> None:
+def validate_services(p: dict) -> None:
     for option in ("bases", "mirrors", "ways", "probes"):
         for service, value in p[option].items():
             if service not in SERVICES:
@@ -166,6 +168,37 @@ def check_names(p: dict) -> None:
                 raise RouteError("ways wants {!r} for {}; there are {}.".format(value, service, ", ".join(ROUTE_KINDS)))
             if option == "mirrors" and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
                 raise RouteError(f"mirrors must have a list of URLs for {service}; write it as [https://...].")
+
+
+def write_state(path: str, state: dict) -> None:
+    """Write the chosen routes. Raises RouteError."""
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_atomic(path, (json.dumps(state, indent=1, sort_keys=True) + "\n").encode(), 0o644)
+    except OSError as exc:
+        raise RouteError(
+            f"The routes cannot be recorded in {path}: {exc.strerror}. Free space there, or set sdops_home to a directory that can be "
+            "written."
+        ) from exc
+
+
+def describe_routes(chosen: dict[str, Route], measured: list[Measurement], acceleration: list[TurboProxy]) -> dict:
+    """The results of the module that tell about routes and measurements."""
+    return {
+        "routes": {
+            s: {
+                **route._asdict(),
+                "hosts": service_hosts(s, route.base),
+                **({"no_proxy": acceleration[0].no_proxy, "ca": acceleration[0].ca} if route.way == "turbo" else {}),
+            }
+            for s, route in chosen.items()
+        },
+        "measured": [
+            {"service": m.service, "way": m.route.way, "base": m.route.base, "seconds": m.seconds, "error": m.error}
+            for m in measured
+        ],
+        "table": format_measurements(chosen, measured),
+    }
 
 
 def main() -> None:
@@ -191,8 +224,8 @@ def main() -> None:
     # the package index's login is in the netrc file, and git's is put in again by the role: results and the memory hold none
     plain = {**p["bases"], **{s: without_login(str(p["bases"].get(s) or "")) for s in ("github", "pypi")}}
     paths = {**PROBES, **p["probes"]}
-    remembered = read(p["memory"]) if p["memory"] else {}
-    acceleration = []
+    remembered = read_state(p["memory"]) if p["memory"] else {}
+    acceleration: list[TurboProxy] = []
 
     def turbo() -> str:
         acceleration[:] = acceleration or [read_turbo(p["turbo_file"])]
@@ -203,7 +236,7 @@ def main() -> None:
         return unquote(given.split("://", 1)[1].rpartition("@")[0]) if given != plain.get(service) == route.base else ""
 
     try:
-        check_names(p)
+        validate_services(p)
         options = list_routes(p["network"], plain, p["mirrors"], p["ways"], p["xray_proxy"], turbo)
         tls_context(p["ca_path"])
     except SdopsError as exc:
@@ -215,40 +248,24 @@ def main() -> None:
             service, route, paths[service], p["timeout"], p["ca_path"], login(service, route)
         ),
         p["again"],
-        # who asked for mirrors goes directly only where there is none
+        # with mirrors the direct route is taken only where there is none
         last=("direct",) if p["network"] == "mirrors" else (),
     )
     reached = {m.service for m in measured if m.seconds is not None}
     unreached = sorted({m.service for m in measured} - reached)
     # only what was found out by measuring is worth remembering
     memory = {s: {"way": r.way, "base": r.base} for s, r in chosen.items() if s in reached}
-    kept = {s: v for s, v in remembered.items() if s in options and len(options[s]) > 1 and s not in memory}
-    new = {**kept, **memory}
+    unmeasured = {s: v for s, v in remembered.items() if s in options and len(options[s]) > 1 and s not in memory}
+    new = {**unmeasured, **memory}
     changed = bool(p["memory"]) and new != remembered
     if changed and not module.check_mode:
         try:
-            os.makedirs(os.path.dirname(p["memory"]), exist_ok=True)
-            write_atomic(p["memory"], (json.dumps(new, indent=1, sort_keys=True) + "\n").encode(), 0o644)
-        except OSError as exc:
-            module.fail_json(
-                msg="The ways out cannot be remembered in {}: {}. Make room there, or set sdops_home to a directory that can be "
-                "written.".format(p["memory"], exc.strerror)
-            )
+            write_state(p["memory"], new)
+        except RouteError as exc:
+            module.fail_json(msg=str(exc))
     module.exit_json(
         changed=changed,
-        routes={
-            s: {
-                **route._asdict(),
-                "hosts": service_hosts(s, route.base),
-                **({"no_proxy": acceleration[0].no_proxy, "ca": acceleration[0].ca} if route.way == "turbo" else {}),
-            }
-            for s, route in chosen.items()
-        },
-        measured=[
-            {"service": m.service, "way": m.route.way, "base": m.route.base, "seconds": m.seconds, "error": m.error}
-            for m in measured
-        ],
-        table=format_measurements(chosen, measured),
+        **describe_routes(chosen, measured, acceleration),
         unreached=unreached,
         actions=["remember {} for {}".format(new[s]["way"], s) for s in new if new[s] != remembered.get(s)]
         if changed

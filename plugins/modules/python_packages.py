@@ -201,7 +201,7 @@ def plan_only(requested: list[str]) -> dict[str, Any]:
     return planned
 
 
-def work(module: AnsibleModule) -> dict[str, Any]:
+def ensure_packages(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
     request = PipRequest(**{field: p[field] for field in PipRequest._fields})
     files = request.requirements + request.constraints + request.overrides
@@ -257,7 +257,7 @@ def main() -> None:
         # the arguments are part of every result: what is secret in a URL is masked there
         mask_secrets(module, url_login_secrets(url))
     try:
-        module.exit_json(**work(module))
+        module.exit_json(**ensure_packages(module))
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
 

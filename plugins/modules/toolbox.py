@@ -67,7 +67,7 @@ from ..module_utils.errors import SdopsError, ToolboxError
 from ..module_utils.python_env.toolbox import Toolbox, host_python
 
 
-def work(module: AnsibleModule) -> dict:
+def ensure_toolbox(module: AnsibleModule) -> dict:
     path, lock = module.params["path"], module.params["requirements"]
     toolbox = Toolbox(path, module.params["python"] or host_python(path))
     problems, rebuild = toolbox.inspect(lock)
@@ -105,7 +105,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**work(module))
+        module.exit_json(**ensure_toolbox(module))
     except (SdopsError, OSError) as exc:
         module.fail_json(msg=str(exc))
 

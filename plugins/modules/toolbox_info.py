@@ -95,7 +95,7 @@ def pip_index_url(python: str) -> str:
     return done.out.strip() if done.rc == 0 else ""
 
 
-def is_writable(path: str) -> bool:
+def is_path_writable(path: str) -> bool:
     """Whether this user can write ``path``, or make it where it is not there yet."""
     path = os.path.abspath(path)
     while not os.path.lexists(path):
@@ -122,7 +122,7 @@ def main() -> None:
         usable=not problems,
         reason="; ".join(problems[:3]),
         python=os.path.abspath(python),
-        unwritable=[path for path in module.params["writable"] if path and not is_writable(path)],
+        unwritable=[path for path in module.params["writable"] if path and not is_path_writable(path)],
         pip_index_url=index.result() if index else "",
     )
 

@@ -86,7 +86,7 @@ from ..module_utils.snapshot import Snapshot
 VERBS = {"kept": "keep", "restored": "put back", "absent": "forget"}
 
 
-def work(module: AnsibleModule) -> dict[str, Any]:
+def apply_snapshot_state(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
     snapshot = Snapshot(p["store"])
     found = snapshot.manifest()
@@ -116,7 +116,7 @@ def main() -> None:
     if module.params["state"] == "kept" and not module.params["trees"]:
         module.fail_json(msg="trees is empty: name the directories to keep.")
     try:
-        module.exit_json(**work(module))
+        module.exit_json(**apply_snapshot_state(module))
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
 

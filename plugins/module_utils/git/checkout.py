@@ -11,7 +11,7 @@ import os
 from ..errors import GitError
 from ..urls import redact_logins
 from .command import Git, explain_failure
-from .pin import COMMIT, Pin, partial_path
+from .pin import COMMIT_ID, Pin, partial_path
 
 # The WebUI takes an extension whose HEAD is detached for unreadable and does not list it: so there is a branch.
 BRANCH = "sdops-pin"
@@ -114,7 +114,7 @@ class Checkout:
         ):
             return None
         commit = self.config("sdops.commit")
-        return commit if COMMIT.match(commit) else None
+        return commit if COMMIT_ID.match(commit) else None
 
     # --- getting there ---------------------------------------------------------------------------------------------
     def resolve_ref(self, where: str) -> str:

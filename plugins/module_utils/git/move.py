@@ -14,7 +14,7 @@ from ..filesystem import read_regular
 from ..urls import redact_logins
 from .checkout import Checkout
 from .command import Git
-from .pin import COMMIT, Pin, PinResult, group_by_nesting
+from .pin import COMMIT_ID, Pin, PinResult, group_by_nesting
 
 
 class CheckoutMover:
@@ -129,7 +129,7 @@ class CheckoutMover:
             commit = read_regular(self._marker(), limit=1024).decode("utf-8").strip()
         except (OSError, ValueError):
             return None
-        return commit if COMMIT.match(commit) else None
+        return commit if COMMIT_ID.match(commit) else None
 
     def _is_left_by_move(self, path: str, target: str) -> bool:
         """Whether the file is what an interrupted move to ``target`` leaves: gone, or (the start of) the target's file."""

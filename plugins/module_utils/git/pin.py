@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..errors import GitError
 
-COMMIT = re.compile(r"^[0-9a-f]{40}\Z")
+COMMIT_ID = re.compile(r"^[0-9a-f]{40}\Z")
 
 
 class Pin(NamedTuple):
@@ -53,7 +53,7 @@ def parse_pin(entry: dict[str, Any]) -> Pin:
     commit, ref = entry.get("commit"), entry.get("ref")
     if bool(commit) == bool(ref):
         raise GitError(f"{name}: give either commit or ref, and only one of them.")
-    if commit and not COMMIT.match(commit):
+    if commit and not COMMIT_ID.match(commit):
         raise GitError(
             f"{name}: commit {commit!r} is no full commit id. Give all 40 hex digits; a tag or branch goes into ref."
         )

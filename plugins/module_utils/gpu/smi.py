@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import SdopsError
 from ..process import Completed, run
 
-FIELDS = ["index", "name", "memory.total", "driver_version", "compute_cap"]
+QUERY_FIELDS = ["index", "name", "memory.total", "driver_version", "compute_cap"]
 # where containers and WSL put it, for sessions whose PATH lacks them
 SEARCH_DIRECTORIES = ("/usr/bin", "/usr/local/bin", "/usr/local/nvidia/bin", "/opt/bin", "/usr/lib/wsl/lib")
 
@@ -108,9 +108,11 @@ def read_gpu_facts(nvidia_smi: str = "nvidia-smi") -> dict[str, Any]:
     if not program:
         return facts_without_gpu(f"{nvidia_smi} is not installed")
     try:
-        done = run([program, "--query-gpu=" + ",".join(FIELDS), "--format=csv,noheader,nounits"], timeout=60)
+        done = run([program, "--query-gpu=" + ",".join(QUERY_FIELDS), "--format=csv,noheader,nounits"], timeout=60)
         if done.rc != 0 and "compute_cap" in done.out + done.err:
-            done = run([program, "--query-gpu=" + ",".join(FIELDS[:-1]), "--format=csv,noheader,nounits"], timeout=60)
+            done = run(
+                [program, "--query-gpu=" + ",".join(QUERY_FIELDS[:-1]), "--format=csv,noheader,nounits"], timeout=60
+            )
     except SdopsError as exc:
         return facts_without_gpu(str(exc))
     if done.rc != 0:

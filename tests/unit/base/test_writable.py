@@ -10,8 +10,8 @@ import pytest
 
 CODE = (
     "import sys, os; "
-    "from ansible_collections.sdops.webui.plugins.modules.toolbox_info import is_writable; os.setgid(65534); os.setuid(65534); "
-    "print([is_writable(path) for path in sys.argv[1:]])"
+    "from ansible_collections.sdops.webui.plugins.modules.toolbox_info import is_path_writable; os.setgid(65534); os.setuid(65534); "
+    "print([is_path_writable(path) for path in sys.argv[1:]])"
 )
 
 
