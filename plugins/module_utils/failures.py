@@ -124,7 +124,7 @@ def _cause(result: Mapping) -> str:
     name = printable(_program(result["cmd"]))
     if isinstance(rc, int) and rc < 0:
         memory = " That is what Linux does when memory runs out." if rc == -9 else ""
-        return "%s was ended by signal %d.%s Before, it said: %s" % (name, -rc, memory, said or "nothing.")
+        return f"{name} was ended by signal {-rc}.{memory} Before, it said: {said or 'nothing.'}"
     return "{} ended with {}: {}".format(name, "an error" if rc is None else rc, said or "it said nothing.")
 
 

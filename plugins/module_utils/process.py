@@ -108,8 +108,7 @@ def _communicate(process: subprocess.Popen[bytes], data: bytes, timeout: float |
                     key.fileobj.close()  # type: ignore[union-attr]
             if len(out) > MAX_STDOUT:
                 raise ProcessError(
-                    "%s printed more than %d MiB and was stopped. Run it by hand to see what it prints."
-                    % (process.args[0], MAX_STDOUT >> 20)  # type: ignore[index]
+                    f"{process.args[0]} printed more than {MAX_STDOUT >> 20} MiB and was stopped. Run it by hand to see what it prints."  # type: ignore[index]
                 )
             del err[:-MAX_STDERR]
     process.wait(_remaining(until))

@@ -106,7 +106,7 @@ def _parse_address(text: str) -> tuple[str, int]:
     """``(IP address, port)`` of a field of /proc/net/tcp, whose words have this machine's byte order."""
     digits, _, port = text.partition(":")
     words = [int(digits[start : start + 8], 16) for start in range(0, len(digits), 8)]
-    raw = struct.pack("=%dI" % len(words), *words)
+    raw = struct.pack(f"={len(words)}I", *words)
     return _unmap_ipv4(socket.inet_ntop(socket.AF_INET6 if len(words) > 1 else socket.AF_INET, raw)), int(port, 16)
 
 
@@ -145,11 +145,11 @@ def describe_untrusted_peer(
         if inode != "0":
             break
         if time.monotonic() > deadline:
-            return "has not accepted the connection within %d seconds" % seconds
+            return f"has not accepted the connection within {int(seconds)} seconds"
         time.sleep(0.02)
     for owner in _socket_owners({inode}, proc):
         if not owner["pid"] or not is_trusted(owner["pid"]):
-            return "is %s (pid %d)" % (owner["command"], owner["pid"])
+            return f"is {owner['command']} (pid {owner['pid']})"
     return None
 
 

@@ -133,11 +133,11 @@ class Snapshot:
             os.makedirs(new, mode=0o700)
             shared = []
             for number, tree in enumerate(trees):
-                name = "tree-%d" % number
+                name = f"tree-{number}"
                 shared.append(_snapshot_tree(tree, os.path.join(new, name), os.path.join(self.store, name)))
             present = [path for path in files if os.path.isfile(path)]
             for number, path in enumerate(present):
-                shutil.copy2(path, os.path.join(new, "file-%d" % number))
+                shutil.copy2(path, os.path.join(new, f"file-{number}"))
         except (OSError, shutil.Error) as exc:
             self._discard(new)
             raise SnapshotError("{} cannot be kept in {}: {}.".format(", ".join(trees), self.store, exc)) from exc
@@ -157,14 +157,14 @@ class Snapshot:
         if manifest is None:
             raise SnapshotError(f"There is no snapshot in {self.store} to go back to.")
         for number, tree in enumerate(manifest["trees"]):
-            kept, failed = os.path.join(self.store, "tree-%d" % number), os.path.join(self.store, "failed-%d" % number)
+            kept, failed = os.path.join(self.store, f"tree-{number}"), os.path.join(self.store, f"failed-{number}")
             if os.path.isdir(kept):  # else it was put back before a cut
                 if os.path.isdir(tree):
                     self._discard(failed)
                     shutil.move(tree, failed)
                 shutil.move(kept, tree)
         for number, path in enumerate(manifest["files"]):
-            kept = os.path.join(self.store, "file-%d" % number)
+            kept = os.path.join(self.store, f"file-{number}")
             write_atomic(path, read_regular(kept), os.stat(kept).st_mode & 0o7777)
         for path in manifest["missing"]:
             with contextlib.suppress(FileNotFoundError):

@@ -289,7 +289,7 @@ def main() -> None:
         module.fail_json(msg=str(exc))
     errors = [o.error for o in results if o.error]
     if errors:
-        module.fail_json(msg="%d of %d checkouts failed. %s" % (len(errors), len(results), "\n".join(errors)), **result)
+        module.fail_json(msg=f"{len(errors)} of {len(results)} checkouts failed. " + "\n".join(errors), **result)
     module.exit_json(**result)
 
 

@@ -161,7 +161,7 @@ class CondaProgram(CondaEngine):
                 continue
             if isinstance(found, dict) and (found.get("message") or found.get("error")):
                 return str(found.get("message") or found["error"]).strip()
-        return done.tail() or "it ended with status %d" % done.rc
+        return done.tail() or f"it ended with status {done.rc}"
 
 
 class RattlerLibrary(CondaEngine):
@@ -214,7 +214,7 @@ class RattlerLibrary(CondaEngine):
                 "There is no conda, mamba or micromamba on this host, and {} has no py-rattler ({}). Run the role base, which "
                 "installs it, or give the path of an engine.".format(self.python, reply["missing"])
             )
-        return str(reply.get("error") or done.tail(8) or "it ended with status %d" % done.rc)
+        return str(reply.get("error") or done.tail(8) or f"it ended with status {done.rc}")
 
 
 def channel_url(channel: str, alias: str | None) -> str:

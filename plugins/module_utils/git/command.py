@@ -152,7 +152,7 @@ class Git:
         self._config = os.memfd_create("gitconfig")
         os.write(self._config, ((text or "") + "\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
         self.environment = {**{k: v for k, v in STALL_LIMITS.items() if k not in os.environ}, **NONINTERACTIVE_ENV}
-        self.environment["GIT_CONFIG_GLOBAL"] = "/proc/%d/fd/%d" % (os.getpid(), self._config)
+        self.environment["GIT_CONFIG_GLOBAL"] = f"/proc/{os.getpid()}/fd/{self._config}"
         if text is not None:
             self.environment["GIT_CONFIG_NOSYSTEM"] = "1"
         self._umask = os.umask(0o022)  # what root checks out is for others to read and for nobody else to write
@@ -268,7 +268,8 @@ class Git:
         return [item for url in self._logins for item in self._login_items(url)]
 
     def _login_items(self, url: str) -> Settings:
-        helper = '!login() { test "$1" != get || cat /proc/%d/fd/%d; }; login' % (os.getpid(), self._logins[url])
+        file = f"/proc/{os.getpid()}/fd/{self._logins[url]}"
+        helper = f'!login() {{ test "$1" != get || cat {file}; }}; login'
         key = f"credential.{without_login(url)}.helper"
         return [(key, ""), (key, helper)]
 

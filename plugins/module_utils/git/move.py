@@ -154,7 +154,7 @@ class CheckoutMover:
         if target:
             changes = [path for path in changes if not self._is_left_by_move(path, target)]
         if changes:
-            shown = ", ".join(changes[:5]) + (" and %d more" % (len(changes) - 5) if len(changes) > 5 else "")
+            shown = ", ".join(changes[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
             raise GitError(
                 "{}: {} has local changes in {} and would have to move from {} to {}. Nothing was touched. Keep them with "
                 "'git -C {} stash' or a commit, drop them with 'git -C {} checkout -- .', or pin the commit it stands at.".format(

@@ -66,7 +66,7 @@ def describe_failure(done: Completed) -> str:
         return f"The driver's library and its kernel module have different versions; restart the machine: {said}"
     if "couldn't communicate" in low or "failed to initialize nvml" in low or "driver not loaded" in low:
         return f"nvidia-smi does not reach the NVIDIA driver: {said}"
-    return said or "nvidia-smi ended with status %d and said nothing" % done.rc
+    return said or f"nvidia-smi ended with status {done.rc} and said nothing"
 
 
 def parse_gpu_query(text: str) -> dict[str, Any]:

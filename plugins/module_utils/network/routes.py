@@ -231,7 +231,7 @@ def _response_error(service: str, status: int, headers: Any, body: bytes) -> str
     if status == 451:
         return "does not serve this region"
     if status >= 400 and not (status in (400, 401, 404) and "json" in kind and service == "civitai"):
-        return "answered %d" % status
+        return f"answered {status}"
     good = {
         "github": b"service=git-upload-pack" in body[:200],
         "huggingface": bool(body) and not kind.startswith("text/html"),
@@ -267,7 +267,7 @@ def measure_route(
         urllib.request.ProxyHandler({"http": route.proxy, "https": route.proxy} if route.proxy else {}),
         urllib.request.HTTPSHandler(context=context),
     )
-    headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Range": "bytes=0-%d" % (PROBE_BYTES - 1)}
+    headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Range": f"bytes=0-{PROBE_BYTES - 1}"}
     request = urllib.request.Request(url, headers=headers)
     if login:  # not for where a redirect leads
         request.add_unredirected_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
@@ -281,7 +281,7 @@ def measure_route(
         with answer:
             while len(body) < PROBE_BYTES:
                 if time.monotonic() - started > timeout:
-                    error = "only %d kB within %g seconds" % (len(body) // 1000, timeout)
+                    error = f"only {len(body) // 1000} kB within {timeout:g} seconds"
                     return Measurement(service, route, None, error)
                 # what has arrived: to wait for a whole block of a drip would take for ever
                 data = answer.read1(min(PROBE_BYTES - len(body), 16384))
@@ -340,17 +340,16 @@ def select_routes(
 
 
 def format_measurements(chosen: dict[str, Route], measured: list[Measurement]) -> list[str]:
-    """What was measured and chosen, a line for each way."""
+    """What was measured and chosen, a line for each route."""
     lines = []
     for service, route in chosen.items():
         rows = [m for m in measured if m.service == service]
         if not rows:
-            lines.append(
-                "%-12s %-7s %s" % (service, route.way, "taken as told" if route.base or route.way != "direct" else "")
-            )
+            reason = "taken as configured" if route.base or route.way != "direct" else ""
+            lines.append(f"{service:<12} {route.way:<7} {reason}")
         for row in rows:
             mark = "  <- taken" if row.route == route and row.seconds is not None else ""
             host = urlsplit(row.route.base).hostname or ""
             result = f"{row.seconds:.2f} s" if row.seconds is not None else "no: " + row.error
-            lines.append("%-12s %-7s %-28s %s%s" % (service, row.route.way, host, result, mark))
+            lines.append(f"{service:<12} {row.route.way:<7} {host:<28} {result}{mark}")
     return [line.rstrip() for line in lines]

@@ -115,7 +115,7 @@ def host_python(toolbox: str, executable: str = sys.executable) -> str:
     if not os.path.abspath(executable).startswith(os.path.abspath(toolbox) + os.sep):
         return executable
     homes = re.findall(r"(?m)^home *= *(\S.*?) *$", _read(os.path.join(toolbox, "pyvenv.cfg")))
-    names = ("python%d.%d" % sys.version_info[:2], "python3", "python")
+    names = (f"python{sys.version_info[0]}.{sys.version_info[1]}", "python3", "python")
     for path in [os.path.join(home, name) for home in homes for name in names] + ["/usr/bin/python3"]:
         if os.access(path, os.X_OK):
             return path
@@ -293,7 +293,7 @@ def main_index(settings: dict[str, str]) -> PackageIndex:
 
 def find_unreachable(urls: list[str], proxy: str = "", seconds: float = INDEX_LIMIT) -> list[str]:
     """For each index why it does not serve packages, or "". All at once, within ``seconds``: a name server may hang too."""
-    reasons = ["it did not answer within %d seconds" % seconds for _ in urls]
+    reasons = [f"it did not answer within {int(seconds)} seconds" for _ in urls]
 
     def query(place: int, url: str) -> None:
         first = _index_error(url, proxy, seconds / 2)
@@ -319,7 +319,7 @@ def _index_error(url: str, proxy: str, seconds: float, page: str = "/requests/")
         exc.close()
         if exc.code in (404, 410) and page != "/":  # an index of other packages has a page of its own
             return _index_error(url, proxy, seconds, "/")
-        return "it answers %d %s" % (exc.code, exc.reason) if exc.code in (404, 410) or exc.code >= 500 else ""
+        return f"it answers {exc.code} {exc.reason}" if exc.code in (404, 410) or exc.code >= 500 else ""
     except urllib.error.URLError as exc:
         if isinstance(exc.reason, ssl.SSLError) or "unknown url type" in str(exc.reason):
             return ""

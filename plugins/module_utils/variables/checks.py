@@ -55,7 +55,7 @@ def plain_path_error(value: Any) -> str:
 def home_error(value: Any) -> str:
     length = len((value + SOCKET_PATH).encode("utf-8", "replace")) if isinstance(value, str) else 0
     return plain_path_error(value) or (
-        "is too long by %d bytes for supervisord's socket in it; choose a shorter path" % (length - MAX_SOCKET_PATH)
+        f"is too long by {length - MAX_SOCKET_PATH} bytes for supervisord's socket in it; choose a shorter path"
         if length > MAX_SOCKET_PATH
         else ""
     )
@@ -127,9 +127,8 @@ def list_of(rule: Check) -> Check:
 def list_error(value: Any) -> str:
     between = r"[,\s]" if "://" in str(value) else r"[,\n]"  # pip's own form of several URLs
     parts = [part.strip() for part in re.split(between, value)] if isinstance(value, str) else []
-    return "must be a list; write it as %s" % (
-        format_value([part for part in parts if part]) if any(parts) else "[first, second]"
-    )
+    example = format_value([part for part in parts if part]) if any(parts) else "[first, second]"
+    return f"must be a list; write it as {example}"
 
 
 def webui_arguments_error(value: Any) -> str:
@@ -188,8 +187,8 @@ def geo_files_error(value: Any) -> str:
             and re.fullmatch(r"[0-9a-fA-F]{64}", str(entry.get("sha256")))
         ):
             return (
-                "needs in entry number %d a plain name that ends in .dat, a url (https://, http:// or file://) and its sha256 (64 hex "
-                "digits)" % number
+                f"needs in entry number {number} a plain name that ends in .dat, a url (https://, http:// or file://) "
+                "and its sha256 (64 hex digits)"
             )
     return ""
 
@@ -247,8 +246,8 @@ def user_id_error(value: str) -> str:
 
 
 def base64url_key(length: int, meaning: str) -> Check:
-    form = re.compile("[A-Za-z0-9_-]{%d}" % length)
-    sentence = "must be %s, %d characters of base64url" % (meaning, length)
+    form = re.compile(f"[A-Za-z0-9_-]{{{length}}}")
+    sentence = f"must be {meaning}, {length} characters of base64url"
     return quoted_text(lambda value: "" if form.fullmatch(links.url_safe(value)) else sentence)
 
 

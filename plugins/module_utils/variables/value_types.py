@@ -51,7 +51,7 @@ def type_error(name: str, spec: Mapping, value: Any) -> str:
             return list_error("" if SECRET_NAMES.match(name) else value)
         element = {"type": spec.get("elements", "raw"), "options": spec.get("options")}
         wrong = [
-            "number %d %s" % (number, why)
+            f"number {number} {why}"
             for number, each in enumerate(value, 1)
             for why in [type_error(name, element, each)]
             if why
@@ -70,7 +70,7 @@ def type_error(name: str, spec: Mapping, value: Any) -> str:
         if not _is_number(value, kind == "int"):
             return "must be a whole number" if kind == "int" else "must be a number"
         least = MINIMUMS.get(name)
-        return "must be %d or more" % least if least is not None and not float(value) >= least else ""
+        return f"must be {least} or more" if least is not None and not float(value) >= least else ""
     if not isinstance(value, (str, int, float)):
         return 'must be a text; write "" for none' if value is None else "must be a text"
     if spec.get("choices") and not _is_choice(value, spec["choices"]):

@@ -57,11 +57,7 @@ def test_clone_four_times(tmp_path: Path, server: Server, repo: Repo) -> None:
             "error": None,
         }
     ]
-    assert (
-        first["diff"]["after"]
-        == applied["diff"]["after"]
-        == f"{dest} {repo.first} from {server.url}/BLIP.git\n"
-    )
+    assert first["diff"]["after"] == applied["diff"]["after"] == f"{dest} {repo.first} from {server.url}/BLIP.git\n"
     assert last["repos"][0]["status"] == "ok"
     assert git(dest, "status", "--porcelain") == ""
     assert sorted(p.name for p in dest.parent.iterdir()) == ["BLIP"]  # nothing beside it
@@ -315,7 +311,7 @@ def test_dumb_http(tmp_path: Path, repo: Repo) -> None:
     handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *a: None})
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(tmp_path / "served")))
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    url = "http://127.0.0.1:%d/BLIP.git" % httpd.server_address[1]
+    url = f"http://127.0.0.1:{httpd.server_address[1]}/BLIP.git"
     result = run_module("git_pins", repos=[{"repo": url, "dest": str(tmp_path / "B"), "commit": repo.first}], retries=0)
     httpd.shutdown()
     httpd.server_close()
@@ -378,8 +374,8 @@ def test_submodules(tmp_path: Path, server: Server, repo: Repo) -> None:
 
 def big(tmp_path: Path) -> Repo:
     made = Repo(tmp_path, "big")
-    made.first = made.commit({"f%d" % i: "first %d\n" % i * 2000 for i in range(300)})
-    made.second = made.commit({"f%d" % i: "second %d\n" % i * 2000 for i in range(300)})
+    made.first = made.commit({f"f{i}": f"first {i}\n" * 2000 for i in range(300)})
+    made.second = made.commit({f"f{i}": f"second {i}\n" * 2000 for i in range(300)})
     return made
 
 

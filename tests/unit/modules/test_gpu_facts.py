@@ -53,7 +53,7 @@ echo "0, Tesla V100-SXM2-32GB, 32510, 470.57.02"
 
 def test_no_devices(tmp_path: Path) -> None:
     for status in (0, 6):
-        found = facts(smi(tmp_path, "echo 'No devices were found'; exit %d\n" % status))
+        found = facts(smi(tmp_path, f"echo 'No devices were found'; exit {status}\n"))
         assert found["present"] is False
         assert "no GPU" in found["reason"]
         assert found["gpus"] == []

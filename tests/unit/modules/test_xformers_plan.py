@@ -43,7 +43,7 @@ def test_label_tells_the_cuda(tmp_path: Path, python: Path) -> None:
         assert result["decision"] == "wheel" and result["requirement"] == "xformers==0.0.23.post1"
         assert result["index_hint"] is None
         assert (result["torch"], result["cuda"], result["xformers_installed"]) == ("2.1.2+cu121", "12.1", None)
-        assert result["python_version"] == "%d.%d.%d" % sys.version_info[:3]
+        assert result["python_version"] == ".".join(map(str, sys.version_info[:3]))
     result = plan(python, gpu=RTX5090)
     assert result["decision"] == "unsupported" and "cu128" in result["reason"]
 

@@ -50,6 +50,6 @@ def test_the_whole_password_is_kept_out_of_results_and_handed_over():
     assert netrc.render_netrc([url]) == "machine host.example\nlogin user\npassword p@ss:w@rd\n"
     with command.Git([]) as git:
         assert git.log_in(url) == "https://host.example/x.git"
-        with open("/proc/self/fd/%d" % git._logins[url]) as handle:
+        with open(f"/proc/self/fd/{git._logins[url]}") as handle:
             handle.seek(0)
             assert handle.read() == "username=user\npassword=p@ss:w@rd\n"

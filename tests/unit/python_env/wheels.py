@@ -37,8 +37,7 @@ def wheel(directory: Path, name: str, version: str, *requires: str, extras: tupl
         **dict(files),
     }
     record = "".join(
-        "%s,sha256=%s,%d\n"
-        % (k, base64.urlsafe_b64encode(hashlib.sha256(v.encode()).digest()).rstrip(b"=").decode(), len(v.encode()))
+        f"{k},sha256={base64.urlsafe_b64encode(hashlib.sha256(v.encode()).digest()).rstrip(b'=').decode()},{len(v.encode())}\n"
         for k, v in content.items()
     )
     directory.mkdir(parents=True, exist_ok=True)
@@ -125,7 +124,7 @@ class FileServer:
             context.load_cert_chain(certificate)
             self.httpd.socket = context.wrap_socket(self.httpd.socket, server_side=True)
         scheme = "https://localhost" if certificate else "http://127.0.0.1"
-        self.url = "%s:%d" % (scheme, self.httpd.server_address[1])
+        self.url = f"{scheme}:{self.httpd.server_address[1]}"
         threading.Thread(target=self.httpd.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
