@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: route_environment
-short_description: Environment variables for the ways out that M(sdops.webui.network_routes) chose
+short_description: Environment variables for the routes that M(sdops.webui.network_routes) chose
 version_added: 0.1.0
 author: The sdops.webui authors (!UNKNOWN)
 description:

@@ -51,11 +51,11 @@ class DirectoryError(SdopsError):
 
 
 class SnapshotError(SdopsError):
-    """What was to be kept or put back is not there, or the disks do not allow it."""
+    """A tree cannot be saved or restored: it is missing, or the disks do not allow it."""
 
 
 class GitError(SdopsError):
-    """A repository cannot be brought to its pin."""
+    """A checkout cannot be moved to its pin."""
 
 
 class CondaError(SdopsError):
@@ -78,7 +78,7 @@ class SupervisorError(SdopsError):
 
 
 class RouteError(SdopsError):
-    """A way out that is asked for and is not there."""
+    """A route is requested that does not exist."""
 
 
 class LoginError(SdopsError):
@@ -139,7 +139,7 @@ class RangesIgnoredError(TransferError):
 
 
 class PermanentError(TransferError):
-    """Asking again will not help."""
+    """A retry will not help."""
 
 
 class DiskReserveError(PermanentError):
@@ -165,7 +165,7 @@ class InsufficientSpaceError(TransferError):
 
 
 class NoPeersError(TransferError):
-    """Nobody tells now what is in a torrent, or gives it."""
+    """No peer has the metadata of a torrent, or its data."""
 
 
 # ---- models and their sources

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep a directory tree and some files as they are, and put them back after a change that went wrong.
+"""Snapshots of directory trees and files, restored after a change that went wrong.
 
-Big files are kept by hard links: the libraries of torch take no time and no space. That is safe for what pip, uv and conda do,
+Big files are hard links: the libraries of torch take no time and no space. That is safe for what pip, uv and conda do,
 because they replace files and do not write into them. An installer of somebody else may write into one. So small files, which are
 all code and all records of what is installed, become two: the snapshot has the file itself, which uv's cache may share, and the
 tree a copy of it. Of those that stay linked it is noted what they were like.
@@ -108,7 +108,7 @@ def _find_modified(tree: str, shared: dict[str, list[int]]) -> list[str]:
 
 
 class Snapshot:
-    """A snapshot in the directory ``store``, which lies on the disk of the trees, so that putting back is a rename."""
+    """A snapshot in the directory ``store``, which lies on the disk of the trees, so that restoring is a rename."""
 
     def __init__(self, store: str) -> None:
         self.store = store
@@ -122,11 +122,11 @@ class Snapshot:
             return None
 
     def create(self, trees: list[str], files: list[str]) -> None:
-        """Make the snapshot. Cut in the middle, it counts as none and is made again."""
+        """Make the snapshot. Interrupted, it counts as none and is made again."""
         trees = [os.path.realpath(tree) for tree in trees]
         gone = [tree for tree in trees if not os.path.isdir(tree)]
         if gone:
-            raise SnapshotError("{} cannot be kept: it is no directory.".format(", ".join(gone)))
+            raise SnapshotError("{} cannot be saved in a snapshot: it is no directory.".format(", ".join(gone)))
         self._discard(self.store + ".new")
         new = self.store + ".new"
         try:
@@ -140,7 +140,7 @@ class Snapshot:
                 shutil.copy2(path, os.path.join(new, f"file-{number}"))
         except (OSError, shutil.Error) as exc:
             self._discard(new)
-            raise SnapshotError("{} cannot be kept in {}: {}.".format(", ".join(trees), self.store, exc)) from exc
+            raise SnapshotError("{} cannot be saved in {}: {}.".format(", ".join(trees), self.store, exc)) from exc
         missing = [path for path in files if path not in present]
         manifest = {"trees": trees, "files": present, "missing": missing, "shared": shared}
         write_atomic(os.path.join(new, MANIFEST), json.dumps(manifest).encode())
@@ -148,17 +148,17 @@ class Snapshot:
         os.rename(new, self.store)
 
     def restore(self) -> dict[str, Any]:
-        """Put everything back and forget the snapshot. Cut in the middle, it goes on where it was.
+        """Restore everything and delete the snapshot. When interrupted, the next call resumes.
 
         Raises SnapshotError, after all is in its place, naming big files that somebody has written into: those are not what
         they were.
         """
         manifest = self.manifest()
         if manifest is None:
-            raise SnapshotError(f"There is no snapshot in {self.store} to go back to.")
+            raise SnapshotError(f"There is no snapshot in {self.store} to restore.")
         for number, tree in enumerate(manifest["trees"]):
             kept, failed = os.path.join(self.store, f"tree-{number}"), os.path.join(self.store, f"failed-{number}")
-            if os.path.isdir(kept):  # else it was put back before a cut
+            if os.path.isdir(kept):  # else it was restored before an interruption
                 if os.path.isdir(tree):
                     self._discard(failed)
                     shutil.move(tree, failed)
@@ -177,7 +177,7 @@ class Snapshot:
         self.delete()
         if written:
             raise SnapshotError(
-                "Everything was put back, but {} was written into and not replaced, so it is not what it was. Install the "
+                "Everything was restored, but {} was written into and not replaced, so it is not what it was. Install the "
                 "package that it belongs to again.".format(", ".join(written[:5]))
             )
         return manifest

@@ -210,8 +210,12 @@ def present(
         after = {**before, **{spec: "(to be installed)" for spec in found.missing}}
     else:
         after = installed_packages(prefix)
-    half = (
-        ", cut while packages were added" if found.interrupted else ", which is removed" if found.python is None else ""
+    note = (
+        ", interrupted while packages were added"
+        if found.interrupted
+        else ", which is removed"
+        if found.python is None
+        else ""
     )
     result.update(
         changed=bool(actions),
@@ -219,7 +223,7 @@ def present(
         python_version=wanted.python,
         packages=installed_packages(prefix),
         diff={
-            "before": listing(prefix, (found.python or before.get("python", "")) + half, before)
+            "before": listing(prefix, (found.python or before.get("python", "")) + note, before)
             if before or found.python
             else "",
             "after": listing(prefix, wanted.python, after),

@@ -10,7 +10,7 @@ module: git_pins
 short_description: Keep git checkouts at pinned commits
 version_added: 0.1.0
 description:
-  - Brings a list of checkouts to their commits, several at once. A checkout inside another one of the list waits for it.
+  - Moves a list of checkouts to their commits, several at once. A checkout inside another one of the list waits for it.
   - A checkout that already stands at its commit costs no network, so a second run works while the network does not.
   - New checkouts appear under their final name only when they are complete, and a run that was killed is taken up where it
     was. Local changes are never thrown away; they only matter where the checkout would have to move. Untracked files are
@@ -22,7 +22,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Uses no network. What a O(repos[].ref) means is only told when an earlier run has looked it up.
+    details: Uses no network. What a O(repos[].ref) means is only known when an earlier run has looked it up.
   diff_mode:
     support: full
   idempotent:
@@ -55,11 +55,11 @@ options:
         type: path
         required: true
       submodules:
-        description: Bring submodules too, recursively.
+        description: Check out submodules too, recursively.
         type: bool
         default: false
   parallel:
-    description: How many are brought at once.
+    description: How many are moved at once.
     type: int
     default: 4
   retries:
@@ -67,7 +67,7 @@ options:
     type: int
     default: 3
   filter:
-    description: Partial clone filter for new checkouts. Empty for none. A server that refuses it is asked without.
+    description: Partial clone filter for new checkouts. Empty for none. A server that rejects it gets a request without.
     type: str
     default: blob:none
   refresh:
@@ -212,7 +212,7 @@ def as_result(results: list[PinResult]) -> dict[str, Any]:
 def write_programs_config(git: Git, path: str, check: bool, result: dict[str, Any]) -> str:
     """Write the file where it differs and note it in ``result``; returns a warning or "".
 
-    It may hold the user's logins, so only its name is told.
+    It may hold the user's logins, so only its name is reported.
     """
     text, with_system = git.config_for_programs()
     data = text.encode("utf-8", "surrogateescape")

@@ -10,7 +10,7 @@ module: gpu_facts
 short_description: Facts about NVIDIA GPUs
 version_added: 0.1.0
 description:
-  - Asks C(nvidia-smi) which GPUs there are. A box without one, or with a broken driver, is a fact and not a failure.
+  - Queries C(nvidia-smi) for the GPUs. A host without one, or with a broken driver, is a fact and not a failure.
   - Changes nothing.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
@@ -30,10 +30,10 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Look at the GPU
+- name: Gather GPU facts
   sdops.webui.gpu_facts:
 
-- name: Stop where there is none
+- name: Fail when there is none
   ansible.builtin.assert:
     that: ansible_facts['sdops_gpu'].present
     fail_msg: "{{ ansible_facts['sdops_gpu'].reason }}"
@@ -48,8 +48,8 @@ ansible_facts:
     sdops_gpu:
       description:
         - C(present), whether there is a GPU that works; C(reason), why not, else empty; C(driver), its version.
-        - C(gpus), a list with C(index), C(name), C(memory_mb) (MiB, null when not told) and C(capability) (null when unknown).
-          Drivers older than 510 do not tell the capability; then it comes from the name.
+        - C(gpus), a list with C(index), C(name), C(memory_mb) (MiB, null when not reported) and C(capability) (null when unknown).
+          Drivers older than 510 do not report the capability; then it comes from the name.
       type: dict
       returned: always
       sample:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: network_routes
-short_description: The ways out of a box to GitHub, Hugging Face, Civitai, PyPI and conda
+short_description: The routes from a host to GitHub, Hugging Face, Civitai, PyPI and conda
 version_added: 0.1.0
 description:
   - Chooses, for each service, how it is reached from this host. Directly, through the host's Xray client, through AutoDL's
     acceleration (C(/etc/network_turbo)), or at a mirror.
-  - Where there is more than one way, each is measured by reading up to 128 kB through it, all at once, and the fastest that
+  - Where there is more than one route, each is measured by reading up to 128 kB through it, all at once, and the fastest that
     works is taken. The choice is remembered on the host and stays while it works.
-  - Nothing but the memory is changed; what the ways mean for other tasks is in the result.
+  - Nothing but the memory is changed; what the routes mean for other tasks is in the result.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -26,11 +26,11 @@ attributes:
     support: full
   idempotent:
     support: full
-    details: While the remembered ways work.
+    details: While the remembered routes work.
 options:
   network:
     description:
-      - V(direct) and V(xray) take this way for everything. V(turbo) takes the acceleration for GitHub and Hugging Face and goes
+      - V(direct) and V(xray) take this route for everything. V(turbo) takes the acceleration for GitHub and Hugging Face and goes
         directly elsewhere. V(mirrors) takes the fastest mirror, and goes directly where none works. V(auto) takes the
         fastest of all.
     type: str
@@ -48,7 +48,7 @@ options:
     type: dict
     default: {}
   ways:
-    description: The way for single services, whatever O(network) says. V(direct), V(xray), V(turbo) or V(mirror) by service.
+    description: The route for single services, whatever O(network) says. V(direct), V(xray), V(turbo) or V(mirror) by service.
     type: dict
     default: {}
   xray_proxy:
@@ -60,7 +60,7 @@ options:
     type: path
     default: /etc/network_turbo
   probes:
-    description: Path below the base that is read to measure a way, by service, in place of the built-in one.
+    description: Path below the base that is read to measure a route, by service, in place of the built-in one.
     type: dict
     default: {}
   memory:
@@ -80,7 +80,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Choose the ways out
+- name: Choose the routes
   sdops.webui.network_routes:
     network: auto
     bases: {github: https://github.com, huggingface: https://huggingface.co}
@@ -90,13 +90,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 routes:
-  description: The chosen way of each service, with base URL, proxy (empty for none) and the hosts that belong to it.
+  description: The chosen route of each service, with base URL, proxy (empty for none) and the hosts that belong to it.
   returned: success
   type: dict
   sample:
     huggingface: {way: mirror, base: https://hf-mirror.com, proxy: "", hosts: [hf-mirror.com, huggingface.co, hf.co]}
 measured:
-  description: What was measured. C(seconds) is null where a way does not work, and C(error) says why.
+  description: What was measured. C(seconds) is null where a route does not work, and C(error) says why.
   returned: success
   type: list
   elements: dict
@@ -108,7 +108,7 @@ table:
   elements: str
   sample: ["github       turbo   github.com                   0.41 s  <- taken"]
 unreached:
-  description: Services that no way leads to, of those that were measured.
+  description: Services that no route leads to, of those that were measured.
   returned: success
   type: list
   elements: str
@@ -183,7 +183,7 @@ def write_state(path: str, state: dict) -> None:
 
 
 def describe_routes(chosen: dict[str, Route], measured: list[Measurement], acceleration: list[TurboProxy]) -> dict:
-    """The results of the module that tell about routes and measurements."""
+    """The module's results about routes and measurements."""
     return {
         "routes": {
             s: {

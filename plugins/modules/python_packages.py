@@ -13,9 +13,9 @@ description:
   - Installs requirements into the environment of an interpreter. When all of them are met already, uv is not called and
     no network is needed.
   - Reports what changed by comparing the installed distributions before and after, not by reading what uv prints.
-  - What a cut installation left half-way counts as missing and is installed anew.
-  - What a requirement depends on only has to be there and to satisfy O(constraints); its own wishes for versions are not
-    judged again. So what a later step bends on purpose (O(no_deps), O(overrides)) is not bent back by the next run.
+  - What an interrupted installation left half-way counts as missing and is reinstalled.
+  - What a requirement depends on only has to be there and to satisfy O(constraints); its own version ranges are not
+    checked again. So what a later step changes on purpose (O(no_deps), O(overrides)) is not undone by the next run.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -86,7 +86,7 @@ options:
     type: bool
     default: false
   reinstall:
-    description: Install everything anew, also what is met.
+    description: Reinstall everything, also what is met.
     type: bool
     default: false
   upgrade:
@@ -218,12 +218,12 @@ def ensure_packages(module: AnsibleModule) -> dict[str, Any]:
         except SdopsError as exc:
             if "protected" in str(exc):
                 raise
-            module.warn(f"The plan is only what was asked for, since uv could not be asked: {exc}")
+            module.warn(f"The plan is only what was asked for, since uv could not be run: {exc}")
             return plan_only(unmet)
     else:
         changes = installer.install(request, p["protect"])
-    again = ["install anew " + r for r in map(redact_logins, unmet)] if request.reinstall else []
-    return result(changes, unmet, [words(c) for c in changes] + again)
+    reinstalled = ["reinstall " + r for r in map(redact_logins, unmet)] if request.reinstall else []
+    return result(changes, unmet, [words(c) for c in changes] + reinstalled)
 
 
 def main() -> None:

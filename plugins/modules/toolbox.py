@@ -10,7 +10,7 @@ module: toolbox
 short_description: Make the toolbox, a virtual environment
 version_added: 0.1.0
 description:
-  - Makes a virtual environment that holds what a lock names. It is judged by what it can do - its Python starts, versions are those
+  - Makes a virtual environment that holds what a lock names. It is checked by what it can do - its Python starts, versions are those
     of the lock, files have the size that was installed, modules can be imported - and rebuilt when packages alone do not help.
   - An index that does not answer is named within seconds.
 author: The sdops.webui authors (!UNKNOWN)

@@ -10,7 +10,7 @@ module: toolbox_info
 short_description: Whether the toolbox works
 version_added: 0.1.0
 description:
-  - Tells whether the toolbox is whole for the lock that it was made from, which Python of the host modules run on when it is not,
+  - Reports whether the toolbox is whole for the lock that it was made from, which Python of the host modules run on when it is not,
     and which package index pip of the host is configured with.
   - Changes nothing.
 author: The sdops.webui authors (!UNKNOWN)
@@ -29,7 +29,7 @@ options:
     type: path
     required: true
   pip_index:
-    description: Look at pip's configuration too.
+    description: Read pip's configuration too.
     type: bool
     default: true
   writable:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: tree_snapshot
-short_description: Keep directories and files as they are, to put them back when a change fails
+short_description: Save directories and files, to restore them when a change fails
 version_added: 0.1.0
 description:
-  - Keeps directories such as Python environments. Big files are hard links and take no space; small ones become two, so that
+  - Saves directories such as Python environments. Big files are hard links and take no space; small ones become two, so that
     whoever writes into one does not reach the snapshot.
-  - Putting back is a rename. A run that was cut goes on where it was. A big file that somebody has written into, and not replaced,
-    cannot be put back; the module fails and names it, after all the rest is in its place.
+  - Restoring is a rename. An interrupted run is resumed. A big file that somebody has written into, and not replaced,
+    cannot be restored; the module fails and names it, after all the rest is in its place.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -30,12 +30,12 @@ options:
     type: path
     required: true
   trees:
-    description: Directories to keep. Required with O(state=kept).
+    description: Directories to save. Required with O(state=kept).
     type: list
     elements: path
     default: []
   files:
-    description: Files to keep. One that is not there is removed again when things are put back.
+    description: Files to save. One that does not exist is removed when the snapshot is restored.
     type: list
     elements: path
     default: []
@@ -50,7 +50,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Keep the environment before an upgrade
+- name: Save the environment before an upgrade
   sdops.webui.tree_snapshot:
     store: /root/autodl-tmp/envs/StableDiffusion.before
     trees: [/root/autodl-tmp/envs/StableDiffusion]
@@ -63,7 +63,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 trees:
-  description: Directories of the snapshot that is there, was put back, or was removed.
+  description: Directories of the snapshot that exists, was restored, or was removed.
   returned: success
   type: list
   elements: str
@@ -73,7 +73,7 @@ actions:
   returned: success
   type: list
   elements: str
-  sample: [keep /root/autodl-tmp/envs/StableDiffusion]
+  sample: [save /root/autodl-tmp/envs/StableDiffusion]
 """
 
 from typing import Any
@@ -83,7 +83,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.errors import SdopsError
 from ..module_utils.snapshot import Snapshot
 
-VERBS = {"kept": "keep", "restored": "put back", "absent": "forget"}
+ACTION_VERBS = {"kept": "save", "restored": "restore", "absent": "delete the snapshot of"}
 
 
 def apply_snapshot_state(module: AnsibleModule) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def apply_snapshot_state(module: AnsibleModule) -> dict[str, Any]:
             snapshot.restore()
         else:
             snapshot.delete()
-    actions = ["{} {}".format(VERBS[p["state"]], tree) for tree in trees] if changed else []
+    actions = ["{} {}".format(ACTION_VERBS[p["state"]], tree) for tree in trees] if changed else []
     return {"changed": changed, "trees": trees, "actions": actions}
 
 
@@ -114,7 +114,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     if module.params["state"] == "kept" and not module.params["trees"]:
-        module.fail_json(msg="trees is empty: name the directories to keep.")
+        module.fail_json(msg="trees is empty: name the directories to save.")
     try:
         module.exit_json(**apply_snapshot_state(module))
     except SdopsError as exc:

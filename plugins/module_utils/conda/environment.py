@@ -38,7 +38,7 @@ class EnvironmentSpec(NamedTuple):
 class EnvironmentState(NamedTuple):
     """What is at a prefix: version of a Python that runs (None: nothing to keep), wanted specs that are missing.
 
-    ``interrupted``: a run of ours was cut while it added packages, so that anything may be half.
+    ``interrupted``: a run was interrupted while it added packages, so that anything may be incomplete.
     """
 
     python: str | None
@@ -123,7 +123,7 @@ class CondaEnvironment:
         return not os.path.isdir(prefix) or not os.listdir(prefix)
 
     def is_unfinished(self) -> bool:
-        """Whether a run of ours was cut while it made or removed this environment."""
+        """Whether a run was interrupted while it made or removed this environment."""
         return os.path.exists(self.marker)
 
     def inspect(self, recreate: bool = False) -> EnvironmentState:
@@ -251,7 +251,7 @@ class CondaEnvironment:
                 f"{self.wanted.prefix} is being made by another run right now. Wait for it, then run again."
             ) from exc
         kill_leftovers(self.wanted.prefix)
-        os.write(handle, b"sdops.webui is at work here, or was cut. The next run starts over.\n")
+        os.write(handle, b"sdops.webui is at work here, or was interrupted. The next run starts over.\n")
         return handle
 
     def _clear(self, keep_marker: bool = False) -> None:

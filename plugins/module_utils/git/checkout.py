@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One git checkout: what is in it, and the steps that bring commits and files into it."""
+"""One git checkout: what is in it, and the steps that fetch commits and write files into it."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY")
 # what the role xray_proxy marks its proxy in the user's file with: without a proxy in the environment it does not count,
 # while one that the user has put there does
 PROXY_BLOCK = "# BEGIN sdops.webui proxy"
-# what git says when asking again, or asking otherwise, does not help
+# what git prints when neither a retry nor another request helps
 PERMANENT_ERRORS = (
     "not found",
     "authentication failed",
@@ -61,7 +61,7 @@ PERMANENT_ERRORS = (
     "disk quota",
     "no space left",
 )
-# what it says when only this way of asking does not help
+# what it prints when another request may help
 REJECTED_REQUEST_ERRORS = (
     "not our ref",
     "unadvertised object",
@@ -73,7 +73,7 @@ REJECTED_REQUEST_ERRORS = (
     "couldn't find remote ref",
 )
 
-# what it says of a repository that is not there for us
+# what it prints for a repository that does not exist, or not for this user
 NOT_FOUND_ERRORS = (
     "not found",
     "could not read username",
@@ -139,7 +139,7 @@ class Git:
         xdg = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
         own = os.environ.get("GIT_CONFIG_GLOBAL")
         includes = [own] if own else [os.path.join(xdg, "git", "config"), os.path.join(home, ".gitconfig")]
-        # git takes a proxy from its files before one from the environment, but it is there that the way out is chosen
+        # git takes a proxy from its files before one from the environment, but the environment is where the route is chosen
         proxy = next((os.environ[name] for name in PROXY_VARIABLES if os.environ.get(name)), "")
         chosen = bool(proxy) or any(PROXY_BLOCK in _text(path) for path in includes)
         text = self._user_settings(chosen)
@@ -159,7 +159,7 @@ class Git:
         return self
 
     def _user_settings(self, chosen: bool) -> str | None:
-        """The user's own settings (system and global) as one file, without those that lead past the ``chosen`` way.
+        """The user's own settings (system and global) as one file, without those that bypass the ``chosen`` route.
 
         None when they cannot be read; git itself says what is wrong with them then.
         """
@@ -181,7 +181,7 @@ class Git:
         """(text, whether the system's settings are in it) of a global configuration for programs that run git themselves.
 
         For them whose checkout it is does not matter. It takes the user's files in as they are, and only where something in them
-        leads past the chosen route the rest of the settings by value. Their proxy comes from their environment.
+        bypasses the chosen route the rest of the settings by value. Their proxy comes from their environment.
         """
         chosen = self._proxy is not None
         is_managed = any(PROXY_BLOCK in _text(path) for path in self._includes)
@@ -245,7 +245,7 @@ class Git:
         if inside.strip() and os.path.exists(os.path.join(where, ".git")):
             if dict(found).get("core.worktree") is not None:
                 raise GitError(
-                    f"{where} has core.worktree in its .git/config: its files lie in another directory, which is not ours to write in. "
+                    f"{where} has core.worktree in its .git/config: its files lie in another directory, where nothing is written. "
                     f"Remove the setting ('git -C {where} config --unset core.worktree'), or move the checkout away."
                 )
             for path in submodule_configs(where, inside.strip()):
@@ -324,7 +324,7 @@ class Git:
 
     @staticmethod
     def is_permanent_failure(done: Completed) -> bool:
-        """Whether another way of asking would fail as well."""
+        """Whether another request would fail as well."""
         low = done.err.lower()
         return (
             done.rc != 0
@@ -372,7 +372,7 @@ def _is_proxy(key: str) -> bool:
 
 
 def _bypasses_route(key: str, value: str | None, chosen: bool) -> bool:
-    """Whether a setting of the user sends git another way than the one that was chosen for it."""
+    """Whether a setting of the user sends git along another route than the chosen one."""
     if _is_proxy(key) and key != "http.proxy":
         return chosen
     match = re.match(r"^url\.(.+)\.insteadof$", key, re.S)

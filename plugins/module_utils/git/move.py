@@ -18,9 +18,9 @@ from .pin import COMMIT_ID, Pin, PinResult, group_by_nesting
 
 
 class CheckoutMover:
-    """Brings one checkout to its pin.
+    """Clones or moves one checkout to its pin.
 
-    git writes one file after the other. A marker beside the index tells the next run that a half-moved tree was left by this one.
+    git writes one file after the other. A marker beside the index tells the next run that a half-moved tree was left by an earlier one.
     """
 
     def __init__(self, checkout: Checkout) -> None:
@@ -148,7 +148,7 @@ class CheckoutMover:
         commits = [] if target else self.checkout.local_commits(before)
         if commits:
             raise GitError(
-                f"{self.pin.name}: somebody committed in {self.pin.dest}, and {commits[0]} is on no branch but ours. Nothing was touched. Give it a branch of its own "
+                f"{self.pin.name}: somebody committed in {self.pin.dest}, and {commits[0]} is on no branch but sdops-pin. Nothing was touched. Give it a branch of its own "
                 f"('git -C {self.pin.dest} branch NAME {commits[0]}'), or pin it."
             )
         if target:

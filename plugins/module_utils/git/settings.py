@@ -66,7 +66,7 @@ def parse_settings(text: str) -> Settings:
 def override_programs(local: Settings, trusted: Settings) -> Settings:
     """Settings that take the place of the programs that ``local`` (a checkout's configuration) names.
 
-    ``trusted``: what the user has set for himself. The user's own keepers of passwords count again after the checkout's.
+    ``trusted``: what the user has set for himself. The user's own credential helpers count again after the checkout's.
     """
     own: dict[str, str | None] = dict(trusted)
     found: Settings = []

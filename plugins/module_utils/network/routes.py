@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ways out that a box has, for each service it needs: which there are, which works, which is the fastest.
+"""The routes from a host to each service it needs: which exist, which work, which is the fastest.
 
 Standard library only: the choice is made before anything is installed.
 """
@@ -32,7 +32,7 @@ PUBLIC_BASES = {
     "github": "https://github.com",
     "huggingface": "https://huggingface.co",
     "civitai": "https://civitai.com",
-    "pypi": "",  # whatever pip on this box takes for the default: see default_index
+    "pypi": "",  # whatever pip on this host takes for the default: see default_index
     "conda": "https://conda.anaconda.org/conda-forge",
 }
 # where conda finds a channel that is given by name
@@ -49,7 +49,7 @@ MIRRORS = {
         "https://mirrors.bfsu.edu.cn/anaconda/cloud/conda-forge",
     ],
 }
-# something of a real size that everybody may read, so that a slow way shows: with what only metadata tells, a mirror that
+# something of a real size that everybody may read, so that a slow route shows: with what only metadata tells, a mirror that
 # sends the data elsewhere would look good
 PROBES = {
     "github": "/AUTOMATIC1111/stable-diffusion-webui.git/info/refs?service=git-upload-pack",
@@ -74,7 +74,7 @@ CERTIFICATE_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 class Route(NamedTuple):
-    """A way to a service. ``proxy`` is "" for none; ``base`` "" leaves the box's own setting alone."""
+    """A route to a service. ``proxy`` is "" for none; ``base`` "" leaves the host's own setting alone."""
 
     way: str
     base: str
@@ -91,7 +91,7 @@ class Measurement(NamedTuple):
 
 
 def default_index() -> tuple[str, list[str]]:
-    """URL and hosts of the index that pip takes when it is told nothing; ("", []) where there is no pip to ask."""
+    """URL and hosts of the index that pip takes by default; ("", []) where there is no pip to ask."""
     try:
         from pip._internal.models.index import PyPI
 
@@ -175,10 +175,10 @@ def list_routes(
 ) -> dict[str, list[Route]]:
     """The routes that may be taken to each service, the preferred first.
 
-    ``network``: direct, xray, turbo, mirrors or auto. ``bases``: what the user (or the box) says; a base that is not the public
+    ``network``: direct, xray, turbo, mirrors or auto. ``bases``: what the user (or the host) configures; a base that is not the public
     one is the user's choice and gets no mirrors but those in ``mirrors``. ``ways``: the user's choice for single services.
     ``xray``: the proxy's URL, "" when it is not configured. ``turbo()``: the acceleration's proxy; raises RouteError without.
-    Raises RouteError when a way that is asked for is not there.
+    Raises RouteError when a requested route does not exist.
     """
     result: dict[str, list[Route]] = {}
     for service in SERVICES:
@@ -210,12 +210,12 @@ def list_routes(
                             "is absent",
                             "mirror": "no mirror of it is known; name one in sdops_mirrors",
                             "turbo": "the acceleration does not serve it",
-                        }.get(requested, "the ways are " + ", ".join(ROUTE_KINDS)),
+                        }.get(requested, "the routes are " + ", ".join(ROUTE_KINDS)),
                     )
                 )
             result[service] = every[requested]
         elif network == "auto":
-            result[service] = [route for way in ROUTE_KINDS for route in every[way]]
+            result[service] = [route for kind in ROUTE_KINDS for route in every[kind]]
         elif network == "mirrors":
             result[service] = [*every["mirror"], *every["direct"]]
         elif network == "xray":
@@ -289,7 +289,7 @@ def measure_route(
                     break
                 body += data
             error = _response_error(service, answer.status, answer.headers, body)
-    except Exception as exc:  # whatever goes wrong with a way, it is only this way that does not work
+    except Exception as exc:  # whatever goes wrong, only this route does not work
         return Measurement(service, route, None, describe_connection_error(exc, timeout))
     seconds = round(time.monotonic() - started, 3)
     return Measurement(service, route, None if error else seconds, error)
@@ -305,8 +305,8 @@ def select_routes(
     """A route for each service, and what was measured for it.
 
     One route alone is taken as it is. A remembered one stays while it works, unless ``again``. Else the fastest that works,
-    and the first of them when none does: its own error says more than we could. The ways in ``last`` are taken only where no
-    other works; that one of them is remembered does not keep the others from being asked.
+    and the first of them when none does: its own error says more than we could. The kinds in ``last`` are taken only where no
+    other works; that one of them is remembered does not keep the others from being measured.
     """
     chosen: dict[str, Route] = {}
     measured: list[Measurement] = []
@@ -332,7 +332,7 @@ def select_routes(
                     chosen[service] = min(works, key=lambda m: m.seconds or 0.0).route
 
         measure_all(asked)
-        # what was remembered and does not work any more: look at everything
+        # what was remembered and does not work any more: measure everything
         measure_all({s: [r for r in options[s] if r not in asked[s]] for s in asked if s not in chosen})
     for service, routes in options.items():
         chosen.setdefault(service, routes[0])

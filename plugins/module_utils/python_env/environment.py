@@ -15,7 +15,7 @@ from ..urls import without_user
 
 # Runs in the inspected interpreter, so: standard library only, any Python >= 3.8; first found on sys.path wins, as in import.
 # uv and pip write INSTALLER after all files of a distribution, and remove it before them. Its metadata is there from the
-# start, so one without INSTALLER was cut half-way, although every tool takes it for installed.
+# start, so one without INSTALLER was interrupted half-way, although every tool takes it for installed.
 INSPECT_SCRIPT = r"""
 import json, os, platform, re, sys
 from importlib import metadata
@@ -64,7 +64,7 @@ def normalize_name(name: str) -> str:
 def run_probe(python: str, script: str, what: str) -> Any:
     """Run ``script`` in ``python``, isolated from the caller's environment, and load the JSON it prints.
 
-    Raises PythonEnvError when the interpreter does not work; ``what`` says what was asked.
+    Raises PythonEnvError when the interpreter does not work; ``what`` names what is queried.
     """
     try:
         done = run([python, "-I", "-c", script], timeout=300)
@@ -77,7 +77,7 @@ def run_probe(python: str, script: str, what: str) -> Any:
             raise ValueError
         return parse_json(done.out.strip().splitlines()[-1])
     except (ValueError, IndexError) as exc:
-        raise PythonEnvError(f"The interpreter {python} could not be asked for {what}: {done.tail()}") from exc
+        raise PythonEnvError(f"The interpreter {python} could not be queried for {what}: {done.tail()}") from exc
 
 
 def inspect_environment(python: str) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def inspect_environment(python: str) -> dict[str, Any]:
 
     ``{"python": version, "prefix": path, "markers": PEP 508 environment,
     "distributions": {normalised name: {version, direct_url (PEP 610) or None, requires, complete}}}``. One that is not
-    complete was left by a cut installation. Raises PythonEnvError when ``python`` does not run.
+    complete was left by an interrupted installation. Raises PythonEnvError when ``python`` does not run.
     """
     result: dict[str, Any] = run_probe(python, INSPECT_SCRIPT, "its packages")
     return result

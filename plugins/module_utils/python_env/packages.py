@@ -135,12 +135,14 @@ class UvInstaller:
         return ["{}=={}".format(n, found[n]["version"]) for n in names if n in found and not found[n]["direct_url"]]
 
     def _reinstall_options(self, protect: list[str]) -> list[str]:
-        """Options for what a cut has left, which uv takes for installed.
+        """Options for what an interruption has left, which uv takes for installed.
 
-        A protected one is left to the task that brings it, with the index that has it.
+        A protected one is left to the task that installs it, with the index that has it.
         """
-        kept = [normalize_name(name) for name in protect]
-        incomplete = [n for n, entry in self.before["distributions"].items() if not entry["complete"] and n not in kept]
+        protected = [normalize_name(name) for name in protect]
+        incomplete = [
+            n for n, entry in self.before["distributions"].items() if not entry["complete"] and n not in protected
+        ]
         return [word for name in incomplete for word in ("--reinstall-package", name)]
 
     def _run_uv_pinned(self, request: PipRequest, protect: list[str], *more: str) -> Completed:
@@ -153,7 +155,7 @@ class UvInstaller:
             return self._run_uv(request._replace(constraints=[*request.constraints, handle.name]), *more)
 
     def plan(self, request: PipRequest, protect: list[str]) -> list[dict[str, Any]]:
-        """What uv would change, by a dry run: ``[{name, before, after}]``. Raises PythonEnvError when it finds no way."""
+        """What uv would change, by a dry run: ``[{name, before, after}]``. Raises PythonEnvError when it finds no solution."""
         done = self._run_uv_pinned(request, protect, "--dry-run", "--output-format", "json")
         changes = _changes(done.out)
         if done.rc != 0 or changes is None:
@@ -172,7 +174,7 @@ class UvInstaller:
         return found
 
     def install(self, request: PipRequest, protect: list[str]) -> list[dict[str, Any]]:
-        """Install, and return what changed. A protected distribution that changed is put back, and that is an error."""
+        """Install, and return what changed. A protected distribution that changed is restored, and that is an error."""
         now = version_labels(self.before)
         done = self._run_uv_pinned(request, protect)
         found = compare_versions(now, version_labels(inspect_environment(self.python)))
@@ -197,8 +199,8 @@ class UvInstaller:
         )
         restored = self._run_uv(only)
         if restored.rc != 0:
-            return f"Putting it back failed as well: {redact_logins(restored.tail())}"
-        return "It was put back."
+            return f"Restoring it failed as well: {redact_logins(restored.tail())}"
+        return "It was restored."
 
     @staticmethod
     def _is_protected(change: dict[str, Any], protect: list[str]) -> bool:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Judge, without network, whether requirements are met by what is installed."""
+"""Decide, without network, whether requirements are met by what is installed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ except ImportError:
 
 
 class RequirementLines(NamedTuple):
-    """What a requirements file says: requirement lines, and constraints files that it names."""
+    """The content of a requirements file: requirement lines, and constraints files that it names."""
 
     requirements: list[str]
     constraints: list[str]
@@ -92,11 +92,11 @@ def _bare_url(text: str) -> str | None:
 
 
 class RequirementChecker:
-    """Judges requirements against a state (see ``inspect``), under constraints and overrides as uv understands them.
+    """Checks requirements against a state (see ``inspect_environment``), under constraints and overrides as uv understands them.
 
     A direct requirement must hold to the letter. What it depends on must be there and satisfy the constraints; its version
-    is not looked at again, because environments are bent on purpose (``no_deps``, overrides) and must stay as they are.
-    Whatever cannot be judged for certain counts as not met: uv decides.
+    is not checked again, because environments are changed on purpose (``no_deps``, overrides) and must stay as they are.
+    Whatever cannot be decided for certain counts as not met: uv decides.
     """
 
     def __init__(self, state: dict[str, Any], constraints: list[str], overrides: list[str]) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The toolbox: a virtual environment that is judged by what it can do, and rebuilt when it is not whole.
+"""The toolbox: a virtual environment that is checked by what it can do, and rebuilt when it is damaged.
 
 Standard library only: where the toolbox does not work, this runs on the host's own Python.
 """
@@ -184,7 +184,7 @@ class Toolbox:
         return warnings
 
     def _clear(self) -> None:
-        """Empty the directory but for the lock, by which we know it as ours: that comes first and goes last."""
+        """Empty the directory but for the lock, which marks it as managed: that comes first and goes last."""
         self.reject_unmanaged_directory()
         os.makedirs(self.path, exist_ok=True)
         for name in os.listdir(self.path):
@@ -197,10 +197,10 @@ class Toolbox:
                 os.unlink(path)
 
     def reject_unmanaged_directory(self) -> None:
-        """Raise ToolboxError where somebody else's files are; our lock may be empty after a power cut."""
+        """Raise ToolboxError where somebody else's files are; the lock of a managed toolbox may be empty after a power cut."""
         text = _read(self.lock)
-        ours = "--hash=sha256:" in text or (os.path.isfile(self.lock) and not text.strip("\0"))
-        if os.path.isdir(self.path) and os.listdir(self.path) and not ours:
+        is_managed = "--hash=sha256:" in text or (os.path.isfile(self.lock) and not text.strip("\0"))
+        if os.path.isdir(self.path) and os.listdir(self.path) and not is_managed:
             raise ToolboxError(
                 f"The directory {self.path} is not empty and was not made by this collection, so no toolbox is made there. Move it away, or set "
                 "sdops_home to another directory."
@@ -210,8 +210,8 @@ class Toolbox:
         done = run([self.python, "-m", "venv", self.path])
         if done.rc == 0:
             return
-        said = done.out + done.err
-        if "ensurepip" in said or "No module named venv" in said:
+        output = done.out + done.err
+        if "ensurepip" in output or "No module named venv" in output:
             version = run([self.python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).out.strip()
             raise ToolboxError(
                 f"The toolbox {self.path} cannot be made: {self.python} has no complete venv module. On Debian and Ubuntu install python3-venv (or "
@@ -332,7 +332,7 @@ def _index_error(url: str, proxy: str, seconds: float, page: str = "/requests/")
 
 
 def last_line(done: Completed) -> str:
-    """What a program says of its failure: pip's last error, else the last line."""
+    """The reason in a program's output: pip's last error, else the last line."""
     lines = [line.strip() for line in (done.out + "\n" + done.err).splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error:")]
     return redact_logins((errors or lines or [""])[-1])

@@ -130,7 +130,7 @@ def test_a_protected_package_that_changed_is_put_back(act: dict, python: Path) -
     assert planned["failed"] and "would change torch from 2.1.2 to 2.2.0" in planned["msg"]
     result = run_module("python_packages", packages=["torch"], upgrade=True, protect=["torch"], **act)
     assert result["failed"]
-    assert "changed torch from 2.1.2 to 2.2.0" in result["msg"] and "put back" in result["msg"]
+    assert "changed torch from 2.1.2 to 2.2.0" in result["msg"] and "restored" in result["msg"]
     assert version(python, "torch") == "2.1.2"
 
 
@@ -142,7 +142,7 @@ def test_upgrade_and_reinstall(act: dict, python: Path) -> None:
     assert not run_module("python_packages", packages=["torch"], upgrade=True, **act)["changed"]
     (python.parent.parent / "marker").touch()
     again = run_module("python_packages", packages=["torch"], reinstall=True, link_mode="copy", **act)
-    assert again["changed"] and again["actions"] == ["install anew torch"]
+    assert again["changed"] and again["actions"] == ["reinstall torch"]
 
 
 BACKEND = """

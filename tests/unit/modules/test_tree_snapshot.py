@@ -1,4 +1,4 @@
-"""Trees that are kept, changed as pip changes them, and put back."""
+"""Trees that are saved, changed as pip changes them, and restored."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_keep_and_put_back(run_module, four_times, tmp_path, tree):
     store = tmp_path / "env.before"
     arguments = {"store": str(store), "trees": [str(tree)], "files": [str(record), str(unborn)]}
     planned, done = four_times("tree_snapshot", **arguments)
-    assert done["actions"] == planned["actions"] == [f"keep {tree}"]
+    assert done["actions"] == planned["actions"] == [f"save {tree}"]
     kept = store / "tree-0" / "lib" / "torch.py"
     assert (
         kept.stat().st_ino != (tree / "lib" / "torch.py").stat().st_ino
@@ -56,7 +56,7 @@ def test_keep_and_put_back(run_module, four_times, tmp_path, tree):
     record.write_text("dev")
     unborn.write_text("{}")
     planned, done = four_times("tree_snapshot", store=str(store), state="restored")
-    assert done["actions"] == [f"put back {tree}"]
+    assert done["actions"] == [f"restore {tree}"]
     as_it_was(tree)
     assert record.read_text() == "1.10.1" and record.stat().st_mode & 0o777 == 0o600
     assert not unborn.exists()
