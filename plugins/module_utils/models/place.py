@@ -19,7 +19,7 @@ from ..transfer.errors import SourceChangedError, TransferError
 from ..transfer.partial import PartialFile
 from ..transfer.remote_file import RemoteFile
 from ..transfer.temp_names import find_orphaned_bases, shorten_name, temp_base
-from .download_cache import find_cache_path, is_cached, ensure_writable
+from .download_cache import ensure_writable, find_cache_path, is_cached
 from .existing_file import ExistingFileCheck, hash_file
 from .model_file import COMPLETED, FileStatus, ModelFile
 from .options import BatchOptions
