@@ -17,14 +17,8 @@ from typing import Any, Iterator, NamedTuple
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ..module_utils.errors import SdopsError
-from ..plugin_utils.controller_paths import (
-    UntrustedPathError,
-    local_path,
-    refuse_variables_among_facts,
-    relative_below,
-    shown,
-)
+from ..module_utils.errors import FetchError, SdopsError, UntrustedPathError
+from ..plugin_utils.controller_paths import local_path, refuse_variables_among_facts, relative_below, shown
 
 READ_SIZE = 4 * 1024 * 1024  # bytes that one command on the target returns
 MAX_GROWTH = 16 * 1024 * 1024  # bytes that a file may have grown since it was listed
@@ -32,10 +26,6 @@ CONTROLLER_DISK_RESERVE = 256 * 1024 * 1024  # bytes that stay free on the contr
 MAX_LISTED_PROBLEMS = 10  # entries of a message
 # between marks: what a login script prints is not part of the file
 READ_COMMAND = "test -f {path} && echo sdops-begin && tail -c +{first} -- {path} | head -c {count} | base64 && echo sdops-end"
-
-
-class FetchError(SdopsError):
-    """A file cannot be fetched."""
 
 
 class FetchedFile(NamedTuple):

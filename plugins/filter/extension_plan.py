@@ -60,7 +60,8 @@ from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 
-from ..module_utils.extensions.plan import ExtensionError, plan
+from ..module_utils.errors import ExtensionError
+from ..module_utils.extensions.plan import plan
 
 
 def extension_plan(entries: list[str | dict[str, Any]], github: str, webui: str) -> list[dict[str, Any]]:

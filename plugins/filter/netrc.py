@@ -42,12 +42,12 @@ from typing import Any, Callable
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.network.logins import netrc as render
+from ..module_utils.network.netrc import render_netrc
 
 
 def netrc(urls: list[str]) -> str:
     try:
-        return render(str(url) for url in urls)
+        return render_netrc(str(url) for url in urls)
     except SdopsError as exc:
         raise AnsibleFilterError(str(exc)) from None
 

@@ -56,7 +56,7 @@ from typing import Any, Callable
 
 from ansible.utils.display import Display
 
-from ..module_utils.network.environment import environment, no_proxy_forms
+from ..module_utils.network.proxy_environment import environment, no_proxy_forms
 
 
 def route_environment(

@@ -67,7 +67,8 @@ from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 
-from ..module_utils.gpu.torch_builds import NoBuild, choose
+from ..module_utils.errors import NoTorchBuildError
+from ..module_utils.gpu.torch_builds import choose
 
 
 def torch_build(
@@ -75,7 +76,7 @@ def torch_build(
 ) -> dict[str, Any]:
     try:
         return choose(builds, device, capabilities or [], driver)
-    except NoBuild as exc:
+    except NoTorchBuildError as exc:
         raise AnsibleFilterError(str(exc)) from exc
 
 

@@ -1,9 +1,11 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one base of every error the collection raises on purpose."""
+"""Every error that the collection raises on purpose. Each has the base SdopsError."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from .terminal import printable
 
@@ -24,3 +26,252 @@ class SdopsError(Exception):
 
     def __str__(self) -> str:
         return "\n    ".join([printable(super().__str__()), *map(printable, self.details.splitlines())])
+
+
+# ---- the host: programs, files, environments
+
+
+class ProcessError(SdopsError):
+    """A program could not be started, did not end in time, or printed without end."""
+
+
+class FileTypeError(SdopsError):
+    """Something else lies where a regular file belongs. ``path`` is where."""
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(
+            f"{path} is {what} where a regular file is expected; nothing was read from it or written to it. Remove it or move it "
+            "away, then run again."
+        )
+        self.path = path
+
+
+class DirectoryError(SdopsError):
+    """A directory that is needed is not there and cannot be made, or cannot be written."""
+
+
+class SnapshotError(SdopsError):
+    """What was to be kept or put back is not there, or the disks do not allow it."""
+
+
+class GitError(SdopsError):
+    """A repository cannot be brought to its pin."""
+
+
+class CondaError(SdopsError):
+    """An environment cannot be made or is not what is wanted."""
+
+
+class PythonEnvError(SdopsError):
+    """An interpreter or its packages are not what is wanted."""
+
+
+class ToolboxError(SdopsError):
+    """The toolbox cannot be made."""
+
+
+class SupervisorError(SdopsError):
+    """supervisord does not answer, or a program does not run."""
+
+
+# ---- the network
+
+
+class RouteError(SdopsError):
+    """A way out that is asked for and is not there."""
+
+
+class LoginError(SdopsError):
+    """A login that cannot be handed over."""
+
+
+class LinkError(SdopsError):
+    """A share link that cannot be used; the sentence names the part and what is wrong with its form, never its value."""
+
+
+class ProxyError(SdopsError):
+    """No request gets through the proxy."""
+
+
+class ClientError(SdopsError):
+    """A config that Xray does not take."""
+
+
+class ConfigError(SdopsError):
+    """A client config that cannot stand in for the rendered one."""
+
+
+class XrayError(SdopsError):
+    """Xray-core cannot be got, is not what it should be, or does not run."""
+
+
+# ---- transfers
+
+
+class TransferError(SdopsError):
+    """Bytes could not be got, or are not the right ones."""
+
+
+class ConnectionFailedError(TransferError):
+    """A connection that could not be made, fell silent or ended early: worth another try."""
+
+
+class RequestsMissingError(TransferError):
+    """The HTTP library is not there (yet)."""
+
+
+class SourceChangedError(TransferError):
+    """The answer belongs to another file than the one that was begun: it changed at its source, or the server is confused."""
+
+
+class HttpStatusError(TransferError):
+    """An error status. ``expired``: a signed link gave it, a new link may help. ``wait``: seconds the server asks for."""
+
+    def __init__(self, message: str, status: int, expired: bool, wait: float | None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.expired = expired
+        self.wait = wait
+
+
+class RangesIgnoredError(TransferError):
+    """The server sends everything where a part was asked for."""
+
+
+class PermanentError(TransferError):
+    """Asking again will not help."""
+
+
+class DiskReserveError(PermanentError):
+    """A file of unknown size does not fit: its source may never stop sending, so nothing of it is kept.
+
+    ``url`` as it may be shown, ``reserve`` in bytes.
+    """
+
+    def __init__(self, directory: str, url: str, reserve: int) -> None:
+        super().__init__(
+            f"{url} does not tell how large its file is, and the disk of {directory} has no more than the "
+            f"reserve of {reserve >> 20} MiB left. The download was stopped and what had come was removed. Make room, point the "
+            "directory at a bigger disk, or take the file from an address that tells its size."
+        )
+
+
+class InsufficientSpaceError(TransferError):
+    """The disks are too small for the batch. ``files`` is its plan; nothing was done."""
+
+    def __init__(self, message: str, files: list[Any]) -> None:
+        super().__init__(message)
+        self.files = files
+
+
+class NoPeersError(TransferError):
+    """Nobody tells now what is in a torrent, or gives it."""
+
+
+# ---- models and their sources
+
+
+class SpecError(SdopsError):
+    """A model entry that cannot be understood."""
+
+
+class ArgumentError(SdopsError):
+    """An option that cannot be used."""
+
+
+class CatalogError(SdopsError):
+    """A name that the catalog does not have."""
+
+
+class LayoutError(SdopsError):
+    """A file that does not belong where it is wanted."""
+
+
+class ContentChangedError(SdopsError):
+    """The source gives other content than what was recorded when the model was installed."""
+
+
+class UrlError(SdopsError):
+    """A URL does not give the file."""
+
+
+class HubError(SdopsError):
+    """The Hub does not give the file."""
+
+
+class CivitaiError(SdopsError):
+    """Civitai does not give the file."""
+
+
+class MagnetError(SdopsError):
+    """A magnet link does not give the file."""
+
+
+class ContentError(SdopsError):
+    """A file whose content must not be used."""
+
+
+class UnsafeError(ContentError):
+    """One that may be whole, and even wanted by whoever put it there."""
+
+
+class NotAPickleError(ContentError):
+    """Bytes over which every loader of pickles stumbles."""
+
+
+# ---- the WebUI and what belongs to it
+
+
+class NoTorchBuildError(SdopsError):
+    """No build of the table can be used with these GPUs and this driver."""
+
+
+class BuildError(SdopsError):
+    """The build cannot begin, or went wrong."""
+
+
+class WheelChangedError(SdopsError):
+    """A wheel in a cache is another one than this host has used before."""
+
+
+class ExtensionError(SdopsError):
+    """An extension that cannot be understood, or does not fit."""
+
+
+class RoopError(SdopsError):
+    """The file is not what can be worked on, or the original is not to be had."""
+
+
+class WebuiError(SdopsError):
+    """The WebUI does not answer, or not with what was asked for."""
+
+
+class WebuiStatusError(WebuiError):
+    """The WebUI answered with an error; ``status`` is that of HTTP."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class PngError(SdopsError):
+    """Bytes that are no complete PNG."""
+
+
+# ---- the controller
+
+
+class UntrustedPathError(SdopsError):
+    """A path from a target that must not be used on the controller."""
+
+
+class FetchError(SdopsError):
+    """A file cannot be fetched."""
+
+
+class BackgroundError(SdopsError):
+    """The target gave no usable answer."""
+
+
+class NotStartedError(SdopsError):
+    """The module did not begin; it may be run the ordinary way."""

@@ -9,9 +9,8 @@ import re
 import shlex
 from typing import Any, Iterable, Mapping
 
-from .git.command import redact
-from .secrets import query_secrets
 from .terminal import printable
+from .urls import redact_secrets
 
 # what Ansible says of any command, validation, module or loop
 SAYS_NOTHING = re.compile(
@@ -136,10 +135,4 @@ def failure_message(result: Mapping, task: str = "") -> str:
     causes = list(dict.fromkeys(cause for cause in map(_cause, failed) if cause)) or ["It failed without a word."]
     if task and any(_is_quoted(each) for each in failed):
         causes.append(f'All that it said is above, at "{printable(task)}".')
-    text = redact(" ".join(causes))
-    secrets = [
-        secret for query in re.findall(r"://[^\s'\"?#]*([?#][^\s'\"]+)", text) for secret in query_secrets(query)
-    ]
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "********")
-    return text
+    return redact_secrets(" ".join(causes))

@@ -16,7 +16,7 @@ import tempfile
 import threading
 from typing import Any, Callable, Iterator
 
-from .errors import SdopsError
+from .errors import DirectoryError, FileTypeError, SdopsError
 
 CHUNK = 1 << 20
 JSON_LIMIT = 64 << 20  # bytes of a JSON file; what we write ourselves is far smaller
@@ -30,21 +30,6 @@ FILE_TYPES = (
 )
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
 _PROCESS_LOCKS: dict[str, threading.Lock] = {}  # threads of this process, where the file system has no locks
-
-
-class FileTypeError(SdopsError):
-    """Something else lies where a regular file belongs. ``path`` is where."""
-
-    def __init__(self, path: str, what: str) -> None:
-        super().__init__(
-            f"{path} is {what} where a regular file is expected; nothing was read from it or written to it. Remove it or move it "
-            "away, then run again."
-        )
-        self.path = path
-
-
-class DirectoryError(SdopsError):
-    """A directory that is needed is not there and cannot be made, or cannot be written."""
 
 
 def describe_file_type(mode: int) -> str:

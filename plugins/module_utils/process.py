@@ -14,16 +14,13 @@ import subprocess
 import time
 from typing import NamedTuple
 
-from .errors import SdopsError
+from .errors import ProcessError
+from .procfs import process_ids, started_with
 
 MARK = "SDOPS_WORK"
 MOST_OUT = 64 << 20  # bytes of standard output: what is parsed is far smaller, and half of it would be worth nothing
 MOST_ERR = 1 << 20  # bytes of standard error: the last ones, which tell why a program failed
 PIECE = 64 << 10
-
-
-class ProcessError(SdopsError):
-    """A program could not be started, did not end in time, or printed without end."""
 
 
 class Completed(NamedTuple):
@@ -162,22 +159,12 @@ def end_all(work: str) -> None:
 
     The caller makes sure that the earlier run is over, by a lock for instance.
     """
-    wanted = (f"{MARK}={os.path.abspath(work)}").encode()
+    variable = f"{MARK}={os.path.abspath(work)}"
     for _ in range(50):
-        left = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _has_mark(pid, wanted)]
+        left = [pid for pid in process_ids() if pid != os.getpid() and started_with(pid, variable)]
         for pid in left:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         if not left:
             return
         time.sleep(0.1)
-
-
-def _has_mark(pid: int, wanted: bytes) -> bool:
-    if pid == os.getpid():
-        return False
-    try:
-        with open("/proc/%d/environ" % pid, "rb") as handle:
-            return wanted in handle.read().split(b"\0")
-    except OSError:
-        return False

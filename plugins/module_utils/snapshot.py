@@ -18,7 +18,7 @@ import shutil
 import stat
 from typing import Any
 
-from .errors import SdopsError
+from .errors import SnapshotError
 from .filesystem import load_json, read_regular, write_atomic
 
 MANIFEST = "manifest.json"
@@ -26,10 +26,6 @@ SMALL = 1 << 20  # bytes
 PARTIAL = ".sdops-copy"
 # of these there are many, and Python makes them anew or never reads them: they are linked too
 LINKED = (".pyc", ".h", ".hpp", ".cuh", ".pyi")
-
-
-class SnapshotError(SdopsError):
-    """What was to be kept or put back is not there, or the disks do not allow it."""
 
 
 def _keep_tree(tree: str, kept: str, former: str) -> dict[str, list[int]]:

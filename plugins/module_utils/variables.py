@@ -20,6 +20,7 @@ from .extensions.plan import plan
 from .models.spec import DEFAULT_ENDPOINTS, Endpoints, find_entry_problems
 from .network.routes import SERVICES, WAYS
 from .terminal import printable
+from .urls import has_login, redact_malformed
 from .xray import links
 from .xray.client_config import client_config
 
@@ -95,7 +96,7 @@ def _without_login(rule: Rule) -> Rule:
         rule(value)
         or (
             "holds a login, which others on the host could read; take it away, and give a token by the option that is there for it"
-            if re.search(r"://[^/?#]*@", value)
+            if has_login(value)
             else ""
         )
     )
@@ -193,9 +194,7 @@ def _by_service(rule: Rule) -> Rule:
             for name in value
             if name not in SERVICES
         ]
-        wrong = [
-            f"{name} {why}" for name, each in value.items() if name in SERVICES for why in [rule(each)] if why
-        ]
+        wrong = [f"{name} {why}" for name, each in value.items() if name in SERVICES for why in [rule(each)] if why]
         return "; ".join([*unknown, *(["has a value that cannot be used: " + "; ".join(wrong)] if wrong else [])])
 
     return check
@@ -438,7 +437,7 @@ AS_IT_IS = re.compile(r"webui_service_(proof_(negative_)?prompt|extra_args)\Z")
 
 def _shown(value: Any) -> str:
     """``value`` on one line, shortened, without the login that a URL may hold."""
-    text = re.sub(r"://[^\s\"]*@", "://", json.dumps(value, default=str))
+    text = redact_malformed(json.dumps(value, default=str))
     return text if len(text) <= 120 else text[:117] + "..."
 
 

@@ -177,28 +177,30 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
 from ..module_utils.filesystem import read_regular, write_atomic
-from ..module_utils.git.command import Git, redact, secrets_in
-from ..module_utils.git.pins import Outcome, apply_all, make_pin, partial_of
+from ..module_utils.git.command import Git
+from ..module_utils.git.move import apply_pins
+from ..module_utils.git.pin import PinResult, parse_pin, partial_path
 from ..module_utils.secrets import mask_secrets
+from ..module_utils.urls import redact_logins, url_login_secrets
 
 
-def as_result(outcomes: list[Outcome]) -> dict[str, Any]:
-    changed = [o for o in outcomes if o.actions]
+def as_result(results: list[PinResult]) -> dict[str, Any]:
+    changed = [o for o in results if o.actions]
     return {
         "changed": bool(changed),
-        "actions": [action for o in outcomes for action in o.actions],
+        "actions": [action for o in results for action in o.actions],
         "repos": [
             {
                 "name": o.pin.name,
                 "dest": o.pin.dest,
-                "repo": redact(o.pin.url),
+                "repo": redact_logins(o.pin.url),
                 "ref": o.pin.ref,
                 "before": o.before,
                 "after": o.after,
                 "status": "failed" if o.error else "changed" if o.actions else "ok",
                 "error": o.error,
             }
-            for o in outcomes
+            for o in results
         ],
         "diff": {
             "before": "".join(f"{o.pin.dest} {o.was}\n" for o in changed),
@@ -267,29 +269,27 @@ def main() -> None:
     p = module.params
     for entry in p["repos"]:
         # the arguments are part of every result: what is secret in a URL is masked there
-        mask_secrets(module, secrets_in(entry["repo"]))
+        mask_secrets(module, url_login_secrets(entry["repo"]))
     try:
-        pins = [make_pin(entry) for entry in p["repos"]]
-        with Git([d for pin in pins for d in (pin.dest, partial_of(pin.dest))], p["retries"]) as git:
+        pins = [parse_pin(entry) for entry in p["repos"]]
+        with Git([d for pin in pins for d in (pin.dest, partial_path(pin.dest))], p["retries"]) as git:
             if not git.program:
                 if not module.check_mode:
                     raise SdopsError(
                         "git is not installed on this host. Install it (Debian: apt install git), or run the role base."
                     )
                 module.warn("git is not installed yet; the plan assumes that nothing is checked out.")
-            outcomes = apply_all(pins, git, p["parallel"], module.check_mode, p["filter"], p["refresh"])
-            result = as_result(outcomes)
+            results = apply_pins(pins, git, p["parallel"], module.check_mode, p["filter"], p["refresh"])
+            result = as_result(results)
             if p["programs_config"]:
                 warning = write_programs_config(git, p["programs_config"], module.check_mode, result)
                 if warning:
                     module.warn(warning)
     except (SdopsError, OSError) as exc:
         module.fail_json(msg=str(exc))
-    errors = [o.error for o in outcomes if o.error]
+    errors = [o.error for o in results if o.error]
     if errors:
-        module.fail_json(
-            msg="%d of %d checkouts failed. %s" % (len(errors), len(outcomes), "\n".join(errors)), **result
-        )
+        module.fail_json(msg="%d of %d checkouts failed. %s" % (len(errors), len(results), "\n".join(errors)), **result)
     module.exit_json(**result)
 
 

@@ -187,7 +187,7 @@ actions:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.errors import SdopsError
+from ..module_utils.errors import InsufficientSpaceError, SdopsError
 from ..module_utils.filesystem import reject_unusable_directory
 from ..module_utils.models.arguments import (
     TRANSFER_ARGUMENTS,
@@ -195,7 +195,6 @@ from ..module_utils.models.arguments import (
     list_tokens,
     make_installer,
 )
-from ..module_utils.models.batch import InsufficientSpaceError
 from ..module_utils.models.layout import reject_unmanaged_directory
 from ..module_utils.models.model_file import FileStatus
 from ..module_utils.models.spec import Endpoints, find_entry_secrets, parse_model_entries

@@ -127,16 +127,13 @@ from urllib.parse import unquote
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.errors import SdopsError
+from ..module_utils.errors import RouteError, SdopsError
 from ..module_utils.filesystem import load_json, write_atomic
-from ..module_utils.git.command import secrets_in
-from ..module_utils.network.logins import without_login
 from ..module_utils.network.routes import (
     PROBES,
     SERVICES,
     WAYS,
     Route,
-    RouteError,
     candidates,
     choose,
     hosts_of,
@@ -146,6 +143,7 @@ from ..module_utils.network.routes import (
     trust,
 )
 from ..module_utils.secrets import mask_secrets
+from ..module_utils.urls import url_login_secrets, without_login
 
 
 def read(path: str) -> dict:
@@ -189,7 +187,7 @@ def main() -> None:
     )
     p = module.params
     for base in p["bases"].values():
-        mask_secrets(module, secrets_in(str(base)))
+        mask_secrets(module, url_login_secrets(str(base)))
     # the package index's login is in the netrc file, and git's is put in again by the role: results and the memory hold none
     plain = {**p["bases"], **{s: without_login(str(p["bases"].get(s) or "")) for s in ("github", "pypi")}}
     paths = {**PROBES, **p["probes"]}

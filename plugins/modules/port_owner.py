@@ -48,7 +48,7 @@ owners:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.network.ports import foreign_owners, owners
+from ..module_utils.procfs import port_owners, unmanaged_port_owners
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     port, directory = module.params["port"], module.params["supervisor_dir"]
-    module.exit_json(changed=False, owners=foreign_owners(port, directory) if directory else owners(port))
+    module.exit_json(changed=False, owners=unmanaged_port_owners(port, directory) if directory else port_owners(port))
 
 
 if __name__ == "__main__":

@@ -167,9 +167,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.git.command import redact, secrets_in
 from ..module_utils.python_env.packages import Installer, Wish
 from ..module_utils.secrets import mask_secrets
+from ..module_utils.urls import redact_logins, url_login_secrets
 
 
 def words(change: dict[str, Any]) -> str:
@@ -184,7 +184,7 @@ def result(changes: list[dict[str, Any]], unmet: list[str], actions: list[str]) 
     return {
         "changed": bool(changes or actions),
         "changes": changes,
-        "unmet": [redact(r) for r in unmet],
+        "unmet": [redact_logins(r) for r in unmet],
         "actions": actions or [words(c) for c in changes],
         "diff": {
             "before": "".join("{name} {before}\n".format(**c) for c in changes if c["before"]),
@@ -195,7 +195,7 @@ def result(changes: list[dict[str, Any]], unmet: list[str], actions: list[str]) 
 
 def plan_only(wanted: list[str]) -> dict[str, Any]:
     """A plan where nobody can be asked for the details: the requirements as they are written."""
-    wanted = [redact(w) for w in wanted]
+    wanted = [redact_logins(w) for w in wanted]
     planned = result([], wanted, ["install " + w for w in wanted])
     planned["diff"]["after"] = "".join(w + "\n" for w in wanted)
     return planned
@@ -222,7 +222,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             return plan_only(unmet)
     else:
         changes = installer.install(wish, p["protect"])
-    again = ["install anew " + r for r in map(redact, unmet)] if wish.reinstall else []
+    again = ["install anew " + r for r in map(redact_logins, unmet)] if wish.reinstall else []
     return result(changes, unmet, [words(c) for c in changes] + again)
 
 
@@ -255,7 +255,7 @@ def main() -> None:
     p = module.params
     for url in [p["index_url"], *p["extra_index_urls"], *p["find_links"], *p["packages"]]:
         # the arguments are part of every result: what is secret in a URL is masked there
-        mask_secrets(module, secrets_in(url))
+        mask_secrets(module, url_login_secrets(url))
     try:
         module.exit_json(**work(module))
     except SdopsError as exc:

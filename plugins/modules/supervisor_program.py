@@ -142,16 +142,16 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.errors import SdopsError
+from ..module_utils.errors import SdopsError, SupervisorError
 from ..module_utils.filesystem import read_regular, write_atomic
-from ..module_utils.network.ports import line_of, with_arguments
-from ..module_utils.supervisor.client import RUNNING, Program, Supervisor, SupervisorError
+from ..module_utils.procfs import ancestry, find_by_arguments, has_ended
+from ..module_utils.supervisor.client import RUNNING, Program, Supervisor
 
 
 def orphans(command: str, supervisord: int) -> list[int]:
     """Processes with the arguments of ``command`` that are not below ``supervisord``."""
     arguments = shlex.split(command)[1:]
-    return [pid for pid in with_arguments(arguments) if supervisord not in line_of(pid)] if arguments else []
+    return [pid for pid in find_by_arguments(arguments) if supervisord not in ancestry(pid)] if arguments else []
 
 
 def described(section: str) -> str:
@@ -169,18 +169,10 @@ def end(pid: int, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             os.kill(pid, 0)
-            if _zombie(pid):
+            if has_ended(pid):
                 return
             time.sleep(0.1)
         os.kill(pid, signal.SIGKILL)
-
-
-def _zombie(pid: int) -> bool:
-    try:
-        with open("/proc/%d/stat" % pid, encoding="utf-8", errors="replace") as handle:
-            return handle.read().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 def work(module: AnsibleModule) -> dict:

@@ -63,8 +63,8 @@ actions:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.errors import SdopsError
-from ..module_utils.python_env.toolbox import Toolbox, ToolboxError, host_python
+from ..module_utils.errors import SdopsError, ToolboxError
+from ..module_utils.python_env.toolbox import Toolbox, host_python
 
 
 def work(module: AnsibleModule) -> dict:

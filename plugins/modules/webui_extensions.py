@@ -179,9 +179,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.errors import SdopsError
 from ..module_utils.extensions.install import Extensions, Wants
 from ..module_utils.filesystem import load_json
-from ..module_utils.git.command import Git, secrets_in
-from ..module_utils.git.pins import partial_of
+from ..module_utils.git.command import Git
+from ..module_utils.git.pin import partial_path
 from ..module_utils.secrets import mask_secrets
+from ..module_utils.urls import url_login_secrets
 
 
 def environment(path: Any) -> dict[str, str]:
@@ -206,7 +207,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         wheels_state_file=p["wheels_state_file"],
     )
     places = [os.path.join(os.path.realpath(data_dir), "extensions", e["name"]) for e in p["extensions"]]
-    with Git([d for place in places for d in (place, partial_of(place))], 3) as git:
+    with Git([d for place in places for d in (place, partial_path(place))], 3) as git:
         extensions = Extensions(wants, git)
         actions = extensions.finish_cut_run()
         results = [extensions.bring(spec) for spec in p["extensions"]]
@@ -268,7 +269,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     for entry in module.params["extensions"]:
-        mask_secrets(module, secrets_in(entry["repo"]))
+        mask_secrets(module, url_login_secrets(entry["repo"]))
     try:
         found = work(module)
     except SdopsError as exc:

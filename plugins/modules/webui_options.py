@@ -80,16 +80,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.errors import SdopsError
+from ..module_utils.errors import SdopsError, WebuiError, WebuiStatusError
 from ..module_utils.filesystem import load_json, write_atomic
-from ..module_utils.webui_api.client import (
-    LIKE,
-    Webui,
-    WebuiError,
-    WebuiRefusal,
-    same_option,
-    typed,
-)
+from ..module_utils.webui_api.client import LIKE, Webui, same_option, typed
 from ..module_utils.webui_api.listener import ARGUMENTS, connect
 
 
@@ -126,7 +119,7 @@ def opened(p: dict[str, Any], check: bool) -> tuple[Webui | None, dict[str, Any]
             webui = connect(p)
             return webui, webui.options()
         except WebuiError as exc:
-            if not p["webui_dir"] or (isinstance(exc, WebuiRefusal) and exc.status != 401):
+            if not p["webui_dir"] or (isinstance(exc, WebuiStatusError) and exc.status != 401):
                 raise
     return None, read_config(os.path.join(p["webui_dir"], "config.json"), check)
 

@@ -68,7 +68,7 @@ import urllib.parse
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.network.ports import line_of, owners
+from ..module_utils.procfs import ancestry, port_owners
 from ..module_utils.supervisor.client import DEAD, Supervisor
 from ..module_utils.webui_api.listener import ARGUMENTS, connect
 
@@ -98,7 +98,7 @@ def main() -> None:
         if info is None or info["statename"] in DEAD:
             return "its process is %s" % (info["statename"] if info else "unknown to supervisord")
         # one that a dead supervisord left behind answers too
-        others = [o for o in owners(port) if o["pid"] and info["pid"] not in line_of(o["pid"])]
+        others = [o for o in port_owners(port) if o["pid"] and info["pid"] not in ancestry(o["pid"])]
         if others:
             return "port %d belongs to %s (pid %d), which supervisord did not start" % (
                 port,

@@ -76,9 +76,9 @@ actions:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.errors import SdopsError
+from ..module_utils.errors import ClientError, SdopsError
 from ..module_utils.filesystem import parse_json
-from ..module_utils.xray.client import Client, ClientError, Setup
+from ..module_utils.xray.client import Client, Setup
 from ..module_utils.xray.release import installed_version, plain_version
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ansible import constants as C
 
-from ..module_utils.errors import SdopsError
+from ..module_utils.errors import BackgroundError, NotStartedError
 from ..module_utils.filesystem import parse_json
 
 LIMIT = 30 * 24 * 3600  # seconds: Ansible wants one; the module has its own timeouts
@@ -55,14 +55,6 @@ CLEAN = """
 """
 
 
-class BackgroundError(SdopsError):
-    """The target gave no usable answer."""
-
-
-class NotStarted(SdopsError):
-    """The module did not begin; it may be run the ordinary way."""
-
-
 class Look(NamedTuple):
     """What one look saw. ``state`` is running, ended (there is a result), or lost (no process and no result)."""
 
@@ -100,7 +92,7 @@ class Background:
     # --- the life of a run ------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the module. Raises NotStarted, and whatever Ansible raises when the target cannot be reached."""
+        """Start the module. Raises NotStartedError, and whatever Ansible raises when the target cannot be reached."""
         action = self._action
         task = action._task
         shell = action._connection._shell
@@ -108,7 +100,7 @@ class Background:
             action._make_tmp_path()
         tmpdir = shell.tmpdir.rstrip("/")
         if not posixpath.basename(tmpdir).startswith("ansible-tmp-"):
-            raise NotStarted(f"The temporary directory {tmpdir} has a name of its own.")
+            raise NotStartedError(f"The temporary directory {tmpdir} has a name of its own.")
         self._tmpdir = tmpdir
         self._given = bool(task.args.get("progress_file"))
         if self._given:
@@ -128,7 +120,7 @@ class Background:
             del task.environment[0]
         self._job = {"id": self._first.get("ansible_job_id") or "", "file": self._first.get("results_file") or ""}
         if not (self._job["id"] and self._job["file"]):
-            raise NotStarted("Ansible could not detach the module: {}".format(self._first.get("msg", "it did not say why.")))
+            raise NotStartedError("Ansible could not detach the module: {}".format(self._first.get("msg", "it did not say why.")))
 
     def _make_own(self) -> str:
         """A private directory of the user that the module runs as."""
@@ -137,7 +129,7 @@ class Background:
         )
         lines = [line for line in found["stdout"].splitlines() if "/sdops-progress-" in line]
         if found["rc"] or not lines:
-            raise NotStarted("There is no place for the progress file: {}".format(found["stderr"].strip()))
+            raise NotStartedError("There is no place for the progress file: {}".format(found["stderr"].strip()))
         self._own = lines[-1].strip()
         return self._own
 

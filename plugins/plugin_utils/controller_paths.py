@@ -10,7 +10,7 @@ import os
 import posixpath
 from typing import Any, Iterable
 
-from ..module_utils.errors import SdopsError
+from ..module_utils.errors import UntrustedPathError
 from ..module_utils.terminal import has_unseen
 
 # the beginnings of our variables' names, and the one fact of ours that begins like them
@@ -27,10 +27,6 @@ OUR_VARIABLES = (
 )
 OUR_FACTS = ("sdops_gpu",)
 LONGEST_NAME = 255  # bytes of one component: NAME_MAX of the usual file systems
-
-
-class UntrustedPathError(SdopsError):
-    """A path from a target that must not be used on the controller."""
 
 
 def shown(path: Any) -> str:

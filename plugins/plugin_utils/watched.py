@@ -18,10 +18,10 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.connection import ConnectionBase
 from ansible.utils.display import Display
 
-from ..module_utils.errors import SdopsError
+from ..module_utils.errors import NotStartedError, SdopsError
 from ..module_utils.progress_view import View
 from ..module_utils.terminal import printable
-from .background import Background, Look, NotStarted, possible
+from .background import Background, Look, possible
 
 DEFAULT_INTERVAL = 5.0  # seconds between two prints
 LONGEST_LOOK = 10.0  # seconds that one command stays on the target
@@ -108,7 +108,7 @@ class Watched(ActionBase):
         try:
             job.start()
             result = self._watch(job, task_vars, interval)
-        except NotStarted as exc:
+        except NotStartedError as exc:
             display.warning(f"[{self._name(task_vars)}] There will be no progress to see. {exc}")
             job.clean()
             return self._plainly(task_vars)

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from . import STANDINS, Builder, BuildError, ca, conda, models, repositories, wheels, xray
+from . import STANDINS, Builder, ca, conda, models, repositories, wheels, xray
+from ansible_collections.sdops.webui.plugins.module_utils.errors import BuildError
 
 
 def build(

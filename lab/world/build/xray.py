@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ...xray import launcher
-from . import Builder, BuildError, fingerprint, write_atomic
+from . import Builder, fingerprint, write_atomic
+from ansible_collections.sdops.webui.plugins.module_utils.errors import BuildError
 from .wheels import zip_bytes
 
 LAUNCHER = Path(launcher.__file__)

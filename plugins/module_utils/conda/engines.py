@@ -11,7 +11,7 @@ import shutil
 import sys
 from typing import NamedTuple
 
-from ..errors import SdopsError
+from ..errors import CondaError
 from ..filesystem import parse_json
 from ..process import Completed, marked, run
 
@@ -68,10 +68,6 @@ except BaseException as exc:
 print(json.dumps({"done": True}), flush=True)
 os._exit(0)
 """
-
-
-class CondaError(SdopsError):
-    """An environment cannot be made or is not what is wanted."""
 
 
 class Job(NamedTuple):
@@ -173,9 +169,7 @@ class Rattler(Engine):
 
     name = "rattler"
 
-    def __init__(
-        self, python: str | None = None, ca_path: str | None = None, channel_alias: str | None = None
-    ) -> None:
+    def __init__(self, python: str | None = None, ca_path: str | None = None, channel_alias: str | None = None) -> None:
         self.python = python or sys.executable
         self.channel_alias = channel_alias or CHANNEL_ALIAS
         self.environment = trust(ca_path)
@@ -242,7 +236,9 @@ def find_program(wanted: str) -> str | None:
         return wanted
     if wanted != "auto" and wanted not in NAMES:
         raise CondaError(
-            "engine is {!r}; it must be auto, {}, rattler or the absolute path of a program.".format(wanted, ", ".join(NAMES))
+            "engine is {!r}; it must be auto, {}, rattler or the absolute path of a program.".format(
+                wanted, ", ".join(NAMES)
+            )
         )
     directories = os.environ.get("PATH", "").split(os.pathsep) + [os.path.expanduser(p) for p in PLACES]
     for name in NAMES if wanted == "auto" else (wanted,):

@@ -11,9 +11,9 @@ import struct
 import zipfile
 from typing import BinaryIO, Callable
 
+from ..errors import ContentError
 from ..terminal import printable
 from ..transfer.error_pages import BLANK, HTML_PAGE, LFS_POINTER, describe_error_page
-from .errors import ContentError
 
 # top-level fields of onnx.ModelProto: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
 ONNX_FIELDS = {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}

@@ -14,7 +14,7 @@ import os
 import re
 from typing import Any
 
-from .errors import ContentError, UnsafeError
+from ..errors import ContentError, UnsafeError
 
 try:
     import yaml

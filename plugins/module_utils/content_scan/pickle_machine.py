@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any, NoReturn
 
-from .errors import ContentError
-from .pickle_opcodes import MAX_LINE, ByteWindow, NotAPickleError
+from ..errors import ContentError, NotAPickleError
+from .pickle_opcodes import MAX_LINE, ByteWindow
 from .pickle_values import (
     BYTES_VALUE,
     DICT_VALUE,

@@ -10,13 +10,9 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from .errors import ContentError
+from ..errors import NotAPickleError
 
 MAX_LINE = 4096
-
-
-class NotAPickleError(ContentError):
-    """Bytes over which every loader of pickles stumbles."""
 
 
 # --- opcodes: code -> (name, how its argument is written)

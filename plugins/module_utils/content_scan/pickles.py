@@ -12,10 +12,10 @@ import re
 import struct
 from typing import Any, BinaryIO
 
-from .errors import ContentError, UnsafeError
+from ..errors import ContentError, NotAPickleError, UnsafeError
 from .pickle_allowlist import ALLOWED_CALLS, ALLOWED_GLOBALS, LOCATION, is_allowed_state
 from .pickle_machine import MAX_MEMO, MAX_STACK, PickleValues
-from .pickle_opcodes import OPCODES, ByteWindow, NotAPickleError
+from .pickle_opcodes import OPCODES, ByteWindow
 from .pickle_values import (
     PARAMETER_DICT_VALUE,
     STORAGE_ELEMENT_SIZES,

@@ -17,7 +17,7 @@ import re
 import struct
 from typing import Iterator
 
-from .errors import ContentError
+from ..errors import ContentError
 
 MAX_HEADER = 100_000_000  # the format's own limit
 MAX_TENSORS = 100_000

@@ -15,15 +15,13 @@ import pickletools
 import re
 import zipfile
 
+from ..errors import ContentError, UnsafeError
 from ..transfer.error_pages import LFS_POINTER, describe_error_page
-from .errors import ContentError, UnsafeError
 from .file_formats import FORMAT_CHECKS, check_format, describe_misnamed_file, describe_non_weights
 from .model_config import check_config
 from .pickles import looks_like_pickle
 from .safetensors import check_safetensors
 from .torch_files import ZIP_STARTS, check_torch_file, is_tar, locate_zip_directory
-
-__all__ = ["ContentError", "UnsafeError", "scan_file", "check_torch_file", "check_safetensors", "reject_pickle_name"]
 
 PICKLE_EXTENSIONS = (".ckpt", ".pt", ".pth", ".bin", ".th", ".pkl", ".pickle", ".joblib")
 WEIGHT_EXTENSIONS = (*PICKLE_EXTENSIONS, ".safetensors", ".gguf", ".onnx")

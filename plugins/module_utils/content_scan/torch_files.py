@@ -17,7 +17,7 @@ import struct
 import tarfile
 from typing import BinaryIO, NamedTuple
 
-from .errors import ContentError, UnsafeError
+from ..errors import ContentError, UnsafeError
 from .pickle_machine import MAX_STACK
 from .pickle_opcodes import ByteWindow
 from .pickle_values import PickleList, StorageInfo

@@ -9,10 +9,10 @@ import glob
 import os
 import tempfile
 
-from ..errors import SdopsError
+from ..errors import SdopsError, WheelChangedError
 from ..process import run
-from ..python_env.inspect import normalise, probe
-from ..xformers.cache import Cache, Fit, WheelChangedError
+from ..python_env.environment import normalise, probe
+from ..xformers.cache import Cache, Fit
 
 # a wheel runs where the C library is not older than where it was built
 HERE = """

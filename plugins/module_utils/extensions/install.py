@@ -13,18 +13,20 @@ import shutil
 import tempfile
 from typing import Any, NamedTuple
 
-from ..errors import SdopsError
+from ..errors import ExtensionError, RoopError, SdopsError, SnapshotError
 from ..filesystem import load_json, read_regular, write_atomic
-from ..git.command import Git, redact
-from ..git.pins import Checkout, Pin, partial_of
+from ..git.checkout import Checkout
+from ..git.command import Git
+from ..git.move import CheckoutMover
+from ..git.pin import Pin, partial_path
 from ..process import run
-from ..python_env.inspect import difference, inspect, labels, normalise
+from ..python_env.environment import difference, inspect, labels, normalise
 from ..python_env.packages import Installer, Wish
 from ..python_env.requirements import read_file
-from ..roop.patch import BACKUP, MOST, Patch, RoopError
-from ..snapshot import Snapshot, SnapshotError
+from ..roop.patch import BACKUP, MOST, Patch
+from ..snapshot import Snapshot
+from ..urls import redact_logins
 from .built import built
-from .plan import ExtensionError
 
 NOTHING = Wish([], [], [], [], "", [], None, [], False, False, False, False, None)
 # what the WebUI stands on, besides its own requirements
@@ -124,10 +126,10 @@ class Extensions:
         if not self.git.program:
             if not self.wants.check:
                 raise ExtensionError("git is not installed on this host. Run the role base.")
-            result.act("clone {} into {}".format(redact(spec["repo"]), self._path(spec["name"])))
+            result.act("clone {} into {}".format(redact_logins(spec["repo"]), self._path(spec["name"])))
             return
         self._set_patch_aside(spec, checkout)
-        outcome = checkout.apply(self.wants.check)
+        outcome = CheckoutMover(checkout).apply(self.wants.check)
         for action in outcome.actions:
             result.act(action)
         result.commit = outcome.after
@@ -140,7 +142,7 @@ class Extensions:
         except RoopError:
             return
         if ours and (spec["state"] == "absent" or checkout.head() != spec["commit"]):
-            checkout.disregard = (os.path.join("scripts", "cimage.py"),)
+            checkout.ignored_changes = (os.path.join("scripts", "cimage.py"),)
             if not self.wants.check and spec["state"] != "absent":
                 patch.write(patch.wanted("upstream", MOST))
 
@@ -159,7 +161,7 @@ class Extensions:
         self._refuse_work(spec["name"], path, checkout)
         result.act(f"remove {path}")
         if not self.wants.check:
-            gone = partial_of(path) + ".removed"
+            gone = partial_path(path) + ".removed"
             shutil.rmtree(gone, ignore_errors=True)
             os.rename(path, gone)  # the WebUI never sees half of one
             shutil.rmtree(gone)
@@ -167,12 +169,12 @@ class Extensions:
     def _refuse_work(self, name: str, path: str, checkout: Checkout) -> None:
         """Raise ExtensionError when removing would lose something that is not at the pin."""
         head = checkout.head() or ""
-        if not checkout.is_ours():
+        if not checkout.is_managed():
             raise ExtensionError(
                 f"{name}: {path} was cloned by somebody else, so it is not ours to remove. Remove it by hand."
             )
         work = [what for what in checkout.local_changes() + checkout.untracked() if not _made_by_running(what)]
-        if checkout.other_commits(head):
+        if checkout.has_unpublished_commits(head):
             work.append("commits of somebody's own")
         if work:
             shown = ", ".join(work[:5]) + (" and %d more" % (len(work) - 5) if len(work) > 5 else "")
@@ -198,7 +200,7 @@ class Extensions:
             return
         if self.wants.check:
             for requirement in unmet:
-                result.act(f"install {redact(requirement)}")
+                result.act(f"install {redact_logins(requirement)}")
             if script:
                 result.act(f"run {script}")
             return
@@ -298,7 +300,7 @@ class Extensions:
         done = run([self.wants.python, script], env=environment, cwd=self.wants.webui_dir, timeout=self.wants.timeout)
         if done.rc != 0:
             raise ExtensionError("%s: its install.py ended with %d. The environment was put back as it was. It says: %s"
-                                 % (spec["name"], done.rc, redact(done.tail(15))))  # fmt: skip
+                                 % (spec["name"], done.rc, redact_logins(done.tail(15))))  # fmt: skip
 
 
 def _made_by_running(path: str) -> bool:

@@ -10,7 +10,7 @@ import os
 import re
 from typing import Any
 
-from ..errors import SdopsError
+from ..errors import ExtensionError
 from .catalog import CATALOG
 
 STATES = ("present", "disabled", "absent")
@@ -32,10 +32,6 @@ FIELDS = {
 PLACED = ("path", "repo", "file", "revision", "sha256")  # below ~ or the data directory, and on the Hub
 COMMIT = re.compile(r"^[0-9a-f]{40}\Z")
 DIRECTORY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")
-
-
-class ExtensionError(SdopsError):
-    """An extension that cannot be understood, or does not fit."""
 
 
 def version(text: str) -> list[int]:

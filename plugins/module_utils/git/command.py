@@ -12,14 +12,22 @@ import subprocess
 import threading
 import time
 from typing import Any, BinaryIO
-from urllib.parse import unquote
 
-from ..errors import SdopsError
-from ..process import Completed, ProcessError, run, run_bytes
-from ..secrets import login_secrets
-from .settings import FIXED, NOT_TO_OVERRULE, Items, as_text, nested_configs, overrides, parse_list, quoted
+from ..errors import GitError, ProcessError
+from ..process import Completed, run, run_bytes
+from ..urls import redact_logins, split_login, url_login_secrets, without_login
+from .settings import (
+    FIXED_SETTINGS,
+    NOT_OVERRIDABLE,
+    Settings,
+    override_programs,
+    parse_settings,
+    quote_value,
+    render_settings,
+    submodule_configs,
+)
 
-QUIET = {
+NONINTERACTIVE_ENV = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_ASKPASS": "true",
     "SSH_ASKPASS": "true",
@@ -32,13 +40,13 @@ QUIET = {
 LOCAL_LIMIT = 900
 NETWORK_LIMIT = 4 * 3600
 # a transfer that has all but stopped is a fault that may pass, not one to wait for: bytes per second, for seconds
-SLOW = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
-PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY")
+STALL_LIMITS = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
+PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY")
 # what the role xray_proxy marks its proxy in the user's file with: without a proxy in the environment it does not count,
 # while one that the user has put there does
-OUR_BLOCK = "# BEGIN sdops.webui proxy"
+PROXY_BLOCK = "# BEGIN sdops.webui proxy"
 # what git says when asking again, or asking otherwise, does not help
-FINAL = (
+PERMANENT_ERRORS = (
     "not found",
     "authentication failed",
     "could not read username",
@@ -54,7 +62,7 @@ FINAL = (
     "no space left",
 )
 # what it says when only this way of asking does not help
-REFUSED = (
+REJECTED_REQUEST_ERRORS = (
     "not our ref",
     "unadvertised object",
     "filter '",
@@ -66,43 +74,27 @@ REFUSED = (
 )
 
 # what it says of a repository that is not there for us
-GONE = ("not found", "could not read username", "does not exist", "does not appear to be a git", "error: 404")
+NOT_FOUND_ERRORS = (
+    "not found",
+    "could not read username",
+    "does not exist",
+    "does not appear to be a git",
+    "error: 404",
+)
 
 
 # one that runs from a hook or another checkout's environment must not end up there
-STRIP = ["env", "-u", "GIT_DIR", "-u", "GIT_WORK_TREE", "-u", "GIT_INDEX_FILE"]
+CLEAN_ENV_COMMAND = ["env", "-u", "GIT_DIR", "-u", "GIT_WORK_TREE", "-u", "GIT_INDEX_FILE"]
 
 
-class GitError(SdopsError):
-    """A repository cannot be brought to its pin."""
-
-
-def redact(text: str) -> str:
-    """Take user names and passwords out of URLs in ``text``."""
-    return re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s'\"]+@", r"\1", text)
-
-
-def without_login(url: str) -> str:
-    """An http(s) URL without user name and password. That of ssh is no secret, and is needed."""
-    return re.sub(r"^(https?://)[^/?#\s]+@", r"\1", url)
-
-
-def secrets_in(url: str) -> list[str]:
-    """What has to stay out of results of a URL such as ``https://user:token@host/``."""
-    match = re.search(r"https?://([^/?#\s]+)@", url)
-    if not match:
-        return []
-    return login_secrets(match.group(1))
-
-
-def explain(name: str, url: str, what: str, said: str) -> str:
+def explain_failure(name: str, url: str, what: str, said: str) -> str:
     """A full sentence for a failed ``what``: the object, the likely cause, the next step."""
     low = said.lower()
     # asked for a name that nobody gives, a private or missing repository "refuses" the empty one
     refused = "authentication failed" in low or "error: 403" in low or "error: 401" in low
     if "not our ref" in low or "unadvertised object" in low or "has no commit" in low:
         cause = "It has no such commit (any more): check the pin, or use a mirror that has kept it."
-    elif (refused and not secrets_in(url)) or any(sign in low for sign in GONE):
+    elif (refused and not url_login_secrets(url)) or any(sign in low for sign in NOT_FOUND_ERRORS):
         cause = (
             "It is gone, has moved or is private (a host that hides repositories asks for a user name instead). Check the URL, "
             "or name a mirror that still has this commit."
@@ -119,7 +111,7 @@ def explain(name: str, url: str, what: str, said: str) -> str:
         cause = "The disk is full: make room, then run again."
     else:
         cause = "Check the connection (proxy, mirror), then run again: what has arrived is kept."
-    return f"{name}: {what} of {redact(url)} failed. {cause} git says: {redact(said).strip()}"
+    return f"{name}: {what} of {redact_logins(url)} failed. {cause} git says: {redact_logins(said).strip()}"
 
 
 class Git:
@@ -134,7 +126,7 @@ class Git:
         self._logins: dict[str, int] = {}  # URL -> file in memory
         self._lock = threading.Lock()
         self._protocols = {"https", "ssh"}
-        self._trusted: Items = []
+        self._trusted: Settings = []
         self._overrides: dict[str, list[str]] = {}  # directory -> options of git
         self._umask = -1
         self._proxy: str | None = None  # of the chosen route, None where none was chosen
@@ -148,25 +140,25 @@ class Git:
         own = os.environ.get("GIT_CONFIG_GLOBAL")
         includes = [own] if own else [os.path.join(xdg, "git", "config"), os.path.join(home, ".gitconfig")]
         # git takes a proxy from its files before one from the environment, but it is there that the way out is chosen
-        proxy = next((os.environ[name] for name in PROXIES if os.environ.get(name)), "")
-        chosen = bool(proxy) or any(OUR_BLOCK in _text(path) for path in includes)
-        text = self._users_own(chosen)
+        proxy = next((os.environ[name] for name in PROXY_VARIABLES if os.environ.get(name)), "")
+        chosen = bool(proxy) or any(PROXY_BLOCK in _text(path) for path in includes)
+        text = self._user_settings(chosen)
         self._includes, self._proxy = includes, proxy if chosen else None
-        lines = [] if text is not None else ["[include]"] + ["\tpath = " + quoted(path) for path in includes]
-        lines += ["[safe]"] + ["\tdirectory = " + quoted(path) for path in self.directories]
+        lines = [] if text is not None else ["[include]"] + ["\tpath = " + quote_value(path) for path in includes]
+        lines += ["[safe]"] + ["\tdirectory = " + quote_value(path) for path in self.directories]
         if chosen:
-            lines += ["[http]", "\tproxy = " + quoted(proxy)]
+            lines += ["[http]", "\tproxy = " + quote_value(proxy)]
         # in memory: a run that is killed leaves nothing behind
         self._config = os.memfd_create("gitconfig")
         os.write(self._config, ((text or "") + "\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
-        self.environment = {**{k: v for k, v in SLOW.items() if k not in os.environ}, **QUIET}
+        self.environment = {**{k: v for k, v in STALL_LIMITS.items() if k not in os.environ}, **NONINTERACTIVE_ENV}
         self.environment["GIT_CONFIG_GLOBAL"] = "/proc/%d/fd/%d" % (os.getpid(), self._config)
         if text is not None:
             self.environment["GIT_CONFIG_NOSYSTEM"] = "1"
         self._umask = os.umask(0o022)  # what root checks out is for others to read and for nobody else to write
         return self
 
-    def _users_own(self, chosen: bool) -> str | None:
+    def _user_settings(self, chosen: bool) -> str | None:
         """The user's own settings (system and global) as one file, without those that lead past the ``chosen`` way.
 
         None when they cannot be read; git itself says what is wrong with them then.
@@ -176,14 +168,14 @@ class Git:
         # of no repository: a directory that is none
         done = run(
             [self.program, "config", "--includes", "--list", "-z"],
-            env={**QUIET, "GIT_DIR": "/dev/null"},
+            env={**NONINTERACTIVE_ENV, "GIT_DIR": "/dev/null"},
             cwd="/",
             timeout=LOCAL_LIMIT,
         )
         if done.rc != 0:
             return None
-        self._trusted = parse_list(done.out)
-        return as_text(self._trusted, lambda key, value: not _leads_past(key, value, chosen))
+        self._trusted = parse_settings(done.out)
+        return render_settings(self._trusted, lambda key, value: not _bypasses_route(key, value, chosen))
 
     def config_for_programs(self) -> tuple[str, bool]:
         """(text, whether the system's settings are in it) of a global configuration for programs that run git themselves.
@@ -192,16 +184,16 @@ class Git:
         leads past the chosen route the rest of the settings by value. Their proxy comes from their environment.
         """
         chosen = self._proxy is not None
-        ours = any(OUR_BLOCK in _text(path) for path in self._includes)
+        ours = any(PROXY_BLOCK in _text(path) for path in self._includes)
 
         def keep(key: str, value: str | None) -> bool:
-            return not _leads_past(key, value, chosen) and not (key == "http.proxy" and chosen and not ours)
+            return not _bypasses_route(key, value, chosen) and not (key == "http.proxy" and chosen and not ours)
 
         by_value = not all(keep(*item) for item in self._trusted)
         if by_value:
-            text = as_text(self._trusted, keep)
+            text = render_settings(self._trusted, keep)
         else:
-            text = "[include]\n" + "".join(f"\tpath = {quoted(path)}\n" for path in self._includes)
+            text = "[include]\n" + "".join(f"\tpath = {quote_value(path)}\n" for path in self._includes)
         return text + '[safe]\n\tdirectory = "*"\n', by_value
 
     def version(self) -> tuple[int, ...]:
@@ -225,39 +217,43 @@ class Git:
             self._protocols.add(_protocol(url))
         if bare == url:
             return url
-        user, _, password = re.sub(r"^https?://([^/?#\s]+)@.*$", r"\1", url).partition(":")
+        user, password = split_login(url)
         with self._lock:
             if url not in self._logins:
                 handle = self._logins[url] = os.memfd_create("login")
-                os.write(handle, (f"username={unquote(user)}\npassword={unquote(password)}\n").encode())
-                os.write(self._config, as_text(self._login_items(url), lambda *unused: True).encode("utf-8"))
+                os.write(handle, f"username={user}\npassword={password}\n".encode())
+                os.write(self._config, render_settings(self._login_items(url), lambda *unused: True).encode("utf-8"))
         return bare
 
     def _options(self, where: str) -> list[str]:
         """Options under which git runs no program that the checkout ``where`` names."""
         with self._lock:
             if where not in self._overrides:
-                self._overrides[where] = self._look(where)
+                self._overrides[where] = self._find_overrides(where)
             return self._overrides[where]
 
-    def _look(self, where: str) -> list[str]:
+    def _find_overrides(self, where: str) -> list[str]:
         listed = ["config", "--includes", "--list", "-z"]
-        found: Items = []
+        found: Settings = []
         for scope in ("--local", "--worktree"):
-            found += parse_list(self._run(where, _as_options(FIXED.items()), [*listed, scope], LOCAL_LIMIT).out)
-        inside = self._run(where, _as_options(FIXED.items()), ["rev-parse", "--absolute-git-dir"], LOCAL_LIMIT).out
+            found += parse_settings(
+                self._run(where, _as_options(FIXED_SETTINGS.items()), [*listed, scope], LOCAL_LIMIT).out
+            )
+        inside = self._run(
+            where, _as_options(FIXED_SETTINGS.items()), ["rev-parse", "--absolute-git-dir"], LOCAL_LIMIT
+        ).out
         if inside.strip() and os.path.exists(os.path.join(where, ".git")):
             if dict(found).get("core.worktree") is not None:
                 raise GitError(
                     f"{where} has core.worktree in its .git/config: its files lie in another directory, which is not ours to write in. "
                     f"Remove the setting ('git -C {where} config --unset core.worktree'), or move the checkout away."
                 )
-            for path in nested_configs(where, inside.strip()):
-                found += parse_list(self._run("/", [], [*listed, "--file", path], LOCAL_LIMIT).out)
-        items = overrides(found, self._trusted)
+            for path in submodule_configs(where, inside.strip()):
+                found += parse_settings(self._run("/", [], [*listed, "--file", path], LOCAL_LIMIT).out)
+        items = override_programs(found, self._trusted)
         if self._proxy is not None and "@" not in self._proxy:  # arguments are for everybody to read
             items += [(key, self._proxy) for key, _ in found if _is_proxy(key) and "=" not in key]
-        fixed = [key for key, _ in items if "=" in key] + [key for key, _ in found if NOT_TO_OVERRULE.match(key)]
+        fixed = [key for key, _ in items if "=" in key] + [key for key, _ in found if NOT_OVERRIDABLE.match(key)]
         if fixed:
             raise GitError(
                 f"{where} has the setting {fixed[0]} in its .git/config, which would have git run a program or trust a server that the "
@@ -266,12 +262,12 @@ class Git:
             )
         if any(key == "credential.helper" for key, _ in items):
             items += [(key, value) for key, value in self._login_settings() if key.endswith(".helper")]
-        return _as_options([*FIXED.items(), *items])
+        return _as_options([*FIXED_SETTINGS.items(), *items])
 
-    def _login_settings(self) -> Items:
+    def _login_settings(self) -> Settings:
         return [item for url in self._logins for item in self._login_items(url)]
 
-    def _login_items(self, url: str) -> Items:
+    def _login_items(self, url: str) -> Settings:
         helper = '!login() { test "$1" != get || cat /proc/%d/fd/%d; }; login' % (os.getpid(), self._logins[url])
         key = f"credential.{without_login(url)}.helper"
         return [(key, ""), (key, helper)]
@@ -279,11 +275,11 @@ class Git:
     def _run(self, where: str, options: list[str], arguments: Any, limit: float, **more: str) -> Completed:
         environment = {**self.environment, "GIT_ALLOW_PROTOCOL": ":".join(sorted(self._protocols)), **more}
         try:
-            return run([*STRIP, self.program, *options, "-C", where, *arguments], env=environment, timeout=limit)
+            return run(
+                [*CLEAN_ENV_COMMAND, self.program, *options, "-C", where, *arguments], env=environment, timeout=limit
+            )
         except ProcessError as exc:
-            raise GitError(
-                f"git {arguments[0]} in {where}: {exc} Run again; what has arrived is kept."
-            ) from exc
+            raise GitError(f"git {arguments[0]} in {where}: {exc} Run again; what has arrived is kept.") from exc
 
     def run(self, where: str, *arguments: str, lazy: bool = True) -> Completed:
         """git in ``where``; with ``lazy`` off a partial clone does not fetch what it lacks. Raises GitError when it hangs."""
@@ -292,7 +288,7 @@ class Git:
 
     def blob(self, where: str, name: str) -> bytes | None:
         """Content of a file in a commit (``COMMIT:path``), None when there is none. Raises GitError for more than MOST_OUT bytes."""
-        argv = [*STRIP, self.program, *self._options(where), "-C", where, "cat-file", "blob", name]
+        argv = [*CLEAN_ENV_COMMAND, self.program, *self._options(where), "-C", where, "cat-file", "blob", name]
         environment = {**self.environment, "GIT_ALLOW_PROTOCOL": ":".join(sorted(self._protocols))}
         try:
             code, out, _err = run_bytes(argv, environment, timeout=NETWORK_LIMIT)
@@ -303,7 +299,7 @@ class Git:
     def begins_with(self, where: str, name: str, content: BinaryIO) -> bool:
         """Whether a file in a commit (``COMMIT:path``) begins with ``content``; both may be larger than memory."""
         process = subprocess.Popen(
-            [*STRIP, self.program, *self._options(where), "-C", where, "cat-file", "blob", name],
+            [*CLEAN_ENV_COMMAND, self.program, *self._options(where), "-C", where, "cat-file", "blob", name],
             env={**os.environ, **self.environment, "GIT_ALLOW_PROTOCOL": ":".join(sorted(self._protocols))},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -326,17 +322,21 @@ class Git:
             wanted.close()
 
     @staticmethod
-    def hopeless(done: Completed) -> bool:
+    def is_permanent_failure(done: Completed) -> bool:
         """Whether another way of asking would fail as well."""
         low = done.err.lower()
-        return done.rc != 0 and any(sign in low for sign in FINAL) and not any(sign in low for sign in REFUSED)
+        return (
+            done.rc != 0
+            and any(sign in low for sign in PERMANENT_ERRORS)
+            and not any(sign in low for sign in REJECTED_REQUEST_ERRORS)
+        )
 
     def network(self, where: str, *arguments: str) -> Completed:
         """A command that talks to the remote, tried again with a growing pause while the fault may pass."""
         done = self.run(where, *arguments)
         for attempt in range(self.retries):
             low = done.err.lower()
-            if done.rc == 0 or any(sign in low for sign in FINAL + REFUSED):
+            if done.rc == 0 or any(sign in low for sign in PERMANENT_ERRORS + REJECTED_REQUEST_ERRORS):
                 break
             time.sleep(min(2**attempt, 10))
             done = self.run(where, *arguments)
@@ -370,7 +370,7 @@ def _is_proxy(key: str) -> bool:
     return re.match(r"^(http|remote)\.(.+\.)?proxy$", key, re.S) is not None
 
 
-def _leads_past(key: str, value: str | None, chosen: bool) -> bool:
+def _bypasses_route(key: str, value: str | None, chosen: bool) -> bool:
     """Whether a setting of the user sends git another way than the one that was chosen for it."""
     if _is_proxy(key) and key != "http.proxy":
         return chosen

@@ -15,7 +15,7 @@ import re
 from typing import Callable, List, Optional, Tuple
 
 # whatever the checkout says
-FIXED = {
+FIXED_SETTINGS = {
     "advice.detachedHead": "false",
     "core.fsmonitor": "false",
     "core.hooksPath": "/dev/null",
@@ -30,7 +30,7 @@ FIXED = {
 }
 # keys (as git lists them: lower case but for the middle part) that name a program and are replaced by what the user has, else by
 # the second column
-PROGRAMS = (
+PROGRAM_SETTINGS = (
     (re.compile(r"^filter\..+\.(clean|smudge|process)$", re.S), ""),
     (re.compile(r"^filter\..+\.required$", re.S), "false"),
     (re.compile(r"^core\.sshcommand$"), "ssh"),
@@ -43,19 +43,19 @@ PROGRAMS = (
 )
 # Nothing can take the place of these: of several uploadpacks git takes the first, conditions come true while we work (a branch, a
 # remote's URL), another CA has no default to go back to, and what git-lfs runs it reads for itself (git-lfs-config(5)).
-NOT_TO_OVERRULE = re.compile(
+NOT_OVERRIDABLE = re.compile(
     r"^(remote\..+\.uploadpack|includeif\.(onbranch|hasconfig):.+|http\.(.+\.)?sslca(info|path)|"
     r"lfs\.(customtransfer|extension)\..+|lfs\.(.+\.)?standalonetransferagent)$",
     re.S,
 )
-INSIDE = ("config", "config.worktree", "commondir")  # of a repository (gitrepository-layout(5))
-HELPERS = re.compile(r"^credential\.(.+\.)?helper$", re.S)
-Items = List[Tuple[str, Optional[str]]]
+REPOSITORY_FILES = ("config", "config.worktree", "commondir")  # of a repository (gitrepository-layout(5))
+CREDENTIAL_HELPER = re.compile(r"^credential\.(.+\.)?helper$", re.S)
+Settings = List[Tuple[str, Optional[str]]]
 
 
-def parse_list(text: str) -> Items:
+def parse_settings(text: str) -> Settings:
     """``[(key, value)]`` of ``git config --list -z``; the value is None for a key without one."""
-    items: Items = []
+    items: Settings = []
     for entry in text.split("\0"):
         key, newline, value = entry.partition("\n")
         if key:
@@ -63,28 +63,30 @@ def parse_list(text: str) -> Items:
     return items
 
 
-def overrides(local: Items, trusted: Items) -> Items:
+def override_programs(local: Settings, trusted: Settings) -> Settings:
     """Settings that take the place of the programs that ``local`` (a checkout's configuration) names.
 
     ``trusted``: what the user has set for himself. The user's own keepers of passwords count again after the checkout's.
     """
     own: dict[str, str | None] = dict(trusted)
-    found: Items = []
+    found: Settings = []
     for key in sorted({key for key, _ in local}):
-        for pattern, instead in PROGRAMS:
+        for pattern, instead in PROGRAM_SETTINGS:
             if pattern.match(key):
                 found.append((key, own.get(key, instead)))
-    if any(HELPERS.match(key) for key, _ in local):
+    if any(CREDENTIAL_HELPER.match(key) for key, _ in local):
         found.append(("credential.helper", ""))
-        found += [(key, value) for key, value in trusted if HELPERS.match(key)]
+        found += [(key, value) for key, value in trusted if CREDENTIAL_HELPER.match(key)]
     return found
 
 
-def nested_configs(work_tree: str, git_dir: str) -> list[str]:
+def submodule_configs(work_tree: str, git_dir: str) -> list[str]:
     """Configuration files of the submodules of a checkout, wherever their repositories lie."""
     inner = os.path.join(glob.escape(git_dir), "modules", "**")
     repositories = {
-        os.path.dirname(path) for name in INSIDE for path in glob.glob(os.path.join(inner, name), recursive=True)
+        os.path.dirname(path)
+        for name in REPOSITORY_FILES
+        for path in glob.glob(os.path.join(inner, name), recursive=True)
     }
     for directory, names, files in os.walk(work_tree):
         if directory != work_tree and ".git" in names + files:
@@ -96,7 +98,7 @@ def nested_configs(work_tree: str, git_dir: str) -> list[str]:
             names.remove(".git")
     for inside in list(repositories):  # a linked work tree's repository lies elsewhere
         repositories.add(os.path.join(inside, _first_bytes(os.path.join(inside, "commondir")).strip()))
-    found = {os.path.join(inside, name) for inside in repositories for name in INSIDE[:2]}
+    found = {os.path.join(inside, name) for inside in repositories for name in REPOSITORY_FILES[:2]}
     return sorted({os.path.realpath(path) for path in found if os.path.isfile(path)})
 
 
@@ -108,7 +110,7 @@ def _first_bytes(path: str) -> str:
         return handle.read(8192)
 
 
-def as_text(items: Items, keep: Callable[[str, str | None], bool]) -> str:
+def render_settings(items: Settings, keep: Callable[[str, str | None], bool]) -> str:
     """The items that ``keep`` wants as a configuration file."""
     lines = []
     for key, value in items:
@@ -116,12 +118,12 @@ def as_text(items: Items, keep: Callable[[str, str | None], bool]) -> str:
             continue
         section, _, rest = key.partition(".")
         middle, _, name = rest.rpartition(".")
-        lines.append("[{}{}]".format(section, " " + quoted(middle) if middle else ""))
-        lines.append("\t" + name if value is None else f"\t{name} = {quoted(value)}")
+        lines.append("[{}{}]".format(section, " " + quote_value(middle) if middle else ""))
+        lines.append("\t" + name if value is None else f"\t{name} = {quote_value(value)}")
     return "".join(line + "\n" for line in lines)
 
 
-def quoted(text: str) -> str:
+def quote_value(text: str) -> str:
     """``text`` as a value or a middle part in a configuration file."""
     for raw, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\t", "\\t")):
         text = text.replace(raw, escaped)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any, Sequence
 
-from ..errors import SdopsError
+from ..errors import NoTorchBuildError
 
 # Oldest Linux driver for the builds of a CUDA toolkit. From 11 on it is one for all minor versions of a major one.
 # Source: NVIDIA, CUDA Compatibility, "Minor Version Compatibility", and CUDA Toolkit Release Notes, "CUDA Toolkit and Minimum
@@ -19,10 +19,6 @@ OLDEST_DRIVERS = {"10.2": "440.33", "11": "450.80.02", "12": "525.60.13", "13": 
 # (11.8, 12.8, 12.9). Older GPUs are known to every driver that the builds need anyway.
 # Source: CUDA Toolkit Release Notes, "CUDA Toolkit and Corresponding Driver Versions".
 FIRST_DRIVERS = {"8.9": "520", "9.0": "520", "10.0": "570", "10.3": "575", "12.0": "570", "12.1": "575"}
-
-
-class NoBuild(SdopsError):
-    """No build of the table can be used with these GPUs and this driver."""
 
 
 def numbers(capability: str) -> tuple[int, int]:
@@ -69,21 +65,25 @@ def choose(
 
     A build is ``{"build": "cu121", "torch": "2.1.2", "torchvision": "0.16.2", "oldest": "5.0", "newest": "9.0"}``; the one
     for CPUs is called "cpu" and has no capabilities. ``device`` is auto, cuda or cpu. Without known GPUs the first build that
-    the driver can run is taken; a driver that is not known (None, "", "N/A") rules nothing out. Raises NoBuild.
+    the driver can run is taken; a driver that is not known (None, "", "N/A") rules nothing out. Raises NoTorchBuildError.
     """
     cpu = [b for b in builds if b["build"] == "cpu"]
     cuda = [b for b in builds if b["build"] != "cpu"]
     if device == "cpu":
         if not cpu:
-            raise NoBuild("No build of torch for CPUs is known for this WebUI. Name one in sd_webui_torch_packages.")
+            raise NoTorchBuildError(
+                "No build of torch for CPUs is known for this WebUI. Name one in sd_webui_torch_packages."
+            )
         return _answer(cpu[0], "the CPU was asked for")
     if not cuda:
-        raise NoBuild("No build of torch for CUDA is known for this WebUI. Name one in sd_webui_torch_packages.")
+        raise NoTorchBuildError(
+            "No build of torch for CUDA is known for this WebUI. Name one in sd_webui_torch_packages."
+        )
     cards: list[str] = sorted(set(map(str, capabilities)))
     serving = [build for build in cuda if all(serves(build, card) for card in cards)]
     if not serving:
         known = ", ".join("{} ({} to {})".format(_name(b), b["oldest"], b["newest"]) for b in cuda)
-        raise NoBuild(
+        raise NoTorchBuildError(
             "No build of torch that this WebUI works with has kernels for compute capability {}. There are: {}. Take another "
             "GPU or another sd_webui_version, name a build of your own in sd_webui_torch_packages and "
             "sd_webui_torch_index_url, or set sdops_device: cpu.".format(", ".join(cards), known)
@@ -92,7 +92,7 @@ def choose(
     if not usable:
         known = ", ".join(f"{_name(b)} needs {required_driver(b, cards)} or newer" for b in serving)
         unknown = any(not is_driver_sufficient(driver, FIRST_DRIVERS.get(card, "")) for card in cards)
-        raise NoBuild(
+        raise NoTorchBuildError(
             "The NVIDIA driver {} of this host is too old{}: {}. Take a host with a newer driver (a container has the driver "
             "of its host, and nothing inside changes that), {}or set sdops_device: cpu.".format(
                 driver,

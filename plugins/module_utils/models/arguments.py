@@ -9,9 +9,9 @@ import os
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import SdopsError
+from ..errors import ArgumentError
 from ..secrets import clean_token
-from ..transfer.request_urls import may_carry_token
+from ..urls import may_carry_token
 from .batch import ModelInstaller
 from .model_file import FileStatus
 from .options import BatchOptions
@@ -32,10 +32,6 @@ TRANSFER_ARGUMENTS: dict[str, dict[str, Any]] = {
     "timeout": {"type": "int", "default": 30},
     "retries": {"type": "int", "default": 5},
 }
-
-
-class ArgumentError(SdopsError):
-    """An option that cannot be used."""
 
 
 def _check_endpoint(params: dict[str, Any], service: str) -> str:

@@ -9,10 +9,9 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ..errors import SdopsError
+from ..errors import InsufficientSpaceError, SdopsError, TransferError
 from ..filesystem import locked
 from ..transfer.disk_space import check_space
-from ..transfer.errors import TransferError
 from .existing_file import ExistingFileCheck
 from .model_file import COMPLETED, FileStatus, ModelFile, describe_exception, name_from_source
 from .options import BatchOptions
@@ -25,14 +24,6 @@ from .source_query import SourceQuery
 from .spec import ModelSpec
 
 MAX_QUERIES = 8  # sources are asked by so many threads at once: that is waiting, not bandwidth
-
-
-class InsufficientSpaceError(TransferError):
-    """The disks are too small for the batch. ``files`` is its plan; nothing was done."""
-
-    def __init__(self, message: str, files: list[ModelFile]) -> None:
-        super().__init__(message)
-        self.files = files
 
 
 class ModelInstaller:

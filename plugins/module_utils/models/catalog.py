@@ -12,11 +12,7 @@ from __future__ import annotations
 import difflib
 from typing import NamedTuple
 
-from ..errors import SdopsError
-
-
-class CatalogError(SdopsError):
-    """A name that the catalog does not have."""
+from ..errors import CatalogError
 
 
 class CatalogModel(NamedTuple):

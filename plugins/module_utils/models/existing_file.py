@@ -9,8 +9,8 @@ import contextlib
 import os
 
 from ..content_scan.file_formats import is_no_model
-from ..content_scan.scan import WEIGHT_EXTENSIONS, ContentError, reject_pickle_name, scan_file
-from ..errors import SdopsError
+from ..content_scan.scan import WEIGHT_EXTENSIONS, reject_pickle_name, scan_file
+from ..errors import ContentError, SdopsError
 from ..filesystem import CHUNK, git_sha1_of, open_regular, sha256_of
 from ..transfer.remote_file import RemoteFile
 from .download_cache import find_cache_path, is_cached

@@ -9,16 +9,12 @@ import os
 from typing import NamedTuple
 
 from ..content_scan.file_formats import UNPACK_ADVICE
-from ..errors import SdopsError
+from ..errors import LayoutError
 
 ARCHIVE_EXTENSIONS = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst")
 
 # what a WebUI's directory or its data directory has: one of these is enough
 WEBUI_DIRECTORY_MARKERS = ("launch.py", "webui.py", "modules", "models", "embeddings", "extensions", ".sdops")
-
-
-class LayoutError(SdopsError):
-    """A file that does not belong where it is wanted."""
 
 
 class KindLayout(NamedTuple):

@@ -11,11 +11,10 @@ import os
 import shutil
 from typing import Callable
 
-from ..errors import SdopsError
+from ..errors import SdopsError, SourceChangedError, TransferError
 from ..filesystem import copy_hashed, hard_link, is_private, locked, publish, unlink_all
 from ..sources import magnet
 from ..transfer.download import Downloader
-from ..transfer.errors import SourceChangedError, TransferError
 from ..transfer.partial import PartialFile
 from ..transfer.remote_file import RemoteFile
 from ..transfer.temp_names import find_orphaned_bases, shorten_name, temp_base

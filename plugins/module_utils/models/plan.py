@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 from typing import Callable, Iterable
 
-from ..errors import SdopsError
+from ..errors import SdopsError, TransferError
 from ..filesystem import nearest_directory, reject_irregular, reject_long_name, reject_unusable_directory
 from ..sources import magnet
-from ..transfer.errors import TransferError
 from ..transfer.partial import PartialFile
 from ..transfer.remote_file import RemoteFile
 from .download_cache import find_cache_path, is_cached

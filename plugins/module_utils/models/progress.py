@@ -13,7 +13,8 @@ import time
 from collections import deque
 from typing import Any
 
-from ..filesystem import FileTypeError, reject_irregular, write_atomic
+from ..errors import FileTypeError
+from ..filesystem import reject_irregular, write_atomic
 
 WRITE_INTERVAL = 1.0  # seconds
 SPEED_WINDOW = 5.0  # seconds that a speed is taken over

@@ -11,19 +11,15 @@ import threading
 from typing import Any
 
 from ..content_scan.sanitize import sanitize_name
-from ..errors import SdopsError
+from ..errors import ContentChangedError, SdopsError
 from ..filesystem import reject_irregular
 from ..sources import civitai, direct, huggingface, magnet
 from ..transfer.http import HttpClient
 from ..transfer.remote_file import RemoteFile
-from ..transfer.request_urls import redact_url
+from ..urls import redact_url
 from .model_file import ModelFile
 from .options import BatchOptions
 from .spec import ModelSpec
-
-
-class ContentChangedError(SdopsError):
-    """The source gives other content than what was recorded when the model was installed."""
 
 
 class SourceQuery:

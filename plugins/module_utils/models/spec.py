@@ -13,12 +13,11 @@ from typing import Any, Iterable, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..content_scan.sanitize import MAX_NAME_BYTES, parse_hex_digits
-from ..errors import SdopsError
+from ..errors import CatalogError, SdopsError, SpecError, TransferError
 from ..secrets import login_secrets, query_secrets
 from ..terminal import has_unseen
-from ..transfer.errors import TransferError
-from ..transfer.request_urls import check_url, redact_url, url_origin
-from .catalog import CatalogError, CatalogModel, find_model
+from ..urls import check_url, redact_url, url_origin
+from .catalog import CatalogModel, find_model
 from .layout import MODEL_KINDS
 
 # [urn:][air:][ecosystem:][type:]civitai:MODEL[@VERSION][+FILE][:layer][.format]; a layer lies in the same file
@@ -56,10 +55,6 @@ BOOLEAN_FIELDS = ("trusted", "accept_change")
 ENTRY_FIELDS = {*TEXT_FIELDS, "sha256", *BOOLEAN_FIELDS}
 CIVITAI_FILTERS = ("fileId", "type", "format", "size", "fp")  # which file of a Civitai version is meant
 SCHEMES_WITHOUT_SECRETS = ("hf", "file")  # nothing in sources of these forms is secret
-
-
-class SpecError(SdopsError):
-    """A model entry that cannot be understood."""
 
 
 class Endpoints(NamedTuple):

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, NamedTuple
 from urllib.parse import urlsplit
 
-from ..errors import SdopsError
+from ..errors import RouteError
 from ..transfer.connection_errors import describe_connection_error
 from ..transfer.http import USER_AGENT
 
@@ -71,10 +71,6 @@ HOSTS = {
 
 # what tells programs which certificates to trust
 CERTIFICATES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
-
-
-class RouteError(SdopsError):
-    """A way out that is asked for and is not there."""
 
 
 class Route(NamedTuple):
@@ -250,7 +246,9 @@ def trust(ca_path: str | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=ca_path)
     except (OSError, ValueError) as exc:
         raise RouteError(
-            "The CA bundle {} cannot be used ({}). Set sdops_ca_bundle to a PEM file on this host, or leave it empty.".format(ca_path, getattr(exc, "strerror", None) or exc)
+            "The CA bundle {} cannot be used ({}). Set sdops_ca_bundle to a PEM file on this host, or leave it empty.".format(
+                ca_path, getattr(exc, "strerror", None) or exc
+            )
         ) from exc
 
 

@@ -10,10 +10,11 @@ import sys
 import tempfile
 from typing import Any, NamedTuple
 
+from ..errors import PythonEnvError
 from ..filesystem import parse_json
-from ..git.command import redact, secrets_in
 from ..process import Completed, run
-from .inspect import PythonEnvError, difference, inspect, labels, normalise
+from ..urls import redact_logins, url_login_secrets
+from .environment import difference, inspect, labels, normalise
 from .requirements import HAS_PACKAGING, Judge, read_file
 
 
@@ -36,7 +37,7 @@ class Wish(NamedTuple):
 
     def names(self) -> str:
         """For messages."""
-        return redact(", ".join(self.packages + self.requirements))
+        return redact_logins(", ".join(self.packages + self.requirements))
 
 
 def find_uv(wanted: str | None) -> str:
@@ -113,7 +114,7 @@ class Installer:
         ):
             if value:
                 environment[variable] = value
-        secret = [package for package in wish.packages if secrets_in(package)]
+        secret = [package for package in wish.packages if url_login_secrets(package)]
         if not secret:
             return run([*argv, *more, "--", *wish.packages], env=environment)
         with tempfile.NamedTemporaryFile("w", prefix="sdops-packages-", suffix=".txt", encoding="utf-8") as handle:
@@ -186,13 +187,15 @@ class Installer:
         for change in broken:
             entry = self.before["distributions"][change["name"]]
             url = (entry["direct_url"] or {}).get("url")
-            old.append("{} @ {}".format(change["name"], url) if url else "{}=={}".format(change["name"], entry["version"]))
+            old.append(
+                "{} @ {}".format(change["name"], url) if url else "{}=={}".format(change["name"], entry["version"])
+            )
         only = wish._replace(
             packages=old, requirements=[], constraints=[], overrides=[], no_deps=True, upgrade=False, reinstall=True
         )
         back = self._uv(only)
         if back.rc != 0:
-            return f"Putting it back failed as well: {redact(back.tail())}"
+            return f"Putting it back failed as well: {redact_logins(back.tail())}"
         return "It was put back."
 
     @staticmethod
@@ -210,14 +213,16 @@ class Installer:
     def _failure(self, wish: Wish, protect: list[str], done: Completed) -> str:
         held = [h for h in self._held(wish, protect) if h.split("==")[0] in done.err]
         also = (
-            " It must not change {}, which {} protected: pin the requirement that asks for another version, or leave it out.".format(", ".join(held), "is" if len(held) == 1 else "are")
+            " It must not change {}, which {} protected: pin the requirement that asks for another version, or leave it out.".format(
+                ", ".join(held), "is" if len(held) == 1 else "are"
+            )
             if held and "satisfi" in done.err
             else " Check the index, the constraints and the connection (proxy, mirror)."
         )
         return "uv cannot install {}.{} uv says: {}".format(
             wish.names(),
             also,
-            redact(Completed(done.rc, "", done.err).tail(25)),
+            redact_logins(Completed(done.rc, "", done.err).tail(25)),
         )
 
 

@@ -10,7 +10,9 @@ import re
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from .inspect import PythonEnvError, normalise
+from ..errors import PythonEnvError
+from ..urls import without_user
+from .environment import normalise
 
 try:
     from packaging.requirements import InvalidRequirement, Requirement
@@ -63,7 +65,7 @@ def _read(path: str, found: Lines, stack: list[str]) -> None:
 
 def _place(url: str) -> str:
     """``url`` without credentials; where it names a commit also without the host, because a mirror has the same."""
-    url = re.sub(r"://[^/?#\s]+@", "://", url)
+    url = without_user(url)
     return re.sub(r"^.*://[^/]+/", "", url) if re.search(r"[/@][0-9a-f]{40}\b", url) else url
 
 

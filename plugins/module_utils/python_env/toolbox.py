@@ -22,10 +22,10 @@ import urllib.request
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ..errors import SdopsError
+from ..errors import ProcessError, ToolboxError
 from ..filesystem import parse_json
-from ..network.logins import without_login
-from ..process import Completed, ProcessError, run
+from ..process import Completed, run
+from ..urls import redact_logins, without_login
 
 # seconds
 JUDGE_LIMIT = 120
@@ -89,10 +89,6 @@ for line in json.load(sys.stdin):
         found.append([line, why, True])
 print(json.dumps(found))
 """
-
-
-class ToolboxError(SdopsError):
-    """The toolbox cannot be made."""
 
 
 class Condition(NamedTuple):
@@ -174,7 +170,9 @@ class Toolbox:
             else:
                 cause = last_line(done) or "pip gives no reason"
             raise ToolboxError(
-                "The toolbox {} could not be installed from the package index {}: {}. {}".format(self.path, index, cause.rstrip("."), OTHER_INDEX),
+                "The toolbox {} could not be installed from the package index {}: {}. {}".format(
+                    self.path, index, cause.rstrip("."), OTHER_INDEX
+                ),
                 details=done.tail(),
             )
         return warnings
@@ -214,7 +212,9 @@ class Toolbox:
                 f"python{version}-venv), or point ansible_python_interpreter at another Python 3.8 or newer, such as conda's."
             )
         raise ToolboxError(
-            "The toolbox {} cannot be made by {} -m venv: {}. Check the directory and the space on its disk, then run again.".format(self.path, self.python, (last_line(done) or "it gives no reason").rstrip(".")),
+            "The toolbox {} cannot be made by {} -m venv: {}. Check the directory and the space on its disk, then run again.".format(
+                self.path, self.python, (last_line(done) or "it gives no reason").rstrip(".")
+            ),
             details=done.tail(),
         )
 
@@ -275,9 +275,7 @@ def parse_pip_config(text: str) -> dict[str, str]:
 
 def effective(settings: dict[str, str], name: str) -> str:
     """pip's order: the environment, then [install], then [global]."""
-    return next(
-        (settings[k] for s in (":env:", "install", "global") for k in [f"{s}.{name}"] if settings.get(k)), ""
-    )
+    return next((settings[k] for s in (":env:", "install", "global") for k in [f"{s}.{name}"] if settings.get(k)), "")
 
 
 def main_index(settings: dict[str, str]) -> Index:
@@ -331,7 +329,7 @@ def last_line(done: Completed) -> str:
     """What a program says of its failure: pip's last error, else the last line."""
     lines = [line.strip() for line in (done.out + "\n" + done.err).splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error:")]
-    return without_login((errors or lines or [""])[-1])
+    return redact_logins((errors or lines or [""])[-1])
 
 
 def _read(path: str) -> str:

@@ -11,7 +11,7 @@ import os
 import re
 from typing import Any, NamedTuple, Sequence
 
-from ..errors import SdopsError
+from ..errors import RoopError
 from ..filesystem import read_regular, write_atomic
 from ..git.command import Git
 from .hardened import MARK, render
@@ -23,10 +23,6 @@ UPSTREAM = ("90154d98e0cc4729f50d900ede0fae9c0f2e50f016142a397a260ae69814a237",)
 OLDER = re.compile(r"^# sdops\.webui: hardened safety check, version 1, threshold (0\.\d{1,16})\n")
 FORMER = ("bdaea02a98c574cf5d98b3cc9310326b0b0c11a3ddf47d2c4cc86765a8789187",)
 BACKUP = ".before-sdops"  # behind the name: the WebUI loads whatever ends in .py
-
-
-class RoopError(SdopsError):
-    """The file is not what can be worked on, or the original is not to be had."""
 
 
 class Found(NamedTuple):

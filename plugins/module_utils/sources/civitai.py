@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from ..content_scan.sanitize import parse_hex_digits, sanitize_name
-from ..errors import SdopsError
+from ..errors import CivitaiError
 from ..filesystem import parse_json
 from ..transfer.http import REDIRECT_STATUSES, HttpClient
 from ..transfer.remote_file import RemoteFile
@@ -30,10 +30,6 @@ CIVITAI_KINDS = {
     "Controlnet": "controlnet",
     "Upscaler": "upscaler",
 }
-
-
-class CivitaiError(SdopsError):
-    """Civitai does not give the file."""
 
 
 REGION_MESSAGE = (

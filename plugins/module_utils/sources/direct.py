@@ -11,16 +11,12 @@ import re
 from urllib.parse import unquote, urlsplit
 
 from ..content_scan.sanitize import parse_disposition_name, sanitize_name
-from ..errors import SdopsError
+from ..errors import UrlError
 from ..transfer.error_pages import describe_error_page
 from ..transfer.http import HttpClient
 from ..transfer.remote_file import RemoteFile, read_version
-from ..transfer.request_urls import redact_url
 from ..transfer.responses import header_number, header_text, may_be_html, response_summary
-
-
-class UrlError(SdopsError):
-    """A URL does not give the file."""
+from ..urls import redact_url
 
 
 def resolve_url(locator: dict[str, str], http: HttpClient) -> RemoteFile:

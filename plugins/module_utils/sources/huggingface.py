@@ -14,16 +14,12 @@ from typing import Any
 from urllib.parse import quote
 
 from ..content_scan.sanitize import parse_hex_digits, sanitize_name
-from ..errors import SdopsError
+from ..errors import HubError
 from ..filesystem import parse_json
 from ..transfer.http import HttpClient
 from ..transfer.remote_file import RemoteFile
-from ..transfer.request_urls import reject_downgrade, resolve_redirect
 from ..transfer.responses import header_number, header_text
-
-
-class HubError(SdopsError):
-    """The Hub does not give the file."""
+from ..urls import reject_downgrade, resolve_redirect
 
 
 def read_etag(headers: dict[str, str]) -> str:

@@ -19,10 +19,9 @@ from typing import Any, Callable, NamedTuple
 from urllib.parse import parse_qs
 
 from ..content_scan.sanitize import sanitize_name
-from ..errors import SdopsError
+from ..errors import MagnetError, NoPeersError
 from ..filesystem import read_regular, write_atomic
 from ..transfer import disk_space
-from ..transfer.errors import TransferError
 from ..transfer.remote_file import RemoteFile
 
 STALL_LIMIT = 300  # seconds without a new byte
@@ -46,14 +45,6 @@ ARIA2_EXIT_CAUSES = {
     28: "this aria2 does not know an option that is needed. Install a newer one",
     32: "the pieces that came do not have their hashes. Run again, or take another link",
 }
-
-
-class MagnetError(SdopsError):
-    """A magnet link does not give the file."""
-
-
-class NoPeersError(TransferError):
-    """Nobody tells now what is in a torrent, or gives it."""
 
 
 class TorrentFile(NamedTuple):

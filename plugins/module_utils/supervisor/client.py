@@ -16,16 +16,12 @@ import unicodedata
 import xmlrpc.client
 from typing import Any, NamedTuple
 
-from ..errors import SdopsError
+from ..errors import SupervisorError
 from ..filesystem import read_tail
 
 RUNNING = "RUNNING"
 # it will not get better by waiting
 DEAD = ("FATAL", "EXITED", "UNKNOWN")
-
-
-class SupervisorError(SdopsError):
-    """supervisord does not answer, or a program does not run."""
 
 
 class _UnixConnection(http.client.HTTPConnection):

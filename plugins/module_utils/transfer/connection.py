@@ -10,12 +10,12 @@ import os
 import time
 from typing import Any
 
+from ..errors import ConnectionFailedError, HttpStatusError, TransferError
 from ..filesystem import CHUNK
+from ..urls import redact_url
 from .connection_errors import describe_connection_error
 from .download_state import MIN_READ, DownloadState
 from .error_pages import describe_error_page
-from .errors import ConnectionFailedError, HttpStatusError, TransferError
-from .request_urls import redact_url
 from .response_check import check_response, web_page_error
 from .responses import may_be_html
 from .segments import Segment

@@ -9,22 +9,10 @@ import os
 import shutil
 from typing import Iterable
 
+from ..errors import TransferError
 from ..filesystem import nearest_directory
-from .errors import PermanentError, TransferError
-from .request_urls import redact_url
 
 DISK_RESERVE = 64 << 20  # bytes that are left free for everybody else
-
-
-class DiskReserveError(PermanentError):
-    """A file of unknown size does not fit: its source may never stop sending, so nothing of it is kept."""
-
-    def __init__(self, path: str, url: str) -> None:
-        super().__init__(
-            f"{redact_url(url)} does not tell how large its file is, and the disk of {os.path.dirname(path)} has no more than the "
-            f"reserve of {DISK_RESERVE >> 20} MiB left. The download was stopped and what had come was removed. Make room, point the "
-            "directory at a bigger disk, or take the file from an address that tells its size."
-        )
 
 
 def free_bytes(path: str) -> int | None:

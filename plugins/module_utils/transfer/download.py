@@ -15,15 +15,14 @@ import threading
 import time
 from typing import Callable, NamedTuple, Optional
 
+from ..errors import ConnectionFailedError, DiskReserveError, SourceChangedError, TransferError
 from ..filesystem import CHUNK, git_sha1_of
+from ..urls import redact_url
 from .connection import DownloadConnection
-from .disk_space import DiskReserveError
 from .download_state import MIN_READ, DownloadState
-from .errors import ConnectionFailedError, SourceChangedError, TransferError
 from .http import HttpClient
 from .partial import PartialFile
 from .remote_file import RemoteFile
-from .request_urls import redact_url
 from .segments import MIN_SEGMENT
 
 SYNC_INTERVAL = 5.0  # seconds

@@ -10,13 +10,19 @@ import os
 import threading
 import time
 
+from ..errors import (
+    DiskReserveError,
+    HttpStatusError,
+    PermanentError,
+    RangesIgnoredError,
+    SourceChangedError,
+    TransferError,
+)
+from ..urls import redact_url
 from . import disk_space
-from .disk_space import DiskReserveError
-from .errors import HttpStatusError, PermanentError, RangesIgnoredError, SourceChangedError, TransferError
 from .http import HttpClient
 from .partial import PartialFile
 from .remote_file import RemoteFile
-from .request_urls import redact_url
 from .retry import RETRY_STATUSES, backoff
 from .segments import MAX_SEGMENT, Segment, SegmentPlan
 
@@ -58,7 +64,9 @@ class DownloadState:
         """End the download with ``error``, unless it has ended already."""
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             error = (
-                DiskReserveError(self.partial.path, self.remote.url)
+                DiskReserveError(
+                    os.path.dirname(self.partial.path), redact_url(self.remote.url), disk_space.DISK_RESERVE
+                )
                 if self.plan.size is None
                 else TransferError(
                     f"The disk of {self.partial.path} is full. What was fetched is kept: make room and run again."
@@ -203,4 +211,6 @@ class DownloadState:
         """Raise DiskReserveError when only the reserve is left; files of known size were counted before (see check_space)."""
         free = disk_space.free_bytes(os.path.dirname(self.partial.path))
         if free is not None and free <= disk_space.DISK_RESERVE:
-            raise DiskReserveError(self.partial.path, self.remote.url)
+            raise DiskReserveError(
+                os.path.dirname(self.partial.path), redact_url(self.remote.url), disk_space.DISK_RESERVE
+            )

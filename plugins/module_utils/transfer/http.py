@@ -12,9 +12,8 @@ import time
 from typing import Any, Callable, Iterable
 from urllib.parse import urlsplit
 
-from .connection_errors import describe_connection_error
-from .errors import ConnectionFailedError, RequestsMissingError, TransferError
-from .request_urls import (
+from ..errors import ConnectionFailedError, RequestsMissingError, TransferError
+from ..urls import (
     HAS_REQUESTS,
     may_carry_token,
     prepare_url,
@@ -23,6 +22,7 @@ from .request_urls import (
     resolve_redirect,
     url_origin,
 )
+from .connection_errors import describe_connection_error
 from .responses import header_text, read_body
 from .retry import RETRY_STATUSES, backoff, retry_after
 

@@ -9,19 +9,13 @@ import json
 import os
 from typing import Any, Iterable
 
-from ..filesystem import FileTypeError, open_regular, parse_json, read_regular, unlink_all
+from ..errors import FileTypeError
+from ..filesystem import open_regular, parse_json, read_regular, unlink_all
+from ..procfs import read_boot_id
 from .remote_file import is_same_version
 from .segments import Span, merge_spans
 
 JOURNAL_LIMIT = 64 << 20  # bytes: a line for each segment, of which a terabyte has some hundred thousand
-
-
-def read_boot_id() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as handle:
-            return handle.read().strip()
-    except OSError:
-        return ""
 
 
 class DownloadJournal:

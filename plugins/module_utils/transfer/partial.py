@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 
+from ..errors import TransferError
 from ..filesystem import is_private, open_regular, publish, reject_irregular, unlink_all
-from .errors import TransferError
 from .journal import DownloadJournal
 from .remote_file import RemoteFile
 from .temp_names import shorten_name

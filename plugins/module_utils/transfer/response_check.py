@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .download_state import DownloadState
-from .errors import (
+from ..errors import (
     ConnectionFailedError,
     HttpStatusError,
     PermanentError,
@@ -17,8 +16,9 @@ from .errors import (
     SourceChangedError,
     TransferError,
 )
+from ..urls import redact_url
+from .download_state import DownloadState
 from .remote_file import is_same_version, read_version
-from .request_urls import redact_url
 from .responses import header_number, may_be_html, response_summary
 from .retry import retry_after
 from .segments import Segment

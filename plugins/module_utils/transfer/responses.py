@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..errors import TransferError
 from ..filesystem import parse_json
-from .errors import TransferError
-from .request_urls import redact_url
+from ..urls import redact_queries, redact_url
 
 BODY_LIMIT = 32 << 20  # decoded bytes of an API's answer or a page; a page of the Hub's tree has some hundred kB
 ERROR_LIMIT = 64 << 10  # of what comes with an error or a redirect; the rest is left unread
@@ -81,5 +81,5 @@ def response_summary(response: Any) -> str:
         elif "<html" in text[:1000].lower():
             title = re.search(r"<title>([^<]*)</title>", text, re.I)
             text = "a web page" + (f' "{title.group(1).strip()}"' if title else "")
-    text = re.sub(r"(\w+://[^\s?#]*)[?#]\S*", r"\1", " ".join(text.split()))
+    text = redact_queries(" ".join(text.split()))
     return text[:200].encode("utf-8", "replace").decode()

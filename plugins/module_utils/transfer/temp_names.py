@@ -10,6 +10,8 @@ import os
 import re
 import socket
 
+from ..procfs import process_exists
+
 LONGEST_BASE = 180  # bytes of a name that others are made from, as .NAME.part.journal; file systems take 255
 
 
@@ -39,7 +41,7 @@ def find_orphaned_bases(dest: str) -> list[str]:
     head, name = os.path.split(dest)
     pattern = re.compile(rf"\.({re.escape(_short_base(name))}\.{re.escape(_host_label())}-([0-9]+))\.")
     found = [pattern.match(entry) for entry in (os.listdir(head) if os.path.isdir(head) else [])]
-    return sorted({os.path.join(head, m.group(1)) for m in found if m and not os.path.exists("/proc/" + m.group(2))})
+    return sorted({os.path.join(head, m.group(1)) for m in found if m and not process_exists(int(m.group(2)))})
 
 
 def _host_label() -> str:

@@ -17,7 +17,7 @@ import time
 import urllib.parse
 from typing import Any, Callable
 
-from ..errors import SdopsError
+from ..errors import WebuiError, WebuiStatusError
 from ..filesystem import open_regular, parse_json, read_tail
 
 # what the log says -> what it means and what to do
@@ -45,18 +45,6 @@ CAUSES = (
 MOST = 256 << 20  # bytes of an answer; a large image in JSON has some ten MiB
 MOST_ERROR = 64 << 10  # bytes of an error answer; more is cut off
 PROOFS = 3  # what fails so often has no model that renders
-
-
-class WebuiError(SdopsError):
-    """The WebUI does not answer, or not with what was asked for."""
-
-
-class WebuiRefusal(WebuiError):
-    """The WebUI answered with an error; ``status`` is that of HTTP."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def read_credentials(path: str) -> str:
@@ -121,7 +109,7 @@ class Webui:
                 answer = connection.getresponse()
                 text = answer.read(MOST + 1 if answer.status < 300 else MOST_ERROR)
                 if answer.status >= 300:
-                    raise WebuiRefusal(
+                    raise WebuiStatusError(
                         self._explain(path, answer.status, text.decode("utf-8", "replace")), answer.status
                     )
                 if len(text) > MOST:
@@ -155,7 +143,7 @@ class Webui:
         """
         try:
             return self.request("/internal/profile-startup", timeout=10) is not None
-        except WebuiRefusal as exc:
+        except WebuiStatusError as exc:
             if exc.status != 404:
                 raise
             return True
@@ -218,7 +206,7 @@ class Webui:
                     "seconds": round(time.monotonic() - started, 1),
                     "checkpoint": self.options().get("sd_model_checkpoint"),
                 }
-            except WebuiRefusal as exc:
+            except WebuiStatusError as exc:
                 seen = str(exc)
                 if exc.status == 401:
                     raise

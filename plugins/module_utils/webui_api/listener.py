@@ -9,9 +9,10 @@ import os
 import socket
 from typing import Any, Callable
 
-from ..network.ports import is_part_of, runs_as, untrusted_peer
-from ..supervisor.client import Supervisor, SupervisorError
-from .client import Webui, WebuiError, read_credentials
+from ..errors import SupervisorError, WebuiError
+from ..procfs import belongs_to_program, describe_untrusted_peer, runs_only_as
+from ..supervisor.client import Supervisor
+from .client import Webui, read_credentials
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "url": {"type": "str"},
@@ -33,13 +34,13 @@ def supervised(program: str, supervisor_dir: str) -> Callable[[int], bool]:
         except SupervisorError as exc:
             raise WebuiError(str(exc)) from exc
 
-    return lambda pid: is_part_of(pid, ask)
+    return lambda pid: belongs_to_program(pid, ask)
 
 
 def owned(credentials_file: str) -> Callable[[int], bool]:
     """A test of process ids where no supervisord is known: root's, or of the user whose credentials file it is."""
     users = {0, os.stat(credentials_file).st_uid}
-    return lambda pid: runs_as(pid, users)
+    return lambda pid: runs_only_as(pid, users)
 
 
 def connect(params: dict[str, Any]) -> Webui:
@@ -55,7 +56,7 @@ def connect(params: dict[str, Any]) -> Webui:
         is_trusted = owned(params["credentials_file"])
 
     def check(connection: socket.socket) -> None:
-        stranger: str | None = untrusted_peer(connection, is_trusted, SECONDS)
+        stranger: str | None = describe_untrusted_peer(connection, is_trusted, SECONDS)
         if stranger:
             raise WebuiError(
                 "The credentials were not sent to {}: the other end of the connection {}. It must be {}. Stop what has the "

@@ -9,13 +9,9 @@ import re
 import struct
 import zlib
 
-from ..errors import SdopsError
+from ..errors import PngError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-
-class PngError(SdopsError):
-    """Bytes that are no complete PNG."""
 
 
 def read_text(data: bytes) -> dict[str, str]:

@@ -17,9 +17,9 @@ import tarfile
 import time
 from typing import Callable, NamedTuple, Optional
 
+from ..errors import BuildError
 from ..filesystem import read_tail, sha256_of
 from ..process import end_all, marked, run
-from .machine import BuildError
 
 STEP = re.compile(r"\[(\d+)/(\d+)\]")
 Tell = Callable[[int, Optional[int]], None]

@@ -20,8 +20,8 @@ import zipfile
 from email.parser import HeaderParser
 from typing import Any, ContextManager, NamedTuple
 
-from ..errors import SdopsError
-from ..filesystem import FileTypeError, load_json, locked, reject_irregular, sha256_of, sync_directory, write_atomic
+from ..errors import FileTypeError, SdopsError, WheelChangedError
+from ..filesystem import load_json, locked, reject_irregular, sha256_of, sync_directory, write_atomic
 
 FACTS = "wheel.json"
 MOST_METADATA = 1 << 20  # bytes
@@ -72,10 +72,6 @@ def identity(wheel: str) -> tuple[str, str]:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
         raise SdopsError(f"{wheel} is no wheel: {exc}.") from exc
     return re.sub(r"[-_.]+", "-", headers.get("Name") or "").lower(), headers.get("Version") or ""
-
-
-class WheelChangedError(SdopsError):
-    """A wheel in a cache is another one than this host has used before."""
 
 
 class Cache:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..python_env.inspect import PythonEnvError, inspect, probe
+from ..errors import PythonEnvError
+from ..python_env.environment import inspect, probe
 from .resolver import torch_cuda, torch_required
 
 # torch/version.py is a few assignments: run alone it tells in milliseconds what importing torch tells in seconds

@@ -10,16 +10,12 @@ import re
 import shutil
 from typing import NamedTuple
 
-from ..errors import SdopsError
+from ..errors import BuildError
 from ..process import run
 
 GB_PER_JOB = 10  # one nvcc with its threads over flash attention takes up to that
 ROOM = 6 << 30  # bytes that sources, objects and the wheel take
 CUDA_PLACES = ("/usr/local/cuda", "/opt/cuda")
-
-
-class BuildError(SdopsError):
-    """The build cannot begin, or went wrong."""
 
 
 class Machine(NamedTuple):

@@ -9,11 +9,12 @@ import contextlib
 import os
 from typing import Callable, ContextManager, NamedTuple
 
-from ..python_env.inspect import inspect
+from ..errors import BuildError
+from ..python_env.environment import inspect
 from .build import Build, Recipe, Tell, switches, tags
 from .cache import Cache, Entry, Fit
 from .environment import Facts
-from .machine import BuildError, check_tools, jobs, machine
+from .machine import check_tools, jobs, machine
 from .resolver import torch_base
 
 PROTECTED = ("torch", "torchvision", "numpy")  # what a build has no business with

@@ -11,7 +11,7 @@ import socket
 import time
 from urllib.parse import urlsplit
 
-from ..errors import SdopsError
+from ..errors import ProxyError
 from ..transfer.connection_errors import describe_connection_error
 
 try:
@@ -32,10 +32,6 @@ def _numbers(version: str) -> list[int]:
 
 # what Xray writes when the server has shown it the certificate of the site that it hides behind, as it does to any stranger
 STRANGER = re.compile(r"REALITY: received real certificate|\bx509: |read/write on closed pipe")
-
-
-class ProxyError(SdopsError):
-    """No request gets through the proxy."""
 
 
 class Log:

@@ -12,7 +12,7 @@ import os
 import tempfile
 from typing import Any, Iterator, NamedTuple
 
-from ..errors import SdopsError
+from ..errors import ClientError
 from ..filesystem import load_json, parse_json, read_regular, write_atomic
 from ..process import run
 from .release import Installer, installed_version
@@ -23,10 +23,6 @@ KINDS = (
     "loglevel", "domainStrategy", "domain", "ip",
 )  # fmt: skip
 SHORTEST = 3  # characters; what is shorter is no secret, and is in every sentence
-
-
-class ClientError(SdopsError):
-    """A config that Xray does not take."""
 
 
 class Setup(NamedTuple):

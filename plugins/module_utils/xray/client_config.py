@@ -11,16 +11,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..errors import SdopsError
+from ..errors import ConfigError
 from ..filesystem import parse_json
 
 LISTEN = "127.0.0.1"
 # Xray's mixed inbound answers HTTP and SOCKS
 PROTOCOLS = ("http", "mixed")
-
-
-class ConfigError(SdopsError):
-    """A client config that cannot stand in for the rendered one."""
 
 
 def from_json(text: str) -> Any:

@@ -16,7 +16,7 @@ import re
 from typing import Any
 from urllib.parse import quote, unquote
 
-from ..errors import SdopsError
+from ..errors import LinkError
 
 DEFAULT_PORT = 443
 DEFAULT_FINGERPRINT = "chrome"
@@ -81,10 +81,6 @@ ELSEWISE = (
     "client config in xray_proxy_config instead."
 )
 COPY = "Copy the link from the server once more."
-
-
-class LinkError(SdopsError):
-    """A share link that cannot be used; the sentence names the part and what is wrong with its form, never its value."""
 
 
 def decoded(text: str, part: str) -> str:

@@ -16,14 +16,13 @@ import tempfile
 import zipfile
 from typing import NamedTuple
 
-from ..errors import SdopsError
+from ..errors import ProcessError, SdopsError, TransferError, XrayError
 from ..filesystem import sha256_of
-from ..process import ProcessError, run
+from ..process import run
 from ..transfer.connection_errors import describe_connection_error
-from ..transfer.errors import TransferError
 from ..transfer.http import HttpClient
-from ..transfer.request_urls import redact_url
 from ..transfer.responses import response_summary
+from ..urls import redact_url
 
 # uname -m to the name in the release's assets (source: the release workflow of XTLS/Xray-core)
 ASSETS = {
@@ -43,10 +42,6 @@ ORIGIN = "https://github.com/XTLS/Xray-core/releases/download"
 MAX_DIGEST = 64 * 1024
 MAX_ZIP = 200 * 1024 * 1024  # a release has some 15 MB
 MAX_UNPACKED = 500 * 1024 * 1024
-
-
-class XrayError(SdopsError):
-    """Xray-core cannot be got, is not what it should be, or does not run."""
 
 
 def asset(machine: str) -> str:

@@ -19,7 +19,7 @@ import time
 import urllib.parse
 import xmlrpc.client
 
-from ports import is_part_of, runs_as, untrusted_peer
+from procfs import belongs_to_program, describe_untrusted_peer, runs_only_as
 
 
 class Unanswered(Exception):
@@ -34,7 +34,7 @@ def may_log_in(config):
     """A test of process ids: who may have the credentials. The program under supervisor, or without one who owns their file."""
     if not config.get("program"):
         users = {0, os.stat(config["credentials_file"]).st_uid}
-        return lambda pid: runs_as(pid, users)
+        return lambda pid: runs_only_as(pid, users)
 
     def ask():
         from supervisor.xmlrpc import SupervisorTransport
@@ -51,7 +51,7 @@ def may_log_in(config):
         finally:
             transport.close()
 
-    return lambda pid: is_part_of(pid, ask)
+    return lambda pid: belongs_to_program(pid, ask)
 
 
 def ask_progress(config):
@@ -60,7 +60,7 @@ def ask_progress(config):
     connection = http.client.HTTPConnection(url.hostname, url.port or 80, timeout=10)
     with contextlib.closing(connection):
         connection.connect()
-        stranger = untrusted_peer(connection.sock, may_log_in(config), 10)
+        stranger = describe_untrusted_peer(connection.sock, may_log_in(config), 10)
         if stranger:
             say("the credentials are not sent to {}: the other end of the connection {}".format(config["url"], stranger))
             return {}

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.errors import ToolboxError
 from ansible_collections.sdops.webui.plugins.module_utils.python_env.toolbox import (
     Toolbox,
-    ToolboxError,
     effective,
     host_python,
     parse_pip_config,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.conda import engines, environment
-from ansible_collections.sdops.webui.plugins.module_utils.conda.engines import CondaError
+from ansible_collections.sdops.webui.plugins.module_utils.errors import CondaError
 from conda_world import standin
 
 

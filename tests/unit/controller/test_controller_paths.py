@@ -6,8 +6,8 @@ import os
 import random
 
 import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.errors import UntrustedPathError
 from ansible_collections.sdops.webui.plugins.plugin_utils.controller_paths import (
-    UntrustedPathError,
     local_path,
     relative_below,
     shown,

@@ -14,10 +14,9 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
+from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError, TransferError
 from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER_ARGUMENTS, make_installer
 from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse_model_entry
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.errors import TransferError
 
 from lab.world.build import models
 from lab.world.faults import Fault
@@ -364,8 +363,8 @@ def test_a_cache_that_can_only_be_read_is_read(box, run_module, tmp_path, monkey
 
 def test_a_file_that_changes_under_way_gets_its_own_place_in_the_cache(box, world, tmp_path, monkeypatch):
     """The cache is by content: the new file must not lie under the old one's hash."""
+    from ansible_collections.sdops.webui.plugins.module_utils.errors import SourceChangedError
     from ansible_collections.sdops.webui.plugins.module_utils.transfer.download import Downloader
-    from ansible_collections.sdops.webui.plugins.module_utils.transfer.errors import SourceChangedError
 
     cache = tmp_path / "cache"
     installer = make_test_installer(box, cache_dir=str(cache))

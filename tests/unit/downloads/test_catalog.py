@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.errors import SpecError
 from ansible_collections.sdops.webui.plugins.module_utils.models import catalog
 from ansible_collections.sdops.webui.plugins.module_utils.models.layout import model_path
-from ansible_collections.sdops.webui.plugins.module_utils.models.spec import SpecError, parse_model_entry, parse_source
+from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse_model_entry, parse_source
 
 ROOT = Path(__file__).resolve().parents[3]
 ENTRIES = [pytest.param(entry, id=entry.name) for entry in catalog.MODEL_CATALOG.values()]

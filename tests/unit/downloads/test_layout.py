@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.models.layout import LayoutError, model_path
+from ansible_collections.sdops.webui.plugins.module_utils.errors import LayoutError
+from ansible_collections.sdops.webui.plugins.module_utils.models.layout import model_path
 
 
 @pytest.mark.parametrize(

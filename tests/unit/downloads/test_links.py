@@ -12,9 +12,9 @@ import socket
 import threading
 
 import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.errors import SpecError
 from ansible_collections.sdops.webui.plugins.module_utils.models.spec import (
     Endpoints,
-    SpecError,
     find_entry_problems,
     parse_model_entries,
     parse_model_entry,

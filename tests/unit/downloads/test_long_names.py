@@ -7,7 +7,8 @@ import os
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils import filesystem
-from ansible_collections.sdops.webui.plugins.module_utils.models.spec import SpecError, parse_model_entry
+from ansible_collections.sdops.webui.plugins.module_utils.errors import SpecError
+from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse_model_entry
 from ansible_collections.sdops.webui.plugins.module_utils.transfer import temp_names
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.partial import PartialFile
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.remote_file import RemoteFile

@@ -217,8 +217,8 @@ def test_a_torrent_that_does_not_fit_is_not_begun(box, seed, run_module, monkeyp
     """A stand-in for statvfs would be in another process: the torrent says that its file is larger than any disk."""
     link = seed({"t.safetensors": b"x" * 1000}, "t.safetensors")
     torrent = seed.torrent.read_bytes().replace(b"6:lengthi1000e", b"6:lengthi%de" % (1 << 48))
+    from ansible_collections.sdops.webui.plugins.module_utils.errors import InsufficientSpaceError
     from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER_ARGUMENTS, make_installer
-    from ansible_collections.sdops.webui.plugins.module_utils.models.batch import InsufficientSpaceError
     from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse_model_entry
 
     monkeypatch.setattr(magnet, "_fetch_metadata", lambda *_: torrent)

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.content_scan.sanitize import parse_hex_digits, sanitize_name
-from ansible_collections.sdops.webui.plugins.module_utils.content_scan.scan import ContentError, scan_file
-from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan.scan import scan_file
+from ansible_collections.sdops.webui.plugins.module_utils.errors import ContentError, SdopsError, TransferError
 from ansible_collections.sdops.webui.plugins.module_utils.models.download_cache import find_cache_path
 from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse_model_entry
 from ansible_collections.sdops.webui.plugins.module_utils.sources import civitai, direct, huggingface
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.errors import TransferError
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import COMPRESSIONS, HttpClient
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.remote_file import RemoteFile
 

@@ -9,12 +9,9 @@ import struct
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.filesystem import DirectoryError, reject_unusable_directory
-from ansible_collections.sdops.webui.plugins.module_utils.models.layout import (
-    MARKS,
-    LayoutError,
-    reject_unmanaged_directory,
-)
+from ansible_collections.sdops.webui.plugins.module_utils.errors import DirectoryError, LayoutError
+from ansible_collections.sdops.webui.plugins.module_utils.filesystem import reject_unusable_directory
+from ansible_collections.sdops.webui.plugins.module_utils.models.layout import MARKS, reject_unmanaged_directory
 
 
 def weights(path: Path) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.errors import ExtensionError
 from ansible_collections.sdops.webui.plugins.module_utils.extensions.catalog import CATALOG
-from ansible_collections.sdops.webui.plugins.module_utils.extensions.plan import ExtensionError, plan
+from ansible_collections.sdops.webui.plugins.module_utils.extensions.plan import plan
 from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse_model_entry
 
 HUB = "https://github.com"

@@ -9,7 +9,8 @@ import time
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils import process
-from ansible_collections.sdops.webui.plugins.module_utils.git.command import Git, GitError
+from ansible_collections.sdops.webui.plugins.module_utils.errors import GitError
+from ansible_collections.sdops.webui.plugins.module_utils.git.command import Git
 
 MEASURE = """
 import re, sys

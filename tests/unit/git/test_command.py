@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.git.command import Git, explain, redact, secrets_in
+from ansible_collections.sdops.webui.plugins.module_utils.git.command import Git, explain_failure
+from ansible_collections.sdops.webui.plugins.module_utils.urls import redact_logins, url_login_secrets
 
 
 @pytest.mark.parametrize(
@@ -24,19 +25,19 @@ from ansible_collections.sdops.webui.plugins.module_utils.git.command import Git
     ],
 )
 def test_explain(said: str, expected: str) -> None:
-    text = explain("BLIP", "https://user:hunter2@h/x.git", "fetching", said)
+    text = explain_failure("BLIP", "https://user:hunter2@h/x.git", "fetching", said)
     assert text.startswith("BLIP: fetching of https://h/x.git failed.")
     assert expected in text
 
 
 def test_redact() -> None:
     text = "fatal: unable to access 'https://me:ghp_secret@git.example.org/x.git/': and http://tok@h/y"
-    assert redact(text) == "fatal: unable to access 'https://git.example.org/x.git/': and http://h/y"
-    assert redact("git@github.com:o/r.git") == "git@github.com:o/r.git"
-    assert secrets_in("https://me:ghp_secret@h/x") == ["me:ghp_secret@", "ghp_secret"]
-    assert secrets_in("https://ghp_secret@h/x") == ["ghp_secret@", "ghp_secret"]
-    assert secrets_in("https://git@h/x") == ["git@"]  # alone it stands in every path of git
-    assert secrets_in("https://h/x") == []
+    assert redact_logins(text) == "fatal: unable to access 'https://git.example.org/x.git/': and http://h/y"
+    assert redact_logins("git@github.com:o/r.git") == "git@github.com:o/r.git"
+    assert url_login_secrets("https://me:ghp_secret@h/x") == ["me:ghp_secret@", "ghp_secret"]
+    assert url_login_secrets("https://ghp_secret@h/x") == ["ghp_secret@", "ghp_secret"]
+    assert url_login_secrets("https://git@h/x") == ["git@"]  # alone it stands in every path of git
+    assert url_login_secrets("https://h/x") == []
 
 
 def test_the_users_own_configuration_still_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

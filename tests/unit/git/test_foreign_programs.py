@@ -224,7 +224,7 @@ def test_submodules_of_somebody_else(tmp_path: Path, server: Server, repo: Repo)
     assert trap.sprung(), "a plain git does not run it either"
 
 
-PROGRAMS = '[core]\n\tfsmonitor = {0}\n[filter "x"]\n\tsmudge = {0}\n\tclean = {0}\n'
+PROGRAM_SETTINGS = '[core]\n\tfsmonitor = {0}\n[filter "x"]\n\tsmudge = {0}\n\tclean = {0}\n'
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_a_condition_that_comes_true_while_we_work(tmp_path: Path, server: Serve
     assert not run_module("git_pins", repos=[{**wanted, "commit": repo.first}], filter="").get("failed")
     git(dest, "checkout", "--quiet", "-b", "theirs")
     git(dest, "remote", "set-url", "origin", "https://example.org/x.git")
-    (dest / ".git" / "more").write_text(PROGRAMS.format(trap.program))
+    (dest / ".git" / "more").write_text(PROGRAM_SETTINGS.format(trap.program))
     with (dest / ".git" / "config").open("a") as config:
         config.write(f'[includeIf "{condition.format(server.url)}"]\n\tpath = more\n')
     for check in (True, False):
@@ -252,13 +252,13 @@ def test_a_submodule_with_its_settings_elsewhere(tmp_path: Path, server: Server,
     inner, linked = dest / ".git" / "modules" / "sub", tmp_path / "linked"
     if place == "config.worktree":
         git(dest / "sub", "config", "extensions.worktreeConfig", "true")
-        (inner / place).write_text(PROGRAMS.format(trap.program))
+        (inner / place).write_text(PROGRAM_SETTINGS.format(trap.program))
     else:
         linked.mkdir()
         git(dest / "sub", "config", "--unset", "core.worktree")
         shutil.move(inner, tmp_path / "common")
         with (tmp_path / "common" / "config").open("a") as config:
-            config.write(PROGRAMS.format(trap.program))
+            config.write(PROGRAM_SETTINGS.format(trap.program))
         for name in ("HEAD", "index"):
             shutil.copy(tmp_path / "common" / name, linked / name)
         (linked / "commondir").write_text(f"{tmp_path}/common\n")

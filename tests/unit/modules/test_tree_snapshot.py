@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.snapshot import Snapshot, SnapshotError
+from ansible_collections.sdops.webui.plugins.module_utils.errors import SnapshotError
+from ansible_collections.sdops.webui.plugins.module_utils.snapshot import Snapshot
 
 
 @pytest.fixture

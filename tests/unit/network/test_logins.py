@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+from ansible_collections.sdops.webui.plugins.module_utils import urls
 from ansible_collections.sdops.webui.plugins.module_utils.git import command
-from ansible_collections.sdops.webui.plugins.module_utils.network import logins
+from ansible_collections.sdops.webui.plugins.module_utils.network import netrc
 from urllib3.util import parse_url
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
@@ -17,10 +18,8 @@ OF_ROLES = [
     for path in sorted(ROLES.glob("*/*/main.yml"))
     for found in re.findall(r"'(\(https\?://\)[^']*@)'", path.read_text())
 ]
-WAYS = {
-    "logins.without_login": logins.without_login,
-    "git.without_login": command.without_login,
-    "git.redact": command.redact,
+REDACTIONS = {
+    **{function.__name__: function for function in (urls.without_login, urls.without_user, urls.redact_logins)},
     **{f"role {n}": (lambda text, p=p: p.sub(r"\1", text)) for n, p in enumerate(OF_ROLES)},
 }
 
@@ -29,23 +28,26 @@ def test_the_roles_have_such_patterns():
     assert len(OF_ROLES) >= 4
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_no_part_of_a_login_is_left(way):
+@pytest.mark.parametrize("redaction", REDACTIONS)
+def test_no_part_of_a_login_is_left(redaction):
     chance = random.Random(11)
     for _ in range(2000):
         login = "".join(chance.choice("ab:@%4&=+~!$,;*()[]-._") for _ in range(chance.randint(1, 12)))
         url = f"https://{login}@host.example:8443/a@b/c?d=e@f"
         parsed = parse_url(url)
         assert parsed.host == "host.example"
-        assert WAYS[way](url) == "https://host.example:8443/a@b/c?d=e@f", url
+        assert REDACTIONS[redaction](url) == "https://host.example:8443/a@b/c?d=e@f", url
     for text in ("https://host/a@b", "https://host?a@b", "https://host#a@b", "git@host:a/b", "https://host"):
-        assert WAYS[way](text) == text
+        assert REDACTIONS[redaction](text) == text
 
 
 def test_the_whole_password_is_kept_out_of_results_and_handed_over():
     url = "https://user:p@ss:w@rd@host.example/x.git"
-    assert command.secrets_in(url) == ["user:p@ss:w@rd@", "p@ss:w@rd"]  # masked together with its user, and by itself
-    assert logins.netrc([url]) == "machine host.example\nlogin user\npassword p@ss:w@rd\n"
+    assert urls.url_login_secrets(url) == [
+        "user:p@ss:w@rd@",
+        "p@ss:w@rd",
+    ]  # masked together with its user, and by itself
+    assert netrc.render_netrc([url]) == "machine host.example\nlogin user\npassword p@ss:w@rd\n"
     with command.Git([]) as git:
         assert git.log_in(url) == "https://host.example/x.git"
         with open("/proc/self/fd/%d" % git._logins[url]) as handle:

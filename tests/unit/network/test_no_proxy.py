@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.sdops.webui.plugins.filter import route_environment as filter_module
-from ansible_collections.sdops.webui.plugins.module_utils.network.environment import no_proxy_forms
+from ansible_collections.sdops.webui.plugins.module_utils.network.proxy_environment import no_proxy_forms
 
 PYTHON = Path(__file__).resolve().parents[3] / ".work/gradio-3/bin/python"
 PROXY = "http://127.0.0.1:10809"

@@ -14,7 +14,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.sdops.webui.plugins.plugin_utils.background import Background, BackgroundError, NotStarted
+from ansible_collections.sdops.webui.plugins.module_utils.errors import BackgroundError, NotStartedError
+from ansible_collections.sdops.webui.plugins.plugin_utils.background import Background
 
 # its arguments changed in ansible-core 2.21
 WRAPPER = Path(importlib.util.find_spec("ansible.modules.async_wrapper").origin).read_text()
@@ -329,7 +330,7 @@ def test_a_strange_temporary_directory_is_left_alone(make, tmp_path):
     target, job = make(FOREVER)
     (tmp_path / "precious").mkdir()
     target._connection._shell.tmpdir = str(tmp_path / "precious")
-    with pytest.raises(NotStarted):
+    with pytest.raises(NotStartedError):
         job.start()
     job.clean()
     job.stop()

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.sdops.webui.plugins.action import model_files
+from ansible_collections.sdops.webui.plugins.module_utils.errors import BackgroundError
 from ansible_collections.sdops.webui.plugins.plugin_utils import watched
-from ansible_collections.sdops.webui.plugins.plugin_utils.background import BackgroundError
 
 
 class Clock:

@@ -5,12 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.python_env.inspect import (
-    PythonEnvError,
-    difference,
-    inspect,
-    labels,
-)
+from ansible_collections.sdops.webui.plugins.module_utils.errors import PythonEnvError
+from ansible_collections.sdops.webui.plugins.module_utils.python_env.environment import difference, inspect, labels
 from ansible_collections.sdops.webui.plugins.module_utils.python_env.requirements import Judge, read_file
 from wheels import install, venv, wheel
 

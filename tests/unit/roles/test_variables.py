@@ -17,6 +17,7 @@ import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.sdops.webui.plugins.lookup.role_variables import named_in
+from ansible_collections.sdops.webui.plugins.module_utils.errors import LinkError
 from ansible_collections.sdops.webui.plugins.module_utils.variables import (
     LEAST,
     RULES,
@@ -26,7 +27,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.variables import (
     unstripped_error,
     variable_errors,
 )
-from ansible_collections.sdops.webui.plugins.module_utils.xray.links import LinkError, parse
+from ansible_collections.sdops.webui.plugins.module_utils.xray.links import parse
 
 from lab.xray.launcher import free_port, key_pair
 

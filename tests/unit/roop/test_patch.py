@@ -7,9 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.errors import RoopError
 from ansible_collections.sdops.webui.plugins.module_utils.roop import patch as room
 from ansible_collections.sdops.webui.plugins.module_utils.roop.hardened import render
-from ansible_collections.sdops.webui.plugins.module_utils.roop.patch import Patch, RoopError, classify, judge_swapper
+from ansible_collections.sdops.webui.plugins.module_utils.roop.patch import Patch, classify, judge_swapper
 from ansible_collections.sdops.webui.plugins.modules import roop_nsfw_patch
 
 # ours, with the interface and the meaning of the extension's file

@@ -12,7 +12,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.content_scan.scan import ContentError, scan_file
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan.scan import scan_file
+from ansible_collections.sdops.webui.plugins.module_utils.errors import ContentError
 
 DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).resolve().parents[3]

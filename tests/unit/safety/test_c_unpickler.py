@@ -26,7 +26,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.content_scan import (
     pickle_values,
     pickles,
 )
-from ansible_collections.sdops.webui.plugins.module_utils.content_scan.errors import ContentError
+from ansible_collections.sdops.webui.plugins.module_utils.errors import ContentError
 
 from .conftest import MAGIC, hostile, model, old_tensor, old_torch, tensor, text
 from .test_pickles import HARMLESS

@@ -8,7 +8,8 @@ import zipfile
 import numpy
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.content_scan import file_formats
-from ansible_collections.sdops.webui.plugins.module_utils.models.layout import MODEL_KINDS, LayoutError, model_path
+from ansible_collections.sdops.webui.plugins.module_utils.errors import LayoutError
+from ansible_collections.sdops.webui.plugins.module_utils.models.layout import MODEL_KINDS, model_path
 from safetensors.numpy import save
 
 from .conftest import REAL, old_torch, tensor, text, torch_zip

@@ -9,7 +9,7 @@ import random
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.content_scan import model_config
-from ansible_collections.sdops.webui.plugins.module_utils.content_scan.errors import ContentError
+from ansible_collections.sdops.webui.plugins.module_utils.errors import ContentError
 from omegaconf import OmegaConf
 
 BASE = """model:

@@ -13,7 +13,7 @@ import struct
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.content_scan import pickle_allowlist, pickle_opcodes, pickles
-from ansible_collections.sdops.webui.plugins.module_utils.content_scan.errors import ContentError
+from ansible_collections.sdops.webui.plugins.module_utils.errors import ContentError
 
 from .conftest import hostile, mkdir_call, model, old_tensor, old_torch, storage, tensor, text, torch_zip
 

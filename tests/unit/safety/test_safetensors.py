@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import safetensors
-from ansible_collections.sdops.webui.plugins.module_utils.content_scan.errors import ContentError
 from ansible_collections.sdops.webui.plugins.module_utils.content_scan.safetensors import (
     DTYPE_BITS,
     MAX_HEADER,
     check_safetensors,
 )
+from ansible_collections.sdops.webui.plugins.module_utils.errors import ContentError
 
 from lab.world.build.models import checkpoint_tensors, lora_tensors, safetensors_bytes
 

@@ -16,7 +16,7 @@ def test_an_error_without_end_is_cut(serve):
             sent.append(65000)
 
     url, _ = serve(lambda path, headers: (500, {"Content-Length": None, "Connection": "close"}, pieces()))
-    with pytest.raises(client.WebuiRefusal, match="answered 500: out of order") as failed:
+    with pytest.raises(client.WebuiStatusError, match="answered 500: out of order") as failed:
         client.Webui(url, timeout=10).options()
     assert len(str(failed.value)) < 700
     assert sum(sent) < 16 << 20

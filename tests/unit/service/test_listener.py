@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.network import ports
+from ansible_collections.sdops.webui.plugins.module_utils import procfs
 
 from lab.xray.launcher import free_port
 
@@ -50,7 +50,7 @@ Server(("", port), Handler).serve_forever()
 
 
 def listening(port: int, count: int = 1) -> bool:
-    return len(ports.listening_inodes(port)) >= count
+    return len(procfs.listening_inodes(port)) >= count
 
 
 def wait_for(condition) -> None:
@@ -213,8 +213,8 @@ def test_a_process_that_hides_its_owner_is_not_roots():
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     try:
         assert process.stdout.readline()
-        assert not ports.runs_as(process.pid, {0})
-        assert ports.runs_as(process.pid, {65534})
+        assert not procfs.runs_only_as(process.pid, {0})
+        assert procfs.runs_only_as(process.pid, {65534})
     finally:
         process.kill()
         process.wait()
@@ -222,11 +222,11 @@ def test_a_process_that_hides_its_owner_is_not_roots():
 
 def test_a_number_that_another_process_has_now_is_not_the_program():
     me, parent = os.getpid(), os.getppid()
-    assert ports.is_part_of(me, lambda: (me, parent))
-    assert not ports.is_part_of(me, lambda: (me, 1 << 22))  # no child of this supervisord
-    assert not ports.is_part_of(parent, lambda: (me, parent))
+    assert procfs.belongs_to_program(me, lambda: (me, parent))
+    assert not procfs.belongs_to_program(me, lambda: (me, 1 << 22))  # no child of this supervisord
+    assert not procfs.belongs_to_program(parent, lambda: (me, parent))
     answers = iter([(me, parent), (me + 1, parent)])
-    assert not ports.is_part_of(me, lambda: next(answers))  # restarted meanwhile
+    assert not procfs.belongs_to_program(me, lambda: next(answers))  # restarted meanwhile
 
 
 def test_another_hosts_webui_is_not_logged_in_to(access, tmp_path, run_module):
@@ -235,7 +235,7 @@ def test_another_hosts_webui_is_not_logged_in_to(access, tmp_path, run_module):
         server.bind(("127.0.0.1", 0))
         server.listen()
         with socket.create_connection(server.getsockname()) as client:
-            assert ports.peer_inode(client) is not None
-            told = ports.untrusted_peer(client, lambda pid: True, 1, proc=str(tmp_path))
+            assert procfs.peer_inode(client) is not None
+            told = procfs.describe_untrusted_peer(client, lambda pid: True, 1, proc=str(tmp_path))
             assert told == "is not on this host, or has closed the connection"
-            assert "has not accepted" in str(ports.untrusted_peer(client, lambda pid: True, 0.1))
+            assert "has not accepted" in str(procfs.describe_untrusted_peer(client, lambda pid: True, 0.1))

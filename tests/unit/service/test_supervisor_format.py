@@ -6,7 +6,8 @@ import random
 import unicodedata
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.supervisor.client import Program, SupervisorError
+from ansible_collections.sdops.webui.plugins.module_utils.errors import SupervisorError
+from ansible_collections.sdops.webui.plugins.module_utils.supervisor.client import Program
 from supervisor.options import ServerOptions
 
 PIECES = [

@@ -17,7 +17,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.webui_api.png import PngError, parse_infotext, read_text
+from ansible_collections.sdops.webui.plugins.module_utils.errors import PngError
+from ansible_collections.sdops.webui.plugins.module_utils.webui_api.png import parse_infotext, read_text
 
 PASSWORD = "correct-horse-battery"
 IMAGE = {"prompt": "a hill", "seed": 3, "steps": 2, "width": 64, "height": 64}

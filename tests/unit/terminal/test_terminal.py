@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.sdops.webui.plugins.module_utils import progress_view
 from ansible_collections.sdops.webui.plugins.module_utils.content_scan.sanitize import sanitize_name
 from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
-from ansible_collections.sdops.webui.plugins.module_utils.git.command import explain
+from ansible_collections.sdops.webui.plugins.module_utils.git.command import explain_failure
 from ansible_collections.sdops.webui.plugins.module_utils.models.model_file import ModelFile
 from ansible_collections.sdops.webui.plugins.module_utils.models.spec import ModelSpec
 from ansible_collections.sdops.webui.plugins.module_utils.terminal import printable
@@ -71,7 +71,7 @@ def test_long_text_takes_little_time():
 
 
 def test_the_words_of_git_and_of_an_error_body():
-    assert is_clean(str(SdopsError(explain("ext", "https://host.test/x", "cloning", "error: 403 " + FORGED))))
+    assert is_clean(str(SdopsError(explain_failure("ext", "https://host.test/x", "cloning", "error: 403 " + FORGED))))
 
     class Answer:
         content = json.dumps({"error": FORGED}).encode()

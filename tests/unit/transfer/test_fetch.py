@@ -13,9 +13,9 @@ import threading
 import time
 
 import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.errors import TransferError
 from ansible_collections.sdops.webui.plugins.module_utils.transfer import disk_space, download, download_state, segments
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.download import Downloader
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.errors import TransferError
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import HttpClient
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.partial import PartialFile
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.remote_file import RemoteFile, read_version

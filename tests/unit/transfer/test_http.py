@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 
 import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.errors import ConnectionFailedError, TransferError
 from ansible_collections.sdops.webui.plugins.module_utils.transfer import responses, retry
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.errors import ConnectionFailedError, TransferError
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import HttpClient
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.request_urls import redact_url
+from ansible_collections.sdops.webui.plugins.module_utils.urls import redact_url
 
 from lab.xray.launcher import free_port
 

@@ -7,9 +7,9 @@ import time
 
 import pytest
 import urllib3
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.errors import ConnectionFailedError, TransferError
+from ansible_collections.sdops.webui.plugins.module_utils.errors import ConnectionFailedError, TransferError
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import HttpClient
-from ansible_collections.sdops.webui.plugins.module_utils.transfer.request_urls import (
+from ansible_collections.sdops.webui.plugins.module_utils.urls import (
     check_url,
     resolve_redirect,
     url_origin,

@@ -7,15 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.errors import BuildError
 from ansible_collections.sdops.webui.plugins.module_utils.xformers import machine as room
 from ansible_collections.sdops.webui.plugins.module_utils.xformers.build import tags
-from ansible_collections.sdops.webui.plugins.module_utils.xformers.machine import (
-    BuildError,
-    Machine,
-    check_tools,
-    jobs,
-    machine,
-)
+from ansible_collections.sdops.webui.plugins.module_utils.xformers.machine import Machine, check_tools, jobs, machine
 
 GIB = 1 << 30
 

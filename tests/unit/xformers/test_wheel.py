@@ -11,8 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
-from ansible_collections.sdops.webui.plugins.module_utils.xformers.build import BuildError, Steps, switches, unpack
+from ansible_collections.sdops.webui.plugins.module_utils.errors import BuildError, SdopsError
+from ansible_collections.sdops.webui.plugins.module_utils.xformers.build import Steps, switches, unpack
 from module_process import run_module, start_module
 
 PARTS = [f"part_{n}" for n in range(1, 7)]

@@ -8,7 +8,8 @@ import json
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.sdops.webui.plugins.filter.xray_config import FilterModule
-from ansible_collections.sdops.webui.plugins.module_utils.xray.client_config import ConfigError, client_config
+from ansible_collections.sdops.webui.plugins.module_utils.errors import ConfigError
+from ansible_collections.sdops.webui.plugins.module_utils.xray.client_config import client_config
 
 SECRET = "correct-horse-battery"
 GOOD = {

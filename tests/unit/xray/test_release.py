@@ -15,6 +15,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.sdops.webui.plugins.filter.xray_asset import FilterModule
+from ansible_collections.sdops.webui.plugins.module_utils.errors import XrayError
 from ansible_collections.sdops.webui.plugins.module_utils.xray.check import Checker
 from ansible_collections.sdops.webui.plugins.module_utils.xray.release import (
     ASSETS,
@@ -22,7 +23,6 @@ from ansible_collections.sdops.webui.plugins.module_utils.xray.release import (
     MAX_ZIP,
     Installer,
     Release,
-    XrayError,
     installed_version,
 )
 

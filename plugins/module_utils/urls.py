@@ -1,15 +1,16 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""URLs of requests: what may be asked for, of which origin it is, where a redirect leads, and how one is shown."""
+"""URLs: how they are shown, the credentials in them, what may be requested, of which origin it is, and where a redirect leads."""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
-from ..terminal import has_unseen
 from .errors import TransferError
+from .secrets import login_secrets, query_secrets
+from .terminal import has_unseen
 
 try:
     import requests
@@ -20,11 +21,74 @@ except ImportError:
     HAS_REQUESTS = False
 
 
+# ---- how URLs are shown
+
+
 def redact_url(url: str) -> str:
     """A URL for messages: without user, query and fragment, where signatures and tokens are. Takes malformed ones too."""
     scheme, mark, rest = re.split("[?#]", url, maxsplit=1)[0].partition("://")
     host, slash, path = rest.partition("/")
     return scheme + mark + host.rpartition("@")[2] + slash + path
+
+
+def redact_logins(text: str) -> str:
+    """``text`` without the user names and passwords of the URLs in it, whatever their scheme."""
+    return re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s'\"]+@", r"\1", text)
+
+
+def redact_secrets(text: str) -> str:
+    """As ``redact_logins``, and with asterisks for the secrets in the queries of the URLs."""
+    text = redact_logins(text)
+    secrets = [
+        secret for query in re.findall(r"://[^\s'\"?#]*([?#][^\s'\"]+)", text) for secret in query_secrets(query)
+    ]
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "********")
+    return text
+
+
+def redact_malformed(text: str) -> str:
+    """As ``redact_logins``, up to the last @ of each word: a URL that somebody mistyped may have its login anywhere."""
+    return re.sub(r"://[^\s\"]*@", "://", text)
+
+
+def redact_queries(text: str) -> str:
+    """``text`` without the queries and fragments of the URLs in it."""
+    return re.sub(r"(\w+://[^\s?#]*)[?#]\S*", r"\1", text)
+
+
+# ---- credentials
+
+
+def has_login(url: str) -> bool:
+    """Whether a user name or password stands in front of a host."""
+    return re.search(r"://[^/?#]*@", url) is not None
+
+
+def without_user(url: str) -> str:
+    """``url`` without user name and password, whatever its scheme."""
+    return re.sub(r"://[^/?#\s]+@", "://", url)
+
+
+def without_login(url: str) -> str:
+    """An http(s) URL without user name and password. That of ssh is no secret, and is needed."""
+    return re.sub(r"^(https?://)[^/?#\s]+@", r"\1", url, flags=re.IGNORECASE)
+
+
+def split_login(url: str) -> tuple[str, str]:
+    """(user name, password) in front of the host of an http(s) URL, decoded; empty where there is none."""
+    found = re.match(r"https?://([^/?#\s]+)@", url, re.IGNORECASE)
+    user, _, password = (found.group(1) if found else "").partition(":")
+    return unquote(user), unquote(password)
+
+
+def url_login_secrets(url: str) -> list[str]:
+    """What has to stay out of results of a text with a URL such as ``https://user:token@host/``."""
+    match = re.search(r"https?://([^/?#\s]+)@", url, re.IGNORECASE)
+    return login_secrets(match.group(1)) if match else []
+
+
+# ---- requests
 
 
 def _reject_ambiguous_characters(url: str) -> None:

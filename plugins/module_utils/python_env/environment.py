@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..errors import SdopsError
+from ..errors import PythonEnvError, SdopsError
 from ..filesystem import parse_json
 from ..process import run
+from ..urls import without_user
 
 # Runs in the inspected interpreter, so: standard library only, any Python >= 3.8; first found on sys.path wins, as in import.
 # uv and pip write INSTALLER after all files of a distribution, and remove it before them. Its metadata is there from the
@@ -55,10 +56,6 @@ print(json.dumps({
 """
 
 
-class PythonEnvError(SdopsError):
-    """An interpreter or its packages are not what is wanted."""
-
-
 def normalise(name: str) -> str:
     """Name of a distribution as the index spells it: ``Foo_Bar`` -> ``foo-bar``."""
     return re.sub(r"[-_.]+", "-", name).lower()
@@ -100,7 +97,7 @@ def source_of(entry: dict[str, Any]) -> str | None:
     if not direct:
         return None
     vcs = direct.get("vcs_info") or {}
-    url = re.sub(r"://[^/?#\s]+@", "://", direct.get("url", ""))
+    url = without_user(direct.get("url", ""))
     return "{}+{}@{}".format(vcs.get("vcs"), url, vcs.get("commit_id")) if vcs else url
 
 
