@@ -20,15 +20,15 @@ from ansible.plugins.action import ActionBase
 from ..module_utils.errors import FetchError, SdopsError, UntrustedPathError
 from ..plugin_utils.controller_paths import local_path, refuse_variables_among_facts, relative_below, shown
 
-PIECE = 4 * 1024 * 1024  # bytes that one command on the target returns
-GROWTH = 16 * 1024 * 1024  # bytes that a file may have grown since it was listed
-RESERVE = 256 * 1024 * 1024  # bytes that stay free on the controller's disk
-MOST_TOLD = 10  # entries of a message
+READ_SIZE = 4 * 1024 * 1024  # bytes that one command on the target returns
+MAX_GROWTH = 16 * 1024 * 1024  # bytes that a file may have grown since it was listed
+CONTROLLER_DISK_RESERVE = 256 * 1024 * 1024  # bytes that stay free on the controller's disk
+MAX_LISTED_PROBLEMS = 10  # entries of a message
 # between marks: what a login script prints is not part of the file
-READ = "test -f {path} && echo sdops-begin && tail -c +{first} -- {path} | head -c {count} | base64 && echo sdops-end"
+READ_COMMAND = "test -f {path} && echo sdops-begin && tail -c +{first} -- {path} | head -c {count} | base64 && echo sdops-end"
 
 
-class RemoteFile(NamedTuple):
+class FetchedFile(NamedTuple):
     """A file on the target, and where it belongs: ``label`` is its name in results, ``size`` is None when nobody asked."""
 
     path: str
@@ -61,7 +61,7 @@ class ActionModule(ActionBase):
             refuse_variables_among_facts(task_vars)
             if args["patterns"] is None:
                 result.update(
-                    self._fetch([RemoteFile(src, dest, os.path.basename(dest), None)], os.path.dirname(dest), [])
+                    self._fetch([FetchedFile(src, dest, os.path.basename(dest), None)], os.path.dirname(dest), [])
                 )
             else:
                 files, refused = self._list(src, dest, args["patterns"], task_vars)
@@ -98,14 +98,14 @@ class ActionModule(ActionBase):
                     raise UntrustedPathError(f"{shown(path)} has no size that could be true")
                 if size > self._limit:
                     raise UntrustedPathError(
-                        "%s has %d bytes, more than max_bytes allows (%d)" % (shown(path), size, self._limit)
+                        f"{shown(path)} has {size} bytes, more than max_bytes allows ({self._limit})"
                     )
-                files.append(RemoteFile(str(path), local_path(dest, relative), relative, size))
+                files.append(FetchedFile(str(path), local_path(dest, relative), relative, size))
             except UntrustedPathError as exc:
                 refused.append(str(exc))
         return files, refused
 
-    def _fetch(self, files: list[RemoteFile], root: str, refused: list[str]) -> dict[str, Any]:
+    def _fetch(self, files: list[FetchedFile], root: str, refused: list[str]) -> dict[str, Any]:
         """Fetch what is not here in the same size; a run that was interrupted is resumed like this."""
         check = self._task.check_mode
         missing = [f for f in files if f.size is None or not _is_here(f)]
@@ -114,7 +114,7 @@ class ActionModule(ActionBase):
             _require_space(root, needed)
         fetched = []
         for file in missing:
-            if check and file.size is not None or self._one(file):
+            if check and file.size is not None or self._fetch_one(file):
                 fetched.append(file.label)
         return {
             "changed": bool(fetched),
@@ -125,13 +125,13 @@ class ActionModule(ActionBase):
             "diff": {"before": "", "after": "".join(label + "\n" for label in fetched), "after_header": root},
         }
 
-    def _one(self, file: RemoteFile) -> bool:
+    def _fetch_one(self, file: FetchedFile) -> bool:
         """Bring one file; whether that changed something. It appears under its name when it is whole."""
-        limit = self._limit if file.size is None else min(self._limit, file.size + GROWTH)
+        limit = self._limit if file.size is None else min(self._limit, file.size + MAX_GROWTH)
         directory = os.path.dirname(file.dest)
         with tempfile.TemporaryFile() as content:
-            for piece in self._pieces(file, limit):
-                content.write(piece)
+            for block in self._read_blocks(file, limit):
+                content.write(block)
             content.seek(0)
             same = _same_content(file.dest, content)
             private = not self._private or (same and _is_private(directory) and _is_private(file.dest))
@@ -149,10 +149,10 @@ class ActionModule(ActionBase):
                 ) from exc
         return True
 
-    def _pieces(self, file: RemoteFile, limit: int) -> Iterator[bytes]:
+    def _read_blocks(self, file: FetchedFile, limit: int) -> Iterator[bytes]:
         done = 0
         while True:
-            command = READ.format(path=shlex.quote(file.path), first=done + 1, count=PIECE)
+            command = READ_COMMAND.format(path=shlex.quote(file.path), first=done + 1, count=READ_SIZE)
             with self._quiet():
                 answer = self._low_level_execute_command(command)
             text = str(answer.get("stdout", ""))
@@ -163,17 +163,17 @@ class ActionModule(ActionBase):
                     f"{shown(file.path)} cannot be read on the host: it is not there, is not a plain file, or must not be read by this user."
                 )
             try:
-                piece = base64.b64decode("".join(body.split()), validate=True)
+                block = base64.b64decode("".join(body.split()), validate=True)
             except (binascii.Error, ValueError) as exc:
                 raise FetchError(f"{shown(file.path)} came damaged from the host. Run this again.") from exc
-            done += len(piece)
-            if len(piece) > PIECE or done > limit:
+            done += len(block)
+            if len(block) > READ_SIZE or done > limit:
                 raise FetchError(
-                    "%s is larger than it should be (%d bytes at most); nothing of it was kept. If it is still being written, "
-                    "run this again later." % (shown(file.path), limit)
+                    f"{shown(file.path)} is larger than it should be ({limit} bytes at most); nothing of it was kept. If it is still being "
+                    "written, run this again later."
                 )
-            yield piece
-            if len(piece) < PIECE:
+            yield block
+            if len(block) < READ_SIZE:
                 return
 
     @contextlib.contextmanager
@@ -188,15 +188,15 @@ class ActionModule(ActionBase):
 
 
 def _warning(host: str, what: list[str]) -> str:
-    more = len(what) - MOST_TOLD
+    more = len(what) - MAX_LISTED_PROBLEMS
     return (
         "{}: not everything was fetched, because the answers of this host cannot be trusted: {}{}. Nothing was written outside of "
         "the directory for its files. Rename a file of your own that is among them; if you know of none, take the host for "
-        "compromised.".format(host, "; ".join(what[:MOST_TOLD]), "; and %d more" % more if more > 0 else "")
+        "compromised.".format(host, "; ".join(what[:MAX_LISTED_PROBLEMS]), f"; and {more} more" if more > 0 else "")
     )
 
 
-def _is_here(file: RemoteFile) -> bool:
+def _is_here(file: FetchedFile) -> bool:
     with contextlib.suppress(OSError):
         return os.path.isfile(file.dest) and os.path.getsize(file.dest) == file.size
     return False
@@ -211,7 +211,7 @@ def _same_content(path: str, content: Any) -> bool:
         return False
     with open(path, "rb") as handle:
         while True:
-            ours, theirs = handle.read(PIECE), content.read(PIECE)
+            ours, theirs = handle.read(READ_SIZE), content.read(READ_SIZE)
             if ours != theirs:
                 return False
             if not ours:
@@ -225,10 +225,10 @@ def _require_space(root: str, needed: int) -> None:
         place = os.path.dirname(place)
     disk = os.statvfs(place)
     free = disk.f_bavail * disk.f_frsize
-    if disk.f_blocks and needed + RESERVE > free:
+    if disk.f_blocks and needed + CONTROLLER_DISK_RESERVE > free:
         raise FetchError(
-            "the files have %d MiB, but %s on the controller has %d MiB free. Make room there, or set another directory."
-            % (needed >> 20, place, free >> 20)
+            f"the files have {needed >> 20} MiB, but {place} on the controller has {free >> 20} MiB free. Make room there, or set another "
+            "directory."
         )
 
 
@@ -238,10 +238,10 @@ def _replace(dest: str, content: Any, private: bool) -> None:
     try:
         with os.fdopen(handle, "wb") as new:
             while True:
-                piece = content.read(PIECE)
-                if not piece:
+                block = content.read(READ_SIZE)
+                if not block:
                     break
-                new.write(piece)
+                new.write(block)
             new.flush()
             os.fsync(new.fileno())
         if not private:

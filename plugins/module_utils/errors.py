@@ -215,7 +215,7 @@ class UnsafeError(ContentError):
     """One that may be whole, and even wanted by whoever put it there."""
 
 
-class NoPickleError(ContentError):
+class NotAPickleError(ContentError):
     """Bytes over which every loader of pickles stumbles."""
 
 

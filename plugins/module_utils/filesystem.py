@@ -91,7 +91,7 @@ def read_regular(path: str, limit: int | None = None, follow: bool = False) -> b
             return stream.read()
         data = stream.read(limit + 1)
     if len(data) > limit:
-        raise ValueError("%s has more than %d bytes" % (path, limit))
+        raise ValueError(f"{path} has more than {limit} bytes")
     return data
 
 
@@ -313,8 +313,7 @@ def reject_long_name(path: str) -> None:
     length = len(os.fsencode(name))
     if length > longest:
         raise SdopsError(
-            "The file name %s has %d bytes, and the file system of %s takes %d. Set a shorter name."
-            % (name, length, os.path.dirname(path), longest)
+            f"The file name {name} has {length} bytes, and the file system of {os.path.dirname(path)} takes {longest}. Set a shorter name."
         )
 
 

@@ -68,9 +68,10 @@ def clean_token(value: str | None, option: str) -> str | None:
     token = (value or "").strip()
     strange = re.search(r"[^A-Za-z0-9._~+/=-]", token)
     if strange:
+        name = unicodedata.name(strange.group(), "a control character")
         raise SdopsError(
-            "%s holds a character that no token has (%s, character %d of %d). Copy the token again, without quotes and spaces."
-            % (option, unicodedata.name(strange.group(), "a control character"), strange.start() + 1, len(token))
+            f"{option} holds a character that no token has ({name}, character {strange.start() + 1} of {len(token)}). Copy the token again, "
+            "without quotes and spaces."
         )
     return token or None
 

@@ -18,10 +18,10 @@ from ..transfer.error_pages import BLANK, HTML_PAGE, LFS_POINTER, describe_error
 # top-level fields of onnx.ModelProto: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
 ONNX_FIELDS = {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}
 ONNX_GRAPH = 7
-MAX_LISTED = 10_000  # members of a zip that are looked at
+MAX_LISTED_MEMBERS = 10_000  # members of a zip that are looked at
 PRINTABLE = bytes([9, 10, 12, 13, *range(32, 127), *range(128, 256)])
 UNPACK_ADVICE = "unpack it on the target, and give the model that is in it as file:///PATH"
-ARCHIVES = {
+ARCHIVE_MAGIC = {
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",
     b"Rar!\x1a\x07": "a rar archive",
     b"\x1f\x8b": "a gzip file",
@@ -42,7 +42,7 @@ def is_no_model(head: bytes, weights: bool) -> bool:
     )  # a cut one
 
 
-def stranger(head: bytes) -> str | None:
+def describe_non_weights(head: bytes) -> str | None:
     """What lies where weights should be, as the end of a sentence; None if nothing known. ``head`` is all of a short file."""
     text = head.lstrip(BLANK)
     if not head:
@@ -50,14 +50,14 @@ def stranger(head: bytes) -> str | None:
     if text[:1] in (b"{", b"[") and not text.translate(None, PRINTABLE):
         shown = "".join(c if c.isprintable() else " " for c in text[:100].decode("utf-8", "replace"))
         return f"it is a JSON answer of a server ({shown}); check address and token"
-    for magic, what in ARCHIVES.items():
+    for magic, what in ARCHIVE_MAGIC.items():
         if head.startswith(magic):
             return f"it is {what}; {UNPACK_ADVICE}"
     return describe_error_page(head)
 
 
 # what else is mistaken for weights: its first bytes, what it is
-OTHERS = (
+OTHER_FORMATS = (
     (b"GGUF", "a GGUF file, which the WebUI does not load; take the .safetensors of the model"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file of Keras, which the WebUI does not load; take the .safetensors of the model"),
     (b"\x89PNG\r\n\x1a\n", "a PNG image, perhaps the preview of the model; take the link of the model itself"),
@@ -69,11 +69,11 @@ OTHERS = (
 )
 
 
-def _plain_zip(path: str) -> str | None:
+def _list_plain_zip(path: str) -> str | None:
     """The names in a zip that torch did not write, as one text; None for torch's own, and for what is no whole zip."""
     try:
         with zipfile.ZipFile(path) as bundle:
-            names = [member.filename for member in bundle.infolist()[:MAX_LISTED] if not member.is_dir()]
+            names = [member.filename for member in bundle.infolist()[:MAX_LISTED_MEMBERS] if not member.is_dir()]
     except Exception:  # zipfile raises many
         return None
     if any(name.split("/")[-1] in ("data.pkl", "constants.pkl") for name in names):
@@ -82,7 +82,7 @@ def _plain_zip(path: str) -> str | None:
     return shown + (", ..." if len(names) > 5 else "")
 
 
-def misnamed(path: str, name: str, head: bytes) -> str | None:
+def describe_misnamed_file(path: str, name: str, head: bytes) -> str | None:
     """What the file at ``path``, to be called ``name`` and beginning with ``head``, is instead of weights of that name.
 
     As the end of a sentence with the name or the step that helps; None when nothing is known to be wrong.
@@ -91,7 +91,7 @@ def misnamed(path: str, name: str, head: bytes) -> str | None:
     extension = extension.lower()
     size = os.path.getsize(path)
     if head.startswith(b"PK") and extension not in (".onnx", ".gguf"):
-        listed = _plain_zip(path)
+        listed = _list_plain_zip(path)
         if listed is not None:
             return "it is a zip archive ({}); {}".format(listed or "with nothing in it", UNPACK_ADVICE)
     length = int.from_bytes(head[:8], "little")
@@ -104,13 +104,13 @@ def misnamed(path: str, name: str, head: bytes) -> str | None:
             f"it is a pickle, as torch.save writes them, and no safetensors; take a real .safetensors, or set name to {stem}.ckpt for a checkpoint "
             f"({stem}.pt else) and allow_pickle: true to have it scanned"
         )
-    for magic, what in OTHERS:
+    for magic, what in OTHER_FORMATS:
         if head.startswith(magic) and extension != ".gguf":
             return "it is " + what
     return None
 
 
-def _gguf(handle: BinaryIO, size: int) -> bool:
+def _is_gguf(handle: BinaryIO, size: int) -> bool:
     head = handle.read(24)
     if len(head) < 24 or head[:4] != b"GGUF":
         return False
@@ -119,7 +119,7 @@ def _gguf(handle: BinaryIO, size: int) -> bool:
     return 1 <= version <= 99 and tensors * 24 + entries * 13 < size
 
 
-def _varint(handle: BinaryIO) -> int:
+def _read_varint(handle: BinaryIO) -> int:
     value = 0
     for shift in range(0, 70, 7):
         byte = handle.read(1)
@@ -131,15 +131,15 @@ def _varint(handle: BinaryIO) -> int:
     raise ValueError
 
 
-def _onnx(handle: BinaryIO, size: int) -> bool:
+def _is_onnx(handle: BinaryIO, size: int) -> bool:
     """The outermost fields of the protobuf: known ones, a graph among them, and they end where the file ends."""
     seen = set()
     for _ in range(1_000_000):
         if handle.tell() >= size:
             return handle.tell() == size and ONNX_GRAPH in seen
         try:
-            field, form = divmod(_varint(handle), 8)
-            value = _varint(handle)
+            field, form = divmod(_read_varint(handle), 8)
+            value = _read_varint(handle)
         except ValueError:
             return False
         if field not in ONNX_FIELDS or form not in (0, 2):
@@ -152,7 +152,7 @@ def _onnx(handle: BinaryIO, size: int) -> bool:
     return False
 
 
-def _text(handle: BinaryIO, _size: int) -> bool:
+def _is_text(handle: BinaryIO, _size: int) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for block in iter(lambda: handle.read(1 << 20), b""):
@@ -165,41 +165,41 @@ def _text(handle: BinaryIO, _size: int) -> bool:
     return True
 
 
-def _json(handle: BinaryIO, size: int) -> bool:
+def _is_json(handle: BinaryIO, size: int) -> bool:
     first = handle.read(4096).lstrip(BLANK)[:1]
     handle.seek(0)
-    return first in (b"{", b"[", b'"') and _text(handle, size)
+    return first in (b"{", b"[", b'"') and _is_text(handle, size)
 
 
-def _starts(*wanted: bytes) -> Callable[[BinaryIO, int], bool]:
+def _begins_with_any(*wanted: bytes) -> Callable[[BinaryIO, int], bool]:
     return lambda handle, _size: handle.read(16).startswith(wanted)
 
 
-def _webp(handle: BinaryIO, size: int) -> bool:
+def _is_webp(handle: BinaryIO, size: int) -> bool:
     head = handle.read(12)
     return head[:4] == b"RIFF" and head[8:] == b"WEBP" and 8 + struct.unpack("<L", head[4:8])[0] <= size
 
 
-LOOKS: dict[str, Callable[[BinaryIO, int], bool]] = {
-    ".gguf": _gguf,
-    ".onnx": _onnx,
-    ".yaml": _text,
-    ".yml": _text,
-    ".txt": _text,
-    ".json": _json,
-    ".png": _starts(b"\x89PNG\r\n\x1a\n"),
-    ".jpg": _starts(b"\xff\xd8\xff"),
-    ".jpeg": _starts(b"\xff\xd8\xff"),
-    ".webp": _webp,
+FORMAT_CHECKS: dict[str, Callable[[BinaryIO, int], bool]] = {
+    ".gguf": _is_gguf,
+    ".onnx": _is_onnx,
+    ".yaml": _is_text,
+    ".yml": _is_text,
+    ".txt": _is_text,
+    ".json": _is_json,
+    ".png": _begins_with_any(b"\x89PNG\r\n\x1a\n"),
+    ".jpg": _begins_with_any(b"\xff\xd8\xff"),
+    ".jpeg": _begins_with_any(b"\xff\xd8\xff"),
+    ".webp": _is_webp,
 }
 
 
-def check_looks(path: str, extension: str) -> None:
+def check_format(path: str, extension: str) -> None:
     """Raise ContentError when the file is not what ``extension`` says; nothing is known of others."""
-    judge = LOOKS.get(extension)
-    if judge is None:
+    is_format = FORMAT_CHECKS.get(extension)
+    if is_format is None:
         return
     size = os.path.getsize(path)
     with open(path, "rb") as handle:
-        if not judge(handle, size):
+        if not is_format(handle, size):
             raise ContentError(f"it is no {extension[1:]} file, or it is cut off")

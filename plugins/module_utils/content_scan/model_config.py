@@ -21,34 +21,36 @@ try:
 except ImportError:
     yaml = None  # type: ignore[assignment]
 
-MAX_BYTES = 1 << 18  # real ones have some ten kB
-MAX_DEPTH = 60
-MAX_NODES = 100_000  # with every alias written out
-PART = r"[A-Za-z_][A-Za-z0-9_]*"
+MAX_CONFIG_BYTES = 1 << 18  # real ones have some ten kB
+MAX_YAML_DEPTH = 60
+MAX_YAML_NODES = 100_000  # with every alias written out
+IDENTIFIER_PART = r"[A-Za-z_][A-Za-z0-9_]*"
 # Classes only, which begin with a capital: the libraries have functions that import or run whatever they are given. Of the
 # WebUI's own modules, those that its configs name.
-ALLOWED = re.compile(rf"(?:ldm|sgm|torch\.nn|modules\.(?:models|xlmr|xlmr_m18))(?:\.{PART})*\.[A-Z][A-Za-z0-9_]*")
+ALLOWED_TARGET = re.compile(
+    rf"(?:ldm|sgm|torch\.nn|modules\.(?:models|xlmr|xlmr_m18))(?:\.{IDENTIFIER_PART})*\.[A-Z][A-Za-z0-9_]*"
+)
 # For training, at the top level and outside ``model``: nothing in the WebUI makes these.
 TRAINING_KEYS = ("data", "lightning")
-TRAINING = re.compile(
+TRAINING_TARGET = re.compile(
     r"main\.DataModuleFromConfig|main\.ImageLogger|edit_dataset\.EditDataset|pytorch_lightning\.strategies\.DDPStrategy|"
     r"(?:sdata\.mappers|torchvision\.transforms)\.[A-Z][A-Za-z0-9_]*"
 )
-TARGETS = ("target", "_target_")
+TARGET_KEYS = ("target", "_target_")
 # sgm's DiffusionEngine imports and calls what this one names, too; no name is its default
-NAMES_A_CLASS = (*TARGETS, "network_wrapper")
-TAGS = {
+CLASS_KEYS = (*TARGET_KEYS, "network_wrapper")
+ALLOWED_TAGS = {
     "tag:yaml.org,2002:" + name for name in ("str", "int", "float", "bool", "null", "map", "seq", "merge", "timestamp")
 }
 # A reference to another value of the same file, but for training. Others read the environment, or make a config of a text.
 REFERENCE = re.compile(r"\$\{{(?!(?:{})\b)[A-Za-z0-9_][A-Za-z0-9_.\[\]]*\}}".format("|".join(TRAINING_KEYS)))
-ADVICE = "if you trust it, give its sha256 and trusted: true (config: {source: ..., sha256: ..., trusted: true})"
+TRUST_ADVICE = "if you trust it, give its sha256 and trusted: true (config: {source: ..., sha256: ..., trusted: true})"
 
 
 def check_config(path: str) -> None:
     """Raise ContentError unless every ``target`` (and its like) in a YAML file names a model class."""
-    if os.path.getsize(path) > MAX_BYTES:
-        raise ContentError("it has more than %d kB, which no config of a model has" % (MAX_BYTES >> 10))
+    if os.path.getsize(path) > MAX_CONFIG_BYTES:
+        raise ContentError(f"it has more than {MAX_CONFIG_BYTES >> 10} kB, which no config of a model has")
     with open(path, encoding="utf-8") as handle:
         text = handle.read()
     # a key can be written otherwise only with an escape, and come from elsewhere only by a reference
@@ -78,7 +80,7 @@ def _check_depth(text: str) -> None:
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        if depth > MAX_DEPTH:
+        if depth > MAX_YAML_DEPTH:
             raise ContentError("it is nested deeper than the config of a model")
 
 
@@ -87,43 +89,43 @@ def _check_document(document: Any) -> None:
         return
     if isinstance(document, yaml.ScalarNode):  # OmegaConf reads a text once more, as YAML
         raise ContentError("it is a single text and no config")
-    _size(document, {}, [])
+    _count_nodes(document, {}, [])
     if not isinstance(document, yaml.MappingNode):
-        _walk(document, False)
+        _check_nodes(document, False)
         return
     _check_tag(document)
     for key, value in document.value:
         _check_pair(key, value, False)
-        _walk(key, False)
-        _walk(value, getattr(key, "value", None) in TRAINING_KEYS)
+        _check_nodes(key, False)
+        _check_nodes(value, getattr(key, "value", None) in TRAINING_KEYS)
 
 
-def _children(node: Any) -> list[Any]:
+def _list_children(node: Any) -> list[Any]:
     if isinstance(node, yaml.MappingNode):
         return [child for pair in node.value for child in pair]
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
-def _size(node: Any, known: dict[int, int], above: list[int]) -> int:
+def _count_nodes(node: Any, known: dict[int, int], above: list[int]) -> int:
     """Nodes below ``node``, aliases written out as OmegaConf does. Raises ContentError when there are too many, or a circle."""
     if id(node) in above:
         raise ContentError("it contains itself")
-    if len(above) > MAX_DEPTH:
+    if len(above) > MAX_YAML_DEPTH:
         raise ContentError("it is nested deeper than the config of a model")
     if id(node) not in known:
         inside = [*above, id(node)]
-        known[id(node)] = 1 + sum(_size(child, known, inside) for child in _children(node))
-    if known[id(node)] > MAX_NODES:
+        known[id(node)] = 1 + sum(_count_nodes(child, known, inside) for child in _list_children(node))
+    if known[id(node)] > MAX_YAML_NODES:
         raise ContentError("its aliases make more of it than a config of a model has")
     return known[id(node)]
 
 
 def _check_tag(node: Any) -> None:
-    if node.tag not in TAGS:
-        raise UnsafeError(f"it has the tag {node.tag:.80}, which no config of a model needs; {ADVICE}")
+    if node.tag not in ALLOWED_TAGS:
+        raise UnsafeError(f"it has the tag {node.tag:.80}, which no config of a model needs; {TRUST_ADVICE}")
 
 
-def _walk(node: Any, training: bool) -> None:
+def _check_nodes(node: Any, training: bool) -> None:
     """Check every tag, reference and target below ``node``. Each node is visited once for each of the two rules."""
     seen = set()
     stack: list[tuple[Any, bool]] = [(node, training)]
@@ -136,23 +138,22 @@ def _walk(node: Any, training: bool) -> None:
         if isinstance(node, yaml.ScalarNode):
             if "${" in REFERENCE.sub("", node.value):
                 raise UnsafeError(
-                    "it has the reference %.80r, which can run code or read secrets; %s" % (node.value, ADVICE)
+                    f"it has the reference {node.value!r:.80}, which can run code or read secrets; {TRUST_ADVICE}"
                 )
         elif isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 _check_pair(key, value, training)
-        stack += [(child, training) for child in _children(node)]
+        stack += [(child, training) for child in _list_children(node)]
 
 
 def _check_pair(key: Any, value: Any, training: bool) -> None:
-    if not isinstance(key, yaml.ScalarNode) or key.value not in NAMES_A_CLASS:
+    if not isinstance(key, yaml.ScalarNode) or key.value not in CLASS_KEYS:
         return
-    if key.value not in TARGETS and value.tag == "tag:yaml.org,2002:null":
+    if key.value not in TARGET_KEYS and value.tag == "tag:yaml.org,2002:null":
         return
     named = value.value if isinstance(value, yaml.ScalarNode) else "something that is no name"
-    if ALLOWED.fullmatch(named) or (training and TRAINING.fullmatch(named)):
+    if ALLOWED_TARGET.fullmatch(named) or (training and TRAINING_TARGET.fullmatch(named)):
         return
     raise UnsafeError(
-        "its %s %.100r is no class below ldm, sgm, torch.nn or the WebUI's models, and the WebUI would run it; %s"
-        % (key.value, named, ADVICE)
+        f"its {key.value} {named!r:.100} is no class below ldm, sgm, torch.nn or the WebUI's models, and the WebUI would run it; {TRUST_ADVICE}"
     )

@@ -21,9 +21,9 @@ from ..errors import ContentError
 
 MAX_HEADER = 100_000_000  # the format's own limit
 MAX_TENSORS = 100_000
-MAX_DEPTH = 32  # of what stands in a field that the format does not know
-MAX_NAME = 4096
-BITS = {
+MAX_JSON_DEPTH = 32  # of what stands in a field that the format does not know
+MAX_TENSOR_NAME = 4096
+DTYPE_BITS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
     **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
     **dict.fromkeys(("I32", "U32", "F32"), 32),
@@ -31,16 +31,16 @@ BITS = {
     **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
     "F4": 4,
 }
-SPACE = re.compile(rb"[ \t\r\n]*")
+JSON_SPACE = re.compile(rb"[ \t\r\n]*")
 # A piece of a JSON string up to its quote; in pieces, as a repetition takes memory. Nothing behind it can fail.
-PIECE = re.compile(rb'(?:[^"\\\x00-\x1f]+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})){0,1000}')
-DTYPE = re.compile(rb'"([A-Z0-9_]{1,24})"')
-ATOM = re.compile(rb"null|true|false|-?(?:0|[1-9][0-9]{0,400})(?:\.[0-9]{1,1000})?(?:[eE][+-]?[0-9]{1,10})?")
-NUMBER = rb"(?:0|[1-9][0-9]{0,18})[ \t\r\n]{0,99}"
-NUMBERS = re.compile(rb"\[[ \t\r\n]{0,99}((?:%s(?:,[ \t\r\n]{0,99}(?=[0-9])|(?=\]))){0,64})\]" % NUMBER)
+STRING_CHUNK = re.compile(rb'(?:[^"\\\x00-\x1f]+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})){0,1000}')
+DTYPE_NAME = re.compile(rb'"([A-Z0-9_]{1,24})"')
+JSON_ATOM = re.compile(rb"null|true|false|-?(?:0|[1-9][0-9]{0,400})(?:\.[0-9]{1,1000})?(?:[eE][+-]?[0-9]{1,10})?")
+_DECIMAL = rb"(?:0|[1-9][0-9]{0,18})[ \t\r\n]{0,99}"
+NUMBER_LIST = re.compile(rb"\[[ \t\r\n]{0,99}((?:%s(?:,[ \t\r\n]{0,99}(?=[0-9])|(?=\]))){0,64})\]" % _DECIMAL)
 
 
-class _Header:
+class SafetensorsHeader:
     """A cursor over the raw header. Raises ValueError, with the place, where something else should stand."""
 
     def __init__(self, raw: bytes) -> None:
@@ -48,10 +48,10 @@ class _Header:
         self.at = 0
 
     def wrong(self, what: str) -> ValueError:
-        return ValueError("%s at byte %d" % (what, self.at))
+        return ValueError(f"{what} at byte {self.at}")
 
     def skip(self) -> None:
-        self.at = SPACE.match(self.raw, self.at).end()  # type: ignore[union-attr]
+        self.at = JSON_SPACE.match(self.raw, self.at).end()  # type: ignore[union-attr]
 
     def next_is(self, character: bytes) -> bool:
         """Whether ``character`` is next, white space aside; it is taken if so."""
@@ -71,7 +71,7 @@ class _Header:
         begin = self.at
         self.expect(b'"')
         while True:
-            piece = PIECE.match(self.raw, self.at).end()  # type: ignore[union-attr]
+            piece = STRING_CHUNK.match(self.raw, self.at).end()  # type: ignore[union-attr]
             if self.raw[piece : piece + 1] == b'"':
                 self.at = piece + 1
                 return begin, self.at
@@ -81,7 +81,7 @@ class _Header:
 
     def key(self) -> str:
         begin, end = self.string()
-        if end - begin > MAX_NAME:
+        if end - begin > MAX_TENSOR_NAME:
             raise self.wrong("a name is too long")
         name = json.loads(self.raw[begin:end].decode("utf-8"))
         self.expect(b":")
@@ -97,16 +97,16 @@ class _Header:
         while True:
             name = self.key()
             if name in seen:
-                raise self.wrong("the name %.80r stands there twice" % name)
+                raise self.wrong(f"the name {name!r:.80} stands there twice")
             if len(seen) > MAX_TENSORS:
-                raise self.wrong("there are more than %d names" % MAX_TENSORS)
+                raise self.wrong(f"there are more than {MAX_TENSORS} names")
             seen.add(name)
             yield name
             if self.next_is(b"}"):
                 return
             self.expect(b",")
 
-    def value(self, depth: int = MAX_DEPTH) -> None:
+    def value(self, depth: int = MAX_JSON_DEPTH) -> None:
         """Pass over any JSON value."""
         self.skip()
         first = self.raw[self.at : self.at + 1]
@@ -126,14 +126,14 @@ class _Header:
                     return
                 self.expect(b",")
         else:
-            found = ATOM.match(self.raw, self.at)
+            found = JSON_ATOM.match(self.raw, self.at)
             # a number that no float holds is none for the library either
             if not found or (found.group()[-1:].isdigit() and math.isinf(float(found.group()))):
                 raise self.wrong("a value is malformed")
             self.at = found.end()
 
     def numbers(self) -> list[int]:
-        found = NUMBERS.match(self.raw, self.at)
+        found = NUMBER_LIST.match(self.raw, self.at)
         if not found:
             raise self.wrong("a list of sizes is malformed")
         self.at = found.end()
@@ -146,14 +146,14 @@ class _Header:
         return found
 
     def dtype(self) -> str:
-        found = DTYPE.match(self.raw, self.at)
+        found = DTYPE_NAME.match(self.raw, self.at)
         if not found:
             raise self.wrong("a type is malformed")
         self.at = found.end()
         return found.group(1).decode()
 
 
-def _tensor(header: _Header, name: str) -> tuple[int, int]:
+def _parse_tensor(header: SafetensorsHeader, name: str) -> tuple[int, int]:
     """Where the tensor lies in the data; its size is checked against type and shape."""
     parts = set()
     dtype, shape, offsets = "", [], []
@@ -168,29 +168,29 @@ def _tensor(header: _Header, name: str) -> tuple[int, int]:
         else:
             header.value()  # the format's own library passes over it
     if not parts >= {"dtype", "shape", "data_offsets"} or len(offsets) != 2:
-        raise header.wrong("the tensor %.80r is incomplete" % name)
+        raise header.wrong(f"the tensor {name!r:.80} is incomplete")
     begin, end = offsets
-    bits = BITS.get(dtype)
+    bits = DTYPE_BITS.get(dtype)
     for length in shape:
         bits = bits * length if bits is not None else None
     if end < begin or (bits is not None and bits != (end - begin) * 8):
-        raise header.wrong("the tensor %.80r does not add up" % name)
+        raise header.wrong(f"the tensor {name!r:.80} does not add up")
     return begin, end
 
 
-def _places(raw: bytes) -> list[tuple[int, int]]:
+def _list_tensor_spans(raw: bytes) -> list[tuple[int, int]]:
     """Where the header says the tensors lie, sorted. Raises ValueError."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     for position in range(0, len(raw), 1 << 20):
         decoder.decode(raw[position : position + (1 << 20)])
     decoder.decode(b"", final=True)
-    header = _Header(raw)
+    header = SafetensorsHeader(raw)
     if not raw.startswith(b"{"):
         raise header.wrong("{ is missing")
     places = []
     for name in header.fields():
         if name != "__metadata__":
-            places.append(_tensor(header, name))
+            places.append(_parse_tensor(header, name))
             continue
         if header.null():
             continue
@@ -212,10 +212,10 @@ def check_safetensors(path: str) -> None:
         if length < 2 or length > size - 8:
             raise ContentError("it is no safetensors file, or it is cut off")
         if length > MAX_HEADER:
-            raise ContentError("its safetensors header has %d bytes; more than %d are refused" % (length, MAX_HEADER))
+            raise ContentError(f"its safetensors header has {length} bytes; more than {MAX_HEADER} are refused")
         raw = handle.read(length)
     try:
-        places = _places(raw)
+        places = _list_tensor_spans(raw)
     except ValueError as exc:
         raise ContentError(f"its safetensors header cannot be read ({exc})") from exc
     end = 0
@@ -224,4 +224,4 @@ def check_safetensors(path: str) -> None:
             raise ContentError("its safetensors header does not add up: its tensors overlap or leave gaps")
         end = stop
     if 8 + length + end != size:
-        raise ContentError("its safetensors header promises %d bytes, but it has %d" % (8 + length + end, size))
+        raise ContentError(f"its safetensors header promises {8 + length + end} bytes, but it has {size}")

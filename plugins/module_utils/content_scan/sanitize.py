@@ -15,19 +15,19 @@ from urllib.parse import unquote_to_bytes
 
 from ..terminal import is_unseen
 
-LONGEST_NAME = 255  # bytes, on the file systems of Linux
+MAX_NAME_BYTES = 255  # bytes, on the file systems of Linux
 # a parameter of a header, and what lies between them: RFC 6266, section 4.1; unquoted values may have spaces here
 _PARAMETER = re.compile(r'([^=;\s"]+)\s*=\s*("(?:[^"\\]|\\.)*"?|[^;]*)|"(?:[^"\\]|\\.)*"?|[^;"\s]+')
 _EXTENDED = re.compile(r"([\w!#$%&+^`{}~-]+)'[^']*'(.*)", re.DOTALL)  # RFC 5987, section 3.2.1
 
 
-def hex_digits(value: Any, count: int) -> str | None:
+def parse_hex_digits(value: Any, count: int) -> str | None:
     """``value`` in lower case if it is a hash of exactly ``count`` hex digits; None if it is anything else."""
-    whole = isinstance(value, str) and re.fullmatch("[0-9a-fA-F]{%d}" % count, value)
+    whole = isinstance(value, str) and re.fullmatch(f"[0-9a-fA-F]{{{count}}}", value)
     return str(value).lower() if whole else None
 
 
-def safe_name(name: str) -> str:
+def sanitize_name(name: str) -> str:
     """A plain file name from an untrusted one: last path part, no control, format or reserved characters, at most 255 bytes.
 
     "" when nothing is left; whoever needs a name asks the user for it.
@@ -35,13 +35,13 @@ def safe_name(name: str) -> str:
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", name.encode("utf-8", "replace").decode()))[-1]
     last = "".join("_" if c in '<>:"|?*' or is_unseen(c) else c for c in last).strip(" .")
     stem, dot, extension = last.rpartition(".")
-    room = LONGEST_NAME - len((dot + extension).encode())
+    room = MAX_NAME_BYTES - len((dot + extension).encode())
     if dot and room > 0:
         return stem.encode()[:room].decode("utf-8", "ignore") + dot + extension
-    return last.encode()[:LONGEST_NAME].decode("utf-8", "ignore")
+    return last.encode()[:MAX_NAME_BYTES].decode("utf-8", "ignore")
 
 
-def disposition_name(header: str) -> str:
+def parse_disposition_name(header: str) -> str:
     """The file name in a Content-Disposition header, decoded; "" when it has none. ``filename*`` wins over ``filename``.
 
     Servers leave out the quotes of names with spaces, and the end of quotes.

@@ -18,30 +18,33 @@ import tarfile
 from typing import BinaryIO, NamedTuple
 
 from ..errors import ContentError, UnsafeError
-from .pickles import MAX_STACK, Listing, Pickle, StorageInfo, Window
+from .pickle_machine import MAX_STACK
+from .pickle_opcodes import ByteWindow
+from .pickle_values import PickleList, StorageInfo
+from .pickles import PickleScan
 
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 MAX_DIRECTORY = 16 << 20
-LARGE = 0xFFFFFFFF  # stands for a number that does not fit
-MEMBER = re.compile(
+ZIP64_MARK = 0xFFFFFFFF  # stands for a number that does not fit
+MEMBER_NAME = re.compile(
     rb"([^/\\\x00-\x1f\x7f]{1,255})/(data\.pkl|version|byteorder|\.data/serialization_id|\.format_version|"
     rb"\.storage_alignment|data/(?:0|[1-9][0-9]{0,19}))"
 )
 # what torch.jit.save writes besides: a program, as Python's source, and the values that it uses
-SCRIPT = re.compile(rb"[^/]{1,255}/(?:code/.*|constants\.pkl)", re.DOTALL)
+TORCHSCRIPT_MEMBER = re.compile(rb"[^/]{1,255}/(?:code/.*|constants\.pkl)", re.DOTALL)
 # the small members, and what torch writes into them
-SMALL = {
+SMALL_MEMBERS = {
     "version": re.compile(rb"[0-9]{1,9}\n?"),
     "byteorder": re.compile(rb"little|big"),
     ".data/serialization_id": re.compile(rb"[0-9]{1,64}"),
     ".format_version": re.compile(rb"[0-9]{1,9}\n?"),
     ".storage_alignment": re.compile(rb"[0-9]{1,9}\n?"),
 }
-MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 
 
-class Member(NamedTuple):
+class ZipMember(NamedTuple):
     name: bytes
     header: int  # where its local header begins
     size: int
@@ -51,7 +54,7 @@ def _zip_error(what: str) -> ContentError:
     return ContentError(f"its zip is not as torch writes it: {what}")
 
 
-def _read(handle: BinaryIO, at: int, count: int) -> bytes:
+def _read_at(handle: BinaryIO, at: int, count: int) -> bytes:
     handle.seek(at)
     data = handle.read(count) if at >= 0 else b""
     if len(data) != count:
@@ -59,28 +62,28 @@ def _read(handle: BinaryIO, at: int, count: int) -> bytes:
     return data
 
 
-def directory_of(handle: BinaryIO, size: int) -> tuple[int, int, int]:
+def locate_zip_directory(handle: BinaryIO, size: int) -> tuple[int, int, int]:
     """Begin, length and number of entries of a zip's central directory, which must end the file. Raises ContentError."""
     if size < 22:
         raise _zip_error("it is cut off")
     end = size - 22
-    record = struct.unpack("<4s4H2LH", _read(handle, end, 22))
+    record = struct.unpack("<4s4H2LH", _read_at(handle, end, 22))
     if record[0] != b"PK\x05\x06" or record[7]:
         raise _zip_error("its end is missing or followed by something")
     disk, first_disk, here, count, length, begin = record[1:7]
-    locator = _read(handle, end - 20, 20) if end >= 20 else b""
+    locator = _read_at(handle, end - 20, 20) if end >= 20 else b""
     if locator.startswith(b"PK\x06\x07"):
         where, disks = struct.unpack("<QL", locator[8:])
         end -= 76
-        large = struct.unpack("<4sQ2H2L4Q", _read(handle, end, 56))
+        large = struct.unpack("<4sQ2H2L4Q", _read_at(handle, end, 56))
         if large[0] != b"PK\x06\x06" or where != end or large[1] != 44 or disks > 1 or large[4] or large[5]:
             raise _zip_error("its end is malformed")
         # one reader takes the small record, another the large one
         for small, wide, none in (
             (here, large[6], 0xFFFF),
             (count, large[7], 0xFFFF),
-            (length, large[8], LARGE),
-            (begin, large[9], LARGE),
+            (length, large[8], ZIP64_MARK),
+            (begin, large[9], ZIP64_MARK),
         ):
             if small not in (none, wide):
                 raise _zip_error("it has two ends that differ")
@@ -92,7 +95,7 @@ def directory_of(handle: BinaryIO, size: int) -> tuple[int, int, int]:
     return begin, length, count
 
 
-def _wide(extra: bytes, allowed: tuple[int, ...]) -> list[int] | None:
+def _parse_zip64(extra: bytes, allowed: tuple[int, ...]) -> list[int] | None:
     """The numbers of the extra field 1, for what does not fit 32 bits; other fields must be among ``allowed``, each once."""
     found: list[int] | None = None
     seen: set[int] = set()
@@ -103,16 +106,16 @@ def _wide(extra: bytes, allowed: tuple[int, ...]) -> list[int] | None:
             raise _zip_error("a member has an extra field that torch does not write")
         seen.add(tag)
         if tag == 1:
-            found = list(struct.unpack("<%dQ" % (length // 8), extra[at + 4 : at + 4 + length]))
+            found = list(struct.unpack(f"<{length // 8}Q", extra[at + 4 : at + 4 + length]))
         at += 4 + length
     return found
 
 
-def _members(handle: BinaryIO, size: int) -> tuple[list[Member], int]:
+def _list_members(handle: BinaryIO, size: int) -> tuple[list[ZipMember], int]:
     """The members as the central directory lists them, by their place, and where that directory begins."""
-    begin, length, count = directory_of(handle, size)
-    raw = _read(handle, begin, length)
-    members: list[Member] = []
+    begin, length, count = locate_zip_directory(handle, size)
+    raw = _read_at(handle, begin, length)
+    members: list[ZipMember] = []
     at = 0
     for _ in range(count):
         if len(raw) - at < 46 or raw[at : at + 4] != b"PK\x01\x02":
@@ -125,14 +128,14 @@ def _members(handle: BinaryIO, size: int) -> tuple[list[Member], int]:
             raise _zip_error("its list of members is malformed")
         name = raw[at + 46 : at + 46 + name]
         shown = name[:80].decode("utf-8", "replace")
-        if SCRIPT.fullmatch(name):
+        if TORCHSCRIPT_MEMBER.fullmatch(name):
             raise UnsafeError(
                 f"it is a TorchScript archive ({shown}), which is a program and not only weights. Take its weights as a "
                 ".safetensors; if you trust its author, give its sha256 and trusted: true"
             )
         sizes = [unpacked, packed, offset]
-        missing = [index for index, value in enumerate(sizes) if value == LARGE]
-        wide = _wide(raw[after - comment - extra : after - comment], (1,))
+        missing = [index for index, value in enumerate(sizes) if value == ZIP64_MARK]
+        wide = _parse_zip64(raw[after - comment - extra : after - comment], (1,))
         if len(wide or ()) != len(missing):
             raise _zip_error(f"{shown} has a malformed size")
         for index, value in zip(missing, wide or ()):
@@ -142,24 +145,24 @@ def _members(handle: BinaryIO, size: int) -> tuple[list[Member], int]:
             raise _zip_error(f"{shown} is compressed")
         if flags & ~0x0808 or comment or disk:
             raise _zip_error(f"{shown} is encrypted, or otherwise special")
-        members.append(Member(name, offset, unpacked))
+        members.append(ZipMember(name, offset, unpacked))
         at = after
     if at != len(raw):
         raise _zip_error("its list of members is malformed")
     return sorted(members, key=lambda member: member.header), begin
 
 
-def _data_begins(handle: BinaryIO, member: Member, until: int) -> int:
+def _locate_data(handle: BinaryIO, member: ZipMember, until: int) -> int:
     """Where the member's bytes begin, after its own header, which must agree; ``until`` is where the next thing is."""
-    head = _read(handle, member.header, 30)
+    head = _read_at(handle, member.header, 30)
     flags, method = struct.unpack("<2H", head[6:10])
     packed, unpacked, name_length, extra_length = struct.unpack("<2L2H", head[18:30])
-    rest = _read(handle, member.header + 30, name_length + extra_length)
-    wide = _wide(rest[name_length:], (1, 0x4246))  # "FB" pads the data to its alignment
+    rest = _read_at(handle, member.header + 30, name_length + extra_length)
+    wide = _parse_zip64(rest[name_length:], (1, 0x4246))  # "FB" pads the data to its alignment
     later = bool(flags & 8)  # the sizes follow the data
-    fits = unpacked == packed and (packed == member.size or (packed == LARGE and wide) or (packed == 0 and later))
+    fits = unpacked == packed and (packed == member.size or (packed == ZIP64_MARK and wide) or (packed == 0 and later))
     # torch adds the place, and knows only one of the sizes by then
-    place = [member.header] if member.header >= LARGE else []
+    place = [member.header] if member.header >= ZIP64_MARK else []
     sizes = ([member.size] * 2, [member.size, 0])
     if wide not in (None, place, *sizes, *(size + place for size in sizes)):
         fits = False
@@ -168,7 +171,7 @@ def _data_begins(handle: BinaryIO, member: Member, until: int) -> int:
     begin = member.header + 30 + len(rest)
     gap = until - begin - member.size
     if gap:
-        tail = _read(handle, begin + member.size, gap) if gap in (16, 24) and later else b""
+        tail = _read_at(handle, begin + member.size, gap) if gap in (16, 24) and later else b""
         form = "<2L" if gap == 16 else "<2Q"
         if tail[:4] != b"PK\x07\x08" or struct.unpack(form, tail[8:]) != (member.size, member.size):
             raise _zip_error("there is something between its members")
@@ -176,64 +179,69 @@ def _data_begins(handle: BinaryIO, member: Member, until: int) -> int:
 
 
 def _check_zip(handle: BinaryIO, size: int) -> None:
-    members, directory = _members(handle, size)
+    members, directory = _list_members(handle, size)
     if not members or members[0].header:
         raise _zip_error("it does not begin with a member")
     places: dict[str, tuple[int, int]] = {}
     roots = set()
     for member, until in zip(members, [following.header for following in members[1:]] + [directory]):
         shown = member.name[:80].decode("utf-8", "replace")
-        found = MEMBER.fullmatch(member.name)
+        found = MEMBER_NAME.fullmatch(member.name)
         if not found:
             raise _zip_error(f"there is {shown!r} in it")
         roots.add(found.group(1))
         name = found.group(2).decode()
         if name in places or len(roots) > 1 or found.group(1) in (b".", b".."):
             raise _zip_error(f"there is a second place for {shown!r} in it")
-        places[name] = (_data_begins(handle, member, until), member.size)
+        places[name] = (_locate_data(handle, member, until), member.size)
     for name in ("data.pkl", "version"):
         if name not in places:
             raise _zip_error(f"there is no {name} in it")
     begin, length = places.pop("data.pkl")
     storages: dict[str, StorageInfo] = {}
-    pickle = Pickle(Window(handle, begin, begin + length), storages)
+    pickle = PickleScan(ByteWindow(handle, begin, begin + length), storages)
     pickle.run()
     if pickle.window.at != begin + length:
         raise ContentError("there is something behind its pickle")
-    for name, content in SMALL.items():
+    for name, content in SMALL_MEMBERS.items():
         at, length = places.pop(name, (0, 0))
-        if at and (length > 64 or not content.fullmatch(_read(handle, at, length))):
+        if at and (length > 64 or not content.fullmatch(_read_at(handle, at, length))):
             raise _zip_error(f"{name} is not what torch writes there")
     for name, (_at, length) in places.items():
         info = storages.pop(name[5:], None)
         if info is None or info.bytes != length:
             raise _zip_error(f"{name} is not the data of any tensor")
     if storages:
-        raise ContentError("the data of %d tensors is missing" % len(storages))
+        raise ContentError(f"the data of {len(storages)} tensors is missing")
 
 
 def _check_legacy(handle: BinaryIO, size: int) -> None:
     """Before torch 1.6: five pickles in a row, then for each storage its length and its numbers. Also a bare pickle."""
-    first = Pickle(Window(handle, 0, size))
+    first = PickleScan(ByteWindow(handle, 0, size))
     result = first.run()
     at = first.window.at
-    if result != MAGIC or type(result) is not int:
+    if result != LEGACY_MAGIC or type(result) is not int:
         if at != size:
             raise ContentError("there is something behind its pickle, and it is no torch file")
         return
     storages: dict[str, StorageInfo] = {}
     results = []
     for number in range(4):  # protocol, system, object, keys
-        pickle = Pickle(Window(handle, at, size), storages if number == 2 else None)
+        pickle = PickleScan(ByteWindow(handle, at, size), storages if number == 2 else None)
         results.append(pickle.run())
         at = pickle.window.at
     protocol, _system, _object, keys = results
-    if type(protocol) is not int or protocol != LEGACY_PROTOCOL or not isinstance(keys, Listing) or keys.items is None:
+    if (
+        type(protocol) is not int
+        or protocol != LEGACY_PROTOCOL
+        or not isinstance(keys, PickleList)
+        or keys.items is None
+    ):
         raise ContentError("it is an old torch file with a malformed frame")
     if len(keys.items) != len(storages) or set(keys.items) != set(storages):
         raise ContentError("it is an old torch file whose list of tensors does not fit its pickle")
     for key in keys.items:
-        window = Window(handle, at, size)
+        window = ByteWindow(handle, at, size)
         if struct.unpack("<q", window.read(8))[0] != storages[key].length:
             raise ContentError("it is an old torch file with a tensor of another length than its pickle says")
         window.skip(storages[key].bytes)
@@ -269,7 +277,7 @@ def ends_as_zip(handle: BinaryIO, size: int) -> bool:
             length, offset = struct.unpack("<2L", record)
             # random numbers hold the four bytes once in a while, but no directory with them
             for place in (offset, begin + at - length):
-                if length == 0 or (0 <= place < size and _at(handle, place) == b"PK\x01\x02"):
+                if length == 0 or (0 <= place < size and _read_signature(handle, place) == b"PK\x01\x02"):
                     return True
             if tail[max(0, at - 20) : at][:4] == b"PK\x06\x07":
                 return True
@@ -277,12 +285,12 @@ def ends_as_zip(handle: BinaryIO, size: int) -> bool:
     return False
 
 
-def _at(handle: BinaryIO, place: int) -> bytes:
+def _read_signature(handle: BinaryIO, place: int) -> bytes:
     handle.seek(place)
     return handle.read(4)
 
 
-def check_pickle(path: str) -> None:
+def check_torch_file(path: str) -> None:
     """Raise ContentError unless this is a whole torch file (or a bare pickle) that can be loaded without harm."""
     size = os.path.getsize(path)
     with open(path, "rb") as handle:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from ..content_scan.sanitize import hex_digits
+from ..content_scan.sanitize import parse_hex_digits
 from ..errors import SdopsError
 from ..filesystem import reject_irregular
 from ..transfer.remote_file import RemoteFile
@@ -15,7 +15,7 @@ from ..transfer.remote_file import RemoteFile
 
 def find_cache_path(cache_dir: str | None, remote: RemoteFile) -> str | None:
     """Where the cache has ``remote``, or would have it; None without a cache or a hash. Raises SdopsError."""
-    sha256 = hex_digits(remote.sha256, 64)
+    sha256 = parse_hex_digits(remote.sha256, 64)
     if not cache_dir or sha256 is None or remote.url.startswith("file://"):
         return None
     path = cache_dir
@@ -33,7 +33,7 @@ def is_cached(path: str) -> bool:
     return not os.path.islink(path) and reject_irregular(path) is not None
 
 
-def is_writable(directory: str) -> bool:
+def ensure_writable(directory: str) -> bool:
     """Make ``directory`` if it is absent. A cache that cannot be written is no reason to fail."""
     try:
         os.makedirs(directory, exist_ok=True)

@@ -9,7 +9,7 @@ import contextlib
 import os
 
 from ..content_scan.file_formats import is_no_model
-from ..content_scan.scan import WEIGHTS, check, refuse_pickle
+from ..content_scan.scan import WEIGHT_EXTENSIONS, reject_pickle_name, scan_file
 from ..errors import ContentError, SdopsError
 from ..filesystem import CHUNK, git_sha1_of, open_regular, sha256_of
 from ..transfer.remote_file import RemoteFile
@@ -104,7 +104,7 @@ class ExistingFileCheck:
         with os.fdopen(open_regular(path, follow=True), "rb") as handle:
             head = handle.read(HEAD_SIZE)
             size = os.fstat(handle.fileno()).st_size
-        if is_no_model(head, path.lower().endswith(WEIGHTS)):
+        if is_no_model(head, path.lower().endswith(WEIGHT_EXTENSIONS)):
             return
         if self.record.get_recorded(path) or path in self.single_files:
             reason = CHANGED
@@ -148,10 +148,10 @@ class ExistingFileCheck:
 
     def reject_pickle(self, spec: ModelSpec, name: str) -> None:
         """Raise ContentError for a pickle that is not allowed, by its name."""
-        refuse_pickle(name, self.options.allow_pickle or spec.trusted)
+        reject_pickle_name(name, self.options.allow_pickle or spec.trusted)
 
     def check_content(self, file: ModelFile, path: str, sha256: str) -> None:
         """Scan a file's content, under the name that it will have; a trusted one is verified by nothing but its hash."""
         if file.spec.trusted and sha256 == file.spec.sha256:
             return
-        check(path, file.format_name, self.options.allow_pickle)
+        scan_file(path, file.format_name, self.options.allow_pickle)

@@ -18,7 +18,7 @@ from ..transfer.download import Downloader
 from ..transfer.partial import PartialFile
 from ..transfer.remote_file import RemoteFile
 from ..transfer.temp_names import find_orphaned_bases, shorten_name, temp_base
-from .download_cache import find_cache_path, is_cached, is_writable
+from .download_cache import ensure_writable, find_cache_path, is_cached
 from .existing_file import ExistingFileCheck, hash_file
 from .model_file import COMPLETED, FileStatus, ModelFile
 from .options import BatchOptions
@@ -90,7 +90,7 @@ class FileInstaller:
         cached = find_cache_path(self.options.cache_dir, file.remote)
         if cached is None:
             return self._download(file, file.path, is_locked, before_publish)
-        if not is_writable(os.path.dirname(cached)):
+        if not ensure_writable(os.path.dirname(cached)):
             sha256 = self._try_cache(file, cached, is_locked, before_publish)
             return sha256 or self._download(file, file.path, is_locked, before_publish)
         with locked(cached + ".lock") as is_cache_locked:  # one host downloads, the others wait and take it from here

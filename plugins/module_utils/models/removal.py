@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from ..content_scan.sanitize import safe_name
+from ..content_scan.sanitize import sanitize_name
 from ..errors import SdopsError
 from ..filesystem import unlink_all
 from ..transfer.partial import PartialFile
@@ -51,7 +51,7 @@ class ModelRemover:
         name = spec.name or (os.path.basename(spec.locator["file"]) if spec.origin == "huggingface" else "")
         if not spec.kind or not name:
             return
-        path = model_path(self.options.webui_dir, spec.kind, safe_name(name))
+        path = model_path(self.options.webui_dir, spec.kind, sanitize_name(name))
         partial = PartialFile(path, file.remote)
         if self.record.get_recorded(path) or not os.path.exists(partial.path):
             return

@@ -10,7 +10,7 @@ import os
 import threading
 from typing import Any
 
-from ..content_scan.sanitize import safe_name
+from ..content_scan.sanitize import sanitize_name
 from ..errors import ContentChangedError, SdopsError
 from ..filesystem import reject_irregular
 from ..sources import civitai, direct, huggingface, magnet
@@ -65,7 +65,7 @@ class SourceQuery:
             reject_irregular(path, follow=True)
             if not os.path.isfile(path):
                 raise SdopsError(f"There is no file {path} on the target.")
-            remote = RemoteFile("file://" + path, safe_name(os.path.basename(path)), os.path.getsize(path))
+            remote = RemoteFile("file://" + path, sanitize_name(os.path.basename(path)), os.path.getsize(path))
         if spec.sha256 and remote.sha256 and spec.sha256.lower() != remote.sha256:
             if spec.origin != "civitai":
                 raise SdopsError(

@@ -12,7 +12,7 @@ import re
 from typing import Any, Iterable, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from ..content_scan.sanitize import LONGEST_NAME, hex_digits
+from ..content_scan.sanitize import MAX_NAME_BYTES, parse_hex_digits
 from ..errors import CatalogError, SdopsError, SpecError, TransferError
 from ..secrets import login_secrets, query_secrets
 from ..terminal import has_unseen
@@ -157,7 +157,7 @@ def find_entry_secrets(entry: Any) -> list[str]:
 
 def parse_sha256(value: Any, what: str) -> str:
     """A hash that a user wrote, in lower case. Raises SpecError."""
-    found = hex_digits(str(value).strip(), 64)
+    found = parse_hex_digits(str(value).strip(), 64)
     if found is None:
         raise SpecError(f"{what}: sha256 must be 64 hex digits, not {value!r}.")
     return found
@@ -406,9 +406,9 @@ def parse_model_entry(entry: str | dict[str, Any], endpoints: Endpoints = DEFAUL
         )
     if name is not None and not _is_plain_name(name):
         raise SpecError(f"{what}: name must be a plain file name, not {name!r}.")
-    if name is not None and len(name.encode()) > LONGEST_NAME:
+    if name is not None and len(name.encode()) > MAX_NAME_BYTES:
         raise SpecError(
-            f"{what}: name has {len(name.encode())} bytes, and file systems take {LONGEST_NAME}. Set a shorter one."
+            f"{what}: name has {len(name.encode())} bytes, and file systems take {MAX_NAME_BYTES}. Set a shorter one."
         )
     wanted = {
         "kind": kind,

@@ -9,7 +9,7 @@ import json
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from ..content_scan.sanitize import hex_digits, safe_name
+from ..content_scan.sanitize import parse_hex_digits, sanitize_name
 from ..errors import CivitaiError
 from ..filesystem import parse_json
 from ..transfer.http import REDIRECT_STATUSES, HttpClient
@@ -114,7 +114,7 @@ def choose_version_file(
         found = [
             f
             for f in files
-            if ("sha256" not in locator or hex_digits(f["hashes"].get("SHA256"), 64) == locator["sha256"])
+            if ("sha256" not in locator or parse_hex_digits(f["hashes"].get("SHA256"), 64) == locator["sha256"])
             and ("type" not in locator or f.get("type") == locator["type"])
             and all(k not in locator or str(f["metadata"].get(k)) == locator[k] for k in METADATA_FILTERS)
         ]
@@ -130,7 +130,7 @@ def choose_version_file(
         )
         wanted_filters = ", ".join("{}={}".format(*kv) for kv in locator.items())
         raise CivitaiError("{} has no file with {}. It has: {}.".format(what, wanted_filters, available or "none"))
-    wanted = [f for f in found if sha256 and hex_digits(f["hashes"].get("SHA256"), 64) == sha256]
+    wanted = [f for f in found if sha256 and parse_hex_digits(f["hashes"].get("SHA256"), 64) == sha256]
     return next((f for f in wanted or found if f.get("primary")), (wanted or found)[0])
 
 
@@ -228,15 +228,15 @@ def resolve_civitai_file(
                     chosen["name"], what, scan
                 )
             )
-    sha256 = hex_digits(chosen["hashes"].get("SHA256"), 64)
+    sha256 = parse_hex_digits(chosen["hashes"].get("SHA256"), 64)
     kind = "vae" if chosen.get("type") == "VAE" else CIVITAI_KINDS.get(str(model.get("type")))
     return RemoteFile(
         url=url,
-        filename=safe_name(chosen["name"]),
+        filename=sanitize_name(chosen["name"]),
         approximate_size=_approximate_bytes(chosen.get("sizeKB")),  # only the download itself tells exactly
         sha256=sha256,
         # the first ten digits of the same hash, listed before the whole one is
-        sha256_prefix=None if sha256 else hex_digits(chosen["hashes"].get("AUTOV2"), 10),
+        sha256_prefix=None if sha256 else parse_hex_digits(chosen["hashes"].get("AUTOV2"), 10),
         etag="civitai-file-{}".format(chosen["id"]),
         revision=number,
         kind=kind,

@@ -10,7 +10,7 @@ import os
 import re
 from urllib.parse import unquote, urlsplit
 
-from ..content_scan.sanitize import disposition_name, safe_name
+from ..content_scan.sanitize import parse_disposition_name, sanitize_name
 from ..errors import UrlError
 from ..transfer.error_pages import describe_error_page
 from ..transfer.http import HttpClient
@@ -33,7 +33,7 @@ def resolve_url(locator: dict[str, str], http: HttpClient) -> RemoteFile:
     # of the URL's names, that which has an extension: the one that was given, or the one that it leads to
     names = [unquote(os.path.basename(urlsplit(each).path)) for each in (url, response.url or url)]
     given = next((each for each in names if os.path.splitext(each)[1]), names[0])
-    name = safe_name(disposition_name(header_text(headers.get("Content-Disposition"))) or given)
+    name = sanitize_name(parse_disposition_name(header_text(headers.get("Content-Disposition"))) or given)
     if not empty and may_be_html(response, name):
         with contextlib.closing(http.request("GET", url, {"Range": "bytes=0-511"}, stream=True)) as response:
             head = response.raw.read(512, decode_content=False) if response.status_code in (200, 206) else b""

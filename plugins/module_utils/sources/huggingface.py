@@ -13,7 +13,7 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from ..content_scan.sanitize import hex_digits, safe_name
+from ..content_scan.sanitize import parse_hex_digits, sanitize_name
 from ..errors import HubError
 from ..filesystem import parse_json
 from ..transfer.http import HttpClient
@@ -115,7 +115,7 @@ def resolve_hub_file(locator: dict[str, str], http: HttpClient, endpoint: str, h
     if response.status_code >= 400:
         raise HubError(describe_hub_error(locator, response, has_token, endpoint))
     reported_commit = response.headers.get("X-Repo-Commit")
-    commit = reported_commit or hex_digits(locator["revision"], 40)
+    commit = reported_commit or parse_hex_digits(locator["revision"], 40)
     etag = read_etag(response.headers)
     if not commit or not etag:
         raise HubError(
@@ -127,7 +127,7 @@ def resolve_hub_file(locator: dict[str, str], http: HttpClient, endpoint: str, h
         )
     # without a word of the Hub's, 40 digits may be a hash of another kind (Artifactory: SHA-1 of the content)
     from_hub = bool(reported_commit or response.headers.get("X-Linked-Etag"))
-    sha256 = hex_digits(etag, 64) or hex_digits(response.headers.get("X-Checksum-Sha256"), 64)
+    sha256 = parse_hex_digits(etag, 64) or parse_hex_digits(response.headers.get("X-Checksum-Sha256"), 64)
     reported = response.headers.get("X-Linked-Size")
     if reported is None and response.status_code == 200:
         reported = response.headers.get("Content-Length")
@@ -137,10 +137,10 @@ def resolve_hub_file(locator: dict[str, str], http: HttpClient, endpoint: str, h
     return RemoteFile(
         # by commit: the same file, even when the branch moves while it comes down
         url=base + quote(commit, safe="") + path,
-        filename=safe_name(os.path.basename(locator["file"])),
+        filename=sanitize_name(os.path.basename(locator["file"])),
         size=size,
         sha256=sha256,
-        git_sha1=hex_digits(etag, 40) if from_hub else None,
+        git_sha1=parse_hex_digits(etag, 40) if from_hub else None,
         etag=etag,
         revision=commit,
     )

@@ -18,7 +18,7 @@ import time
 from typing import Any, Callable, NamedTuple
 from urllib.parse import parse_qs
 
-from ..content_scan.sanitize import safe_name
+from ..content_scan.sanitize import sanitize_name
 from ..errors import MagnetError, NoPeersError
 from ..filesystem import read_regular, write_atomic
 from ..transfer import disk_space
@@ -94,7 +94,7 @@ def resolve_magnet(locator: dict[str, str], name: str | None, torrent: str, keep
         if keep:
             write_atomic(torrent, data, 0o600, durable=False)
     file = choose_torrent_file(list_torrent_files(data), locator.get("file"), name or display_name)
-    return RemoteFile(url=link, filename=safe_name(os.path.basename(file.path)), size=file.size, etag=topic)
+    return RemoteFile(url=link, filename=sanitize_name(os.path.basename(file.path)), size=file.size, etag=topic)
 
 
 def download_torrent_file(

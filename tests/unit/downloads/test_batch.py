@@ -343,7 +343,7 @@ def test_a_cache_that_can_only_be_read_is_read(box, run_module, tmp_path, monkey
     cache = tmp_path / "cache"
     other = {**box.arguments, "webui_dir": str(tmp_path / "o"), "create": True}
     assert not run_module("model_files", **other, models=[VAE], cache_dir=str(cache))["failed"]
-    monkeypatch.setattr(place, "is_writable", lambda directory: False)
+    monkeypatch.setattr(place, "ensure_writable", lambda directory: False)
     before = sorted(str(p) for p in cache.rglob("*"))
     items = make_test_installer(box, cache_dir=str(cache)).install_all(
         [parse_model_entry(VAE), parse_model_entry(CHECKPOINT)], 2

@@ -47,7 +47,7 @@ class Hub:
             return 200, told, self.content
         begin, end = (int(n) if n else None for n in asked.partition("=")[2].split("-"))
         end = len(self.content) - 1 if end is None else min(end, len(self.content) - 1)
-        told["Content-Range"] = "bytes %d-%d/%d" % (begin, end, len(self.content))
+        told["Content-Range"] = f"bytes {begin}-{end}/{len(self.content)}"
         return 206, told, self.content[begin : end + 1]
 
 

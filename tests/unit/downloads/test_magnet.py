@@ -196,9 +196,7 @@ def test_only_the_wanted_file_comes_and_its_room_is_planned(box, seed, run_modul
     wish = {"source": link.replace("magnet:", "MAGNET:"), "kind": "lora", "name": "mine.safetensors"}
     for more in ({}, {"file": "x.safetensors"}):
         found = run_module("model_files", check=True, **box.arguments, models=[{**wish, **more}])
-        assert (
-            found["failed"] and "pack/b/huge.bin (%d bytes)" % len(huge) in found["msg"] and "Set file" in found["msg"]
-        )
+        assert found["failed"] and f"pack/b/huge.bin ({len(huge)} bytes)" in found["msg"] and "Set file" in found["msg"]
     wish["file"] = "a/x.safetensors"
     planned = run_module("model_files", check=True, **box.arguments, models=[wish])
     assert (planned["bytes_planned"], planned["space_needed"]) == (len(content), len(content))
@@ -262,7 +260,7 @@ def test_what_a_real_aria2_says_of_a_damaged_torrent_and_of_a_missing_option(tmp
     for options, status in (["--torrent-file=%s" % (tmp_path / "x.torrent")], (25, 26)), (["--no-such-option"], (28,)):
         with pytest.raises(magnet.MagnetError) as caught:
             magnet._run_aria2(options, b"", str(tmp_path), lambda count: None, 9)
-        assert any("exit status %d" % each in str(caught.value) for each in status)
+        assert any(f"exit status {each}" in str(caught.value) for each in status)
         assert "nobody" not in str(caught.value)
 
 

@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.content_scan.sanitize import hex_digits, safe_name
-from ansible_collections.sdops.webui.plugins.module_utils.content_scan.scan import check
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan.sanitize import parse_hex_digits, sanitize_name
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan.scan import scan_file
 from ansible_collections.sdops.webui.plugins.module_utils.errors import ContentError, SdopsError, TransferError
 from ansible_collections.sdops.webui.plugins.module_utils.models.download_cache import find_cache_path
 from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse_model_entry
@@ -73,7 +73,7 @@ def test_a_hash_from_the_network_is_no_path(box, serve, run_module, tmp_path):
     ],
 )
 def test_what_is_a_hash(value, count, expected):
-    assert hex_digits(value, count) == expected
+    assert parse_hex_digits(value, count) == expected
 
 
 def test_the_last_door_to_the_cache_is_shut_too(tmp_path):
@@ -496,7 +496,7 @@ def test_a_varint_as_large_as_can_be(tmp_path):
     path = tmp_path / "m.onnx"
     path.write_bytes(bytes([7 << 3 | 2]) + b"\xff" * 9 + b"\x7f" + b"\0" * 50)
     with pytest.raises(ContentError, match="no onnx file"):
-        check(str(path), "m.onnx", False)
+        scan_file(str(path), "m.onnx", False)
 
 
 def test_a_file_that_makes_the_check_stumble_is_not_let_through(tmp_path, monkeypatch):
@@ -509,11 +509,11 @@ def test_a_file_that_makes_the_check_stumble_is_not_let_through(tmp_path, monkey
     path = tmp_path / "m.safetensors"
     path.write_bytes(safetensors())
     with pytest.raises(ContentError, match="cannot be judged .RecursionError"):
-        check(str(path), "m.safetensors", False)
+        scan_file(str(path), "m.safetensors", False)
 
 
 def test_a_name_that_no_encoding_has():
-    assert safe_name("\ud800x.safetensors").encode()
+    assert sanitize_name("\ud800x.safetensors").encode()
 
 
 @pytest.mark.parametrize("redirected", [False, True], ids=["", "redirected"])

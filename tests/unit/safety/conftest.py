@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.content_scan.scan import check
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan.scan import scan_file
 from ansible_collections.sdops.webui.plugins.module_utils.errors import ContentError
 
 DATA = Path(__file__).parent / "data"
@@ -89,10 +89,10 @@ def old_torch(pickled: bytes | None = None, keys: tuple[str, ...] = ("0",), numb
 
 JUDGE = """
 import resource, sys, time
-from ansible_collections.sdops.webui.plugins.module_utils.content_scan.scan import check
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan.scan import scan_file
 before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
 try:
-    check(sys.argv[1], sys.argv[2], True)
+    scan_file(sys.argv[1], sys.argv[2], True)
     print("passed", end=" ")
 except Exception as exc:
     print(type(exc).__name__, end=" ")
@@ -119,7 +119,7 @@ def verdict(tmp_path):
             path = tmp_path / "judged"
             path.write_bytes(content)
         try:
-            check(str(path), name, allow_pickle)
+            scan_file(str(path), name, allow_pickle)
         except ContentError as exc:
             return str(exc)
         return None

@@ -20,7 +20,12 @@ import time
 from collections import OrderedDict
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.content_scan import pickles
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan import (
+    pickle_allowlist,
+    pickle_opcodes,
+    pickle_values,
+    pickles,
+)
 from ansible_collections.sdops.webui.plugins.module_utils.errors import ContentError
 
 from .conftest import MAGIC, hostile, model, old_tensor, old_torch, tensor, text
@@ -82,7 +87,7 @@ class Theirs(_pickle.Unpickler):
     def find_class(self, module: str, name: str) -> object:
         full = f"{module} {name}"
         self.events.append(full)
-        assert full in pickles.ALLOWED, full
+        assert full in pickle_allowlist.ALLOWED_GLOBALS, full
         if full in REAL:
             return REAL[full]
         if full.endswith(" ParameterDict"):
@@ -94,12 +99,12 @@ class Theirs(_pickle.Unpickler):
         return Stub("a storage")
 
 
-class Ours(pickles.Pickle):
-    def __init__(self, window: pickles.Window) -> None:
+class Ours(pickles.PickleScan):
+    def __init__(self, window: pickle_opcodes.ByteWindow) -> None:
         super().__init__(window, {})
         self.events: list[object] = []
 
-    def _import(self, module: object, name: object) -> pickles.Global:
+    def _import(self, module: object, name: object) -> pickle_values.GlobalName:
         found = super()._import(module, name)
         self.events.append(found.name)
         return found
@@ -111,9 +116,9 @@ class Ours(pickles.Pickle):
 
 
 def same(ours: object, theirs: object) -> bool:
-    if isinstance(ours, pickles.Global):
+    if isinstance(ours, pickle_values.GlobalName):
         return ours.name in REAL or callable(theirs) or theirs.sort == ours.name
-    if isinstance(ours, pickles.Token):
+    if isinstance(ours, pickle_values.SymbolicValue):
         wanted = SORTS.get(ours.sort)
         return isinstance(theirs, wanted or ()) or (isinstance(theirs, Stub) and theirs.sort == ours.sort)
     if isinstance(ours, tuple):
@@ -123,7 +128,7 @@ def same(ours: object, theirs: object) -> bool:
 
 def compare(raw: bytes, stream: io.BufferedIOBase) -> str:
     """ "refused" by ours, "both" read it, or "theirs" refused it, having asked for nothing that ours did not see."""
-    ours = Ours(pickles.Window(io.BytesIO(raw), 0, len(raw)))
+    ours = Ours(pickle_opcodes.ByteWindow(io.BytesIO(raw), 0, len(raw)))
     try:
         value = ours.run()
     except ContentError:
@@ -178,14 +183,14 @@ class Maker:
     @staticmethod
     def goes_on(raw: bytes) -> bool:
         try:
-            pickles.Pickle(pickles.Window(io.BytesIO(raw), 0, len(raw)), {}).run()
+            pickles.PickleScan(pickle_opcodes.ByteWindow(io.BytesIO(raw), 0, len(raw)), {}).run()
         except ContentError as exc:
             return "middle of a pickle" in str(exc)
         return True
 
     def end(self, raw: bytes) -> list[bytes]:
         """What takes the stack down to one value, and STOP."""
-        reader = pickles.Pickle(pickles.Window(io.BytesIO(raw), 0, len(raw)), {})
+        reader = pickles.PickleScan(pickle_opcodes.ByteWindow(io.BytesIO(raw), 0, len(raw)), {})
         try:
             reader.run()
         except ContentError:

@@ -194,9 +194,9 @@ def by_fickling(path: str) -> str:
 def table():
     rows: list[tuple[str, str, str, str]] = []
     yield rows
-    print("\n%-70s %-8s %-18s %s" % ("file", "ours", "picklescan", "fickling"))
+    print("\n{:<70} {:<8} {:<18} {}".format("file", "ours", "picklescan", "fickling"))
     for row in rows:
-        print("%-70s %-8s %-18s %s" % row)
+        print("{:<70} {:<8} {:<18} {}".format(*row))
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

@@ -75,7 +75,7 @@ def test_what_is_no_model_at_all(verdict, head, said, name):
 
 @pytest.mark.parametrize("path", REAL, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_good_files_are_not_called_anything_else(path):
-    assert file_formats.misnamed(str(path), "x.pt", path.read_bytes()[:4096]) is None
+    assert file_formats.describe_misnamed_file(str(path), "x.pt", path.read_bytes()[:4096]) is None
 
 
 @pytest.mark.parametrize("kind", sorted(MODEL_KINDS))

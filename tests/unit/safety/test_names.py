@@ -5,7 +5,10 @@ from __future__ import annotations
 from email.message import Message
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.content_scan.sanitize import disposition_name, safe_name
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan.sanitize import (
+    parse_disposition_name,
+    sanitize_name,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,7 +39,7 @@ def by_email(header: str) -> str:
     ],
 )
 def test_as_the_standard_library_reads_it(header: str) -> None:
-    assert disposition_name(header) == by_email(header)
+    assert parse_disposition_name(header) == by_email(header)
 
 
 @pytest.mark.parametrize(
@@ -59,24 +62,24 @@ def test_as_the_standard_library_reads_it(header: str) -> None:
     ],
 )
 def test_as_the_standard_says_or_a_browser_reads_it(header: str, name: str) -> None:
-    assert disposition_name(header) == name
+    assert parse_disposition_name(header) == name
 
 
 @settings(deadline=None)
 @given(st.text(alphabet="a*=;\"\\ \t%2'fileUTF-8\u6a21.", max_size=60))
 def test_whatever_a_server_sends(tail: str) -> None:
     for header in (tail, "attachment; filename=" + tail, "attachment; filename*=" + tail):
-        name = safe_name(disposition_name(header))
+        name = sanitize_name(parse_disposition_name(header))
         assert "/" not in name and len(name.encode()) <= 255
 
 
 @pytest.mark.parametrize("name", ["a" * 300 + ".safetensors", "\u6a21" * 200 + ".pt", "\u6a21" * 200, "a." + "b" * 400])
 def test_long_names_are_cut_to_what_a_file_system_takes(name: str) -> None:
-    cut = safe_name(name)
+    cut = sanitize_name(name)
     assert 250 < len(cut.encode()) <= 255
     assert name.startswith(cut[:80])
 
 
 @pytest.mark.parametrize("name", ["", "/", "a/", "..", " . ", "\x00\x1b"[:0], "\\"])
 def test_no_name(name: str) -> None:
-    assert safe_name(name) == ""
+    assert sanitize_name(name) == ""

@@ -12,7 +12,7 @@ import random
 import struct
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.content_scan import pickles
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan import pickle_allowlist, pickle_opcodes, pickles
 from ansible_collections.sdops.webui.plugins.module_utils.errors import ContentError
 
 from .conftest import hostile, mkdir_call, model, old_tensor, old_torch, storage, tensor, text, torch_zip
@@ -257,13 +257,13 @@ def test_the_names_of_all_strangers_are_told(verdict):
 
 
 def test_all_opcodes_of_this_python_are_known():
-    assert {code: name for code, (name, _form) in pickles.OPCODES.items()} == {
+    assert {code: name for code, (name, _form) in pickle_opcodes.OPCODES.items()} == {
         ord(opcode.code): opcode.name for opcode in pickletools.opcodes
     }
 
 
 def test_python_maps_no_allowed_name_to_another():
-    for name in pickles.ALLOWED:
+    for name in pickle_allowlist.ALLOWED_GLOBALS:
         module, attribute = name.split(" ")
         mapped = _compat_pickle.NAME_MAPPING.get((module, attribute))
         assert mapped is None or "set" in mapped
@@ -271,7 +271,7 @@ def test_python_maps_no_allowed_name_to_another():
 
 
 def follow(raw: bytes) -> None:
-    pickles.Pickle(pickles.Window(io.BytesIO(raw), 0, len(raw)), {}).run()
+    pickles.PickleScan(pickle_opcodes.ByteWindow(io.BytesIO(raw), 0, len(raw)), {}).run()
 
 
 class Watching(pickle._Unpickler):  # type: ignore[name-defined]  # the one in Python, which calls find_class for all
@@ -308,7 +308,9 @@ def test_mutations_of_a_real_pickle_never_ask_for_more():
             place = chance.randrange(len(raw))
             step = chance.randrange(4)
             if step == 0:
-                raw[place] = chance.choice(list(pickles.OPCODES)) if chance.random() < 0.7 else chance.randrange(256)
+                raw[place] = (
+                    chance.choice(list(pickle_opcodes.OPCODES)) if chance.random() < 0.7 else chance.randrange(256)
+                )
             elif step == 1:
                 del raw[place : place + chance.randrange(1, 9)]
             elif step == 2:
@@ -327,5 +329,5 @@ def test_mutations_of_a_real_pickle_never_ask_for_more():
             watching.load()
         except Exception:  # noqa: BLE001  dummies are no tensors
             pass
-        assert watching.asked <= pickles.ALLOWED, bytes(raw)
+        assert watching.asked <= pickle_allowlist.ALLOWED_GLOBALS, bytes(raw)
     assert passed > 200  # else the mutations are too rough to tell anything

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import safetensors
 from ansible_collections.sdops.webui.plugins.module_utils.content_scan.safetensors import (
-    BITS,
+    DTYPE_BITS,
     MAX_HEADER,
     check_safetensors,
 )
@@ -210,7 +210,7 @@ def test_mutations_of_the_header(tmp_path):
             continue
         passed += 1
         tensors = {k: v for k, v in json.loads(bytes(header)).items() if k != "__metadata__"}
-        if all(tensor["dtype"] in BITS for tensor in tensors.values()):  # ours lets types of tomorrow pass
+        if all(tensor["dtype"] in DTYPE_BITS for tensor in tensors.values()):  # ours lets types of tomorrow pass
             assert opens(file_of(bytes(header), bytes(data)), path), bytes(header)
         assert sum(t["data_offsets"][1] - t["data_offsets"][0] for t in tensors.values()) == len(data)
     assert passed > 50

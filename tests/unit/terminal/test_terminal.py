@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils import progress_view
-from ansible_collections.sdops.webui.plugins.module_utils.content_scan.sanitize import safe_name
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan.sanitize import sanitize_name
 from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
 from ansible_collections.sdops.webui.plugins.module_utils.git.command import explain_failure
 from ansible_collections.sdops.webui.plugins.module_utils.models.model_file import ModelFile
@@ -38,7 +38,7 @@ def item(**fields) -> dict:
         printable,
         lambda text: str(SdopsError(text)),
         lambda text: str(SdopsError(f"The object failed: {text}. Run again.")),
-        lambda text: safe_name(f"a{text}b.safetensors"),
+        lambda text: sanitize_name(f"a{text}b.safetensors"),
         progress_view.plain,
         lambda text: "".join(
             str(value)
@@ -58,7 +58,7 @@ def test_nothing_that_a_terminal_acts_upon_is_shown(show):
 def test_other_alphabets_stay():
     text = "模型　“café” – naïve 🎨"
     assert printable(text) == text.replace("\u3000", " ")
-    assert safe_name("模型-é🎨.safetensors") == "模型-é🎨.safetensors"
+    assert sanitize_name("模型-é🎨.safetensors") == "模型-é🎨.safetensors"
 
 
 def test_details_are_lines_that_cannot_pass_for_results():
