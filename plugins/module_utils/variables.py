@@ -20,7 +20,7 @@ from .extensions.plan import plan
 from .models.spec import DEFAULT_ENDPOINTS, Endpoints, problems_in
 from .network.routes import SERVICES, WAYS
 from .terminal import printable
-from .xray import links
+from .xray import share_link
 from .xray.client_config import client_config
 
 # These end up in supervisor's configuration, in PATH, in first lines of scripts, behind env (which takes a word with = for a variable)
@@ -226,7 +226,7 @@ def _releases(value: Any) -> str:
 
 def _link(value: Any) -> str:
     try:
-        links.parse(value)
+        share_link.parse(value)
     except SdopsError as exc:
         return "cannot be used. {}".format(str(exc).rstrip("."))
     return ""
@@ -234,11 +234,11 @@ def _link(value: Any) -> str:
 
 def _host(address: bool) -> Rule:
     def check(value: str) -> str:
-        if links.AMBIGUOUS.search(value):
+        if share_link.AMBIGUOUS.search(value):
             return "has a letter that old and new rules for international names read differently; write its xn-- form"
         try:
-            if not (address and links.is_address(re.sub(r"^\[(.*)\]\Z", r"\1", value))):
-                links.check_host(value, "")
+            if not (address and share_link.is_address(re.sub(r"^\[(.*)\]\Z", r"\1", value))):
+                share_link.check_host(value, "")
         except SdopsError:
             return "must be a host name or an IP address and nothing else: no https://, no port, no comma and no space"
         return ""
@@ -258,8 +258,8 @@ def _string(rule: Rule) -> Rule:
 
 
 def _user_id(value: str) -> str:
-    good = links.UUID.fullmatch(value) or 0 < len(value.encode("utf-8", "replace")) <= links.LONGEST_ID
-    good = good and not links.CONTROL.search(value)
+    good = share_link.UUID.fullmatch(value) or 0 < len(value.encode("utf-8", "replace")) <= share_link.LONGEST_ID
+    good = good and not share_link.CONTROL.search(value)
     return (
         ""
         if good
@@ -270,7 +270,7 @@ def _user_id(value: str) -> str:
 def _key(length: int, meaning: str) -> Rule:
     form = re.compile("[A-Za-z0-9_-]{%d}" % length)
     sentence = "must be %s, %d characters of base64url" % (meaning, length)
-    return _string(lambda value: "" if form.fullmatch(links.url_safe(value)) else sentence)
+    return _string(lambda value: "" if form.fullmatch(share_link.url_safe(value)) else sentence)
 
 
 COMMIT_FORM = "must be a full commit id (40 hex digits), because a branch or a tag can move between two runs"
@@ -388,7 +388,7 @@ RULES: dict[str, Rule] = {
     "xray_proxy_encryption": _or_empty(
         _string(
             _form(
-                links.ENCRYPTION.pattern,
+                share_link.ENCRYPTION.pattern,
                 "must be none or what xray vlessenc printed, which starts with mlkem768x25519plus",
             )
         )
@@ -502,7 +502,7 @@ def stripped(name: str, spec: Mapping, value: Any) -> Any:
     if AS_IT_IS.match(name):
         return value
     if isinstance(value, str) and spec.get("type", "str") not in ("raw", "list", "dict"):
-        text = value.strip().strip(links.INVISIBLE).strip()
+        text = value.strip().strip(share_link.INVISIBLE).strip()
         return value if text == value else text
     if isinstance(value, list) and spec.get("type") == "list":
         entries = [stripped(name, {"type": spec.get("elements", "raw")}, each) for each in value]

@@ -132,8 +132,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
 from ..module_utils.files import read_regular, write_atomic
+from ..module_utils.webui_api.access import ARGUMENTS, connect
 from ..module_utils.webui_api.client import WebuiError
-from ..module_utils.webui_api.listener import ARGUMENTS, connect
 from ..module_utils.webui_api.png import parse_infotext, read_text
 
 

@@ -82,6 +82,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
 from ..module_utils.files import load_json, write_atomic
+from ..module_utils.webui_api.access import ARGUMENTS, connect
 from ..module_utils.webui_api.client import (
     LIKE,
     Webui,
@@ -90,7 +91,6 @@ from ..module_utils.webui_api.client import (
     same_option,
     typed,
 )
-from ..module_utils.webui_api.listener import ARGUMENTS, connect
 
 
 def read_config(path: str, check: bool) -> dict:

@@ -10,8 +10,8 @@ import os
 from typing import Callable, ContextManager, NamedTuple
 
 from ..python_env.inspect import inspect
+from ..wheel_cache import Cache, Entry, Fit
 from .build import Build, Recipe, Tell, switches, tags
-from .cache import Cache, Entry, Fit
 from .environment import Facts
 from .machine import BuildError, check_tools, jobs, machine
 from .resolver import torch_base
@@ -118,7 +118,9 @@ class Builder:
         after = self._versions()
         if after != before:
             raise BuildError(
-                "While xformers was built, the environment changed: {}. The wheel was thrown away; run the role sd_webui again.".format(", ".join(f"{n} from {before[n]} to {after[n]}" for n in PROTECTED if before[n] != after[n]))
+                "While xformers was built, the environment changed: {}. The wheel was thrown away; run the role sd_webui again.".format(
+                    ", ".join(f"{n} from {before[n]} to {after[n]}" for n in PROTECTED if before[n] != after[n])
+                )
             )
         entry = self.caches[0].publish(wheel, self.fit)
         self._build.clean()

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.sdops.webui.plugins.plugin_utils.background import Background, BackgroundError, NotStarted
+from ansible_collections.sdops.webui.plugins.plugin_utils.detached_module import Background, BackgroundError, NotStarted
 
 # its arguments changed in ansible-core 2.21
 WRAPPER = Path(importlib.util.find_spec("ansible.modules.async_wrapper").origin).read_text()

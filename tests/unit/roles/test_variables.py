@@ -26,7 +26,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.variables import (
     unstripped_error,
     variable_errors,
 )
-from ansible_collections.sdops.webui.plugins.module_utils.xray.links import LinkError, parse
+from ansible_collections.sdops.webui.plugins.module_utils.xray.share_link import LinkError, parse
 
 from lab.xray.launcher import free_port, key_pair
 

@@ -13,7 +13,7 @@ from ansible.plugins.filter.core import FilterModule as AnsibleFilters
 from ansible_collections.sdops.webui.plugins.filter.vless_link import FilterModule as VlessLink
 from ansible_collections.sdops.webui.plugins.filter.xray_asset import FilterModule as XrayAsset
 from ansible_collections.sdops.webui.plugins.filter.xray_config import FilterModule as XrayConfig
-from ansible_collections.sdops.webui.plugins.module_utils.xray.links import LinkError, build
+from ansible_collections.sdops.webui.plugins.module_utils.xray.share_link import LinkError, build
 
 ROOT = Path(__file__).resolve().parents[3]
 TUTORIAL = json.loads((Path(__file__).parent / "data" / "tutorial-xray-client.json").read_text())

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.sdops.webui.plugins.filter.vless_link import FilterModule
-from ansible_collections.sdops.webui.plugins.module_utils.xray.links import LinkError, build, parse
+from ansible_collections.sdops.webui.plugins.module_utils.xray.share_link import LinkError, build, parse
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

@@ -12,7 +12,7 @@ import tempfile
 from ..errors import SdopsError
 from ..process import run
 from ..python_env.inspect import normalise, probe
-from ..xformers.cache import Cache, Fit, WheelChangedError
+from ..wheel_cache import Cache, Fit, WheelChangedError
 
 # a wheel runs where the C library is not older than where it was built
 HERE = """

@@ -20,9 +20,9 @@ import zipfile
 from email.parser import HeaderParser
 from typing import Any, ContextManager, NamedTuple
 
-from ..errors import SdopsError
-from ..files import FileTypeError, load_json, refuse_irregular, write_atomic
-from ..transfer.disk import locked, sha256_of, sync_directory
+from .errors import SdopsError
+from .files import FileTypeError, load_json, refuse_irregular, write_atomic
+from .transfer.disk import locked, sha256_of, sync_directory
 
 FACTS = "wheel.json"
 MOST_METADATA = 1 << 20  # bytes
