@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ..plugin_utils.watched import Watched
+from ..plugin_utils.progress_action import Watched
 
 
 class ActionModule(Watched):

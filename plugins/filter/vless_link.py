@@ -108,7 +108,7 @@ from typing import Any, Callable
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.xray.links import parse
+from ..module_utils.xray.share_link import parse
 
 
 def vless_link(link: str) -> dict[str, Any]:

@@ -90,7 +90,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.xray.check import Checker
+from ..module_utils.xray.diagnosis import Checker
 
 
 def main() -> None:

@@ -132,7 +132,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError, WebuiError
 from ..module_utils.filesystem import read_regular, write_atomic
-from ..module_utils.webui_api.listener import ARGUMENTS, connect
+from ..module_utils.webui_api.access import ARGUMENTS, connect
 from ..module_utils.webui_api.png import parse_infotext, read_text
 
 

@@ -82,8 +82,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError, WebuiError, WebuiStatusError
 from ..module_utils.filesystem import load_json, write_atomic
+from ..module_utils.webui_api.access import ARGUMENTS, connect
 from ..module_utils.webui_api.client import LIKE, Webui, same_option, typed
-from ..module_utils.webui_api.listener import ARGUMENTS, connect
 
 
 def read_config(path: str, check: bool) -> dict:

@@ -70,7 +70,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.errors import SdopsError
 from ..module_utils.procfs import ancestry, port_owners
 from ..module_utils.supervisor.client import DEAD, Supervisor
-from ..module_utils.webui_api.listener import ARGUMENTS, connect
+from ..module_utils.webui_api.access import ARGUMENTS, connect
 
 
 def main() -> None:

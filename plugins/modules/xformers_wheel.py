@@ -144,7 +144,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
 from ..module_utils.models.progress import ProgressWriter
-from ..module_utils.xformers.cache import Cache
+from ..module_utils.wheel_cache import Cache
 from ..module_utils.xformers.environment import look
 from ..module_utils.xformers.wheel import Builder, Wanted
 

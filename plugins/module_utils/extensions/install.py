@@ -26,7 +26,7 @@ from ..python_env.requirements import read_requirements
 from ..roop.patch import BACKUP, MOST, Patch
 from ..snapshot import Snapshot
 from ..urls import redact_logins
-from .built import built
+from .wheel_builder import built
 
 NOTHING = PipRequest([], [], [], [], "", [], None, [], False, False, False, False, None)
 # what the WebUI stands on, besides its own requirements
@@ -45,7 +45,7 @@ class Wants(NamedTuple):
     timeout: float
     check: bool
     wheels: list[str] = []  # directories for wheels that were built here
-    wheels_state_file: str | None = None  # hashes of those that were used (see xformers.cache.Cache)
+    wheels_state_file: str | None = None  # hashes of those that were used (see wheel_cache.Cache)
 
 
 class Result:
@@ -231,7 +231,9 @@ class Extensions:
         self.snapshot.mark_obsolete()
         for change in changes:
             result.act(
-                "install {name} {after}".format(**change) if change["after"] else "remove {name} {before}".format(**change)
+                "install {name} {after}".format(**change)
+                if change["after"]
+                else "remove {name} {before}".format(**change)
             )
         if script:
             result.act(f"run {script}")
@@ -253,7 +255,9 @@ class Extensions:
         """(constraints, overrides): what is guarded stays; for what is kept, requirements do not count."""
         found = installer.before["distributions"]
         stays = {
-            n: "{}=={}".format(n, found[n]["version"]) for n in self._guarded() if n in found and not found[n]["direct_url"]
+            n: "{}=={}".format(n, found[n]["version"])
+            for n in self._guarded()
+            if n in found and not found[n]["direct_url"]
         }
         kept = [stays[n] for n in map(normalize_name, spec["keep"]) if n in stays]
         return list(stays.values()), kept
@@ -265,7 +269,9 @@ class Extensions:
             raise ExtensionError(
                 "{} changed {}, which the WebUI stands on. The environment was put back as it was.".format(
                     spec["name"],
-                    ", ".join("{} from {} to {}".format(c["name"], c["before"], c["after"] or "nothing") for c in broken),
+                    ", ".join(
+                        "{} from {} to {}".format(c["name"], c["before"], c["after"] or "nothing") for c in broken
+                    ),
                 )
             )
 

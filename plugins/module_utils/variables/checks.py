@@ -13,7 +13,7 @@ from typing import Any, Callable
 from ..errors import SdopsError
 from ..network.routes import SERVICES
 from ..urls import has_login, redact_malformed
-from ..xray import links
+from ..xray import share_link
 
 # These end up in supervisor's configuration, in PATH, in first lines of scripts, behind env (which takes a word with = for a variable)
 # and in conda: only what none of them takes for anything else.
@@ -204,7 +204,7 @@ def release_urls_error(value: Any) -> str:
 
 def share_link_error(value: Any) -> str:
     try:
-        links.parse(value)
+        share_link.parse(value)
     except SdopsError as exc:
         return "cannot be used. {}".format(str(exc).rstrip("."))
     return ""
@@ -212,11 +212,11 @@ def share_link_error(value: Any) -> str:
 
 def host_name(address: bool) -> Check:
     def check(value: str) -> str:
-        if links.AMBIGUOUS.search(value):
+        if share_link.AMBIGUOUS.search(value):
             return "has a letter that old and new rules for international names read differently; write its xn-- form"
         try:
-            if not (address and links.is_address(re.sub(r"^\[(.*)\]\Z", r"\1", value))):
-                links.check_host(value, "")
+            if not (address and share_link.is_address(re.sub(r"^\[(.*)\]\Z", r"\1", value))):
+                share_link.check_host(value, "")
         except SdopsError:
             return "must be a host name or an IP address and nothing else: no https://, no port, no comma and no space"
         return ""
@@ -236,8 +236,8 @@ def quoted_text(rule: Check) -> Check:
 
 
 def user_id_error(value: str) -> str:
-    good = links.UUID.fullmatch(value) or 0 < len(value.encode("utf-8", "replace")) <= links.LONGEST_ID
-    good = good and not links.CONTROL.search(value)
+    good = share_link.UUID.fullmatch(value) or 0 < len(value.encode("utf-8", "replace")) <= share_link.LONGEST_ID
+    good = good and not share_link.CONTROL.search(value)
     return (
         ""
         if good
@@ -248,7 +248,7 @@ def user_id_error(value: str) -> str:
 def base64url_key(length: int, meaning: str) -> Check:
     form = re.compile(f"[A-Za-z0-9_-]{{{length}}}")
     sentence = f"must be {meaning}, {length} characters of base64url"
-    return quoted_text(lambda value: "" if form.fullmatch(links.url_safe(value)) else sentence)
+    return quoted_text(lambda value: "" if form.fullmatch(share_link.url_safe(value)) else sentence)
 
 
 commit_error = matching(r"[0-9a-f]{40}", COMMIT_SENTENCE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from ..network.routes import ROUTE_KINDS
-from ..xray import links
+from ..xray import share_link
 from .checks import (
     Check,
     base64url_key,
@@ -153,7 +153,7 @@ CHECKS: dict[str, Check] = {
     "xray_proxy_encryption": or_empty(
         quoted_text(
             matching(
-                links.ENCRYPTION.pattern,
+                share_link.ENCRYPTION.pattern,
                 "must be none or what xray vlessenc printed, which starts with mlkem768x25519plus",
             )
         )

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..xray import links
+from ..xray import share_link
 from .checks import list_error, text_error
 from .rules import MINIMUMS, SECRET_NAMES, UNSTRIPPED_NAMES
 
@@ -88,7 +88,7 @@ def strip_value(name: str, spec: Mapping, value: Any) -> Any:
     if UNSTRIPPED_NAMES.match(name):
         return value
     if isinstance(value, str) and spec.get("type", "str") not in ("raw", "list", "dict"):
-        text = value.strip().strip(links.INVISIBLE).strip()
+        text = value.strip().strip(share_link.INVISIBLE).strip()
         return value if text == value else text
     if isinstance(value, list) and spec.get("type") == "list":
         entries = [strip_value(name, {"type": spec.get("elements", "raw")}, each) for each in value]

@@ -11,8 +11,8 @@ from typing import Callable, ContextManager, NamedTuple
 
 from ..errors import BuildError
 from ..python_env.environment import inspect_environment
+from ..wheel_cache import Cache, Entry, Fit
 from .build import Build, Recipe, Tell, switches, tags
-from .cache import Cache, Entry, Fit
 from .environment import Facts
 from .machine import check_tools, jobs, machine
 from .resolver import torch_base
@@ -119,7 +119,9 @@ class Builder:
         after = self._versions()
         if after != before:
             raise BuildError(
-                "While xformers was built, the environment changed: {}. The wheel was thrown away; run the role sd_webui again.".format(", ".join(f"{n} from {before[n]} to {after[n]}" for n in PROTECTED if before[n] != after[n]))
+                "While xformers was built, the environment changed: {}. The wheel was thrown away; run the role sd_webui again.".format(
+                    ", ".join(f"{n} from {before[n]} to {after[n]}" for n in PROTECTED if before[n] != after[n])
+                )
             )
         entry = self.caches[0].publish(wheel, self.fit)
         self._build.clean()

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import BackgroundError, NotStartedError
-from ansible_collections.sdops.webui.plugins.plugin_utils.background import Background
+from ansible_collections.sdops.webui.plugins.plugin_utils.detached_module import Background
 
 # its arguments changed in ansible-core 2.21
 WRAPPER = Path(importlib.util.find_spec("ansible.modules.async_wrapper").origin).read_text()

@@ -8,7 +8,7 @@ import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.sdops.webui.plugins.action import model_files
 from ansible_collections.sdops.webui.plugins.module_utils.errors import BackgroundError
-from ansible_collections.sdops.webui.plugins.plugin_utils import watched
+from ansible_collections.sdops.webui.plugins.plugin_utils import progress_action
 
 
 class Clock:
@@ -27,14 +27,14 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(watched, "time", clock)
+    monkeypatch.setattr(progress_action, "time", clock)
     return clock
 
 
 @pytest.fixture
 def warnings(monkeypatch):
     told: list[str] = []
-    monkeypatch.setattr(watched, "display", SimpleNamespace(display=lambda line, **_: told.append(line)))
+    monkeypatch.setattr(progress_action, "display", SimpleNamespace(display=lambda line, **_: told.append(line)))
     return told
 
 
@@ -73,7 +73,7 @@ def test_what_a_target_says_does_not_reach_the_terminal(action, clock, warnings,
     assert action._patiently("box", fails(2, kind(evil), clock)) == "there"
     assert len(warnings) == 2 and "ok: [box] cut" in warnings[0]
     assert all(line.isprintable() for line in warnings), warnings
-    with pytest.raises(watched._Unreachable) as found:
+    with pytest.raises(progress_action._Unreachable) as found:
         action._patiently("box", fails(10**6, kind(evil), clock))
     assert str(found.value).isprintable()
 

@@ -26,7 +26,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.variables.validation i
     variable_errors,
 )
 from ansible_collections.sdops.webui.plugins.module_utils.variables.value_types import type_error
-from ansible_collections.sdops.webui.plugins.module_utils.xray.links import parse
+from ansible_collections.sdops.webui.plugins.module_utils.xray.share_link import parse
 
 from lab.xray.launcher import free_port, key_pair
 

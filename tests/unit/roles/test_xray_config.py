@@ -14,7 +14,7 @@ from ansible_collections.sdops.webui.plugins.filter.vless_link import FilterModu
 from ansible_collections.sdops.webui.plugins.filter.xray_asset import FilterModule as XrayAsset
 from ansible_collections.sdops.webui.plugins.filter.xray_config import FilterModule as XrayConfig
 from ansible_collections.sdops.webui.plugins.module_utils.errors import LinkError
-from ansible_collections.sdops.webui.plugins.module_utils.xray.links import build
+from ansible_collections.sdops.webui.plugins.module_utils.xray.share_link import build
 
 ROOT = Path(__file__).resolve().parents[3]
 TUTORIAL = json.loads((Path(__file__).parent / "data" / "tutorial-xray-client.json").read_text())

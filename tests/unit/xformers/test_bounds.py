@@ -5,7 +5,7 @@ from __future__ import annotations
 import tracemalloc
 import zipfile
 
-from ansible_collections.sdops.webui.plugins.module_utils.xformers.cache import identity
+from ansible_collections.sdops.webui.plugins.module_utils.wheel_cache import identity
 
 
 def test_metadata_of_256_mib_is_not_read_whole(tmp_path):

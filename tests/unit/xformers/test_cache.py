@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
-from ansible_collections.sdops.webui.plugins.module_utils.xformers.cache import Cache, Fit
+from ansible_collections.sdops.webui.plugins.module_utils.wheel_cache import Cache, Fit
 from wheels import wheel
 
 FIT = Fit("xformers", "0.0.23.post1", "2.1.2", "12.1", "cp310", "linux_x86_64", ("8.6",))

@@ -9,7 +9,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.sdops.webui.plugins.filter.vless_link import FilterModule
 from ansible_collections.sdops.webui.plugins.module_utils.errors import LinkError
-from ansible_collections.sdops.webui.plugins.module_utils.xray.links import build, parse
+from ansible_collections.sdops.webui.plugins.module_utils.xray.share_link import build, parse
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

@@ -16,7 +16,7 @@ import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.sdops.webui.plugins.filter.xray_asset import FilterModule
 from ansible_collections.sdops.webui.plugins.module_utils.errors import XrayError
-from ansible_collections.sdops.webui.plugins.module_utils.xray.check import Checker
+from ansible_collections.sdops.webui.plugins.module_utils.xray.diagnosis import Checker
 from ansible_collections.sdops.webui.plugins.module_utils.xray.release import (
     ASSETS,
     MAX_DIGEST,

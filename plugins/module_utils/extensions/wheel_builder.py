@@ -12,7 +12,7 @@ import tempfile
 from ..errors import SdopsError, WheelChangedError
 from ..process import run
 from ..python_env.environment import normalize_name, run_probe
-from ..xformers.cache import Cache, Fit
+from ..wheel_cache import Cache, Fit
 
 # a wheel runs where the C library is not older than where it was built
 HERE = """

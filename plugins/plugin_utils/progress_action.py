@@ -21,7 +21,7 @@ from ansible.utils.display import Display
 from ..module_utils.errors import NotStartedError, SdopsError
 from ..module_utils.progress_view import View
 from ..module_utils.terminal import printable
-from .background import Background, Look, possible
+from .detached_module import Background, Look, possible
 
 DEFAULT_INTERVAL = 5.0  # seconds between two prints
 LONGEST_LOOK = 10.0  # seconds that one command stays on the target

@@ -20,8 +20,8 @@ import zipfile
 from email.parser import HeaderParser
 from typing import Any, ContextManager, NamedTuple
 
-from ..errors import FileTypeError, SdopsError, WheelChangedError
-from ..filesystem import load_json, locked, reject_irregular, sha256_of, sync_directory, write_atomic
+from .errors import FileTypeError, SdopsError, WheelChangedError
+from .filesystem import load_json, locked, reject_irregular, sha256_of, sync_directory, write_atomic
 
 FACTS = "wheel.json"
 MOST_METADATA = 1 << 20  # bytes
