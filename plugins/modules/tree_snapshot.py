@@ -83,7 +83,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.errors import SdopsError
 from ..module_utils.snapshot import Snapshot
 
-ACTION_VERBS = {"kept": "save", "restored": "restore", "absent": "delete the snapshot of"}
+SNAPSHOT_VERBS = {"kept": "save", "restored": "restore", "absent": "delete the snapshot of"}
 
 
 def apply_snapshot_state(module: AnsibleModule) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def apply_snapshot_state(module: AnsibleModule) -> dict[str, Any]:
             snapshot.restore()
         else:
             snapshot.delete()
-    actions = ["{} {}".format(ACTION_VERBS[p["state"]], tree) for tree in trees] if changed else []
+    actions = ["{} {}".format(SNAPSHOT_VERBS[p["state"]], tree) for tree in trees] if changed else []
     return {"changed": changed, "trees": trees, "actions": actions}
 
 
