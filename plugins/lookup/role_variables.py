@@ -57,17 +57,17 @@ from ..module_utils.variables.validation import stripped_values, unstripped_erro
 from ..plugin_utils.role_options import role_options
 
 # what the rules of other roles need to know
-MORE = ("__sd_webui_releases", "sd_webui_version")
+CROSS_ROLE_VARIABLES = ("__sd_webui_releases", "sd_webui_version")
 
 
-def cause(exc: BaseException) -> str:
+def root_cause(exc: BaseException) -> str:
     """The sentence at the end of a chain of template errors."""
     while exc.__cause__ is not None:
         exc = exc.__cause__
     return printable(str(getattr(exc, "message", None) or exc).strip())
 
 
-def named_in(name: str, variables: Mapping[str, Any]) -> set[str]:
+def referenced_variables(name: str, variables: Mapping[str, Any]) -> set[str]:
     """The variables that the templates behind a variable name, directly or through others."""
     found: set[str] = set()
     waiting = [name]
@@ -85,21 +85,21 @@ class LookupModule(LookupBase):
         specs = role_options(["sdops", *terms] if terms else [])
         values: dict[str, Any] = {}
         wrong: dict[str, str] = {}
-        for name in [*specs, *MORE]:
+        for name in [*specs, *CROSS_ROLE_VARIABLES]:
             if name in variables:
                 try:
                     values[name] = self._templar.template(variables[name])
                 except AnsibleError as exc:
                     wrong[name] = "{} cannot be worked out: {}. Correct its template.".format(
-                        name, cause(exc).rstrip(".")
+                        name, root_cause(exc).rstrip(".")
                     )
         stripped = stripped_values(values, specs)
         values.update(stripped)
         wrong.update(value_errors(values, specs))
-        # what is made of a wrong one is not told as well, unless they are made of each other
-        told = {name: why for name, why in wrong.items() if name in specs}
-        errors = [why for name, why in told.items() if not named_in(name, variables) & set(wrong)] or list(
-            told.values()
+        # what is derived from a wrong one is not reported as well, unless they are made of each other
+        reported = {name: why for name, why in wrong.items() if name in specs}
+        errors = [why for name, why in reported.items() if not referenced_variables(name, variables) & set(wrong)] or list(
+            reported.values()
         )
         errors += cross_variable_errors({name: value for name, value in values.items() if name not in wrong})
         errors += [why for name in stripped for why in [unstripped_error(name)] if why and name not in wrong]

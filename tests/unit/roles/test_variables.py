@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.sdops.webui.plugins.lookup.role_variables import named_in
+from ansible_collections.sdops.webui.plugins.lookup.role_variables import referenced_variables
 from ansible_collections.sdops.webui.plugins.module_utils.errors import LinkError
 from ansible_collections.sdops.webui.plugins.module_utils.variables.checks import SOCKET_PATH
 from ansible_collections.sdops.webui.plugins.module_utils.variables.rules import CHECKS, MINIMUMS
@@ -306,8 +306,8 @@ def test_spaces_around_values_do_not_count(around):
 
 def test_what_is_made_of_a_wrong_value_is_found():
     raw = {"a": "/x", "b": "{{ a }}/y", "__c": {"k": "{{ b }}"}, "d": "{{ __c.k }}", "e": "a b", "f": ["{{ e }}"]}
-    assert named_in("d", raw) == {"__c", "b", "a"}
-    assert named_in("e", raw) == set() and named_in("f", raw) == {"e"}
+    assert referenced_variables("d", raw) == {"__c", "b", "a"}
+    assert referenced_variables("e", raw) == set() and referenced_variables("f", raw) == {"e"}
 
 
 def test_the_socket_of_the_longest_home_can_be_bound(tmp_path):
