@@ -98,9 +98,8 @@ class LookupModule(LookupBase):
         wrong.update(value_errors(values, specs))
         # what is derived from a wrong one is not reported as well, unless they are made of each other
         reported = {name: why for name, why in wrong.items() if name in specs}
-        errors = [why for name, why in reported.items() if not referenced_variables(name, variables) & set(wrong)] or list(
-            reported.values()
-        )
+        independent = [why for name, why in reported.items() if not referenced_variables(name, variables) & set(wrong)]
+        errors = independent or list(reported.values())
         errors += cross_variable_errors({name: value for name, value in values.items() if name not in wrong})
         errors += [why for name in stripped for why in [unstripped_error(name)] if why and name not in wrong]
         return [{"errors": errors, "stripped": stripped}]

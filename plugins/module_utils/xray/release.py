@@ -116,7 +116,9 @@ class Installer:
         answer = http.request("GET", url, stream=True)
         with answer, open(sink, "wb") as out:
             if answer.status_code != 200:
-                raise TransferError("%s answered %d: %s" % (redact_url(url), answer.status_code, response_summary(answer) or "nothing"))
+                raise TransferError(
+                    "%s answered %d: %s" % (redact_url(url), answer.status_code, response_summary(answer) or "nothing")
+                )
             left = MAX_ZIP
             try:
                 # not iter_content: it reads the line with a chunk's length whole, however long it is
@@ -127,7 +129,9 @@ class Installer:
                     digest.update(chunk)
                     out.write(chunk)
             except Exception as exc:  # urllib3 and http.client have many
-                raise TransferError(f"{redact_url(url)} broke off: {describe_connection_error(exc, http.timeout)}") from None
+                raise TransferError(
+                    f"{redact_url(url)} broke off: {describe_connection_error(exc, http.timeout)}"
+                ) from None
             if left < 0:
                 raise TransferError(
                     "%s sends more than %d MB; that is no Xray-core release." % (redact_url(url), MAX_ZIP >> 20)
@@ -146,7 +150,8 @@ class Installer:
             with HttpClient(**self.http_options).request("GET", url, stream=True) as answer:
                 if answer.status_code != 200:
                     raise TransferError(
-                        "%s answered %d: %s" % (redact_url(url), answer.status_code, response_summary(answer) or "nothing")
+                        "%s answered %d: %s"
+                        % (redact_url(url), answer.status_code, response_summary(answer) or "nothing")
                     )
                 text = answer.raw.read(MAX_DIGEST, decode_content=True).decode("utf-8", "replace")
             return dgst_sha256(text, redact_url(release.url(release.digest_base))), "dgst"
