@@ -43,7 +43,7 @@ def turbo(arguments: argparse.Namespace) -> int:
 
 
 def build(arguments: argparse.Namespace) -> int:
-    from ansible_collections.sdops.webui.plugins.module_utils.errors import BuildError
+    from .build import BuildError
     from .build.everything import build as build_everything
 
     try:

@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import EPOCH, Builder, fingerprint, sha256_of
-from ansible_collections.sdops.webui.plugins.module_utils.errors import BuildError
+from . import EPOCH, Builder, BuildError, fingerprint, sha256_of
 
 BUILD = "0_lab"
 PLACEHOLDER = "/sdops/lab/placeholder/of/the/environment/prefix"

@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from . import STANDINS, Builder, ca, conda, models, repositories, wheels, xray
-from ansible_collections.sdops.webui.plugins.module_utils.errors import BuildError
+from . import STANDINS, Builder, BuildError, ca, conda, models, repositories, wheels, xray
 
 
 def build(

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..hosts.git import CONFIG, git_environment
-from . import EPOCH, Builder, fingerprint, replace_tree, source_files
-from ansible_collections.sdops.webui.plugins.module_utils.errors import BuildError
+from . import EPOCH, Builder, BuildError, fingerprint, replace_tree, source_files
 
 AUTHOR = "sdops.webui lab"
 

@@ -12,8 +12,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from . import EPOCH, Builder, fingerprint, source_files, write_atomic
-from ansible_collections.sdops.webui.plugins.module_utils.errors import BuildError
+from . import EPOCH, Builder, BuildError, fingerprint, source_files, write_atomic
 
 # files of a tree that describe the wheel and are not installed as modules
 DESCRIPTIVE = ("requires.txt", "entry_points.txt")

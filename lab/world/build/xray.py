@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...xray import launcher
-from . import Builder, fingerprint, write_atomic
-from ansible_collections.sdops.webui.plugins.module_utils.errors import BuildError
+from . import Builder, BuildError, fingerprint, write_atomic
 from .wheels import zip_bytes
 
 LAUNCHER = Path(launcher.__file__)
