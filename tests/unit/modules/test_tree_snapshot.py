@@ -128,7 +128,7 @@ def test_forget(four_times, tmp_path, tree):
 
 @pytest.mark.parametrize("cut", ["move", "write_atomic", "rmtree"])
 def test_cut_while_putting_back(monkeypatch, tmp_path, tree, cut):
-    from ansible_collections.sdops.webui.plugins.module_utils import snapshot as room
+    from ansible_collections.sdops.webui.plugins.module_utils import snapshot as snapshot_module
 
     record = tmp_path / "installed.json"
     record.write_text("old")
@@ -141,7 +141,7 @@ def test_cut_while_putting_back(monkeypatch, tmp_path, tree, cut):
         pass
 
     calls = []
-    owner = room if cut == "write_atomic" else room.shutil
+    owner = snapshot_module if cut == "write_atomic" else snapshot_module.shutil
     original = getattr(owner, cut)
 
     def dies(*arguments, **more):
@@ -161,7 +161,7 @@ def test_cut_while_putting_back(monkeypatch, tmp_path, tree, cut):
 
 
 def test_a_cut_snapshot_counts_as_none(monkeypatch, tmp_path, tree):
-    from ansible_collections.sdops.webui.plugins.module_utils import snapshot as room
+    from ansible_collections.sdops.webui.plugins.module_utils import snapshot as snapshot_module
 
     store = Snapshot(str(tmp_path / "s"))
 
@@ -172,7 +172,7 @@ def test_a_cut_snapshot_counts_as_none(monkeypatch, tmp_path, tree):
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(room, "write_atomic", dies)
+        patched.setattr(snapshot_module, "write_atomic", dies)
         with pytest.raises(Killed):
             store.create([str(tree)], [])
     assert store.manifest() is None

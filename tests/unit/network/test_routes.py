@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import RouteError
-from ansible_collections.sdops.webui.plugins.module_utils.network import routes as room
+from ansible_collections.sdops.webui.plugins.module_utils.network import routes as routes_module
 from ansible_collections.sdops.webui.plugins.module_utils.network.proxy_environment import proxy_variables
 from ansible_collections.sdops.webui.plugins.module_utils.network.routes import (
     SERVICES,
@@ -72,7 +72,7 @@ def test_a_base_of_the_users_own_gets_no_mirrors_but_his():
     bases = {"pypi": "https://pypi.corp.example/simple"}
     assert ways("mirrors", bases)["pypi"] == ["direct"]
     assert ways("mirrors", bases, {"pypi": ["https://near.example/simple"]})["pypi"] == ["mirror", "direct"]
-    default = room.default_index()[0]
+    default = routes_module.default_index()[0]
     assert default and ways("mirrors", {"pypi": default + "/"})["pypi"][0] == "mirror"
 
 
@@ -158,9 +158,9 @@ def test_nothing_works_then_the_first_is_named():
 def test_the_choice_is_the_minimum_whatever_comes():
     rng = random.Random(3)
     for _ in range(200):
-        times = {way: rng.choice([None, rng.random()]) for way in room.ROUTE_KINDS}
+        times = {way: rng.choice([None, rng.random()]) for way in routes_module.ROUTE_KINDS}
         measure, _ = measuring(times)
-        chosen, _ = select_routes(options(*room.ROUTE_KINDS), {}, measure, again=rng.random() < 0.5)
+        chosen, _ = select_routes(options(*routes_module.ROUTE_KINDS), {}, measure, again=rng.random() < 0.5)
         works = {way: seconds for way, seconds in times.items() if seconds is not None}
         assert chosen["github"].way == (min(works, key=works.get) if works else "direct")
 
@@ -219,7 +219,7 @@ def test_pip_goes_around_a_proxy_that_is_for_git():
     assert found["https_proxy"] == TURBO
     assert {"localhost", "near.example", "pytorch.org"} <= set(found["no_proxy"].split(","))
     default = proxy_variables(routes_of(github=("turbo", "", TURBO), pypi=("direct", "", "")), ["pypi", "github"], [])
-    assert set(room.default_index()[1]) <= set(default["no_proxy"].split(","))
+    assert set(routes_module.default_index()[1]) <= set(default["no_proxy"].split(","))
     assert proxy_variables(routes, ["pypi"], []) == {}
 
 
@@ -341,7 +341,7 @@ def test_a_drip_is_cut_off_in_time(tmp_path, run_module):
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Drip)
     threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
     started = time.monotonic()
-    drip = room.measure_route("github", Route("direct", f"http://127.0.0.1:{httpd.server_port}", ""), "/", 1.0)
+    drip = routes_module.measure_route("github", Route("direct", f"http://127.0.0.1:{httpd.server_port}", ""), "/", 1.0)
     assert time.monotonic() - started < 3
     assert drip.seconds is None and "within 1 seconds" in drip.error
     httpd.shutdown()
@@ -375,9 +375,9 @@ def test_memory_that_cannot_be_written_is_a_sentence(serve, tmp_path, run_module
 
 
 def test_a_channel_by_name_is_found_where_conda_finds_it():
-    assert room.resolve_base("conda", "bioconda") == "https://conda.anaconda.org/bioconda"
-    assert room.resolve_base("conda", "conda-forge") == room.PUBLIC_BASES["conda"]
-    assert room.service_hosts("conda", "bioconda") == ["conda.anaconda.org", "anaconda.org"]
+    assert routes_module.resolve_base("conda", "bioconda") == "https://conda.anaconda.org/bioconda"
+    assert routes_module.resolve_base("conda", "conda-forge") == routes_module.PUBLIC_BASES["conda"]
+    assert routes_module.service_hosts("conda", "bioconda") == ["conda.anaconda.org", "anaconda.org"]
     assert ways("mirrors", {"conda": "bioconda"})["conda"] == ["direct"]
     assert ways("mirrors", {"conda": "conda-forge"})["conda"][0] == "mirror"
 
@@ -392,7 +392,7 @@ def test_a_url_without_its_scheme_is_refused(tmp_path, run_module, given):
 
 
 def test_pip_never_goes_through_the_acceleration():
-    index, files = room.default_index()[1]
+    index, files = routes_module.default_index()[1]
     routes = routes_of(github=("turbo", "", TURBO), pypi=("direct", f"https://{index}/simple", ""))
     more = ["https://torch.example.com/whl/cu121", "http://near.example.com:8080/simple"]
     found = proxy_variables(routes, ["pypi", "github"], ["localhost"], more)
