@@ -143,7 +143,7 @@ def box(site: Site) -> dict:
 
 
 def test_a_card_that_it_does_not_work_on_is_not_forgotten(site: Site, box: dict) -> None:
-    asked = "Ask it what it can do"
+    asked = "Run xformers.info"
 
     def run() -> subprocess.CompletedProcess[str]:
         return site.play(playbook(site, role("xformers_build")), **box)
@@ -217,7 +217,7 @@ def test_an_installer_that_was_cut_is_run_again(site: Site) -> None:
     play, there = playbook(site, role("conda_env")), site.base / "data" / "miniforge3"
     planned = passed(site.play(play, "--check", "--diff", **wanted))
     assert "changed=" in planned and not (site.base / "data").exists()
-    refused(site.play(play, **wanted), "Run it")
+    refused(site.play(play, **wanted), "Run the installer")
     assert (there / "bin" / "conda").exists() and not (there / "whole").exists()
     passed(site.play(play, **wanted))
     assert (there / "whole").exists()
