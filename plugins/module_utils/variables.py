@@ -296,7 +296,7 @@ RULES: dict[str, Rule] = {
     "sdops_github": _url,
     "sdops_huggingface_endpoint": _without_login(_url),
     "sdops_civitai_endpoint": _without_login(_url),
-    "sdops_network_ways": _by_service(_one_of(*WAYS)(lambda _way: "must be one of {}".format(", ".join(WAYS)))),
+    "sdops_network_routes": _by_service(_one_of(*WAYS)(lambda _way: "must be one of {}".format(", ".join(WAYS)))),
     "sdops_mirrors": _by_service(_list_of(_url)),
     "sdops_pip_index_url": _or_empty(_url),
     "sdops_pip_extra_index_urls": _list_of(_url),
@@ -344,8 +344,8 @@ RULES: dict[str, Rule] = {
     "webui_service_extra_args": _arguments,
     "webui_service_environment": _environment,
     "webui_service_allowed_origins": _list_of(_origin),
-    "webui_service_proof_width": lambda value: "" if int(value) % 8 == 0 else "must be a multiple of 8",
-    "webui_service_proof_height": lambda value: "" if int(value) % 8 == 0 else "must be a multiple of 8",
+    "webui_service_smoke_test_width": lambda value: "" if int(value) % 8 == 0 else "must be a multiple of 8",
+    "webui_service_smoke_test_height": lambda value: "" if int(value) % 8 == 0 else "must be a multiple of 8",
     "xformers_build_version": _form(
         r"auto|none|\d+\.\d+\.\d+(\.post\d+)?", "must be auto, none, or a version such as 0.0.23.post1 (in quotes)"
     ),
@@ -411,10 +411,10 @@ LEAST: dict[str, int] = {
     "model_fetch_timeout": 1,
     "model_fetch_progress_interval": 0,
     "webui_service_ready_timeout": 1,
-    "webui_service_proof_steps": 1,
-    "webui_service_proof_width": 8,
-    "webui_service_proof_height": 8,
-    "webui_service_proof_timeout": 1,
+    "webui_service_smoke_test_steps": 1,
+    "webui_service_smoke_test_width": 8,
+    "webui_service_smoke_test_height": 8,
+    "webui_service_smoke_test_timeout": 1,
     "webui_service_idle_minutes": 0,
     "webui_service_outputs_max_bytes": 1,
     "xformers_build_max_jobs": 0,
@@ -433,7 +433,7 @@ STRIPPED_WHERE_USED = re.compile(
     r"|.*_token\Z|sdops_pip_index_url\Z"
 )
 # where spaces and line breaks belong to the value
-AS_IT_IS = re.compile(r"webui_service_(proof_(negative_)?prompt|extra_args)\Z")
+AS_IT_IS = re.compile(r"webui_service_(smoke_test_(negative_)?prompt|extra_args)\Z")
 
 
 def _shown(value: Any) -> str:

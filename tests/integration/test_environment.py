@@ -57,7 +57,7 @@ def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
 
 # --- what counts as another version ----------------------------------------------------------------------------------
 SHOWN = (
-    "__sd_webui_now",
+    "__sd_webui_desired_state",
     "__sd_webui_torch",
     "__sd_webui_environment",
     "__webui_service_attention",
@@ -99,7 +99,7 @@ def test_what_another_version_is(site: Site) -> None:
     plan = {"xformers_installed": "0.0.23.post1"}
     passed(site.play(playbook(site, *preflights, show), "-i", str(more), __webui_service_plan=plan))
     found = {name: json.loads((site.base / f"{name}.json").read_text()) for name in ("box", *HOSTS)}
-    now = {name: values["__sd_webui_now"] for name, values in found.items()}
+    now = {name: values["__sd_webui_desired_state"] for name, values in found.items()}
     assert [name for name in HOSTS if now[name] == now["box"]] == ["mirrors", "without"]
     assert "://" not in json.dumps(now)
     assert found["mirrors"]["__sd_webui_environment"] != found["box"]["__sd_webui_environment"]

@@ -38,11 +38,11 @@ def test_the_cause_of_a_command_is_told_once_at_the_end(site):
         }
     }
     command = {"name": "Install clip", "ansible.builtin.command": {"argv": [sys.executable, "-c", PROGRAM]}}
-    reason = {"ansible.builtin.set_fact": {"__sd_webui_failure": "{{ __sdops_because }}"}}
+    reason = {"ansible.builtin.set_fact": {"__sd_webui_failure": "{{ __sdops_failure_message }}"}}
     play = {
         "hosts": "webui",
         "gather_facts": False,
-        "vars": {"__sdops_told_later": True},
+        "vars": {"__sdops_defer_report": True},
         "roles": [{"role": "sdops.webui.sdops"}],
         "tasks": [
             {
@@ -52,7 +52,7 @@ def test_the_cause_of_a_command_is_told_once_at_the_end(site):
                         "rescue": [reason, rescue],
                     }
                 ],
-                "rescue": [reason, {**rescue, "vars": {"__sdops_told_later": False}}],
+                "rescue": [reason, {**rescue, "vars": {"__sdops_defer_report": False}}],
             }
         ],
     }

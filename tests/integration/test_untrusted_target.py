@@ -217,7 +217,7 @@ def test_the_name_of_a_host_is_one_directory(site, name):
     play = site.base / "play.yml"
     play.write_text(
         "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.include_role: {name: sdops.webui.sdops, public: true}\n"
-        '      vars: {__sdops_ready: true}\n    - ansible.builtin.debug: {msg: "<{{ sdops_host_artifacts }}>"}\n'
+        '      vars: {__sdops_initialised: true}\n    - ansible.builtin.debug: {msg: "<{{ sdops_host_artifacts }}>"}\n'
     )
     result = site.play(str(play), "-i", json.dumps(name) + ",", "-c", "local")
     lines = [word for word in result.stdout.split() if f"{site.base}/artifacts/" in word]

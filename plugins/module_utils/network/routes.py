@@ -203,7 +203,7 @@ def candidates(
         if wish:
             if not every.get(wish):
                 raise RouteError(
-                    "sdops_network_ways wants {} for {}, but there is none: {}.".format(
+                    "sdops_network_routes wants {} for {}, but there is none: {}.".format(
                         wish,
                         service,
                         {
