@@ -36,7 +36,7 @@ _value:
   description: The cause.
   type: str
   sample: >-
-    apt-get install ended with 100: Unable to locate package libfoo. All that it said is above, at "Install what is missing".
+    apt-get install ended with 100: Unable to locate package libfoo. All that it said is above, at "Install the missing packages".
 """
 
 from typing import Any, Callable

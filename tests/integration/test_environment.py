@@ -57,7 +57,7 @@ def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
 
 # --- what counts as another version ----------------------------------------------------------------------------------
 SHOWN = (
-    "__sd_webui_now",
+    "__sd_webui_desired_state",
     "__sd_webui_torch",
     "__sd_webui_environment",
     "__webui_service_attention",
@@ -99,7 +99,7 @@ def test_what_another_version_is(site: Site) -> None:
     plan = {"xformers_installed": "0.0.23.post1"}
     passed(site.play(playbook(site, *preflights, show), "-i", str(more), __webui_service_plan=plan))
     found = {name: json.loads((site.base / f"{name}.json").read_text()) for name in ("box", *HOSTS)}
-    now = {name: values["__sd_webui_now"] for name, values in found.items()}
+    now = {name: values["__sd_webui_desired_state"] for name, values in found.items()}
     assert [name for name in HOSTS if now[name] == now["box"]] == ["mirrors", "without"]
     assert "://" not in json.dumps(now)
     assert found["mirrors"]["__sd_webui_environment"] != found["box"]["__sd_webui_environment"]
@@ -143,7 +143,7 @@ def box(site: Site) -> dict:
 
 
 def test_a_card_that_it_does_not_work_on_is_not_forgotten(site: Site, box: dict) -> None:
-    asked = "Ask it what it can do"
+    asked = "Run xformers.info"
 
     def run() -> subprocess.CompletedProcess[str]:
         return site.play(playbook(site, role("xformers_build")), **box)
@@ -217,7 +217,7 @@ def test_an_installer_that_was_cut_is_run_again(site: Site) -> None:
     play, there = playbook(site, role("conda_env")), site.base / "data" / "miniforge3"
     planned = passed(site.play(play, "--check", "--diff", **wanted))
     assert "changed=" in planned and not (site.base / "data").exists()
-    refused(site.play(play, **wanted), "Run it")
+    refused(site.play(play, **wanted), "Run the installer")
     assert (there / "bin" / "conda").exists() and not (there / "whole").exists()
     passed(site.play(play, **wanted))
     assert (there / "whole").exists()

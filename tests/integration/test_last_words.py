@@ -23,14 +23,26 @@ def messages(output: str) -> list[str]:
 
 def test_the_cause_of_a_command_is_told_once_at_the_end(site):
     """As sd_webui in site.yml: a rescue that looks for other routes, inside one that goes back, inside that of the play."""
-    reroute = {"ansible.builtin.include_role": {"name": "sdops.webui.sdops", "tasks_from": "reroute", "public": True}}
-    rescue = {"ansible.builtin.include_role": {"name": "sdops.webui.sd_webui", "tasks_from": "rescue", "public": True}}
+    reroute = {
+        "ansible.builtin.include_role": {
+            "name": "sdops.webui.sdops",
+            "tasks_from": "retry_with_other_route",
+            "public": True,
+        }
+    }
+    rescue = {
+        "ansible.builtin.include_role": {
+            "name": "sdops.webui.sd_webui",
+            "tasks_from": "rollback_and_fail",
+            "public": True,
+        }
+    }
     command = {"name": "Install clip", "ansible.builtin.command": {"argv": [sys.executable, "-c", PROGRAM]}}
-    reason = {"ansible.builtin.set_fact": {"__sd_webui_failure": "{{ __sdops_because }}"}}
+    reason = {"ansible.builtin.set_fact": {"__sd_webui_failure": "{{ __sdops_failure_message }}"}}
     play = {
         "hosts": "webui",
         "gather_facts": False,
-        "vars": {"__sdops_told_later": True},
+        "vars": {"__sdops_defer_report": True},
         "roles": [{"role": "sdops.webui.sdops"}],
         "tasks": [
             {
@@ -40,7 +52,7 @@ def test_the_cause_of_a_command_is_told_once_at_the_end(site):
                         "rescue": [reason, rescue],
                     }
                 ],
-                "rescue": [reason, {**rescue, "vars": {"__sdops_told_later": False}}],
+                "rescue": [reason, {**rescue, "vars": {"__sdops_defer_report": False}}],
             }
         ],
     }

@@ -68,7 +68,7 @@ def test_an_environment_of_somebody_else_stays_and_all_the_rest_with_it(installe
     assert other.exists() and (installed.base / "home/secrets").exists() and (installed.base / "data/webui").exists()
 
 
-@pytest.mark.parametrize("playbook", ["status", "stop", "outputs"])
+@pytest.mark.parametrize("playbook", ["status", "stop", "fetch_outputs"])
 def test_playbooks_that_need_no_gpu(installed, playbook):
     result = installed.play(str(ROOT / "playbooks" / f"{playbook}.yml"), sdops_hosts="box")
     assert result.returncode == 0, result.stdout
@@ -86,7 +86,7 @@ def test_the_boot_hook_begins_with_us_and_keeps_its_mode(site):
     play = site.base / "hook.yml"
     play.write_text(
         "- hosts: webui\n  gather_facts: true\n  tasks:\n"
-        "    - ansible.builtin.include_role:\n        name: sdops.webui.base\n        tasks_from: boot\n"
+        "    - ansible.builtin.include_role:\n        name: sdops.webui.base\n        tasks_from: boot_hook\n"
     )
     for before, after in (
         ("#!/bin/bash\nexit 0\n", "#!/bin/bash\n# BEGIN sdops.webui\nX\n# END sdops.webui\nexit 0\n"),

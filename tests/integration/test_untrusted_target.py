@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_site import ROOT
 
-OUTPUTS = str(ROOT / "playbooks/outputs.yml")
+OUTPUTS = str(ROOT / "playbooks/fetch_outputs.yml")
 # the "host's" Python: the module find answers what the test wants, all others work
 LIAR = """#!{python}
 import os, sys
@@ -156,7 +156,7 @@ def test_facts_do_not_become_variables(host, monkeypatch):
     files = [entry(f"{host.outputs}/day/good.png", 8000)]
     path.write_text(json.dumps({"changed": False, "files": files, "ansible_facts": facts}))
     play = host.base / "play.yml"
-    role = "ansible.builtin.include_role: {name: sdops.webui.webui_service, tasks_from: outputs}"
+    role = "ansible.builtin.include_role: {name: sdops.webui.webui_service, tasks_from: fetch_outputs}"
     find = 'ansible.builtin.find: {paths: "/x"}'
     play.write_text(f"- hosts: webui\n  gather_facts: true\n  tasks:\n    - {find}\n    - {role}\n")
     result = host.play(str(play))
@@ -217,7 +217,7 @@ def test_the_name_of_a_host_is_one_directory(site, name):
     play = site.base / "play.yml"
     play.write_text(
         "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.include_role: {name: sdops.webui.sdops, public: true}\n"
-        '      vars: {__sdops_ready: true}\n    - ansible.builtin.debug: {msg: "<{{ sdops_host_artifacts }}>"}\n'
+        '      vars: {__sdops_initialised: true}\n    - ansible.builtin.debug: {msg: "<{{ sdops_host_artifacts }}>"}\n'
     )
     result = site.play(str(play), "-i", json.dumps(name) + ",", "-c", "local")
     lines = [word for word in result.stdout.split() if f"{site.base}/artifacts/" in word]

@@ -166,10 +166,10 @@ def test_models_that_cannot_be_understood_do_not_stop_the_others(site):
     placed = sorted(path.name for path in (webui / "models/Stable-diffusion").iterdir())
     assert placed == ["first.safetensors", "second.safetensors", "third.safetensors"], result.stdout
     said = " ".join(result.stdout.split())  # Ansible folds long lines
-    before, after = said.split("TASK [sdops.webui.model_fetch : Bring the models]", 1)
+    before, after = said.split("TASK [sdops.webui.model_fetch : Install the models]", 1)
     for _, named in BAD_MODELS:
         assert named in before and named in after, (named, result.stdout)
-    assert "The other models are brought, and then the run fails." in before, result.stdout
+    assert "The other models are installed, and then the run fails." in before, result.stdout
     assert "10 of 13 files failed." in after, result.stdout
     assert "hunter22" not in result.stdout + result.stderr
 

@@ -202,7 +202,7 @@ def list_routes(
         if requested:
             if not every.get(requested):
                 raise RouteError(
-                    "sdops_network_ways wants {} for {}, but there is none: {}.".format(
+                    "sdops_network_routes wants {} for {}, but there is none: {}.".format(
                         requested,
                         service,
                         {

@@ -57,7 +57,7 @@ CHECKS: dict[str, Check] = {
     "sdops_github": url_error,
     "sdops_huggingface_endpoint": without_credentials(url_error),
     "sdops_civitai_endpoint": without_credentials(url_error),
-    "sdops_network_ways": by_service(
+    "sdops_network_routes": by_service(
         or_one_of(*ROUTE_KINDS)(lambda _way: "must be one of {}".format(", ".join(ROUTE_KINDS)))
     ),
     "sdops_mirrors": by_service(list_of(url_error)),
@@ -107,8 +107,8 @@ CHECKS: dict[str, Check] = {
     "webui_service_extra_args": webui_arguments_error,
     "webui_service_environment": webui_environment_error,
     "webui_service_allowed_origins": list_of(origin_error),
-    "webui_service_proof_width": lambda value: "" if int(value) % 8 == 0 else "must be a multiple of 8",
-    "webui_service_proof_height": lambda value: "" if int(value) % 8 == 0 else "must be a multiple of 8",
+    "webui_service_smoke_test_width": lambda value: "" if int(value) % 8 == 0 else "must be a multiple of 8",
+    "webui_service_smoke_test_height": lambda value: "" if int(value) % 8 == 0 else "must be a multiple of 8",
     "xformers_build_version": matching(
         r"auto|none|\d+\.\d+\.\d+(\.post\d+)?", "must be auto, none, or a version such as 0.0.23.post1 (in quotes)"
     ),
@@ -176,10 +176,10 @@ MINIMUMS: dict[str, int] = {
     "model_fetch_timeout": 1,
     "model_fetch_progress_interval": 0,
     "webui_service_ready_timeout": 1,
-    "webui_service_proof_steps": 1,
-    "webui_service_proof_width": 8,
-    "webui_service_proof_height": 8,
-    "webui_service_proof_timeout": 1,
+    "webui_service_smoke_test_steps": 1,
+    "webui_service_smoke_test_width": 8,
+    "webui_service_smoke_test_height": 8,
+    "webui_service_smoke_test_timeout": 1,
     "webui_service_idle_minutes": 0,
     "webui_service_outputs_max_bytes": 1,
     "xformers_build_max_jobs": 0,
@@ -198,4 +198,4 @@ STRIPPED_BY_ROLES = re.compile(
     r"|.*_token\Z|sdops_pip_index_url\Z"
 )
 # where spaces and line breaks belong to the value
-UNSTRIPPED_NAMES = re.compile(r"webui_service_(proof_(negative_)?prompt|extra_args)\Z")
+UNSTRIPPED_NAMES = re.compile(r"webui_service_(smoke_test_(negative_)?prompt|extra_args)\Z")

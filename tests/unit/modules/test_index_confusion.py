@@ -25,7 +25,9 @@ def torch_tasks(variables: dict) -> list[tuple[dict, dict]]:
         return templar.template(trust_as_template(text)) if isinstance(text, str) and "{{" in text else text
 
     found = [
-        t for t in yaml.safe_load(TASKS.read_text()) if t["name"].startswith(("Install torch", "Install what torch"))
+        t
+        for t in yaml.safe_load(TASKS.read_text())
+        if t["name"].startswith(("Install torch", "Install the dependencies of torch"))
     ]
     assert len(found) == 2
     return [

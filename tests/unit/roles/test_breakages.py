@@ -113,7 +113,7 @@ def test_torch_is_not_moved_by_what_comes_after_it() -> None:
 
 
 def test_nobody_looks_for_the_default_checkpoint() -> None:
-    prepare = next(task for task in load("sd_webui/tasks/prepare.yml") if "ansible.builtin.command" in task)
+    prepare = next(task for task in load("sd_webui/tasks/verify_install.yml") if "ansible.builtin.command" in task)
     argv = prepare["ansible.builtin.command"]["argv"]
     assert "'--no-download-sd-model'" in argv and "'launch.py'" in argv
     assert "'--no-download-sd-model'" in load("webui_service/vars/main.yml")["__webui_service_args"]

@@ -125,7 +125,7 @@ def test_the_proxy_of_shells_and_of_git(tmp_path: Path) -> None:
     around = ["localhost", *ODD]
     play(
         tmp_path,
-        ("xray_proxy", "environment", {**paths, "sdops_proxy_http_port": 10809, "sdops_no_proxy_all": around}),
+        ("xray_proxy", "set_proxy", {**paths, "sdops_proxy_http_port": 10809, "sdops_no_proxy_all": around}),
     )
     for shell in SHELLS:
         found = after_sourcing(shell, profile, tmp_path, "4242", all_proxy="socks5://127.0.0.1:9", ALL_PROXY="x")
@@ -136,7 +136,7 @@ def test_the_proxy_of_shells_and_of_git(tmp_path: Path) -> None:
         assert "http_proxy" not in after_sourcing(shell, profile, tmp_path, "1")
     assert git_values(config) == sorted([*before, "http.proxy\nhttp://127.0.0.1:10809"])
     assert config.stat().st_mode & 0o777 == 0o600
-    play(tmp_path, ("xray_proxy", "environment_absent", paths))
+    play(tmp_path, ("xray_proxy", "unset_proxy", paths))
     assert git_values(config) == before and not profile.exists()
 
 
@@ -169,7 +169,7 @@ def test_the_hook_starts_supervisord_and_keeps_what_was_there(tmp_path: Path) ->
             hook.write_text(before)
             hook.chmod(0o700)
     # a second time nothing is added
-    play(tmp_path, *(("base", "boot", {**given, "sdops_boot_hook": str(hook)}) for hook in [*hooks, *hooks]))
+    play(tmp_path, *(("base", "boot_hook", {**given, "sdops_boot_hook": str(hook)}) for hook in [*hooks, *hooks]))
     for hook, before in zip(hooks, HOOKS):
         for shell in SHELLS:
             program.with_name("supervisord.arguments").unlink(missing_ok=True)

@@ -135,7 +135,7 @@ def test_types_are_those_of_ansible(kind, value):
         ({"sdops_mirrors": {"pypi": "https://x"}}, "pypi must be a list"),
         ({"sdops_mirrors": {"pypi": [1]}}, "sdops_mirrors"),
         ({"sdops_mirrors": {"pipy": ["https://x"]}}, 'the unknown service "pipy"'),
-        ({"sdops_network_ways": {"pypi": "foo"}}, "pypi must be one of direct, xray, turbo, mirror"),
+        ({"sdops_network_routes": {"pypi": "foo"}}, "pypi must be one of direct, xray, turbo, mirror"),
         (
             {"sdops_pip_extra_index_urls": "https://a/simple https://b/simple"},
             '["https://a/simple", "https://b/simple"]',
@@ -143,8 +143,8 @@ def test_types_are_those_of_ansible(kind, value):
         ({"webui_service_allowed_origins": ["https://a.example\n"]}, "webui_service_allowed_origins"),
         ({"webui_service_user": "a:b"}, "webui_service_user"),
         ({"webui_service_extra_args": ["--api-auth=x\n"]}, "webui_service_extra_args must not hold --api-auth"),
-        ({"webui_service_proof_width": 500}, "webui_service_proof_width"),
-        ({"webui_service_proof_steps": 0}, "webui_service_proof_steps"),
+        ({"webui_service_smoke_test_width": 500}, "webui_service_smoke_test_width"),
+        ({"webui_service_smoke_test_steps": 0}, "webui_service_smoke_test_steps"),
         ({"webui_service_idle_minutes": 5, "webui_service_idle_command": " "}, "webui_service_idle_command"),
         ({"conda_env_installer_url": "https://x/y.sh", "conda_env_installer_sha256": ""}, "conda_env_installer_sha256"),
         ({"xformers_build_commit": "a" * 40, "xformers_build_version": "auto"}, "xformers_build_version"),
@@ -294,7 +294,7 @@ def test_spaces_around_values_do_not_count(around):
     assert stripped_values(given, SPECS) == values
     assert stripped_values({"sdops_no_proxy": [around.format("a.example")]}, SPECS) == {"sdops_no_proxy": ["a.example"]}
     assert stripped_values(values, SPECS) == {}
-    prompts = {"webui_service_proof_prompt": around.format("a"), "webui_service_options": {"a": " b"}}
+    prompts = {"webui_service_smoke_test_prompt": around.format("a"), "webui_service_options": {"a": " b"}}
     assert stripped_values(prompts, SPECS) == {} and errors(**prompts) == []
     assert [name for name in values if unstripped_error(name)] == [
         "sdops_home",
