@@ -16,14 +16,16 @@ export UV_CACHE_DIR := $(CURDIR)/$(WORK)/cache/uv
 export PIP_CACHE_DIR := $(CURDIR)/$(WORK)/cache/pip
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup programs gradio real-models demo demo-down test lint unit integration molecule bench lock build clean
+.PHONY: help setup programs gradio real-models demo demo-down test lint unit coverage integration molecule bench lock changelog build clean
 
 help:
 	@echo 'make demo       bring up the lab and a WebUI in it, with one image'
 	@echo 'make demo-down  take all of it away again'
 	@echo 'make test       lint, unit, integration and molecule tests'
+	@echo 'make coverage   unit tests, and which lines of plugins/ they run'
 	@echo 'make bench      downloads side by side with aria2c, curl and get_url; the check of roop before and after'
 	@echo 'make lock       the hashes of what the toolbox of a target holds'
+	@echo 'make changelog  CHANGELOG.rst from the fragments'
 	@echo 'make build      the collection tarball'
 
 # --- tools -------------------------------------------------------------------------------------------------------
@@ -71,6 +73,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/yamllint -s .
 	$(BIN)/ansible-lint --offline
+	$(BIN)/antsibull-changelog lint
 	tools/sanity
 
 # programs that a test talks to; the test says so when one is missing
@@ -82,6 +85,10 @@ programs:
 
 unit: setup programs gradio real-models
 	$(BIN)/pytest tests/unit -n auto --dist worksteal
+
+# most modules run as processes of their own: coverage has to start in them too
+coverage: setup programs gradio real-models
+	$(BIN)/pytest tests/unit -n auto --dist worksteal --cov --cov-report=term:skip-covered --cov-report=html:$(WORK)/coverage
 
 # the lab's own tests look at what the whole machine has, so they run alone
 integration: setup
@@ -105,6 +112,10 @@ bench: setup
 lock: setup
 	cd roles/base/files && $(CURDIR)/$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.8 --no-annotate \
 	  --custom-compile-command 'make lock' toolbox-requirements.in -o toolbox-requirements.txt
+
+# the entry of galaxy.yml's version is written anew from all fragments
+changelog: setup
+	$(BIN)/antsibull-changelog release --update-existing --refresh --reload-plugins
 
 build: setup
 	@mkdir -p $(WORK)/dist

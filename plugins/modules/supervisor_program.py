@@ -183,7 +183,7 @@ def work(module: AnsibleModule) -> dict:
     before = read_regular(conf, follow=True).decode("utf-8") if os.path.exists(conf) else ""
     answers = supervisor.answers()
     info = supervisor.info(name) if answers else None
-    running = bool(info) and info["statename"] in (RUNNING, "STARTING", "BACKOFF")
+    running = info is not None and info["statename"] in (RUNNING, "STARTING", "BACKOFF")
     after = before
     command = p["command"] or described(before)
     left = orphans(command, supervisor.pid() if answers else 0) if p["end_orphans"] else []

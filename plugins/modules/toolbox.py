@@ -61,6 +61,8 @@ actions:
   sample: [rebuild /opt/sdops/toolbox]
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError, ToolboxError
@@ -71,7 +73,7 @@ def ensure_toolbox(module: AnsibleModule) -> dict:
     path, lock = module.params["path"], module.params["requirements"]
     toolbox = Toolbox(path, module.params["python"] or host_python(path))
     problems, rebuild = toolbox.inspect(lock)
-    result = {"changed": bool(problems), "problems": problems, "actions": []}
+    result: dict[str, Any] = {"changed": bool(problems), "problems": problems, "actions": []}
     result["diff"] = {"before": "".join(line + "\n" for line in problems), "after": ""}
     if not problems:
         return result

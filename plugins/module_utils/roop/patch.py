@@ -152,10 +152,11 @@ def _rebound(tree: ast.AST, name: str, definitions: int = 0) -> bool:
 
 def _verdicts(function: ast.FunctionDef) -> list[str]:
     """Names that hold the verdict and nothing else: ``x = convert_to_sd(..)[0]``, also by way of a name for both."""
-    values = {}  # name -> all expressions that it is given; None for what cannot be told
+    values: dict[str, list[ast.expr]] = {}  # name -> all expressions that it is given; None for what cannot be told
     for node in ast.walk(function):
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        for target in targets:
+        if not isinstance(node, ast.Assign):
+            continue
+        for target in node.targets:
             if (
                 isinstance(target, ast.Tuple)
                 and isinstance(node.value, ast.Tuple)

@@ -1,4 +1,4 @@
-"""What answers today's breakages is in the roles as it was found to work; see the table in docs/roles/_notes/sd_webui.md."""
+"""What answers today's breakages is in the roles as it was found to work; see the table in roles/sd_webui/README.md."""
 
 from __future__ import annotations
 
@@ -142,10 +142,10 @@ def test_roop_brings_a_compiler_and_its_files_from_living_places() -> None:
 
 
 def test_the_table_names_tests_that_exist() -> None:
-    """Every path in the notes of the roles is there."""
+    """Every test in the READMEs of the roles is there."""
     root = ROLES.parent
-    for notes in (root / "docs" / "roles" / "_notes").glob("*.md"):
+    for notes in ROLES.glob("*/README.md"):
         for path in re.findall(r"`(tests/[\w/.-]+|molecule/[\w/.-]+)`", notes.read_text()):
-            assert (root / path).exists(), f"{notes.name}: {path}"
+            assert (root / path).exists(), f"{notes}: {path}"
         scenarios = re.findall(r"molecule `(\w+)`", notes.read_text())
         assert all((root / "molecule" / name).is_dir() for name in scenarios), json.dumps(scenarios)
