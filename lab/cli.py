@@ -9,11 +9,11 @@ import os
 import sys
 from fnmatch import fnmatchcase
 
-from . import common, engine
-from .common import GPUS, Lab, LabError, say
+from . import engine, lab_state
 from .containers import Containers
+from .lab_state import GPUS, Lab, LabError, say
 from .processes import Processes
-from .world import faults, gateway
+from .servers import faults, gateway
 
 
 def backend(lab: Lab, mode: str = "auto") -> Containers | Processes:
@@ -76,9 +76,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def fault_commands(fault: argparse.ArgumentParser) -> None:
-    """Options are the fields of lab.world.faults.Fault; what is not given keeps its default there."""
+    """Options are the fields of lab.servers.faults.Fault; what is not given keeps its default there."""
     fault.add_argument("action", choices=["add", "list", "clear"])
-    given = fault.add_argument_group("what add takes", description="see lab/world/faults.py for what each kind does")
+    given = fault.add_argument_group("what add takes", description="see lab/servers/faults.py for what each kind does")
     given.add_argument("--kind", choices=faults.KINDS)
     for name in ("host", "path", "method"):
         given.add_argument(f"--{name}", help="a glob; default: all")
@@ -126,7 +126,7 @@ def work(options: argparse.Namespace) -> int:
     elif options.command == "down":
         if lab.state:
             backend(lab).down()
-            common.end_ssh_masters(lab)
+            lab_state.end_ssh_masters(lab)
             say(f"the lab {lab.name!r} is gone")
         else:
             engine.PrivateDaemon().stop_if_last(lab.dir)  # an `up` that ended while the engine was starting

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .common import SHARED, WORK, LabError, alone, run, say
+from .lab_state import SHARED, WORK, LabError, alone, run, say
 
 PACKAGES = {
     "dockerd": "docker.io",

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import common
-from .common import ROOT, SHARED, Lab, LabError, say
-from .world import gateway, hosts
-from .xray.launcher import free_port
+from . import lab_state
+from .lab_state import ROOT, SHARED, Lab, LabError, say
+from .ports import free_ports
+from .servers import gateway, hosts
 
 CONTENT = SHARED / "processes"
 TARGET = "target1"
@@ -28,13 +28,6 @@ TARGET = "target1"
 # own services get
 DOMESTIC = tuple(name.split(".")[0] for name in hosts.DOMESTIC)
 PORTS = ("blocked", "www", "accelerated", "plain", *DOMESTIC, "door", "api", "turbo", "http", "socks", "webui")
-
-
-def free_ports(count: int) -> list[int]:
-    found: set[int] = set()
-    while len(found) < count:
-        found.add(free_port())
-    return list(found)
 
 
 def start_time(pid: int) -> str | None:
@@ -86,21 +79,21 @@ class Processes:
             raise LabError("as processes the lab has one target, this machine; use containers for more")
         say("building the lab's internet")
         python = ".".join(map(str, sys.version_info[:2]))
-        with common.alone(SHARED):
-            summary = common.build_world(CONTENT, python, f"#!{sys.executable}", None)
+        with lab_state.alone(SHARED):
+            summary = lab_state.build_content(CONTENT, python, f"#!{sys.executable}", None)
         lab = self.lab.dir
         (lab / "log").mkdir(parents=True, exist_ok=True)
-        common.ca_bundle(CONTENT, lab / "ca-bundle.pem")
+        lab_state.ca_bundle(CONTENT, lab / "ca-bundle.pem")
         fresh = {"mode": "processes", "ports": dict(zip(PORTS, free_ports(len(PORTS)), strict=True)), "processes": {}}
         state = self.lab.state or {**fresh, "hosts": {}}
         ports = state["ports"]
         if set(ports) != set(PORTS):
             raise LabError(f"the lab {self.lab.name!r} was made by another version of this; take it down first")
         config = {
-            "root": str(CONTENT / "world"),
+            "root": str(CONTENT / "content"),
             "cert": str(CONTENT / "ca" / "server.pem"),
             "key": str(CONTENT / "ca" / "server.key"),
-            "log": str(lab / "log" / "world.log"),
+            "log": str(lab / "log" / "servers.log"),
             "listeners": [
                 {"address": "127.0.0.1", "port": ports["blocked"]},
                 {"address": "127.0.0.1", "port": ports["www"], "hosts": [hosts.WWW]},
@@ -112,16 +105,16 @@ class Processes:
                 ),
             ],
         }
-        (lab / "world.json").write_text(json.dumps(config))
+        (lab / "servers.json").write_text(json.dumps(config))
         accelerated = {443: f"127.0.0.1:{ports['accelerated']}", 80: f"127.0.0.1:{ports['plain']}"}
         proxy = {"address": "127.0.0.1", "port": ports["turbo"], "routes": accelerated}
         (lab / "turbo.json").write_text(json.dumps({**proxy, "log": str(lab / "log" / "turbo.log")}))
         client = self._gateway_config(ports)
         say("starting the services and the gateway")
         running = state["processes"]
-        if not self._alive(running.get("world")):
-            running["world"] = self._spawn(
-                "world", [sys.executable, "-m", "lab.world", "serve", "--config", str(lab / "world.json")]
+        if not self._alive(running.get("servers")):
+            running["servers"] = self._spawn(
+                "servers", [sys.executable, "-m", "lab.servers", "serve", "--config", str(lab / "servers.json")]
             )
             self.lab.save(state)  # an interrupted `up` is taken away by `down` too
         if not self._alive(running.get("gateway")):
@@ -141,7 +134,7 @@ class Processes:
         domestic = {name: f"https://127.0.0.1:{ports[name]}" for name in DOMESTIC}
         self.lab.save_vars(
             {
-                **common.variables(summary, client, domestic),
+                **lab_state.variables(summary, client, domestic),
                 "sdops_ca_bundle": str(lab / "ca-bundle.pem"),
                 "sdops_turbo_file": str(self._turbo_file),
                 "sdops_lab_turbo": self._turbo_url(ports),
@@ -169,15 +162,15 @@ class Processes:
         door, dest, api = (f"127.0.0.1:{ports[name]}" for name in ("door", "www", "api"))
         # every blocked name ends at the one server behind the gateway; without it the names resolve nowhere
         log, to = str(self.lab.dir / "log" / "gateway.log"), f"127.0.0.1:{ports['blocked']}"
-        return common.gateway(self.lab.dir, door, dest, door, log, to, api, condition, rate)
+        return lab_state.gateway(self.lab.dir, door, dest, door, log, to, api, condition, rate)
 
     def _gateway(self) -> dict[str, Any]:
-        command = [sys.executable, "-m", "lab.world", "gateway", "--work", str(self.lab.dir)]
+        command = [sys.executable, "-m", "lab.servers", "gateway", "--work", str(self.lab.dir)]
         return self._spawn("gateway", [*command, "--program", str(CONTENT / "xray" / "xray")])
 
     def _turbo(self) -> dict[str, Any]:
         return self._spawn(
-            "turbo", [sys.executable, "-m", "lab.world", "turbo", "--config", str(self.lab.dir / "turbo.json")]
+            "turbo", [sys.executable, "-m", "lab.servers", "turbo", "--config", str(self.lab.dir / "turbo.json")]
         )
 
     @property
@@ -189,7 +182,9 @@ class Processes:
         return f"http://127.0.0.1:{ports['turbo']}"
 
     def _write_turbo_file(self, ports: dict[str, int]) -> None:
-        self._turbo_file.write_text(common.network_turbo(self._turbo_url(ports), str(self.lab.dir / "ca-bundle.pem")))
+        self._turbo_file.write_text(
+            lab_state.network_turbo(self._turbo_url(ports), str(self.lab.dir / "ca-bundle.pem"))
+        )
 
     def _target_files(self, ports: dict[str, int]) -> None:
         for name in ("bin", "home", "profile.d", "autodl-tmp"):
@@ -200,7 +195,7 @@ class Processes:
             self._write_turbo_file(ports)  # once: it may be switched off later
         smi = self.target / "bin" / "nvidia-smi"
         source = ROOT / "lab" / "target" / "nvidia-smi"
-        smi.write_text(f'#!/bin/bash\n# sdops lab stand-in\nSDOPS_LAB_GPU_FILE="{card}" exec bash "{source}" "$@"\n')
+        smi.write_text(f'#!/bin/bash\n# sdops lab fake\nSDOPS_LAB_GPU_FILE="{card}" exec bash "{source}" "$@"\n')
         smi.chmod(0o755)
 
     def _wait(self, port: int) -> None:
@@ -233,7 +228,7 @@ class Processes:
         self._power_off()
         hook = self.target / "autodl.sh"
         if hook.exists():
-            common.run("bash", str(hook), start_new_session=True)
+            lab_state.run("bash", str(hook), start_new_session=True)
 
     def _switch(self, what: str, action: str, spawn: Callable[[], dict[str, Any]]) -> None:
         """Stop, start or restart one of the processes."""
@@ -252,12 +247,12 @@ class Processes:
             action = "restart"
         self._switch("gateway", action, self._gateway)
         if action != "stop":
-            common.answers(self.gateway_stats, "the gateway")
+            lab_state.answers(self.gateway_stats, "the gateway")
 
     def gateway_stats(self, reset: bool = False) -> dict[str, int]:
         server = f"--server=127.0.0.1:{self.lab.need_state()['ports']['api']}"
         command = [str(CONTENT / "xray" / "xray"), "api", "statsquery", server, *(["-reset"] if reset else [])]
-        return common.user_bytes(common.run(*command).stdout)
+        return lab_state.user_bytes(lab_state.run(*command).stdout)
 
     def turbo(self, action: str, targets: list[str]) -> None:
         """Stop or start the proxy, or give the target its file (on) or take it away (off)."""
@@ -273,11 +268,11 @@ class Processes:
 
     @property
     def services(self) -> dict[str, tuple[str, ...]]:
-        """The world server and the hosts that it answers for."""
-        return {"world": hosts.ALL}
+        """The lab server and the hosts that it answers for."""
+        return {"servers": hosts.ALL}
 
     def control(self, service: str, method: str, value: Any = None) -> Any:
-        """Ask the world server about its faults; see WorldServer.control."""
+        """Ask the lab server about its faults; see LabServer.control."""
         url = f"https://127.0.0.1:{self.lab.need_state()['ports']['blocked']}/.lab/faults"
         trusted = ssl.create_default_context(cafile=str(self.lab.dir / "ca-bundle.pem"))
         direct = urllib.request.build_opener(

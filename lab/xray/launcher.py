@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# LAB STAND-IN: not the xray program of XTLS/Xray-core, but a launcher around a real core.
+# LAB FAKE: not the xray program of XTLS/Xray-core, but a launcher around a real core.
 # The core is the extension module of the PyPI wheel xray-core, in core/ beside this file. For the sdops.webui lab only.
 #
 # Copyright (c) 2026, the sdops.webui authors
@@ -64,7 +64,7 @@ def load_core():
 
 def version_text():
     return (
-        f"Xray {UPSTREAM_VERSION} (lab stand-in: a launcher around the real core of xray-core {WHEEL_VERSION}) "
+        f"Xray {UPSTREAM_VERSION} (lab fake: a launcher around the real core of xray-core {WHEEL_VERSION}) "
         f"0000000 (python{PYTHON} {sys.platform}/{os.uname().machine})\n"
         "A unified platform for anti-censorship."
     )
@@ -323,7 +323,7 @@ def usage(problem=None):
         print(f"lab xray: {problem}", file=sys.stderr)
     print(
         "usage: xray version | run [-test] -c FILE | x25519 [-i KEY] | uuid | "
-        "api statsquery [--server=ADDR] [--pattern=TEXT] [-reset] (lab stand-in around a real core)",
+        "api statsquery [--server=ADDR] [--pattern=TEXT] [-reset] (lab fake around a real core)",
         file=sys.stderr,
     )
     return 2

@@ -89,7 +89,9 @@ class LookupModule(LookupBase):
                 try:
                     values[name] = self._templar.template(variables[name])
                 except AnsibleError as exc:
-                    wrong[name] = "{} cannot be worked out: {}. Correct its template.".format(name, cause(exc).rstrip("."))
+                    wrong[name] = "{} cannot be worked out: {}. Correct its template.".format(
+                        name, cause(exc).rstrip(".")
+                    )
         stripped = stripped_values(values, specs)
         values.update(stripped)
         wrong.update(wrong_values(values, specs))

@@ -193,9 +193,7 @@ def _by_service(rule: Rule) -> Rule:
             for name in value
             if name not in SERVICES
         ]
-        wrong = [
-            f"{name} {why}" for name, each in value.items() if name in SERVICES for why in [rule(each)] if why
-        ]
+        wrong = [f"{name} {why}" for name, each in value.items() if name in SERVICES for why in [rule(each)] if why]
         return "; ".join([*unknown, *(["has a value that cannot be used: " + "; ".join(wrong)] if wrong else [])])
 
     return check

@@ -99,7 +99,9 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     check_threshold(p["threshold"])
     patch = Patch(p["path"])
     if module.check_mode and not os.path.exists(p["path"]):  # the extension would come first
-        actions = ["install the hardened check with threshold {}".format(p["threshold"])] if p["state"] == "hardened" else []
+        actions = (
+            ["install the hardened check with threshold {}".format(p["threshold"])] if p["state"] == "hardened" else []
+        )
         return {"changed": bool(actions), "path": patch.file, "status": "upstream", "reason": "", "actions": actions}
     found = patch.look()
     patch.judge_swapper()

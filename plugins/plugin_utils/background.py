@@ -128,7 +128,9 @@ class Background:
             del task.environment[0]
         self._job = {"id": self._first.get("ansible_job_id") or "", "file": self._first.get("results_file") or ""}
         if not (self._job["id"] and self._job["file"]):
-            raise NotStarted("Ansible could not detach the module: {}".format(self._first.get("msg", "it did not say why.")))
+            raise NotStarted(
+                "Ansible could not detach the module: {}".format(self._first.get("msg", "it did not say why."))
+            )
 
     def _make_own(self) -> str:
         """A private directory of the user that the module runs as."""

@@ -47,7 +47,7 @@ def test_webui_lists_the_extensions(api, ready):
 
 
 def test_roop_was_repaired(host):
-    """The stand-in comes with a check that a fork made too weak."""
+    """The fake comes with a check that a fork made too weak."""
     check = host.file(f"{WEBUI}/extensions/sd-webui-roop/scripts/cimage.py").content_string
     assert check.startswith("# sdops.webui: hardened safety check")
     assert host.file("/root/.ifnude/detector.onnx").exists

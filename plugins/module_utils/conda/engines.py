@@ -173,9 +173,7 @@ class Rattler(Engine):
 
     name = "rattler"
 
-    def __init__(
-        self, python: str | None = None, ca_path: str | None = None, channel_alias: str | None = None
-    ) -> None:
+    def __init__(self, python: str | None = None, ca_path: str | None = None, channel_alias: str | None = None) -> None:
         self.python = python or sys.executable
         self.channel_alias = channel_alias or CHANNEL_ALIAS
         self.environment = trust(ca_path)
@@ -242,7 +240,9 @@ def find_program(wanted: str) -> str | None:
         return wanted
     if wanted != "auto" and wanted not in NAMES:
         raise CondaError(
-            "engine is {!r}; it must be auto, {}, rattler or the absolute path of a program.".format(wanted, ", ".join(NAMES))
+            "engine is {!r}; it must be auto, {}, rattler or the absolute path of a program.".format(
+                wanted, ", ".join(NAMES)
+            )
         )
     directories = os.environ.get("PATH", "").split(os.pathsep) + [os.path.expanduser(p) for p in PLACES]
     for name in NAMES if wanted == "auto" else (wanted,):

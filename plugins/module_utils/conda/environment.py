@@ -154,7 +154,9 @@ class Environment:
         missing = [spec for spec in self.wanted.packages if not spec_met(spec, present)]
         if missing and not os.path.isfile(os.path.join(prefix, "conda-meta", "history")):
             raise CondaError(
-                "{} is no conda environment, so {} cannot be added to it. Choose another prefix, or leave packages empty.".format(prefix, ", ".join(missing))
+                "{} is no conda environment, so {} cannot be added to it. Choose another prefix, or leave packages empty.".format(
+                    prefix, ", ".join(missing)
+                )
             )
         return Found(have, missing)
 
@@ -207,7 +209,9 @@ class Environment:
             said = f"it has Python {have}." if have != self.wanted.python else "it lacks {}.".format(", ".join(missing))
         raise CondaError(
             "The environment {} could not be made with Python {} from {} by {}: {} Check that the channel has these "
-            "packages and that this host reaches it (proxy, mirror, ca_path).".format(prefix, self.wanted.python, ", ".join(self.wanted.channels), engine.name, said.rstrip(".") + ".")
+            "packages and that this host reaches it (proxy, mirror, ca_path).".format(
+                prefix, self.wanted.python, ", ".join(self.wanted.channels), engine.name, said.rstrip(".") + "."
+            )
         )
 
     def may_remove(self) -> bool:

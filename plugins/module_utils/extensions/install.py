@@ -229,7 +229,9 @@ class Extensions:
         self.snapshot.settle()
         for change in changes:
             result.act(
-                "install {name} {after}".format(**change) if change["after"] else "remove {name} {before}".format(**change)
+                "install {name} {after}".format(**change)
+                if change["after"]
+                else "remove {name} {before}".format(**change)
             )
         if script:
             result.act(f"run {script}")
@@ -251,7 +253,9 @@ class Extensions:
         """(constraints, overrides): what is guarded stays; for what is kept, requirements do not count."""
         found = installer.before["distributions"]
         stays = {
-            n: "{}=={}".format(n, found[n]["version"]) for n in self._guarded() if n in found and not found[n]["direct_url"]
+            n: "{}=={}".format(n, found[n]["version"])
+            for n in self._guarded()
+            if n in found and not found[n]["direct_url"]
         }
         kept = [stays[n] for n in map(normalise, spec["keep"]) if n in stays]
         return list(stays.values()), kept
@@ -263,7 +267,9 @@ class Extensions:
             raise ExtensionError(
                 "{} changed {}, which the WebUI stands on. The environment was put back as it was.".format(
                     spec["name"],
-                    ", ".join("{} from {} to {}".format(c["name"], c["before"], c["after"] or "nothing") for c in broken),
+                    ", ".join(
+                        "{} from {} to {}".format(c["name"], c["before"], c["after"] or "nothing") for c in broken
+                    ),
                 )
             )
 

@@ -67,12 +67,17 @@ def one(entry: str | dict[str, Any], github: str, webui: str) -> dict[str, Any]:
                              ", ".join(sorted(FIELDS))))  # fmt: skip
     state = entry.get("state", "present")
     if state not in STATES:
-        raise ExtensionError("The extension {}: state must be one of {}, not {!r}.".format(name, ", ".join(STATES), state))
+        raise ExtensionError(
+            "The extension {}: state must be one of {}, not {!r}.".format(name, ", ".join(STATES), state)
+        )
     known = CATALOG.get(name) or next((e for e in CATALOG.values() if e.directory == name), None)
     if known is None and state != "absent" and not (entry.get("repo") and entry.get("commit")):
         close = difflib.get_close_matches(name.lower(), CATALOG, n=2, cutoff=0.5)
         raise ExtensionError(
-            "The catalog has no extension {}. {} Any other one needs repo and commit.".format(name, "Did you mean {}?".format(" or ".join(close)) if close else "It has {}.".format(", ".join(CATALOG)))
+            "The catalog has no extension {}. {} Any other one needs repo and commit.".format(
+                name,
+                "Did you mean {}?".format(" or ".join(close)) if close else "It has {}.".format(", ".join(CATALOG)),
+            )
         )
     directory = known.directory if known else name
     if not DIRECTORY.match(directory):

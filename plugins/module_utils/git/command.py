@@ -281,9 +281,7 @@ class Git:
         try:
             return run([*STRIP, self.program, *options, "-C", where, *arguments], env=environment, timeout=limit)
         except ProcessError as exc:
-            raise GitError(
-                f"git {arguments[0]} in {where}: {exc} Run again; what has arrived is kept."
-            ) from exc
+            raise GitError(f"git {arguments[0]} in {where}: {exc} Run again; what has arrived is kept.") from exc
 
     def run(self, where: str, *arguments: str, lazy: bool = True) -> Completed:
         """git in ``where``; with ``lazy`` off a partial clone does not fetch what it lacks. Raises GitError when it hangs."""

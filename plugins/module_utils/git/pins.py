@@ -208,7 +208,9 @@ class Checkout:
         old_url = self._config("remote.origin.url")
         if old_url != pin.url:
             actions.append(
-                "set origin of {} to {}{}".format(pin.dest, redact(pin.url), f" (was {redact(old_url)})" if old_url else "")
+                "set origin of {} to {}{}".format(
+                    pin.dest, redact(pin.url), f" (was {redact(old_url)})" if old_url else ""
+                )
             )
         wanted = pin.commit or self.recorded()
         if wanted is None and check:

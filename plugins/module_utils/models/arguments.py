@@ -47,7 +47,9 @@ def _endpoint(params: dict[str, Any], service: str) -> str:
         fine = False
     if not fine:
         raise ArgumentError(
-            "{} must be a URL like {}, with its scheme, and not {!r}.".format(option, TRANSFER[option]["default"], shown(url))
+            "{} must be a URL like {}, with its scheme, and not {!r}.".format(
+                option, TRANSFER[option]["default"], shown(url)
+            )
         )
     return url
 
@@ -55,7 +57,9 @@ def _endpoint(params: dict[str, Any], service: str) -> str:
 def kept_back(params: dict[str, Any]) -> list[str]:
     """Sentences on tokens that will not be sent, since nobody would be able to tell from the answers."""
     return [
-        "The {}_token is not sent to {}, which would carry it in the clear. Give an https endpoint.".format(service, shown(params[service + "_endpoint"]))
+        "The {}_token is not sent to {}, which would carry it in the clear. Give an https endpoint.".format(
+            service, shown(params[service + "_endpoint"])
+        )
         for service in ("huggingface", "civitai")
         if params[service + "_token"] and not may_carry_token(params[service + "_endpoint"])
     ]

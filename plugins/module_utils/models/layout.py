@@ -93,15 +93,17 @@ def path_of(webui_dir: str, kind: str, name: str) -> str:
     found = (extension.lower() if where.any_case else extension) in where.extensions
     if found and name.endswith(where.unlisted or ("/",)):
         raise LayoutError(
-            "{} cannot be a {}: the WebUI leaves out names that end in {}. Set kind or name.".format(name, kind, " or ".join(where.unlisted))
+            "{} cannot be a {}: the WebUI leaves out names that end in {}. Set kind or name.".format(
+                name, kind, " or ".join(where.unlisted)
+            )
         )
     if extension.lower() in ARCHIVES:
-        raise LayoutError(
-            f"{name} is an archive and no {kind}: {UNPACK}, or take the link of the model itself."
-        )
+        raise LayoutError(f"{name} is an archive and no {kind}: {UNPACK}, or take the link of the model itself.")
     if not found:
         raise LayoutError(
-            "{} cannot be a {}: the WebUI looks for {} in {}. Set kind or name.".format(name, kind, ", ".join(where.extensions), where.directory)
+            "{} cannot be a {}: the WebUI looks for {} in {}. Set kind or name.".format(
+                name, kind, ", ".join(where.extensions), where.directory
+            )
         )
     return os.path.join(webui_dir, where.directory, name)
 
@@ -114,6 +116,8 @@ def sidecar(path: str, what: str, source_name: str) -> str:
     extension = os.path.splitext(source_name)[1].lower()
     if extension not in KINDS["vae"].extensions:
         raise LayoutError(
-            "{} cannot be the VAE of {}: its extension must be one of {}.".format(source_name, os.path.basename(path), ", ".join(KINDS["vae"].extensions))
+            "{} cannot be the VAE of {}: its extension must be one of {}.".format(
+                source_name, os.path.basename(path), ", ".join(KINDS["vae"].extensions)
+            )
         )
     return base + ".vae" + extension

@@ -376,14 +376,14 @@ def parse(entry: str | dict[str, Any], endpoints: Endpoints = DEFAULT_ENDPOINTS)
         entry = {"source": entry}
     if not isinstance(entry, dict):
         what = "that is a list" if isinstance(entry, (list, tuple)) else repr(entry)
-        raise SpecError(
-            f"The model entry {what} is neither a source nor a mapping with one. A source is {FORMS}."
-        )
+        raise SpecError(f"The model entry {what} is neither a source nor a mapping with one. A source is {FORMS}.")
     entry = _stripped(entry)
     source = entry.get("source")
     if not isinstance(source, str) or not source:
         fields = ", ".join(sorted(map(str, entry)))
-        raise SpecError("The model entry with the fields {} has no source. It is one of {}.".format(fields or "{}", FORMS))
+        raise SpecError(
+            "The model entry with the fields {} has no source. It is one of {}.".format(fields or "{}", FORMS)
+        )
     what = f"The model {shown(source)}"
     unknown = sorted(str(field) for field in set(entry) - FIELDS)
     if unknown:

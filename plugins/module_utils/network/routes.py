@@ -249,7 +249,9 @@ def trust(ca_path: str | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=ca_path)
     except (OSError, ValueError) as exc:
         raise RouteError(
-            "The CA bundle {} cannot be used ({}). Set sdops_ca_bundle to a PEM file on this host, or leave it empty.".format(ca_path, getattr(exc, "strerror", None) or exc)
+            "The CA bundle {} cannot be used ({}). Set sdops_ca_bundle to a PEM file on this host, or leave it empty.".format(
+                ca_path, getattr(exc, "strerror", None) or exc
+            )
         ) from exc
 
 

@@ -186,7 +186,9 @@ class Installer:
         for change in broken:
             entry = self.before["distributions"][change["name"]]
             url = (entry["direct_url"] or {}).get("url")
-            old.append("{} @ {}".format(change["name"], url) if url else "{}=={}".format(change["name"], entry["version"]))
+            old.append(
+                "{} @ {}".format(change["name"], url) if url else "{}=={}".format(change["name"], entry["version"])
+            )
         only = wish._replace(
             packages=old, requirements=[], constraints=[], overrides=[], no_deps=True, upgrade=False, reinstall=True
         )
@@ -210,7 +212,9 @@ class Installer:
     def _failure(self, wish: Wish, protect: list[str], done: Completed) -> str:
         held = [h for h in self._held(wish, protect) if h.split("==")[0] in done.err]
         also = (
-            " It must not change {}, which {} protected: pin the requirement that asks for another version, or leave it out.".format(", ".join(held), "is" if len(held) == 1 else "are")
+            " It must not change {}, which {} protected: pin the requirement that asks for another version, or leave it out.".format(
+                ", ".join(held), "is" if len(held) == 1 else "are"
+            )
             if held and "satisfi" in done.err
             else " Check the index, the constraints and the connection (proxy, mirror)."
         )

@@ -174,7 +174,9 @@ class Toolbox:
             else:
                 cause = last_line(done) or "pip gives no reason"
             raise ToolboxError(
-                "The toolbox {} could not be installed from the package index {}: {}. {}".format(self.path, index, cause.rstrip("."), OTHER_INDEX),
+                "The toolbox {} could not be installed from the package index {}: {}. {}".format(
+                    self.path, index, cause.rstrip("."), OTHER_INDEX
+                ),
                 details=done.tail(),
             )
         return warnings
@@ -214,7 +216,9 @@ class Toolbox:
                 f"python{version}-venv), or point ansible_python_interpreter at another Python 3.8 or newer, such as conda's."
             )
         raise ToolboxError(
-            "The toolbox {} cannot be made by {} -m venv: {}. Check the directory and the space on its disk, then run again.".format(self.path, self.python, (last_line(done) or "it gives no reason").rstrip(".")),
+            "The toolbox {} cannot be made by {} -m venv: {}. Check the directory and the space on its disk, then run again.".format(
+                self.path, self.python, (last_line(done) or "it gives no reason").rstrip(".")
+            ),
             details=done.tail(),
         )
 
@@ -275,9 +279,7 @@ def parse_pip_config(text: str) -> dict[str, str]:
 
 def effective(settings: dict[str, str], name: str) -> str:
     """pip's order: the environment, then [install], then [global]."""
-    return next(
-        (settings[k] for s in (":env:", "install", "global") for k in [f"{s}.{name}"] if settings.get(k)), ""
-    )
+    return next((settings[k] for s in (":env:", "install", "global") for k in [f"{s}.{name}"] if settings.get(k)), "")
 
 
 def main_index(settings: dict[str, str]) -> Index:

@@ -179,9 +179,7 @@ def check(path: str, name: str, allow_pickle: bool) -> None:
     except (OSError, MemoryError):
         raise
     except Exception as exc:  # made to make us stumble, perhaps: what cannot be judged is not let through
-        raise UnsafeError(
-            f"{name} was not put in place: its content cannot be judged ({type(exc).__name__})."
-        ) from exc
+        raise UnsafeError(f"{name} was not put in place: its content cannot be judged ({type(exc).__name__}).") from exc
 
 
 def _refuse(name: str, allow_pickle: bool) -> None:

@@ -89,9 +89,7 @@ def _size(kib: Any) -> int | None:
     return int(kib * 1024) if isinstance(kib, (int, float)) and 0 < kib < 1 << 40 else None
 
 
-def choose(
-    files: list[dict[str, Any]], where: dict[str, str], what: str, sha256: str | None = None
-) -> dict[str, Any]:
+def choose(files: list[dict[str, Any]], where: dict[str, str], what: str, sha256: str | None = None) -> dict[str, Any]:
     """The file that ``where`` means: by fileId, else by hash, type and metadata, of these the one with ``sha256`` or the primary one."""
     if "fileId" in where:
         found = [f for f in files if f["id"] == where["fileId"]]
@@ -147,7 +145,9 @@ def _explain_download(http: Http, url: str, what: str, has_token: bool) -> None:
         raise CivitaiError(f"Your account has no access to {what}, which is for chosen ones: {token}.")
     if status == 403:
         raise CivitaiError(
-            "{} refuses the download of {} (403{}): this address or account may be blocked.".format(site, what, ": " + text if text else "")
+            "{} refuses the download of {} (403{}): this address or account may be blocked.".format(
+                site, what, ": " + text if text else ""
+            )
         )
     if status == 404:
         raise CivitaiError(
@@ -170,14 +170,20 @@ def resolve(
     endpoint = endpoint.rstrip("/")
     if "sha256" in where:
         version = _json(
-            http, "{}/api/v1/model-versions/by-hash/{}".format(endpoint, where["sha256"]), "file {}".format(where["sha256"])
+            http,
+            "{}/api/v1/model-versions/by-hash/{}".format(endpoint, where["sha256"]),
+            "file {}".format(where["sha256"]),
         )
     elif "version_id" in where:
         version = _json(
-            http, "{}/api/v1/model-versions/{}".format(endpoint, where["version_id"]), "version {}".format(where["version_id"])
+            http,
+            "{}/api/v1/model-versions/{}".format(endpoint, where["version_id"]),
+            "version {}".format(where["version_id"]),
         )
     else:
-        model = _json(http, "{}/api/v1/models/{}".format(endpoint, where["model_id"]), "model {}".format(where["model_id"]))
+        model = _json(
+            http, "{}/api/v1/models/{}".format(endpoint, where["model_id"]), "model {}".format(where["model_id"])
+        )
         versions = model.get("modelVersions") or []
         if not versions:
             raise CivitaiError("Model {} at {} has no published version.".format(where["model_id"], _site(endpoint)))
@@ -197,7 +203,9 @@ def resolve(
     for scan in ("pickleScanResult", "virusScanResult"):
         if chosen.get(scan) == "Danger":
             raise CivitaiError(
-                "{} of {} was found dangerous by Civitai's own scan ({}). It is not fetched.".format(chosen["name"], what, scan)
+                "{} of {} was found dangerous by Civitai's own scan ({}). It is not fetched.".format(
+                    chosen["name"], what, scan
+                )
             )
     sha256 = hex_digits(chosen["hashes"].get("SHA256"), 64)
     kind = "vae" if chosen.get("type") == "VAE" else CIVITAI_KINDS.get(str(model.get("type")))

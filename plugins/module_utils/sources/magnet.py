@@ -152,7 +152,9 @@ def choose(files: list[TorrentFile], wanted: str | None, name: str) -> TorrentFi
     if len(found) != 1:
         there = ["%s (%d bytes)" % (file.path, file.size) for file in sorted(files, key=lambda file: -file.size)]
         raise MagnetError(
-            "The torrent has {} file called {}. It has: {}{}. Set file to one of them.".format("more than one" if found else "no", said, ", ".join(there[:20]), ", ..." if len(there) > 20 else "")
+            "The torrent has {} file called {}. It has: {}{}. Set file to one of them.".format(
+                "more than one" if found else "no", said, ", ".join(there[:20]), ", ..." if len(there) > 20 else ""
+            )
         )
     return found[0]
 

@@ -91,9 +91,7 @@ class Program(NamedTuple):
             )
         for variable, value in self.environment.items():
             if not re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", variable):
-                raise SupervisorError(
-                    f"{self.name}: {json.dumps(variable)} is no name for an environment variable."
-                )
+                raise SupervisorError(f"{self.name}: {json.dumps(variable)} is no name for an environment variable.")
             if '"' in str(value) or str(value) != str(value).strip("'"):
                 raise SupervisorError(
                     f"{self.name}: supervisor cannot hold the quotes in the environment variable {variable}."

@@ -249,9 +249,7 @@ def refuse_unusable_directory(path: str) -> None:
             f"{path} is a symbolic link to {os.readlink(path)}, which cannot be reached. Mount the disk that it leads to, or remove the link."
         )
     what = file_type(os.lstat(path).st_mode) or "a file"
-    raise DirectoryError(
-        f"{path} is {what} where a directory is expected. Move it away, or choose another place."
-    )
+    raise DirectoryError(f"{path} is {what} where a directory is expected. Move it away, or choose another place.")
 
 
 def refuse_long_name(path: str) -> None:

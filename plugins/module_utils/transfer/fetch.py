@@ -647,7 +647,9 @@ class Fetcher:
         if wrong:
             partial.discard()
             raise TransferError(
-                "{} from {} was thrown away: {}. Run again; if that stays, take it from another address.".format(remote.filename or "The file", scrub(remote.url), wrong)
+                "{} from {} was thrown away: {}. Run again; if that stays, take it from another address.".format(
+                    remote.filename or "The file", scrub(remote.url), wrong
+                )
             )
         return Fetched(partial, sha256, job.received)
 

@@ -317,7 +317,9 @@ def _refuse_coded(answer: Any, url: str) -> None:
     if answer.status_code in (200, 206) and compressed and not page:
         answer.close()
         raise TransferError(
-            "{} sends the file compressed ({}), though it is asked for it as it is. Take it from another address.".format(scrub(url), ", ".join(sorted(compressed)))
+            "{} sends the file compressed ({}), though it is asked for it as it is. Take it from another address.".format(
+                scrub(url), ", ".join(sorted(compressed))
+            )
         )
 
 

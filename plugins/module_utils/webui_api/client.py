@@ -237,7 +237,9 @@ class Webui:
         lost = sorted(k for k in wanted if not self.same_option(k, wanted[k], now.get(k)))
         if lost:
             raise WebuiError(
-                "The WebUI did not keep {}. It puts an old value back when applying a new one fails; its log says why.".format(", ".join(f"{k} (wanted {wanted[k]!r}, is {now.get(k)!r})" for k in lost))
+                "The WebUI did not keep {}. It puts an old value back when applying a new one fails; its log says why.".format(
+                    ", ".join(f"{k} (wanted {wanted[k]!r}, is {now.get(k)!r})" for k in lost)
+                )
             )
 
     def same_option(self, name: str, wanted: Any, have: Any) -> bool:

@@ -202,7 +202,9 @@ def resolve(
         return Plan("wheel", reason, requirement, index_of(cuda, index))
     return Plan(
         "build",
-        "xformers {} was published for CUDA {}, but torch {} is built for CUDA {}. With torch from {} no build is needed.".format(version, " and ".join([row.cuda, *row.elsewhere]), torch, cuda, index_of(row.cuda, index)),
+        "xformers {} was published for CUDA {}, but torch {} is built for CUDA {}. With torch from {} no build is needed.".format(
+            version, " and ".join([row.cuda, *row.elsewhere]), torch, cuda, index_of(row.cuda, index)
+        ),
         requirement,
     )
 

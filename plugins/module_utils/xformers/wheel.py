@@ -118,7 +118,9 @@ class Builder:
         after = self._versions()
         if after != before:
             raise BuildError(
-                "While xformers was built, the environment changed: {}. The wheel was thrown away; run the role sd_webui again.".format(", ".join(f"{n} from {before[n]} to {after[n]}" for n in PROTECTED if before[n] != after[n]))
+                "While xformers was built, the environment changed: {}. The wheel was thrown away; run the role sd_webui again.".format(
+                    ", ".join(f"{n} from {before[n]} to {after[n]}" for n in PROTECTED if before[n] != after[n])
+                )
             )
         entry = self.caches[0].publish(wheel, self.fit)
         self._build.clean()

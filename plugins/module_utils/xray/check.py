@@ -136,9 +136,7 @@ class Checker:
         inbound = urlsplit(self.proxy)
         obstacle = connects(inbound.hostname or "127.0.0.1", inbound.port or 80, 3)
         if obstacle:
-            return (
-                f"No request gets through the proxy: Xray itself is not listening at {self.proxy} ({obstacle}). Look at its log, xray.log."
-            )
+            return f"No request gets through the proxy: Xray itself is not listening at {self.proxy} ({obstacle}). Look at its log, xray.log."
         if not self.server:
             return (
                 f"Xray listens at {self.proxy}, but {url} does not come through it: {why}. Look at its log, xray.log, and check the servers and "

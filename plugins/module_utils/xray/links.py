@@ -131,10 +131,14 @@ def check_transport(parameters: dict[str, str]) -> None:
     if security is None:
         raise LinkError(f"The share link has no security=reality, so its server takes no REALITY client. {ELSEWISE}")
     if security != "reality":
-        raise LinkError("The share link asks for {}, not security=reality. {}".format(word("security", security), ELSEWISE))
+        raise LinkError(
+            "The share link asks for {}, not security=reality. {}".format(word("security", security), ELSEWISE)
+        )
     header = parameters.get("headerType", "none")
     if header != "none":
-        raise LinkError("The share link asks for {}, not headerType=none. {}".format(word("headerType", header), ELSEWISE))
+        raise LinkError(
+            "The share link asks for {}, not headerType=none. {}".format(word("headerType", header), ELSEWISE)
+        )
     if "fm" in parameters:
         raise LinkError(f"The share link has the parameter fm (FinalMask). {ELSEWISE}")
 
@@ -247,13 +251,13 @@ def check_form(parameters: dict[str, str], host: str) -> dict[str, Any]:
             f"The share link asks for fp={fingerprint.lower()}, which REALITY does not allow. Write another one, such as fp=chrome."
         )
     if not re.fullmatch(r"[A-Za-z0-9_]{1,40}", fingerprint):
-        raise LinkError(
-            f"The share link's parameter fp must be the name of a TLS fingerprint, such as chrome. {COPY}"
-        )
+        raise LinkError(f"The share link's parameter fp must be the name of a TLS fingerprint, such as chrome. {COPY}")
     flow = parameters.get("flow", "")
     if flow not in FLOWS:
         raise LinkError(
-            "The share link has {}. VLESS knows the flows xtls-rprx-vision, xtls-rprx-vision-udp443 and none at all. {}".format(word("flow", flow), COPY)
+            "The share link has {}. VLESS knows the flows xtls-rprx-vision, xtls-rprx-vision-udp443 and none at all. {}".format(
+                word("flow", flow), COPY
+            )
         )
     encryption = parameters.get("encryption", "none")
     if not ENCRYPTION.fullmatch(encryption):

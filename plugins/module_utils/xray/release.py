@@ -97,9 +97,7 @@ def dgst_sha256(text: str, name: str) -> str:
 class Installer:
     """Installs releases below ``dest``: dest/VERSION/ and the link dest/current. ``timeout`` in seconds."""
 
-    def __init__(
-        self, dest: str, ca_path: str | None = None, proxy: str | None = None, timeout: float = 60
-    ) -> None:
+    def __init__(self, dest: str, ca_path: str | None = None, proxy: str | None = None, timeout: float = 60) -> None:
         self.dest = dest
         self.http_options = {"ca_path": ca_path, "proxy": proxy, "timeout": timeout, "retries": 1}
 
@@ -188,7 +186,9 @@ class Installer:
                     os.unlink(archive)
         raise XrayError(
             "Xray-core {} could not be fetched: {}. Set xray_proxy_release_base to a mirror with the same paths, let the "
-            "controller fetch it (xray_proxy_via_controller), or give the zip (xray_proxy_controller_zip, xray_proxy_file).".format(release.version, "; ".join(failures))
+            "controller fetch it (xray_proxy_via_controller), or give the zip (xray_proxy_controller_zip, xray_proxy_file).".format(
+                release.version, "; ".join(failures)
+            )
         )
 
     def _unpacked(self, archive: str, release: Release, name: str, directory: str) -> str:

@@ -62,7 +62,9 @@ def ask_progress(config):
         connection.connect()
         stranger = untrusted_peer(connection.sock, may_log_in(config), 10)
         if stranger:
-            say("the credentials are not sent to {}: the other end of the connection {}".format(config["url"], stranger))
+            say(
+                "the credentials are not sent to {}: the other end of the connection {}".format(config["url"], stranger)
+            )
             return {}
         with open(config["credentials_file"], encoding="utf-8") as handle:
             basic = base64.b64encode(handle.readline().strip().encode()).decode()
@@ -121,7 +123,9 @@ def main():
         config = json.load(handle)
     limit, interval = config["minutes"] * 60, config.get("interval", 20)
     say(
-        "the box ends after {:g} minutes without a generation{}".format(config["minutes"], " (dry run)" if config["dry_run"] else "")
+        "the box ends after {:g} minutes without a generation{}".format(
+            config["minutes"], " (dry run)" if config["dry_run"] else ""
+        )
     )
     used, last = time.monotonic(), generation(config)[1]
     while True:
@@ -133,7 +137,9 @@ def main():
         if time.monotonic() - used < limit:
             continue
         say(
-            "idle for {:g} minutes: {} {}".format(config["minutes"], "would run" if config["dry_run"] else "running", config["command"])
+            "idle for {:g} minutes: {} {}".format(
+                config["minutes"], "would run" if config["dry_run"] else "running", config["command"]
+            )
         )
         used = time.monotonic()
         if config["dry_run"]:

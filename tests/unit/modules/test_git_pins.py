@@ -57,11 +57,7 @@ def test_clone_four_times(tmp_path: Path, server: Server, repo: Repo) -> None:
             "error": None,
         }
     ]
-    assert (
-        first["diff"]["after"]
-        == applied["diff"]["after"]
-        == f"{dest} {repo.first} from {server.url}/BLIP.git\n"
-    )
+    assert first["diff"]["after"] == applied["diff"]["after"] == f"{dest} {repo.first} from {server.url}/BLIP.git\n"
     assert last["repos"][0]["status"] == "ok"
     assert git(dest, "status", "--porcelain") == ""
     assert sorted(p.name for p in dest.parent.iterdir()) == ["BLIP"]  # nothing beside it

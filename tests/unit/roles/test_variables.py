@@ -28,7 +28,8 @@ from ansible_collections.sdops.webui.plugins.module_utils.variables import (
 )
 from ansible_collections.sdops.webui.plugins.module_utils.xray.links import LinkError, parse
 
-from lab.xray.launcher import free_port, key_pair
+from lab.ports import free_port
+from lab.xray.launcher import key_pair
 
 SPECS = {
     name: spec

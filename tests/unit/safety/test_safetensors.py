@@ -13,7 +13,7 @@ import safetensors
 from ansible_collections.sdops.webui.plugins.module_utils.safety.refusal import ContentError
 from ansible_collections.sdops.webui.plugins.module_utils.safety.safetensors import BITS, MAX_HEADER, check_safetensors
 
-from lab.world.build.models import checkpoint_tensors, lora_tensors, safetensors_bytes
+from lab.servers.build.models import checkpoint_tensors, lora_tensors, safetensors_bytes
 
 from .conftest import cost, hostile, old_torch, torch_zip
 

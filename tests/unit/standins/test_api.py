@@ -1,4 +1,4 @@
-"""Options and txt2img of the stand-in WebUI."""
+"""Options and txt2img of the fake WebUI."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from standin_box import Box, safetensors
+from fake_webui import Box, safetensors
 
 
 def decode(data: bytes) -> tuple[int, int, bytes, dict[str, str]]:
@@ -75,7 +75,7 @@ def test_the_image_is_a_png_with_an_infotext(shared_box):
     [model] = [entry for entry in shared_box.call("/sdapi/v1/sd-models").json if entry["model_name"] == "a"]
     assert texts["parameters"] == (
         "a lake, dawn\nNegative prompt: ugly\nSteps: 7, Sampler: Euler a, Schedule type: Automatic, CFG scale: 5.5, Seed: 1, "
-        f"Size: 96x64, Model hash: {model['hash']}, Model: a, Version: v1.10.1-sdops-standin"
+        f"Size: 96x64, Model hash: {model['hash']}, Model: a, Version: v1.10.1-sdops-fake"
     )
     info = json.loads(result["info"])
     assert info["infotexts"] == [texts["parameters"]] and info["seed"] == 1 and info["sd_model_hash"] == model["hash"]

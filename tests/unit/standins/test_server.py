@@ -1,4 +1,4 @@
-"""The running stand-in: readiness, failures of models and ports, directories, ends."""
+"""The running fake: readiness, failures of models and ports, directories, ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from standin_box import STANDINS, checkout, query, safetensors
+from fake_webui import FAKES, checkout, query, safetensors
 
 
 def test_an_answer_on_the_port_is_not_a_loaded_model(box):
@@ -191,8 +191,8 @@ def test_proxies_that_end_the_real_start_end_this_one(box):
 def test_extensions_load_and_are_listed_by_what_git_says(box):
     root = box.data / "extensions"
     root.mkdir(exist_ok=True)
-    commits = {name: checkout(STANDINS / "extensions" / name, root / name) for name in EXTENSIONS}
-    checkout(STANDINS / "extensions" / "adetailer", root / "detached")
+    commits = {name: checkout(FAKES / "extensions" / name, root / name) for name in EXTENSIONS}
+    checkout(FAKES / "extensions" / "adetailer", root / "detached")
     subprocess.run(["git", "-C", str(root / "detached"), "checkout", "--quiet", "--detach"], check=True)
     (root / "broken" / "scripts").mkdir(parents=True)
     (root / "broken" / "scripts" / "boom.py").write_text("raise RuntimeError('lab')\n")
@@ -210,7 +210,7 @@ def test_extensions_load_and_are_listed_by_what_git_says(box):
         assert entry["branch"] == "master" and entry["enabled"] is True
     assert "lobe-theme.js" in box.call("/").text
     script = box.call("/file=extensions/sd-webui-lobe-theme/javascript/lobe-theme.js")
-    assert script.status == 200 and "stand-in" in script.text
+    assert script.status == 200 and "fake" in script.text
     assert box.call("/file=extensions/sd-webui-lobe-theme/preload.py").status == 404
     assert box.call("/file=extensions/../config.json").status == 404
     network = root / "sd-webui-additional-networks" / "models" / "lora" / "film.safetensors"
@@ -227,7 +227,7 @@ EXTENSIONS = ("sd-webui-lobe-theme", "sd-webui-additional-networks")
 
 def test_adetailer_needs_its_requirement(box):
     """Its script imports rich: where that is missing the panel is missing too, and the server runs all the same."""
-    shutil.copytree(STANDINS / "extensions" / "adetailer", box.data / "extensions" / "adetailer")
+    shutil.copytree(FAKES / "extensions" / "adetailer", box.data / "extensions" / "adetailer")
     blocker = box.data / "blocker"
     blocker.mkdir()
     (blocker / "rich.py").write_text("raise ModuleNotFoundError(\"No module named 'rich'\")\n")
@@ -258,7 +258,7 @@ def test_gradio_auth_alone_leaves_the_api_open(box, tmp_path):
         assert box.call(path).status == 401, path
     page = box.call("/")
     assert page.status == 200 and 'action="/login"' in page.text and "checkpoint" not in page.text
-    assert "stand-in" in page.text and box.call("/login").status == 200
+    assert "fake" in page.text and box.call("/login").status == 200
     wrong = box.call("/login", query(username="ada", password="two"))
     assert wrong.status == 400 and wrong.json == {"detail": "Incorrect credentials."}
     for user, password in (("ada", "one"), ("bob", "t:wo"), ("eve", "three")):

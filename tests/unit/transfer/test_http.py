@@ -8,7 +8,7 @@ import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.transfer import http as room
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import Broken, Http, TransferError, scrub
 
-from lab.xray.launcher import free_port
+from lab.ports import free_port
 
 SIGNATURE = "X-Amz-Signature=deadbeefcafe"
 

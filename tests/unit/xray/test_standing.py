@@ -14,9 +14,10 @@ import uuid
 
 import pytest
 
-from lab.world import gateway, hosts
-from lab.world.build import Builder, ca
-from lab.xray.launcher import free_port, key_pair
+from lab.ports import free_port
+from lab.servers import gateway, hosts
+from lab.servers.build import Builder, ca
+from lab.xray.launcher import key_pair
 
 CORE = "import sys, xray; xray.startFromJSON(sys.stdin.read())"
 # case: what is wrong, and a word of its sentence that no other sentence has
