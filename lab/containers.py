@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import engine, lab_state
-from .lab_state import ROOT, SHARED, Lab, LabError, run, say
+from .lab_state import ROOT, SHARED, Lab, LabError, report, run
 from .servers import gateway, hosts, turbo
 
 CONTENT = SHARED / "containers"
@@ -21,9 +21,10 @@ GATEWAY = "gateway.lab.test"
 TURBO_URL = f"http://{hosts.TURBO}:{turbo.PORT}"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 TURBO_FILE = "/etc/network_turbo"
-# doors of the walled services that show only some of them, so that neither of the two between the networks leads further
-# than it should, whatever name a client puts into its request: what strangers at the gateway see, and what is accelerated
-WWW_DOOR, TURBO_DOOR = 8443, 8444
+# listeners of the blocked services that show only some of them, so that neither of the two servers between the networks leads
+# further than it should, whatever name a client puts into its request: what unknown clients of the gateway see, and what is
+# accelerated
+WWW_PORT, TURBO_LISTENER_PORT = 8443, 8444
 SERVICES = {"upstream": (*hosts.BLOCKED, hosts.WWW), "domestic": hosts.DOMESTIC}
 
 
@@ -42,25 +43,25 @@ class Containers:
     # --- up -----------------------------------------------------------------------------------------------------------
 
     def up(self, targets: int) -> None:
-        kept = {"mode": "containers", "host": self.engine.host, "private": self.engine.private}
-        self.lab.save({"hosts": {}, **self.lab.state, **kept})  # from here on `down` has something to take away
-        with lab_state.alone(SHARED):
-            tag = engine.image(self.engine)
+        engine_state = {"mode": "containers", "host": self.engine.host, "private": self.engine.private}
+        self.lab.save({"hosts": {}, **self.lab.state, **engine_state})  # from here on `down` has something to take away
+        with lab_state.exclusive_lock(SHARED):
+            tag = engine.ensure_image(self.engine)
             root = next(SHARED.glob("pyroot-*"))
             python = next(
                 p.name[6:]
                 for p in sorted((root / "usr/bin").glob("python3.*"))
                 if p.name[6:].replace(".", "").isdigit()
             )
-            say("building the lab's internet")
+            report("building the lab's internet")
             summary = lab_state.build_content(CONTENT, python, "#!/usr/bin/env python3", root)
         lab = self.lab.dir
         (lab / "log").mkdir(parents=True, exist_ok=True)
-        lab_state.ca_bundle(CONTENT, lab / "ca-bundle.pem")
+        lab_state.write_ca_bundle(CONTENT, lab / "ca-bundle.pem")
         subnet = self._networks()
-        say("starting the services and the gateway")
-        www = {"address": "0.0.0.0", "port": WWW_DOOR, "hosts": [hosts.WWW]}
-        accelerated = {"address": "0.0.0.0", "port": TURBO_DOOR, "hosts": list(hosts.ACCELERATED)}
+        report("starting the services and the gateway")
+        www = {"address": "0.0.0.0", "port": WWW_PORT, "hosts": [hosts.WWW]}
+        accelerated = {"address": "0.0.0.0", "port": TURBO_LISTENER_PORT, "hosts": list(hosts.ACCELERATED)}
         self._service("upstream", tag, "blocked", [www, accelerated])
         self._service("domestic", tag, "domestic", [])
         client = self._gateway_config()
@@ -69,12 +70,12 @@ class Containers:
         key = lab / "id_ed25519"
         if not key.exists():
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sdops-lab", "-f", str(key))
-        targeted = {}
-        own = lab_state.ssh_masters(self.lab)
+        target_hosts = {}
+        own = lab_state.ssh_control_dir(self.lab)
         for number in range(1, targets + 1):
             address = f"{subnet}.{10 + number}"
             self._target(f"target{number}", tag, address, number)
-            targeted[f"target{number}"] = {
+            target_hosts[f"target{number}"] = {
                 "ansible_host": address,
                 "ansible_user": "root",
                 "ansible_ssh_private_key_file": str(key),
@@ -82,11 +83,11 @@ class Containers:
                 "ansible_ssh_common_args": f"-o UserKnownHostsFile={lab}/known_hosts -o StrictHostKeyChecking=yes",
                 **({"ansible_control_path_dir": str(own)} if own else {}),
             }
-        self._known_hosts(targeted)
+        self._known_hosts(target_hosts)
         domestic = {name.split(".")[0]: f"https://{name}" for name in hosts.DOMESTIC}
         self.lab.save_vars(
             {
-                **lab_state.variables(summary, client, domestic),
+                **lab_state.inventory_variables(summary, client, domestic),
                 "sdops_ca_bundle": CA_BUNDLE,
                 "sdops_turbo_file": TURBO_FILE,
                 "sdops_lab_turbo": TURBO_URL,
@@ -94,8 +95,8 @@ class Containers:
                 "sdops_cache_dir": "/root/autodl-fs/sdops",
             }
         )
-        self.lab.save({**kept, "hosts": targeted, "image": tag})
-        self._wait(targeted)
+        self.lab.save({**engine_state, "hosts": target_hosts, "image": tag})
+        self._wait(target_hosts)
 
     def _networks(self) -> str:
         """Make the two networks; returns the first three numbers of the domestic one's subnet."""
@@ -122,14 +123,14 @@ class Containers:
             raise
         return True
 
-    def _running(self, what: str) -> bool:
+    def _ensure_started(self, what: str) -> bool:
         state = self.docker("inspect", "-f", "{{.State.Running}}", self.name(what), check=False)
         if state == "false":
             self.docker("start", self.name(what))
         return state in ("true", "false")
 
-    def _service(self, what: str, tag: str, network: str, doors: list[dict[str, Any]]) -> None:
-        """A lab server with its own hosts at the usual ports, and ``doors`` besides."""
+    def _service(self, what: str, tag: str, network: str, more_listeners: list[dict[str, Any]]) -> None:
+        """A lab server with its own hosts at the usual ports, and ``more_listeners`` besides."""
         names = list(SERVICES[what])
         config = {
             "root": "/content",
@@ -139,11 +140,11 @@ class Containers:
             "listeners": [
                 {"address": "0.0.0.0", "port": 443, "hosts": names},
                 {"address": "0.0.0.0", "port": 80, "tls": False, "to_https": True},
-                *doors,
+                *more_listeners,
             ],
         }
         (self.lab.dir / f"{what}.json").write_text(json.dumps(config))
-        if self._running(what):
+        if self._ensure_started(what):
             return
         mounts = {CONTENT / "content": "/content", CONTENT / "ca": "/ca:ro"}
         self._create(what, tag, network, mounts, ["--config", f"/lab/{what}.json"], names, command="serve")
@@ -174,13 +175,13 @@ class Containers:
         return [part for source, place in pairs.items() for part in ("-v", f"{source}:{place}")]
 
     def _gateway_config(self, condition: str | None = None, rate: int | None = None) -> dict[str, Any]:
-        dest, log = f"{hosts.WWW}:{WWW_DOOR}", "/lab/log/gateway.log"
-        return lab_state.gateway(
+        dest, log = f"{hosts.WWW}:{WWW_PORT}", "/lab/log/gateway.log"
+        return lab_state.write_gateway_config(
             self.lab.dir, "0.0.0.0:443", dest, f"{GATEWAY}:443", log, condition=condition, rate=rate
         )
 
     def _gateway(self, tag: str) -> None:
-        if self._running("gateway"):
+        if self._ensure_started("gateway"):
             return
         arguments = ["--work", "/lab", "--program", "/xray/xray"]
         self._create(
@@ -193,20 +194,20 @@ class Containers:
         config = {
             "address": "0.0.0.0",
             "port": turbo.PORT,
-            "routes": {443: f"{hosts.WWW}:{TURBO_DOOR}", 80: f"{hosts.WWW}:80"},
+            "routes": {443: f"{hosts.WWW}:{TURBO_LISTENER_PORT}", 80: f"{hosts.WWW}:80"},
             "log": "/lab/log/turbo.log",
         }
         (self.lab.dir / "turbo.json").write_text(json.dumps(config))
-        if self._running("turbo"):
+        if self._ensure_started("turbo"):
             return
         self._create("turbo", tag, "domestic", {}, ["--config", "/lab/turbo.json"], [hosts.TURBO], command="turbo")
         self.docker("network", "connect", self.name("blocked"), self.name("turbo"))
         self.docker("start", self.name("turbo"))
 
     def _target(self, what: str, tag: str, address: str, number: int) -> None:
-        if self._running(what):
+        if self._ensure_started(what):
             return
-        say(f"starting {what}")
+        report(f"starting {what}")
         self.docker(
             "create", "--name", self.name(what), "--label", self.label, "--hostname", f"autodl-container-lab{number}",
             "--network", self.name("domestic"), "--ip", address, "-v", f"{self.name('fs')}:/root/autodl-fs", "--memory-swap", "-1",
@@ -227,7 +228,7 @@ class Containers:
             "init/bin/customer.cmd.sh": (0o755, (source / "init/bin/customer.cmd.sh").read_bytes()),
             "usr/bin/nvidia-smi": (0o755, (source / "nvidia-smi").read_bytes()),
             "etc/sdops-lab-gpu": (0o644, b"a5000\n"),
-            TURBO_FILE[1:]: (0o644, lab_state.network_turbo(TURBO_URL, CA_BUNDLE).encode()),
+            TURBO_FILE[1:]: (0o644, lab_state.turbo_script(TURBO_URL, CA_BUNDLE).encode()),
             "etc/profile.d/autodl.env.sh": (0o644, env.encode()),
             CA_BUNDLE[1:]: (0o644, (self.lab.dir / "ca-bundle.pem").read_bytes()),
             "root/.ssh/authorized_keys": (0o600, public),
@@ -272,7 +273,7 @@ class Containers:
     # --- while it is up -----------------------------------------------------------------------------------------------
 
     def ssh(self, what: str, command: str) -> Any:
-        facts = self.lab.need_state()["hosts"][what]
+        facts = self.lab.require_state()["hosts"][what]
         options = facts["ansible_ssh_common_args"].split()
         return run(
             "ssh",
@@ -288,7 +289,7 @@ class Containers:
 
     def restart(self, what: str) -> None:
         self.docker("restart", "--time", "10", self.name(what))
-        self._wait({what: self.lab.need_state()["hosts"][what]})
+        self._wait({what: self.lab.require_state()["hosts"][what]})
 
     def gateway(self, action: str, rate: int | None = None) -> None:
         """Stop or start it, or give it another condition."""
@@ -298,18 +299,18 @@ class Containers:
         else:
             self.docker(action, *(["--time", "2"] if action == "stop" else []), self.name("gateway"))
         if action != "stop":
-            lab_state.answers(self.gateway_stats, "the gateway")
+            lab_state.retry_until_answer(self.gateway_stats, "the gateway")
 
     def gateway_stats(self, reset: bool = False) -> dict[str, int]:
         command = ["/xray/xray", "api", "statsquery", f"--server={gateway.API}", *(["-reset"] if reset else [])]
-        return lab_state.user_bytes(self.docker("exec", self.name("gateway"), *command))
+        return lab_state.parse_user_traffic(self.docker("exec", self.name("gateway"), *command))
 
     def turbo(self, action: str, targets: list[str]) -> None:
         """Stop or start the proxy, or give the targets its file (on) or take it from them (off)."""
         if action in ("stop", "start"):
             self.docker(action, *(["--time", "2"] if action == "stop" else []), self.name("turbo"))
         for target in targets if action in ("on", "off") else ():
-            text = lab_state.network_turbo(TURBO_URL, CA_BUNDLE)
+            text = lab_state.turbo_script(TURBO_URL, CA_BUNDLE)
             script = f"cat > {TURBO_FILE}" if action == "on" else f"rm -f {TURBO_FILE}"
             self.docker("exec", "-i", self.name(target), "sh", "-c", script, input=text)
 

@@ -1,4 +1,4 @@
-"""Where a lab keeps its things, what it remembers, and how it tells what it does."""
+"""A lab's directory and state, the inventory variables that follow from it, and what both backends share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LabError(Exception):
     """Something the lab cannot do, in a sentence."""
 
 
-def say(text: str) -> None:
+def report(text: str) -> None:
     print(f"[lab {time.monotonic() - STARTED:5.1f}s] {text}", flush=True)
 
 
@@ -68,18 +68,18 @@ class Lab:
         path.chmod(0o600)
         path.write_text(json.dumps(variables, indent=1))
 
-    def need_state(self) -> dict[str, Any]:
+    def require_state(self) -> dict[str, Any]:
         state = self.state
         if not state:
             raise LabError(f"the lab {self.name!r} is not up; `python -m lab up --name {self.name}` brings it up")
         return state
 
-    def forget(self) -> None:
+    def remove_files(self) -> None:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def alone(place: Path) -> Iterator[None]:
+def exclusive_lock(place: Path) -> Iterator[None]:
     """Two labs may come up at the same time: what they share below ``place`` is made by one of them, the other waits."""
     place.mkdir(parents=True, exist_ok=True)
     with (place / "lock").open("w") as handle:
@@ -95,7 +95,7 @@ def build_content(work: Path, python: str, shebang: str, root: Path | None) -> d
     return summary
 
 
-def gateway(
+def write_gateway_config(
     lab: Path,
     listen: str,
     dest: str,
@@ -127,7 +127,7 @@ def gateway(
     return {f"xray_proxy_{name}": client[key] for name, key in names.items()}
 
 
-def answers(ask: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+def retry_until_answer(ask: Callable[[], Any], what: str, seconds: float = 20) -> Any:
     """What ``ask`` returns, once it does so without a LabError."""
     deadline = time.monotonic() + seconds
     while True:
@@ -139,13 +139,13 @@ def answers(ask: Callable[[], Any], what: str, seconds: float = 20) -> Any:
             time.sleep(0.2)
 
 
-def user_bytes(statistics: str) -> dict[str, int]:
-    """{"uplink", "downlink"} of the client's user in what Xray tells about its counters."""
+def parse_user_traffic(statistics: str) -> dict[str, int]:
+    """{"uplink", "downlink"} of the client's user in Xray's counters, as ``api statsquery`` prints them."""
     found = {item["name"]: int(item.get("value", 0)) for item in json.loads(statistics).get("stat", [])}
     return {way: found.get(f"user>>>{USER}>>>traffic>>>{way}", 0) for way in ("uplink", "downlink")}
 
 
-def network_turbo(proxy: str, ca: str) -> str:
+def turbo_script(proxy: str, ca: str) -> str:
     """AutoDL's /etc/network_turbo, with the lab's proxy."""
     return f"""# sdops lab fake of AutoDL's academic acceleration: GitHub and Hugging Face only
 export no_proxy=localhost,127.0.0.1,modelscope.com,aliyuncs.com,tencentyun.com,wisemodel.cn
@@ -156,7 +156,7 @@ echo 设置成功
 """
 
 
-def pip_setting(name: str) -> str:
+def pip_config_value(name: str) -> str:
     """What this machine's pip is configured with: a corporate network needs the same on the targets."""
     return run(sys.executable, "-m", "pip", "config", "get", f"global.{name}", check=False).stdout.strip()
 
@@ -165,13 +165,17 @@ def index_hosts() -> list[str]:
     """The hosts that this machine's pip takes packages from: they are domestic, the proxy must not see them."""
     code = "from pip._internal.models.index import PyPI; print(PyPI.netloc, PyPI.file_storage_domain)"
     hosts = run(sys.executable, "-c", code, check=False).stdout.split()
-    for url in (os.environ.get("LAB_PIP_INDEX_URL", ""), os.environ.get("PIP_INDEX_URL", ""), pip_setting("index-url")):
+    for url in (
+        os.environ.get("LAB_PIP_INDEX_URL", ""),
+        os.environ.get("PIP_INDEX_URL", ""),
+        pip_config_value("index-url"),
+    ):
         if "://" in url:
             hosts.append(url.split("://", 1)[1].split("/", 1)[0].rpartition("@")[2].split(":")[0])
     return sorted(set(hosts))
 
 
-def ca_bundle(content: Path, target: Path) -> None:
+def write_ca_bundle(content: Path, target: Path) -> None:
     """This machine's trusted certificates (LAB_CA_BUNDLE to name others) and the lab's, in one file."""
     own = os.environ.get("LAB_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt"
     text = Path(own).read_text() if Path(own).is_file() else ""
@@ -179,7 +183,7 @@ def ca_bundle(content: Path, target: Path) -> None:
     target.write_text(text + "\n" + (content / "ca" / "ca.pem").read_text())
 
 
-def variables(summary: dict[str, Any], gateway: dict[str, Any], domestic: dict[str, str]) -> dict[str, Any]:
+def inventory_variables(summary: dict[str, Any], gateway: dict[str, Any], domestic: dict[str, str]) -> dict[str, Any]:
     """What the inventory says in every mode. ``domestic``: base URLs of the domestic services, by the first part of their names."""
     return {
         "sdops_network": "xray",
@@ -188,7 +192,7 @@ def variables(summary: dict[str, Any], gateway: dict[str, Any], domestic: dict[s
         "sdops_civitai_endpoint": "https://civitai.lab.test",
         "sdops_pip_index_url": os.environ.get("LAB_PIP_INDEX_URL")
         or os.environ.get("PIP_INDEX_URL")
-        or pip_setting("index-url"),
+        or pip_config_value("index-url"),
         "sdops_no_proxy": [*DOMESTIC, *index_hosts()],
         "sdops_lab_mirrors": {"github": [domestic["git-mirror"]], "huggingface": [domestic["hf-mirror-cn"]]},
         "sdops_lab_github_prefix_mirror": f"{domestic['ghproxy']}/https://{GIT}",
@@ -200,7 +204,7 @@ def variables(summary: dict[str, Any], gateway: dict[str, Any], domestic: dict[s
         "sdops_lab_torch_mirror": domestic["wheels"] + "/whl",
         "sdops_lab_commits": summary["commits"],
         "xray_proxy_version": summary["xray"]["version"],
-        # built here, so nobody but the lab can tell its hash
+        # built here, so nobody but the lab knows its hash
         "xray_proxy_sha256": summary["xray"]["sha256"],
         "xray_proxy_release_base": domestic["releases"] + "/XTLS/Xray-core/releases/download",
         "conda_env_python": summary["conda"]["python"],
@@ -209,7 +213,7 @@ def variables(summary: dict[str, Any], gateway: dict[str, Any], domestic: dict[s
     }
 
 
-def ssh_masters(lab: Lab) -> Path | None:
+def ssh_control_dir(lab: Lab) -> Path | None:
     """Where the sockets of Ansible's open connections to this lab's hosts are; None where only Ansible's own place is short enough.
 
     A Unix socket's path ends at 107 characters, and ssh adds 17 to it while it makes one.
@@ -218,9 +222,9 @@ def ssh_masters(lab: Lab) -> Path | None:
     return place if len(str(place)) < 79 else None
 
 
-def end_ssh_masters(lab: Lab) -> None:
+def close_ssh_connections(lab: Lab) -> None:
     """Ansible keeps its SSH connections open for a minute: end those to this lab's hosts."""
-    place = ssh_masters(lab)
+    place = ssh_control_dir(lab)
     for control in place.glob("*") if place else ():
         if control.is_socket():
             run("ssh", "-O", "exit", "-S", str(control), "lab", check=False)

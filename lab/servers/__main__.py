@@ -12,7 +12,7 @@ from pathlib import Path
 from . import gateway
 
 
-def until_a_signal() -> threading.Event:
+def stop_on_signal() -> threading.Event:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -22,7 +22,7 @@ def until_a_signal() -> threading.Event:
 def serve(arguments: argparse.Namespace) -> int:
     from .server import LabServer
 
-    stop = until_a_signal()
+    stop = stop_on_signal()
     with LabServer.from_config(arguments.config) as lab_server:
         listening = [
             {"address": item.address, "port": item.port, "default_host": item.default_host}
@@ -36,7 +36,7 @@ def serve(arguments: argparse.Namespace) -> int:
 def turbo(arguments: argparse.Namespace) -> int:
     from .turbo import TurboProxy
 
-    stop = until_a_signal()
+    stop = stop_on_signal()
     with TurboProxy.from_config(arguments.config) as proxy:
         print(json.dumps({"fake": "sdops.webui lab acceleration", "listening": proxy.url}), flush=True)
         stop.wait()
@@ -65,7 +65,7 @@ def build(arguments: argparse.Namespace) -> int:
 
 def gateway_config(arguments: argparse.Namespace) -> int:
     try:
-        written = gateway.write(
+        written = gateway.write_config(
             Path(arguments.work),
             arguments.listen,
             arguments.dest,

@@ -3,7 +3,7 @@
 What may be wrong with it, its condition:
 
 normal      nothing
-wrong-key   it has other keys and another short id than the client was told
+wrong-key   it has other keys and another short id than the client knows
 old-client  it wants a newer client than there is
 slow        all that goes through it shares ``rate`` bytes per second in each direction
 """
@@ -27,7 +27,7 @@ USER = "client@lab.test"
 API = "127.0.0.1:10085"
 
 
-def keys(file: Path) -> dict[str, str]:
+def load_keys(file: Path) -> dict[str, str]:
     """{private_key, public_key, short_id, uuid} from ``file`` (0600), made if it is not there."""
     if not file.exists():
         made = {**new_keys(), "uuid": str(uuid.uuid4())}
@@ -41,7 +41,7 @@ def new_keys() -> dict[str, str]:
     return {"private_key": private, "public_key": public, "short_id": secrets.token_hex(8)}
 
 
-def split(address: str) -> tuple[str, int]:
+def parse_address(address: str) -> tuple[str, int]:
     """("host", port) of "host:port"."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
@@ -58,22 +58,22 @@ def server_config(
     api: str = "",
     min_client: str = "",
 ) -> dict[str, Any]:
-    """The server's config. ``dest``: where strangers (and REALITY's handshake) are sent, a TLS 1.3 server.
+    """The server's config. ``dest``: where unknown clients (and REALITY's handshake) are sent, a TLS 1.3 server.
 
     ``redirect``: all traffic goes to this HOST:PORT instead of where it was addressed to. ``access_log`` is a path as the
     gateway sees it, or "" for its output. ``api``: where its counters can be asked for. ``min_client``: the oldest client
     version that it lets in, "" for the core's own choice.
     """
-    host, port = split(listen)
-    # from 26.5.3 on the core does not let clients reach private addresses unless it is told to
+    host, port = parse_address(listen)
+    # from 26.5.3 on the core does not let clients reach private addresses unless a rule says so
     freedom: dict[str, Any] = {"finalRules": [{"action": "allow"}]}
     if redirect:
-        split(redirect)
+        parse_address(redirect)
         freedom["redirect"] = redirect
-    split(dest)
+    parse_address(dest)
     counters: dict[str, Any] = {}
     if api:
-        split(api)
+        parse_address(api)
         counters = {
             "stats": {},
             "policy": {"levels": {"0": {"statsUserUplink": True, "statsUserDownlink": True}}},
@@ -110,9 +110,9 @@ def server_config(
     }
 
 
-def client_part(made: dict[str, str], listen: str) -> dict[str, Any]:
+def client_settings(made: dict[str, str], listen: str) -> dict[str, Any]:
     """What a client has to know: {address, port, uuid, public_key, short_id, server_name}."""
-    host, port = split(listen)
+    host, port = parse_address(listen)
     return {
         "address": host,
         "port": port,
@@ -146,7 +146,7 @@ def client_config(client: dict[str, Any], http_port: int) -> dict[str, Any]:
     }
 
 
-def write(
+def write_config(
     work: Path,
     listen: str,
     dest: str,
@@ -162,7 +162,7 @@ def write(
     ``public``: the HOST:PORT that clients use, when it is not ``listen`` (a container's name, for instance). ``condition``:
     see above; None keeps it as it is. Returns {"config", "access_log", "client", "condition"}.
     """
-    made = keys(work / "gateway.json")
+    made = load_keys(work / "gateway.json")
     log = access_log if access_log is not None else str((work / "log" / "gateway-access.log").resolve())
     if access_log is None:
         (work / "log").mkdir(parents=True, exist_ok=True)
@@ -183,6 +183,6 @@ def write(
     return {
         "config": str(config),
         "access_log": log,
-        "client": client_part(made, public or listen),
+        "client": client_settings(made, public or listen),
         "condition": condition,
     }

@@ -35,9 +35,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from .faults import Fault, FaultRegistry
-from .hosts import DOMAIN, make_hosts
+from .hosts import DOMAIN
 from .hosts.huggingface import HubContent
 from .signing import Signer
+from .virtual_hosts import make_hosts
 from .web import Content, FileSlice, Request, Response, Slice, json_response, text
 
 # query values that are no secrets; all others are logged as "..."
@@ -124,7 +125,7 @@ class AccessLog:
         with self._lock:
             self._unfinished += 1
 
-    def settle(self, seconds: float = 5) -> None:
+    def wait_until_written(self, seconds: float = 5) -> None:
         """Wait until every request that came is in the log: a client has its answer a moment earlier."""
         with self._lock:
             self._lock.wait_for(lambda: not self._unfinished, seconds)
@@ -183,7 +184,7 @@ class BodyReader(io.RawIOBase):
 CHANGES_BODY = frozenset(["cut", "stall", "slow", "wrong_bytes", "short"])
 
 
-class _Cut(Exception):
+class _Disconnect(Exception):
     """A fault ends the connection."""
 
 
@@ -249,7 +250,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(response, faults, entry)
             if not body.done:
                 self.close_connection = True
-        except _Cut:
+        except _Disconnect:
             entry["cut"] = True
             self.close_connection = True
         except (OSError, ssl.SSLError) as exc:
@@ -266,7 +267,7 @@ class _Handler(BaseHTTPRequestHandler):
         lab_server = self.server.lab_server
         for fault in faults:
             if fault.kind == "drop":
-                raise _Cut
+                raise _Disconnect
             if fault.kind == "delay":
                 time.sleep(fault.seconds)
             elif fault.kind == "ignore_range":
@@ -325,7 +326,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if not chunked and not kinds & CHANGES_BODY and self._send_at_once(response.body, entry):
             return
-        for data in self._faulty(response, faults, length if "short" in kinds else None):
+        for data in self._apply_faults(response, faults, length if "short" in kinds else None):
             self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
             entry["bytes"] += len(data)
         if chunked:
@@ -340,12 +341,12 @@ class _Handler(BaseHTTPRequestHandler):
             while position < end:
                 sent = self.connection.sendfile(handle, position, min(8 << 20, end - position))
                 if not sent:  # the file has become shorter
-                    raise _Cut
+                    raise _Disconnect
                 position += sent
                 entry["bytes"] += sent
         return True
 
-    def _faulty(
+    def _apply_faults(
         self, response: Response, faults: list[Fault], limit: int | None = None
     ) -> Iterator[bytes | memoryview]:
         """The body in pieces (its first ``limit`` bytes), with what the faults do to it."""
@@ -363,13 +364,13 @@ class _Handler(BaseHTTPRequestHandler):
             offset = 0
             while offset < len(chunk):
                 while stops and stops[0].after <= sent:
-                    self._stop(stops.pop(0))
+                    self._interrupt(stops.pop(0))
                 end = min(len(chunk), offset + stops[0].after - sent) if stops else len(chunk)
                 if rate:
                     end = min(end, offset + max(1, rate // 10))
                 piece = chunk[offset:end]
                 for fault in wrong:
-                    piece = _inverted(piece, base + sent, fault.after, fault.count)
+                    piece = _invert_bytes(piece, base + sent, fault.after, fault.count)
                 yield piece
                 if rate:
                     time.sleep(len(piece) / rate)
@@ -377,20 +378,20 @@ class _Handler(BaseHTTPRequestHandler):
                 offset = end
         for fault in stops:
             if fault.after <= sent:
-                self._stop(fault)
+                self._interrupt(fault)
 
-    def _stop(self, fault: Fault) -> None:
+    def _interrupt(self, fault: Fault) -> None:
         if fault.kind == "stall":
             # a client says nothing more while it waits: what can be read is its farewell
             if select.select([self.connection], [], [], fault.seconds)[0]:
-                raise _Cut
+                raise _Disconnect
             return
         if fault.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        raise _Cut
+        raise _Disconnect
 
 
-def _inverted(piece: bytes | memoryview, position: int, start: int, count: int) -> bytes | memoryview:
+def _invert_bytes(piece: bytes | memoryview, position: int, start: int, count: int) -> bytes | memoryview:
     """``piece``, which lies at ``position``, with the bytes start..start+count inverted as far as they are in it."""
     first, last = max(start - position, 0), min(start + count - position, len(piece))
     if first >= last:

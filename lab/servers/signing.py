@@ -67,7 +67,7 @@ class Signer:
         text = "\n".join([path, *(f"{name}={value}" for name, value in sorted(params.items()))])
         return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
 
-    def verdict(self, path: str, query_string: str) -> str:
+    def check(self, path: str, query_string: str) -> str:
         """ "ok", "missing", "invalid" or "expired" for a request's raw path and query string."""
         params = dict(parse_qsl(query_string, keep_blank_values=True))
         style = next((style for style, name in SIGNATURES.items() if name in params), None)

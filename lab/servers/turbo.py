@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from .gateway import split
+from .gateway import parse_address
 from .hosts import ACCELERATED
 from .server import AccessLog
 
@@ -29,7 +29,7 @@ HOP = frozenset(["proxy-authorization", "proxy-connection", "connection", "keep-
 HEAD_SECONDS = 30
 
 
-class _Refused(Exception):
+class _ProxyError(Exception):
     """Ends a request with ``status`` and a sentence."""
 
     def __init__(self, status: str, message: str) -> None:
@@ -49,7 +49,7 @@ class TurboProxy:
         hosts: tuple[str, ...] = ACCELERATED,
     ) -> None:
         self.address, self.port = address, port
-        self.routes = {int(number): split(to) for number, to in routes.items()}
+        self.routes = {int(number): parse_address(to) for number, to in routes.items()}
         self.hosts = hosts
         self.log = AccessLog(Path(log) if log else None)
         self._loop = asyncio.new_event_loop()
@@ -96,10 +96,10 @@ class TurboProxy:
         self.log.begin()
         try:
             await self._serve(reader, writer, entry)
-        except _Refused as refused:
-            entry["status"] = int(refused.status.split()[0])
-            body = f"{refused} This is the lab's acceleration (fake).\n".encode()
-            head = f"HTTP/1.1 {refused.status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
+        except _ProxyError as error:
+            entry["status"] = int(error.status.split()[0])
+            body = f"{error} This is the lab's acceleration (fake).\n".encode()
+            head = f"HTTP/1.1 {error.status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
             with contextlib.suppress(OSError):
                 writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)
                 await writer.drain()
@@ -123,15 +123,15 @@ class TurboProxy:
             host, port = "", 0
         entry.update(method=method, host=host, port=port)
         if not host or (not connect and address.scheme != "http"):
-            raise _Refused("400 Bad Request", "A proxy wants CONNECT HOST:PORT or GET http://HOST/PATH.")
+            raise _ProxyError("400 Bad Request", "A proxy wants CONNECT HOST:PORT or GET http://HOST/PATH.")
         if not connect:
             entry["path"] = address.path
         if host not in self.hosts or port not in self.routes:
-            raise _Refused("403 Forbidden", f"{host}:{port} is not accelerated.")
+            raise _ProxyError("403 Forbidden", f"{host}:{port} is not accelerated.")
         try:
             there, onward = await asyncio.wait_for(asyncio.open_connection(*self.routes[port]), HEAD_SECONDS)
         except (OSError, TimeoutError) as exc:
-            raise _Refused("502 Bad Gateway", f"{host} cannot be reached ({type(exc).__name__}).") from exc
+            raise _ProxyError("502 Bad Gateway", f"{host} cannot be reached ({type(exc).__name__}).") from exc
         entry.update(status=200, sent=0, received=0)
         try:
             if connect:

@@ -111,7 +111,7 @@ class Content(Protocol):
     @property
     def size(self) -> int: ...
 
-    def cut(self, start: int, length: int) -> Slice: ...
+    def slice(self, start: int, length: int) -> Slice: ...
 
     def sha256(self) -> str: ...
 
@@ -126,7 +126,7 @@ class FileContent:
     def size(self) -> int:
         return self.path.stat().st_size
 
-    def cut(self, start: int, length: int) -> FileSlice:
+    def slice(self, start: int, length: int) -> FileSlice:
         return FileSlice(start, length, self.path)
 
     def sha256(self) -> str:
@@ -144,7 +144,7 @@ class BytesContent:
     def size(self) -> int:
         return len(self.data)
 
-    def cut(self, start: int, length: int) -> BytesSlice:
+    def slice(self, start: int, length: int) -> BytesSlice:
         return BytesSlice(start, length, self.data)
 
     def sha256(self) -> str:
@@ -223,7 +223,7 @@ def content_response(
     if etag and request.headers.get("If-None-Match") in (etag, "*"):
         return Response(304, {"ETag": etag})
     if not ranges:
-        return Response(200, given, content.cut(0, size))
+        return Response(200, given, content.slice(0, size))
     given["Accept-Ranges"] = "bytes"
     wanted = request.headers.get("Range")
     condition = request.headers.get("If-Range")
@@ -234,8 +234,8 @@ def content_response(
         if isinstance(span, tuple):
             first, last = span
             given["Content-Range"] = f"bytes {first}-{last}/{size}"
-            return Response(206, given, content.cut(first, last - first + 1))
-    return Response(200, given, content.cut(0, size))
+            return Response(206, given, content.slice(first, last - first + 1))
+    return Response(200, given, content.slice(0, size))
 
 
 def file_response(request: Request, path: Path, headers: dict[str, str] | None = None, ranges: bool = True) -> Response:
@@ -244,7 +244,7 @@ def file_response(request: Request, path: Path, headers: dict[str, str] | None =
     return content_response(request, FileContent(path), given, ranges)
 
 
-def below(root: Path, parts: list[str]) -> Path | None:
+def resolve_below(root: Path, parts: list[str]) -> Path | None:
     """root/parts when that is a file inside root, else None (``..``, links out and directories included)."""
     if any(part in ("", ".", "..") or "/" in part or "\0" in part for part in parts):
         return None

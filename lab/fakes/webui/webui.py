@@ -6,7 +6,6 @@ import base64
 import html
 import os
 import signal
-import sys
 import threading
 import time
 from typing import Iterator
@@ -36,7 +35,7 @@ _imports()
 
 from modules import api, extensions, generate, launch_utils, library, scripts, shared, sysinfo  # noqa: E402
 from modules.engine import engine, xformers_available  # noqa: E402
-from modules.http import App, Request, Response, Server, bind, page, static  # noqa: E402
+from modules.http import App, Request, Response, bind, page, static  # noqa: E402
 from modules.paths_internal import extensions_dir  # noqa: E402
 
 opts, flags = shared.opts, shared.cmd_opts
@@ -58,11 +57,6 @@ def initialize() -> None:
     _check_versions()
     if flags.xformers and not xformers_available():
         print("No module 'xformers'. Proceeding without it.")
-    if flags.tls_keyfile and flags.tls_certfile:
-        for name, path in (("keyfile", flags.tls_keyfile), ("certfile", flags.tls_certfile)):
-            if not os.path.exists(path):
-                print(f"Invalid path to TLS {name} given: '{path}'")
-        print("Running with TLS")
     for directory in (
         *(library.model_dir, flags.hypernetwork_dir, flags.codeformer_models_path, flags.gfpgan_models_path),
         *(
@@ -169,41 +163,7 @@ def _home(app: App, request: Request) -> Response:
         f"<footer>version {text(launch_utils.git_tag())} • commit {text(launch_utils.commit_hash()[:8])}"
         f"{' • logged in as ' + text(user) if user else ''}</footer></main>"
     )
-    for entry in extensions.active():
-        folder = os.path.join(entry.path, "javascript")
-        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) and not entry.is_builtin else []:
-            body += f'<script src="/file=extensions/{text(entry.name)}/javascript/{text(name)}"></script>'
     return page("Stable Diffusion (sdops lab fake)", body)
-
-
-def _extension_file(request: Request) -> Response:
-    relative = request.path[len("/file=extensions/") :]
-    allowed = tuple(
-        f"{entry.name}/{part}" for entry in extensions.active() for part in ("javascript/", "style.css", "images/")
-    )
-    return static(extensions_dir, relative, allowed)
-
-
-def _sysinfo(attachment: bool) -> Response:
-    filename = f"sysinfo-{time.strftime('%Y-%m-%d-%H-%M', time.gmtime())}.json"
-    place = "attachment" if attachment else "inline"
-    headers = (("Content-Disposition", f'{place}; filename="{filename}"'),)
-    return Response(sysinfo.get().encode("utf8"), headers=headers)
-
-
-def _task_progress(request: Request) -> dict:
-    task, state = request.json().get("id_task"), shared.state
-    active, queued = task is not None and task == state.current_task, task in state.pending_tasks
-    return {
-        "active": active,
-        "queued": queued,
-        "completed": not active and not queued,
-        "progress": state.sampling_step / state.sampling_steps if active and state.sampling_steps else None,
-        "eta": None,
-        "live_preview": None,
-        "id_live_preview": -1,
-        "textinfo": state.textinfo,
-    }
 
 
 def _config(request: Request) -> dict:
@@ -225,65 +185,44 @@ def _openapi(app: App) -> dict:
 
 
 def _page_routes(app: App) -> None:
-    state = shared.state
     app.add("/", lambda request: _home(app, request))
     app.add("/login", _login_page)
     app.add("/login", app.login, "POST")
-    app.add("/login_check", lambda request: None, login=True)
     app.add("/config", _config, login=True)
-    app.add("/info", lambda request: {"named_endpoints": {}, "unnamed_endpoints": {}}, login=True)
-    app.add("/queue/status", lambda request: {"msg": "estimation", "queue_size": 0}, login=True)
-    app.add("/file=extensions/*", _extension_file, login=True)
     app.add(
         "/webui-assets/*", lambda request: static(launch_utils.repo_dir(_assets), request.path[len("/webui-assets/") :])
     )
     app.add("/internal/ping", lambda request: {})
-    app.add("/internal/pending-tasks", lambda r: {"size": len(state.pending_tasks), "tasks": list(state.pending_tasks)})
-    app.add("/internal/progress", _task_progress, "POST")
     app.add("/internal/profile-startup", lambda request: timer.startup_record)
-    app.add(
-        "/internal/quicksettings-hint", lambda request: [{"name": name, "label": name} for name in opts.data_labels]
-    )
-    app.add("/internal/sysinfo", lambda request: _sysinfo(False))
-    app.add("/internal/sysinfo-download", lambda request: _sysinfo(True))
+    app.add("/internal/sysinfo", lambda request: Response(sysinfo.get().encode("utf8")))
+    app.add("/openapi.json", lambda request: _openapi(app))
 
 
 _assets = "stable-diffusion-webui-assets"
 
 
-def _documentation_routes(app: App) -> None:
-    app.add("/openapi.json", lambda request: _openapi(app))
-    app.add("/docs", lambda request: page("API", '<main>See <a href="/openapi.json">openapi.json</a>.</main>'))
-
-
 # --- running ----------------------------------------------------------------------------------------------------------
-def _serve(server: Server) -> None:
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True, name="http").start()
-
-
 def webui() -> None:
-    """The page, /internal and, with --api, the API; until a stop is asked for."""
+    """The page, /internal and, with --api, the API; until a signal ends the process."""
     initialize()
-    app = App(flags.api_auth if flags.api else None, list(_logins()), flags.api_log)
+    app = App(flags.api_auth if flags.api else None, list(_logins()))
     host = _host()
     first = flags.port or int(os.environ.get("GRADIO_SERVER_PORT") or 0)
     ports = [first] if first else list(range(7860, 7960))
     _page_routes(app)
-    _documentation_routes(app)
     api.add_lora_routes(app)
     if flags.api:
         api.add_routes(app)
     try:
-        server = bind(app, host, ports, flags.tls_certfile, flags.tls_keyfile)
+        server = bind(app, host, ports)
     except OSError as exc:
         raise OSError(
             f"Cannot find empty port in range: {ports[0]}-{ports[-1]}. You can specify a different port by setting the "
             "GRADIO_SERVER_PORT environment variable or passing the `server_port` parameter to `launch()`."
         ) from exc
-    scheme = "https" if flags.tls_certfile and flags.tls_keyfile else "http"
-    local = f"{scheme}://{host}:{server.server_address[1]}"
-    _serve(server)
+    local = f"http://{host}:{server.server_address[1]}"
     print(f"Running on local URL:  {local}")
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True, name="http").start()
     if flags.share:
         print("\nCould not create share link. The sdops lab fake makes none.")
     else:
@@ -293,41 +232,8 @@ def webui() -> None:
     timer.startup_record = startup_timer.dump()
     print(f"Startup time: {startup_timer.summary()}.")
     _load_model_later()
-    while True:
-        command = shared.state.wait_for_command()
-        if command == "stop":
-            print("Stopping server...")
-            server.shutdown()
-            server.server_close()
-            time.sleep(0.2)  # the answer to the stop call is still on its way
-            return
-
-
-def api_only() -> None:
-    """The API alone (--nowebui): no page, no /internal, port 7861 unless told otherwise."""
-    initialize()
-    app = App(flags.api_auth, [], flags.api_log)
-    _documentation_routes(app)
-    api.add_lora_routes(app)
-    api.add_routes(app)
-    host, port = _host(), flags.port or 7861
-    print(f"Startup time: {startup_timer.summary()}.")
-    try:
-        server = bind(app, host, [port], flags.tls_certfile, flags.tls_keyfile)
-    except OSError as exc:
-        place = (host, port)
-        print(
-            f"ERROR:    [Errno {exc.errno}] error while attempting to bind on address {place}: {exc}", file=sys.stderr
-        )
-        sys.exit(1)
-    print(f"INFO:     Uvicorn (fake) running on http://{host}:{port} (Press CTRL+C to quit)", file=sys.stderr)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-    _load_model_later()
-    server.serve_forever(poll_interval=0.2)
+    threading.Event().wait()
 
 
 if __name__ == "__main__":
-    if flags.nowebui:
-        api_only()
-    else:
-        webui()
+    webui()

@@ -25,7 +25,7 @@ from . import EPOCH, Builder, BuildError, fingerprint, sha256_of
 BUILD = "0_lab"
 PLACEHOLDER = "/sdops/lab/placeholder/of/the/environment/prefix"
 TREE = "lib/lab-python"
-# parts of the standard library that no environment of ours needs, and what belongs to the machine it comes from
+# parts of the standard library that no environment of the lab needs, and what belongs to the machine it comes from
 SKIP = frozenset(
     [
         "site-packages",
@@ -74,10 +74,10 @@ class Interpreter:
             done = subprocess.run([program, "-I", "-c", PROBE], capture_output=True, text=True, check=True)
         except (OSError, subprocess.CalledProcessError) as exc:
             raise BuildError(f"The interpreter {program} does not run: {exc}") from exc
-        said = json.loads(done.stdout)
-        stdlib = Path(said["stdlib"])
-        dynload = Path(said["dynload"][0]) if said["dynload"] else stdlib / "lib-dynload"
-        return cls(said["version"], Path(said["program"]), stdlib, dynload)
+        facts = json.loads(done.stdout)
+        stdlib = Path(facts["stdlib"])
+        dynload = Path(facts["dynload"][0]) if facts["dynload"] else stdlib / "lib-dynload"
+        return cls(facts["version"], Path(facts["program"]), stdlib, dynload)
 
     @classmethod
     def of_root(cls, root: Path) -> Interpreter:

@@ -30,7 +30,7 @@ CLIP_WIDTH = 768  # of Stable Diffusion 1.x: embeddings of another width are not
 # access of these is for tests only; they open nothing but the lab
 HUB_TOKENS = {
     "hf_lab_granted": {"name": "lab-granted", "grants": ["lab-fakes/gated", "lab-fakes/private"]},
-    "hf_lab_stranger": {"name": "lab-stranger", "grants": []},
+    "hf_lab_ungranted": {"name": "lab-ungranted", "grants": []},
     # fine-grained, without the right to read public gated repositories
     "hf_lab_narrow": {"name": "lab-narrow", "grants": ["lab-fakes/gated"], "narrow": True},
 }

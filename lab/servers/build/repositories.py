@@ -24,9 +24,9 @@ def build(builder: Builder, entries: list[dict[str, Any]], fakes: Path) -> dict[
     commits: dict[str, str] = {}
     tags: dict[str, dict[str, str]] = {}
     for repository in dict.fromkeys(entry["repository"] for entry in entries):
-        mine = [entry for entry in entries if entry["repository"] == repository]
+        own = [entry for entry in entries if entry["repository"] == repository]
         sources = []
-        for entry in mine:
+        for entry in own:
             source = fakes / entry["source"]
             if not source.is_dir():
                 raise BuildError(f"The fake tree {source} for {repository} is missing; see lab/fakes/manifest.json.")
@@ -34,9 +34,9 @@ def build(builder: Builder, entries: list[dict[str, Any]], fakes: Path) -> dict[
         target = builder.content / "git" / f"{repository}.git"
         result = builder.part(
             f"git {repository}",
-            fingerprint(mine, CONFIG, *sources),
+            fingerprint(own, CONFIG, *sources),
             [target / "HEAD"],
-            lambda mine=mine, sources=sources, target=target: _make(mine, sources, target),  # type: ignore[misc]
+            lambda own=own, sources=sources, target=target: _make(own, sources, target),  # type: ignore[misc]
         )
         commits[repository] = result["commit"]
         tags[repository] = result["tags"]

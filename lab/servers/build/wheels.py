@@ -39,7 +39,7 @@ def build(builder: Builder, entries: list[dict[str, Any]], fakes: Path) -> dict[
     """
     folder = builder.content / "wheels"
     folder.mkdir(parents=True, exist_ok=True)
-    made = {}
+    built = {}
     for entry in entries:
         source = fakes / entry["source"]
         if not source.is_dir():
@@ -51,22 +51,22 @@ def build(builder: Builder, entries: list[dict[str, Any]], fakes: Path) -> dict[
             [target],
             lambda entry=entry, source=source, target=target: _make(entry, source, target),  # type: ignore[misc]
         )
-        made[target.name] = result
+        built[target.name] = result
     for path in folder.rglob("*.whl"):
-        if path.name not in made:
+        if path.name not in built:
             path.unlink()
-    return made
+    return built
 
 
 def file_name(entry: dict[str, Any]) -> str:
-    return f"{_escaped(entry['name'])}-{entry['version']}-{entry.get('tag', 'py3-none-any')}.whl"
+    return f"{_escape_name(entry['name'])}-{entry['version']}-{entry.get('tag', 'py3-none-any')}.whl"
 
 
-def _escaped(name: str) -> str:
+def _escape_name(name: str) -> str:
     return re.sub(r"[-_.]+", "_", name)
 
 
-def _other(entry: dict[str, Any], data: bytes) -> bytes:
+def _apply_replacements(entry: dict[str, Any], data: bytes) -> bytes:
     for old, new in entry.get("replace", {}).items():
         data = data.replace(old.encode(), new.encode())
     return data
@@ -77,10 +77,10 @@ def _make(entry: dict[str, Any], source: Path, target: Path) -> dict[str, Any]:
     for path in source_files(source):
         name = path.relative_to(source).as_posix()
         if name not in DESCRIPTIVE:
-            members[name] = _other(entry, path.read_bytes())
-    info = f"{_escaped(entry['name'])}-{entry['version']}.dist-info"
+            members[name] = _apply_replacements(entry, path.read_bytes())
+    info = f"{_escape_name(entry['name'])}-{entry['version']}.dist-info"
     requires = source / "requires.txt"
-    lines = _other(entry, requires.read_bytes()).decode().splitlines() if requires.is_file() else []
+    lines = _apply_replacements(entry, requires.read_bytes()).decode().splitlines() if requires.is_file() else []
     tag = entry.get("tag", "py3-none-any")
     metadata = [
         "Metadata-Version: 2.1",
@@ -107,20 +107,20 @@ def _make(entry: dict[str, Any], source: Path, target: Path) -> dict[str, Any]:
 def build_sdists(builder: Builder, entries: list[dict[str, Any]], fakes: Path) -> dict[str, Any]:
     """content/wheels/*.tar.gz for every entry {"sources", "name", "version"}; the trees of ``sources`` are laid over each other."""
     folder = builder.content / "wheels"
-    made = {}
+    built = {}
     for entry in entries:
         trees = [fakes / source for source in entry["sources"]]
         for tree in trees:
             if not tree.is_dir():
                 raise BuildError(f"The fake tree {tree} for the sources of {entry['name']} is missing.")
         target = folder / f"{entry['name']}-{entry['version']}.tar.gz"
-        made[target.name] = builder.part(
+        built[target.name] = builder.part(
             f"sdist {target.name}",
             fingerprint(entry, *trees, Path(__file__)),
             [target],
             lambda entry=entry, trees=trees, target=target: _make_sdist(entry, trees, target),  # type: ignore[misc]
         )
-    return made
+    return built
 
 
 def _make_sdist(entry: dict[str, Any], trees: list[Path], target: Path) -> dict[str, Any]:

@@ -103,16 +103,16 @@ def core_files(cache: Path, python: str) -> dict[str, bytes]:
             package = None
         if package and package.version == launcher.WHEEL_VERSION:
             files = {str(path): Path(str(path.locate())) for path in package.files or []}
-            return _wanted({name: path.read_bytes() for name, path in files.items() if _is_wanted(name)})
+            return _as_members({name: path.read_bytes() for name, path in files.items() if _is_packed(name)})
     with zipfile.ZipFile(download(cache, python)) as bundle:
-        return _wanted({name: bundle.read(name) for name in bundle.namelist() if _is_wanted(name)})
+        return _as_members({name: bundle.read(name) for name in bundle.namelist() if _is_packed(name)})
 
 
-def _is_wanted(name: str) -> bool:
+def _is_packed(name: str) -> bool:
     return (name.startswith("xray/") and name.endswith((".py", ".so"))) or name.endswith(".dist-info/licenses/LICENSE")
 
 
-def _wanted(files: dict[str, bytes]) -> dict[str, bytes]:
+def _as_members(files: dict[str, bytes]) -> dict[str, bytes]:
     if not any(name.endswith(".so") for name in files):
         raise BuildError(f"{REQUIREMENT} holds no extension module; the lab's xray cannot be made from it.")
     return {f"core/{name}" if name.startswith("xray/") else name: files[name] for name in sorted(files)}

@@ -1,13 +1,10 @@
-"""The virtual hosts of the lab: name -> what answers there."""
+"""The names of the virtual hosts, and which of them are reached how."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ..web import Request, Response
-
-if TYPE_CHECKING:
-    from ..server import LabServer
 
 DOMAIN = "lab.test"
 GIT = f"git.{DOMAIN}"
@@ -23,10 +20,10 @@ CIVITAI_B2 = f"b2.civitai.{DOMAIN}"
 RELEASES = f"releases.{DOMAIN}"
 CONDA = f"conda.{DOMAIN}"
 WHEELS = f"wheels.{DOMAIN}"
-# what the domestic channel and index mirror: behind the wall
+# what the domestic channel and index mirror: on the blocked network
 CONDA_OFFICIAL = f"conda-official.{DOMAIN}"
 WHEELS_OFFICIAL = f"wheels-official.{DOMAIN}"
-# domestic mirrors of what is behind the wall: git by name and by prefix, and a Hub that serves the bytes itself
+# domestic mirrors of what is blocked: git by name and by prefix, and a Hub that serves the bytes itself
 GIT_MIRROR = f"git-mirror.{DOMAIN}"
 GIT_PREFIX = f"ghproxy.{DOMAIN}"
 HUB_MIRROR_CN = f"hf-mirror-cn.{DOMAIN}"
@@ -50,42 +47,3 @@ class Host(Protocol):
     """Answers the requests of one virtual host."""
 
     def handle(self, request: Request) -> Response: ...
-
-
-def make_hosts(lab_server: LabServer) -> dict[str, Host]:
-    """One object per virtual host over ``lab_server.root``."""
-    from .big import BigHost
-    from .civitai import BackblazeStorage, CivitaiHost, CivitaiStorage
-    from .files import FilesHost, WelcomeHost, WheelsHost
-    from .git import GitHost
-    from .huggingface import HubHost, HubMirror, HubRedirect, HubStorage
-    from .prefix import PrefixMirror
-
-    hub = HubHost(lab_server)
-    git, conda, wheels = (
-        GitHost(lab_server.root / "git"),
-        FilesHost(lab_server.root / "conda"),
-        WheelsHost(lab_server.root / "wheels"),
-    )
-    return {
-        GIT: git,
-        GIT_MIRROR: git,
-        GIT_PREFIX: PrefixMirror({GIT: git}),
-        HUB: hub,
-        HUB_SHORT: HubRedirect(lab_server, 307),
-        HUB_MIRROR: HubRedirect(lab_server, 308),
-        HUB_PROXY: hub,
-        HUB_MIRROR_CN: HubMirror(lab_server),
-        HUB_STORAGE: HubStorage(lab_server),
-        CIVITAI: CivitaiHost(lab_server, lab_server.root / "civitai"),
-        CIVITAI_STORAGE: CivitaiStorage(lab_server, lab_server.root / "civitai"),
-        CIVITAI_B2: BackblazeStorage(lab_server, lab_server.root / "civitai"),
-        BIG: BigHost(),
-        RELEASES: FilesHost(lab_server.root / "releases"),
-        CONDA: conda,
-        CONDA_OFFICIAL: conda,
-        WHEELS: wheels,
-        WHEELS_OFFICIAL: wheels,
-        WWW: WelcomeHost(),
-        DOMAIN: WelcomeHost(),
-    }

@@ -69,7 +69,7 @@ class Big:
     seed: str = "0"
     extension: str = "safetensors"
 
-    def cut(self, start: int, length: int) -> BigSlice:
+    def slice(self, start: int, length: int) -> BigSlice:
         return BigSlice(start, length, _head(self.size, self.extension), self.seed)
 
     def sha256(self) -> str:
@@ -80,7 +80,7 @@ class Big:
 def big_sha256(size: int, seed: str = "0", extension: str = "safetensors") -> str:
     """SHA-256 of a big file, in hex; about a second for each GB, once."""
     digest = hashlib.sha256()
-    for piece in Big(size, seed, extension).cut(0, size).chunks():
+    for piece in Big(size, seed, extension).slice(0, size).chunks():
         digest.update(piece)
     return digest.hexdigest()
 

@@ -167,48 +167,48 @@ class CivitaiHost:
     def _download(self, request: Request, text_id: str) -> Response:
         browser = bool(BROWSERS.search(request.headers.get("User-Agent", "")))
 
-        def refuse(status: int, error: str, **more: str) -> Response:
+        def reject(status: int, error: str, **more: str) -> Response:
             if browser:
                 return text(status, more.get("message", error))
             return json_response(status, {"error": error, **more})
 
         settings, caller = self._lab_server.settings, self._caller(request)
         if settings.civitai_blacklisted or (caller or {}).get("blacklisted"):
-            return refuse(403, "Forbidden")
+            return reject(403, "Forbidden")
         if settings.civitai_too_many:
-            return refuse(429, TOO_MANY)
+            return reject(429, TOO_MANY)
         query = request.query
         number = _number(text_id)
         problem = "Invalid input: modelVersionId must be a number" if number is None else _bad_query(query)
         if problem:
-            return refuse(400, problem)
+            return reject(400, problem)
         found = next((pair for pair in self._versions() if pair[1]["id"] == number), None)
         if found is None:
-            return refuse(404, "File not found")
+            return reject(404, "File not found")
         model, version = found
         lab = version["lab"]
         if lab["status"] == "Archived":
-            return refuse(410, "Model archived, not available for download")
+            return reject(410, "Model archived, not available for download")
         if lab.get("downloads_disabled"):
             message = "The creator of this asset has disabled downloads on this file"
-            return refuse(401, "Unauthorized", message=message)
+            return reject(401, "Unauthorized", message=message)
         if caller is None and (lab.get("require_auth") or settings.civitai_require_auth):
             if browser:
                 back = urlencode({"returnUrl": f"/model-versions/{number}", "reason": "download-auth"})
                 return Response(307, {"Location": f"/login?{back}"})
             message = "The creator of this asset requires you to be logged in to download it"
-            return refuse(401, "Unauthorized", message=message)
+            return reject(401, "Unauthorized", message=message)
         if lab.get("early_access_until") and number not in (caller or {}).get("bought", []):
             if browser:
                 return Response(307, {"Location": f"/model-versions/{number}"})
             message = "This asset is in Early Access. You can use Buzz access it now!"
-            return refuse(403, "Early Access", deadline=lab["early_access_until"], message=message)
+            return reject(403, "Early Access", deadline=lab["early_access_until"], message=message)
         if lab.get("grant_only") and number not in (caller or {}).get("grants", []):
-            return refuse(403, "You do not have access to download this file")
+            return reject(403, "You do not have access to download this file")
         broken = lab.get("broken_filters") and set(query) & {"type", "format", "size", "fp", "quantType"}
         file = None if broken else choose_file(version["files"], query, (caller or {}).get("prefers"))
         if file is None:
-            return refuse(404, "File not found")
+            return reject(404, "File not found")
         return self._redirect(request, model, file, lab.get("storage") or settings.civitai_storage)
 
     def _redirect(self, request: Request, model: dict[str, Any], file: dict[str, Any], storage: str) -> Response:
@@ -241,10 +241,10 @@ class CivitaiStorage:
             return _xml(400, "InvalidRequest", "Missing x-amz-content-sha256")
         if request.method != "GET":
             return _xml(403, "SignatureDoesNotMatch", "The request signature we calculated does not match.")
-        verdict = self._lab_server.signer.verdict(request.raw_path, request.query_string)
-        if verdict == "expired":
+        state = self._lab_server.signer.check(request.raw_path, request.query_string)
+        if state == "expired":
             return _xml(403, "ExpiredRequest", "Request has expired")
-        if verdict != "ok":
+        if state != "ok":
             return _xml(403, "AccessDenied", "Access Denied")
         parts = request.segments
         file = self._files / parts[2] if len(parts) == 4 and parts[2].isdigit() else None
@@ -270,10 +270,10 @@ class BackblazeStorage:
             return _b2(401, "bad_auth_token", "Invalid authorization token")
         if request.method not in ("GET", "HEAD"):
             return _b2(405, "method_not_allowed", "Only GET and HEAD are supported")
-        verdict = self._lab_server.signer.verdict(request.raw_path, request.query_string)
-        if verdict == "expired":
+        state = self._lab_server.signer.check(request.raw_path, request.query_string)
+        if state == "expired":
             return _b2(401, "expired_auth_token", "Authorization token has expired")
-        if verdict != "ok":
+        if state != "ok":
             return _b2(401, "unauthorized", "Unauthorized")
         parts = request.segments
         file = self._files / parts[4] if len(parts) == 6 and parts[4].isdigit() else None

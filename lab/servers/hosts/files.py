@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
-from ..web import Request, Response, below, file_response, text
+from ..web import Request, Response, file_response, resolve_below, text
 
 
 class WelcomeHost:
@@ -31,7 +31,7 @@ class FilesHost:
     def handle(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
             return text(405, "Method Not Allowed", Allow="GET, HEAD")
-        path = below(self.root, request.segments)
+        path = resolve_below(self.root, request.segments)
         if path is None:
             return text(404, f"{request.host} (lab fake): no such file.\n")
         return file_response(request, path)
@@ -53,14 +53,14 @@ class WheelsHost:
         if request.method not in ("GET", "HEAD"):
             return text(405, "Method Not Allowed", Allow="GET, HEAD")
         if parts == ["simple"]:
-            names = sorted({normalized(path.name.split("-")[0]) for path in self._files()})
+            names = sorted({normalize_name(path.name.split("-")[0]) for path in self._files()})
             return self._page("".join(f'<a href="/simple/{name}/">{name}</a><br>\n' for name in names))
         if len(parts) == 2 and parts[0] == "simple":
-            return self._project(normalized(parts[1]), self._files())
+            return self._project(normalize_name(parts[1]), self._files())
         if len(parts) == 3 and parts[0] == "whl":
-            return self._project(normalized(parts[2]), self._build(parts[1]))
+            return self._project(normalize_name(parts[2]), self._build(parts[1]))
         if len(parts) in (2, 3) and parts[0] == "packages":
-            path = below(self.root, parts[1:])
+            path = resolve_below(self.root, parts[1:])
             if path:
                 return file_response(request, path)
         return text(404, "wheels.lab.test (lab fake): 404 Not Found\n")
@@ -73,7 +73,7 @@ class WheelsHost:
         return [*labelled, *(self.root / "whl").glob("*.whl")] if labelled else []
 
     def _project(self, name: str, files: list[Path]) -> Response:
-        wheels = [path for path in sorted(files) if normalized(path.name.split("-")[0]) == name]
+        wheels = [path for path in sorted(files) if normalize_name(path.name.split("-")[0]) == name]
         if not wheels:
             return text(404, "wheels.lab.test (lab fake): 404 Not Found\n")
         links = (
@@ -94,6 +94,6 @@ class WheelsHost:
         return self._hashes[key]
 
 
-def normalized(name: str) -> str:
+def normalize_name(name: str) -> str:
     """A project name as PEP 503 compares it."""
     return re.sub(r"[-_.]+", "-", name).lower()

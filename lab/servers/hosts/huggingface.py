@@ -33,10 +33,10 @@ from ..web import (
     JsonFile,
     Request,
     Response,
-    below,
     content_response,
     content_type,
     json_response,
+    resolve_below,
     text,
 )  # fmt: skip
 from . import HUB, HUB_STORAGE
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 LFS = (".safetensors", ".ckpt", ".pt", ".bin")
 
 
-class _Refused(Exception):
+class _HubError(Exception):
     """Ends the handling of a request with ``response``."""
 
     def __init__(self, status: int, code: str | None, message: str, **headers: str) -> None:
@@ -102,10 +102,10 @@ class HubContent:
     def content(self, name: str, path: str, entry: dict[str, Any]) -> Content | None:
         if entry["sha256"] in self._blobs:
             return self._blobs[entry["sha256"]]
-        file = below(self._files, [*name.split("/"), *path.split("/")])
+        file = resolve_below(self._files, [*name.split("/"), *path.split("/")])
         return FileContent(file) if file else None
 
-    def by_xet(self, repository: str, xet: str) -> tuple[dict[str, Any], Content] | None:
+    def find_by_xet_hash(self, repository: str, xet: str) -> tuple[dict[str, Any], Content] | None:
         """(entry, content) of what the storage keeps under these ids."""
         for name, repo in self.index()["repos"].items():
             if repo_id(name) != repository:
@@ -177,8 +177,8 @@ class HubHost:
         else:
             try:
                 response = self._route(request, parts)
-            except _Refused as refused:
-                response = refused.response
+            except _HubError as error:
+                response = error.response
         response.headers.update(limits)
         response.headers["X-Request-Id"] = f"Root=1-lab-{secrets.token_hex(12)}"
         return response
@@ -207,7 +207,7 @@ class HubHost:
             return None
         owner = self._hub.index()["tokens"].get(token)
         if owner is None:
-            raise _Refused(401, None, "Invalid credentials in Authorization header")
+            raise _HubError(401, None, "Invalid credentials in Authorization header")
         return owner
 
     def _repo(self, request: Request, name: str, files: bool) -> dict[str, Any]:
@@ -217,12 +217,12 @@ class HubHost:
         grants = caller["grants"] if caller else []
         if repo is None or (repo.get("private") and name not in grants):
             if caller is None:
-                raise _Refused(401, "RepoNotFound", "Invalid username or password.")
-            raise _Refused(404, "RepoNotFound", "Repository not found")
+                raise _HubError(401, "RepoNotFound", "Invalid username or password.")
+            raise _HubError(404, "RepoNotFound", "Repository not found")
         if repo.get("disabled"):
-            raise _Refused(403, None, "Access to this resource is disabled.")
+            raise _HubError(403, None, "Access to this resource is disabled.")
         if files and repo.get("gated") and caller and caller.get("narrow"):
-            raise _Refused(
+            raise _HubError(
                 403,
                 None,
                 "Please enable access to public gated repositories in your fine-grained token settings to view this repository.",
@@ -233,19 +233,19 @@ class HubHost:
                     f"Access to model {name} is restricted. You must have access to it and be authenticated to access it. "
                     "Please log in."
                 )
-                raise _Refused(401, "GatedRepo", message)
+                raise _HubError(401, "GatedRepo", message)
             message = (
                 f"Access to model {name} is restricted and you are not in the authorized list. "
                 f"Visit {request.origin}/{name} to ask for access."
             )
-            raise _Refused(403, "GatedRepo", message)
+            raise _HubError(403, "GatedRepo", message)
         return repo
 
     @staticmethod
     def _commit(repo: dict[str, Any], revision: str) -> str:
         commit = repo["refs"].get(revision, revision)
         if commit not in repo["commits"]:
-            raise _Refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+            raise _HubError(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         return commit
 
     # --- files
@@ -258,7 +258,7 @@ class HubHost:
         commit = self._commit(repo, revision)
         entry = repo["commits"][commit].get(path)
         if entry is None:
-            raise _Refused(404, "EntryNotFound", "Entry not found", **{"X-Repo-Commit": commit})
+            raise _HubError(404, "EntryNotFound", "Entry not found", **{"X-Repo-Commit": commit})
         if how == "raw":
             return self._raw(request, name, commit, path, entry)
         if not entry["lfs"]:
@@ -309,14 +309,14 @@ class HubHost:
         repo = self._repo(request, name, files=True)
         entry = repo["commits"].get(commit, {}).get(path)
         if entry is None:
-            raise _Refused(404, "EntryNotFound", "Entry not found")
+            raise _HubError(404, "EntryNotFound", "Entry not found")
         return self._file(request, name, path, entry, {"ETag": f'"{entry["oid"]}"', "X-Repo-Commit": commit})
 
     def _file(self, request: Request, name: str, path: str, entry: dict[str, Any], headers: dict[str, str]) -> Response:
         """A small file: compressed, without a length and without ranges, for clients that take gzip."""
         content = self._hub.content(name, path, entry)
         if content is None:
-            raise _Refused(404, "EntryNotFound", "Entry not found")
+            raise _HubError(404, "EntryNotFound", "Entry not found")
         headers = {"Content-Type": content_type(path), **headers}
         answer = content_response(request, content, headers, not _takes_gzip(request))
         if answer.status == 200 and _takes_gzip(request):
@@ -341,7 +341,7 @@ class HubHost:
             wanted = parse_qs(request.body.read().decode()).get("paths", [])
             files = repo["commits"][self._commit(repo, rest[1])]
             return json_response(200, [_tree_entry(path, files[path]) for path in wanted if path in files])
-        raise _Refused(404, None, "Not Found")
+        raise _HubError(404, None, "Not Found")
 
     def _info(self, request: Request, name: str, repo: dict[str, Any], revision: str) -> dict[str, Any]:
         commit = self._commit(repo, revision)
@@ -383,7 +383,7 @@ class HubHost:
             if recursive or len(below_it) == 1:
                 found[path] = _tree_entry(path, entry)
         if folder and not found:
-            raise _Refused(404, "EntryNotFound", f"{folder} does not exist on {revision}")
+            raise _HubError(404, "EntryNotFound", f"{folder} does not exist on {revision}")
         listing = [found[path] for path in sorted(found)]
         page = self._lab_server.settings.hub_tree_page
         if request.query.get("expand", "").lower() in ("true", "1"):
@@ -403,7 +403,7 @@ class HubMirror(HubHost):
     def _large(self, request: Request, name: str, commit: str, path: str, entry: dict[str, Any]) -> Response:
         content = self._hub.content(name, path, entry)
         if content is None:
-            raise _Refused(404, "EntryNotFound", "Entry not found")
+            raise _HubError(404, "EntryNotFound", "Entry not found")
         etag = f'"{entry["sha256"]}"'
         headers = {"ETag": etag, "X-Linked-Etag": etag, "X-Linked-Size": str(entry["size"]), "X-Repo-Commit": commit}
         return content_response(request, content, headers)
@@ -420,11 +420,11 @@ class HubStorage:
             return _denied("Only one auth mechanism allowed")
         if request.method != "GET":
             return _denied("The request signature we calculated does not match the signature you provided.")
-        verdict = self._lab_server.signer.verdict(request.raw_path, request.query_string)
-        if verdict != "ok":
-            return _denied("Request has expired" if verdict == "expired" else "Access Denied")
+        state = self._lab_server.signer.check(request.raw_path, request.query_string)
+        if state != "ok":
+            return _denied("Request has expired" if state == "expired" else "Access Denied")
         parts = request.segments
-        found = self._lab_server.hub.by_xet(parts[1], parts[2]) if len(parts) == 3 else None
+        found = self._lab_server.hub.find_by_xet_hash(parts[1], parts[2]) if len(parts) == 3 else None
         if found is None:
             return text(404, "<Error><Code>NoSuchKey</Code></Error>", "application/xml")
         entry, content = found
@@ -456,7 +456,7 @@ def _entry(path: str, content: Content) -> dict[str, Any]:
     """The index's entry for a file; what is large or binary goes the way of git-lfs."""
     size, sha256 = content.size, content.sha256()
     entry = {"size": size, "sha256": sha256, "lfs": path.endswith(LFS) or size > 10 << 20}
-    blob = pointer(entry).encode() if entry["lfs"] else b"".join(content.cut(0, size).chunks())
+    blob = pointer(entry).encode() if entry["lfs"] else b"".join(content.slice(0, size).chunks())
     return {**entry, "oid": hashlib.sha1(b"blob %d\0" % len(blob) + blob).hexdigest()}
 
 

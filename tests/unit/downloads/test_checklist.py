@@ -33,7 +33,7 @@ DOWNLOADS = "/api/download/models/*"
 @pytest.fixture(autouse=True)
 def no_token_at_a_storage(lab_server):
     yield
-    lab_server.log.settle()
+    lab_server.log.wait_until_written()
     for entry in lab_server.log.entries:
         if entry["host"] in STORAGES:
             assert not entry["authorization"], entry
@@ -59,7 +59,7 @@ def civitai_file(lab_server, number: int) -> Path:
 
 
 def asked(lab_server, host: str) -> list[dict]:
-    lab_server.log.settle()
+    lab_server.log.wait_until_written()
     return [entry for entry in lab_server.log.entries if entry["host"] == host]
 
 
@@ -222,11 +222,11 @@ def test_rate_limit_without_end(box, lab_server, fetch):
     ("source", "token", "words"),
     [
         ("hf://lab-fakes/gated/gated.safetensors@main", None, ["gated", "huggingface_token"]),
-        ("hf://lab-fakes/gated/gated.safetensors@main", "hf_lab_stranger", ["gated", "terms|ask for access"]),
+        ("hf://lab-fakes/gated/gated.safetensors@main", "hf_lab_ungranted", ["gated", "terms|ask for access"]),
         ("hf://lab-fakes/gated/gated.safetensors@main", "hf_lab_narrow", ["fine-grained"]),
         ("hf://lab-fakes/private/private.safetensors@main", None, ["does not exist", "private", "huggingface_token"]),
         ("hf://lab-fakes/nothing/x.safetensors@main", None, ["does not exist", "private"]),
-        ("hf://lab-fakes/nothing/x.safetensors@main", "hf_lab_stranger", ["does not exist"]),
+        ("hf://lab-fakes/nothing/x.safetensors@main", "hf_lab_ungranted", ["does not exist"]),
         (CHECKPOINT, "hf_lab_mistyped", ["token", "wrong|invalid|refused|expired"]),
         (f"hf://{REPO}/{FILE}@nowhere", None, ["no revision", "nowhere"]),
         (f"hf://{REPO}/nothing.safetensors@main", None, ["no file", r"nothing\.safetensors"]),
@@ -327,7 +327,7 @@ def test_plain_url_whose_file_changes_between_two_tries(box, lab_server, fetch):
     # from the second answer on it is another file, and says so
     lab_server.faults.add(Fault("headers", host=hosts.BIG, headers={"ETag": '"other"'}, skip=2))
     lab_server.faults.add(Fault("wrong_bytes", host=hosts.BIG, after=1_000_000, skip=2))
-    old = b"".join(Big(20_000_000, "a").cut(0, 20_000_000).chunks())
+    old = b"".join(Big(20_000_000, "a").slice(0, 20_000_000).chunks())
     new = old[:1_000_000] + bytes([old[1_000_000] ^ 0xFF]) + old[1_000_001:]
     arrived(box, fetch(url, "checkpoint"), hashlib.sha256(new).hexdigest())
 

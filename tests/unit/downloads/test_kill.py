@@ -39,7 +39,7 @@ def start(arguments: dict, by: list[str] | None = None) -> subprocess.Popen:
 
 def received(lab_server) -> int:
     """Bytes of bodies that the server has sent."""
-    lab_server.log.settle()
+    lab_server.log.wait_until_written()
     return sum(e["bytes"] for e in lab_server.log.entries if e["host"] == "big.lab.test" and e["range"] != "bytes=0-0")
 
 
@@ -121,7 +121,7 @@ def test_a_kill_costs_one_segment_of_each_connection(box, lab_server):
     process.communicate()
     found = known(journal)
     assert found > 0
-    lab_server.log.settle()
+    lab_server.log.wait_until_written()
     lab_server.log.entries.clear()
     lab_server.faults.clear()
     again = json.loads(start(arguments).communicate(timeout=120)[0])

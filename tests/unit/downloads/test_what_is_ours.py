@@ -368,7 +368,7 @@ make_placer(params, params["webui_dir"], False).place_all([parse(json.loads(sys.
     argv = [sys.executable, "-c", code, json.dumps(box.arguments), json.dumps(wish)]
     assert subprocess.run(argv, check=False).returncode == -signal.SIGKILL
     assert place_of(box).exists() is (moment == "after")
-    lab_server.log.settle()
+    lab_server.log.wait_until_written()
     lab_server.log.entries.clear()
     found = apply(box, run_module, wish)
     assert [m["status"] for m in found["models"]] == ["ok" if moment == "after" else "fetched"]

@@ -57,7 +57,7 @@ def test_head_etag_and_ranges(lab_server: LabServer, http: requests.Session) -> 
 
 
 def test_safetensors_add_up() -> None:
-    head = b"".join(Big(100_000, "a").cut(0, 264).chunks())
+    head = b"".join(Big(100_000, "a").slice(0, 264).chunks())
     length = int.from_bytes(head[:8], "little")
     tensors = json.loads(head[8 : 8 + length])
     assert 8 + length + max(item["data_offsets"][1] for item in tensors.values()) == 100_000

@@ -158,14 +158,14 @@ def test_blocked_hosts_are_reached_through_the_gateway_only(
     built: Built, lab_server: LabServer, tmp_path: Path
 ) -> None:
     dest = f"127.0.0.1:{lab_server.listeners[0].port}"
-    written = gateway.write(tmp_path, f"127.0.0.1:{free_port()}", dest, dest, None)
+    written = gateway.write_config(tmp_path, f"127.0.0.1:{free_port()}", dest, dest, None)
     assert (tmp_path / "gateway.json").stat().st_mode & 0o777 == 0o600
     assert Path(written["config"]).stat().st_mode & 0o777 == 0o600
     assert (
-        gateway.write(tmp_path, f"127.0.0.1:{free_port()}", dest, dest, None)["client"]["uuid"]
+        gateway.write_config(tmp_path, f"127.0.0.1:{free_port()}", dest, dest, None)["client"]["uuid"]
         == written["client"]["uuid"]
     )
-    written = gateway.write(tmp_path, f"127.0.0.1:{written['client']['port']}", dest, dest, None)
+    written = gateway.write_config(tmp_path, f"127.0.0.1:{written['client']['port']}", dest, dest, None)
     stranger = {**written["client"], "public_key": launcher.key_pair()[1]}
     ports = {"good": free_port(), "wrong": free_port()}
     configs = {"good": written["client"], "wrong": stranger}

@@ -50,7 +50,7 @@ def chosen(lab_server: LabServer, http: requests.Session, query: str) -> str:
 )
 def test_which_file_a_query_means(lab_server: LabServer, http: requests.Session, query: str, name: str) -> None:
     assert chosen(lab_server, http, query) == name
-    lab_server.log.settle()
+    lab_server.log.wait_until_written()
     assert "lab_civitai_member" not in str(list(lab_server.log.entries))
 
 

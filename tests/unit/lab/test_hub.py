@@ -94,24 +94,24 @@ def test_signature_covers_path_and_parameters() -> None:
     now = 1_000_000.0
     signer = Signer(lambda: now)
     path, query = signer.sign("/a/b", 60, response_content_disposition='inline; filename="x"').split("?")
-    assert signer.verdict(path, query) == "ok"
-    assert signer.verdict("/a/c", query) == "invalid"
-    assert signer.verdict(path, query.replace("Expires=60", "Expires=6000")) == "invalid"
-    assert signer.verdict(path, "") == "missing"
+    assert signer.check(path, query) == "ok"
+    assert signer.check("/a/c", query) == "invalid"
+    assert signer.check(path, query.replace("Expires=60", "Expires=6000")) == "invalid"
+    assert signer.check(path, "") == "missing"
     now += 61
-    assert signer.verdict(path, query) == "expired"
+    assert signer.check(path, query) == "expired"
 
 
 @pytest.mark.parametrize(
     ("path", "token", "status", "code"),
     [
         ("/lab-fakes/gated/resolve/main/gated.safetensors", None, 401, "GatedRepo"),
-        ("/lab-fakes/gated/resolve/main/gated.safetensors", "hf_lab_stranger", 403, "GatedRepo"),
+        ("/lab-fakes/gated/resolve/main/gated.safetensors", "hf_lab_ungranted", 403, "GatedRepo"),
         ("/lab-fakes/gated/resolve/main/gated.safetensors", "hf_lab_granted", 302, None),
         ("/lab-fakes/private/resolve/main/private.safetensors", None, 401, "RepoNotFound"),
         ("/lab-fakes/private/resolve/main/private.safetensors", "hf_lab_granted", 302, None),
         ("/lab-fakes/nothing/resolve/main/x.bin", None, 401, "RepoNotFound"),
-        ("/lab-fakes/nothing/resolve/main/x.bin", "hf_lab_stranger", 404, "RepoNotFound"),
+        ("/lab-fakes/nothing/resolve/main/x.bin", "hf_lab_ungranted", 404, "RepoNotFound"),
         (f"/{SD}/resolve/main/{BIG}", "hf_wrong", 401, None),
         (f"/{SD}/resolve/nowhere/{BIG}", None, 404, "RevisionNotFound"),
         (f"/{SD}/resolve/main/nothing.bin", None, 404, "EntryNotFound"),

@@ -97,7 +97,7 @@ def test_log_names_the_traffic_and_no_secret(lab_server: LabServer, http: reques
     url = lab_server.url(hosts.CIVITAI) + "/api/download/models/70002?token=lab_civitai_member&type=Model"
     answer = http.get(url, headers={"Authorization": "Bearer lab_civitai_buyer"})
     assert answer.status_code == 200
-    lab_server.log.settle()
+    lab_server.log.wait_until_written()
     lines = [json.loads(line) for line in (built.work / "access.log").read_text().splitlines()]
     asked, fetched = [line for line in lines if "civitai" in line["host"]][-2:]
     assert (asked["host"], asked["status"], asked["authorization"]) == (hosts.CIVITAI, 307, True)
@@ -137,7 +137,7 @@ def test_stall_ends_when_nobody_waits(lab_server: LabServer, http: requests.Sess
         http.get(storage(lab_server, http), timeout=0.2)
     http.close()
     started = time.monotonic()
-    lab_server.log.settle(10)
+    lab_server.log.wait_until_written(10)
     assert time.monotonic() - started < 5
     assert lab_server.log.entries[-1]["cut"]
 

@@ -28,7 +28,7 @@ def test_their_hosts_have_results_of_their_own(labs: tuple[lab_state.Lab, lab_st
 def test_the_end_of_one_leaves_the_others_connections(
     labs: tuple[lab_state.Lab, lab_state.Lab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lab_state, "ssh_masters", lambda lab: lab.dir)
+    monkeypatch.setattr(lab_state, "ssh_control_dir", lambda lab: lab.dir)
     sockets = []
     for lab in labs:
         lab.dir.mkdir()
@@ -37,7 +37,7 @@ def test_the_end_of_one_leaves_the_others_connections(
         sockets[-1].bind("master")
     asked: list[str] = []
     monkeypatch.setattr(lab_state, "run", lambda *argv, **_options: asked.append(argv[argv.index("-S") + 1]))
-    lab_state.end_ssh_masters(labs[0])
+    lab_state.close_ssh_connections(labs[0])
     assert asked == [str(labs[0].dir / "master")]
     for each in sockets:
         each.close()
@@ -47,12 +47,12 @@ def test_sockets_fit_into_their_paths(
     labs: tuple[lab_state.Lab, lab_state.Lab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lab_state, "WORK", Path("/home/me/sdops/.work"))
-    places = [lab_state.ssh_masters(lab) for lab in labs]
+    places = [lab_state.ssh_control_dir(lab) for lab in labs]
     assert None not in places and places[0] != places[1]
     # Ansible's names have 10 characters, ssh adds 17
     assert all(len(f"{place}/") + 10 + 17 <= 107 for place in places)
     monkeypatch.setattr(lab_state, "WORK", Path("/home") / ("x" * 60) / ".work")
-    assert lab_state.ssh_masters(labs[0]) is None
+    assert lab_state.ssh_control_dir(labs[0]) is None
 
 
 def test_the_engine_stays_for_a_lab_that_is_coming_up(
@@ -61,7 +61,7 @@ def test_the_engine_stays_for_a_lab_that_is_coming_up(
     monkeypatch.setattr(engine, "WORK", tmp_path)
     daemon = engine.PrivateDaemon()
     daemon.dir.mkdir()
-    daemon.record.write_text(json.dumps({"pid": 0}))
+    daemon.state_file.write_text(json.dumps({"pid": 0}))
     stopped = []
     monkeypatch.setattr(daemon, "stop", lambda: stopped.append(True))
     for lab in labs:

@@ -89,7 +89,7 @@ def test_the_acceleration_leads_to_its_hosts(proxy: TurboProxy, built: Built) ->
         assert redirected.headers["Location"] == f"https://{hosts.GIT}/x?y=z"
         file = session.get(f"https://{hosts.HUB}/{SD}/resolve/main/{BIG}")
     assert hashlib.sha256(file.content).hexdigest() == built.hub[SD]["files"][BIG]["sha256"]
-    proxy.log.settle()
+    proxy.log.wait_until_written()
     asked = {(entry["host"], entry["port"]) for entry in proxy.log.entries}
     assert {(hosts.GIT, 443), (hosts.GIT, 80), (hosts.HUB, 443), (hosts.HUB_STORAGE, 443)} <= asked
     assert sum(entry["received"] for entry in proxy.log.entries) > len(file.content)
@@ -135,7 +135,7 @@ def test_the_accelerations_log_has_no_secrets(proxy: TurboProxy, built: Built, t
         headers = {"Authorization": "Bearer s3cret", "Proxy-Authorization": "Basic s3cret", "Cookie": "s3cret"}
         for scheme in ("https", "http"):
             session.get(f"{scheme}://{hosts.GIT}/?token=s3cret", headers=headers, allow_redirects=False)
-    proxy.log.settle()
+    proxy.log.wait_until_written()
     text = (tmp_path / "turbo.log").read_text()
     assert len(text.splitlines()) == 2 and "s3cret" not in text
 
@@ -206,7 +206,7 @@ def test_a_prefix_mirror_leads_to_its_original_only(lab_server: LabServer, built
 
 def write(work: Path, condition: str | None = None, rate: int = gateway.RATE) -> tuple[dict, dict]:
     """(the client's side, Xray's config) of a gateway in ``work``."""
-    written = gateway.write(
+    written = gateway.write_config(
         work, "127.0.0.1:4000", "127.0.0.1:4001", None, None, condition=condition, rate=rate, api="127.0.0.1:4002"
     )
     return written["client"], json.loads(Path(written["config"]).read_text())
@@ -245,7 +245,7 @@ def test_a_slow_gateway_lets_its_rate_pass_and_ends_with_its_core(tmp_path: Path
     )
     core.chmod(0o755)
     door = free_port()
-    gateway.write(tmp_path, f"127.0.0.1:{door}", "127.0.0.1:1", None, None, condition="slow", rate=20000)
+    gateway.write_config(tmp_path, f"127.0.0.1:{door}", "127.0.0.1:1", None, None, condition="slow", rate=20000)
     argv = [sys.executable, "-m", "lab.servers", "gateway", "--work", str(tmp_path), "--program", str(core)]
     with subprocess.Popen(argv, cwd=LAB) as process:
         try:
@@ -269,7 +269,7 @@ def test_a_slow_gateway_lets_its_rate_pass_and_ends_with_its_core(tmp_path: Path
         process.wait(10)
     inner = json.loads((tmp_path / "gateway-run.json").read_text())["to"]
     with pytest.raises(OSError):
-        socket.create_connection(gateway.split(inner), 1)
+        socket.create_connection(gateway.parse_address(inner), 1)
 
 
 @pytest.mark.parametrize(

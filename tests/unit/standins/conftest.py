@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode puts no test directory on the path
 
-from fake_webui import Box, Site
+from fake_webui import Instance, Site
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 @pytest.fixture
-def box(site: Site, tmp_path: Path):
-    made = Box(site, tmp_path / "data")
+def instance(site: Site, tmp_path: Path):
+    made = Instance(site, tmp_path / "data")
     yield made
     made.stop()

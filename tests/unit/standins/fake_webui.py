@@ -1,7 +1,7 @@
 """A fake WebUI as the lab would deploy it, but from this tree and without any package index.
 
 ``site`` is a git checkout with its sub-repositories at pinned commits (shared by all tests, never changed by them); a
-``Box`` is one data directory beside it. CLIP, open_clip, torch, torchvision and xformers come by PYTHONPATH from the trees
+``Instance`` is one data directory beside it. CLIP, open_clip, torch, torchvision and xformers come by PYTHONPATH from the trees
 that the lab makes wheels of; the requirements to check are named by REQS_FILE.
 """
 
@@ -106,7 +106,7 @@ class Answer:
         return json.loads(self.body)
 
 
-class Box:
+class Instance:
     """One data directory with its models, and the server that runs on it."""
 
     def __init__(self, site: Site, data: Path) -> None:
@@ -135,7 +135,7 @@ class Box:
                 stderr=subprocess.STDOUT,
             )
 
-    def start(self, *args: str, model: bool = True, **env: str) -> Box:
+    def start(self, *args: str, model: bool = True, **env: str) -> Instance:
         """Start and wait for the port, and for the model if there is to be one."""
         self.launch("--api", *args, **env)
         self.wait("Startup time: ")

@@ -1,6 +1,6 @@
 """sdops lab fake of the sources of xformers: C++ that is really compiled, by ninja, and does nothing useful.
 
-Like the original it wants its submodule and torch, and knows TORCH_CUDA_ARCH_LIST, FORCE_CUDA and MAX_JOBS; what it was told
+Like the original it wants its submodule and torch, and knows TORCH_CUDA_ARCH_LIST, FORCE_CUDA and MAX_JOBS; what it was given
 is in xformers/build_info.json.
 """
 
@@ -16,7 +16,7 @@ from setuptools.command.build_ext import build_ext
 HERE = os.path.dirname(os.path.abspath(__file__))
 VERSION = "0.0.23.post1"
 SOURCES = sorted(name for name in os.listdir(os.path.join(HERE, "src")) if name.endswith(".cpp"))
-TOLD = ("TORCH_CUDA_ARCH_LIST", "FORCE_CUDA", "MAX_JOBS", "CUDA_HOME", "XFORMERS_BUILD_TYPE")
+SETTINGS = ("TORCH_CUDA_ARCH_LIST", "FORCE_CUDA", "MAX_JOBS", "CUDA_HOME", "XFORMERS_BUILD_TYPE")
 
 
 class Binary(Distribution):
@@ -44,9 +44,9 @@ class Ninja(build_ext):
         package = os.path.join(self.build_lib, "xformers")
         os.makedirs(package, exist_ok=True)
         self.copy_file(os.path.join(temporary, "_C.so"), os.path.join(package, "_C.so"))
-        told = {name: os.environ.get(name) for name in TOLD}
+        settings = {name: os.environ.get(name) for name in SETTINGS}
         with open(os.path.join(package, "build_info.json"), "w", encoding="utf-8") as handle:
-            json.dump({**told, "torch": torch.__version__, "python": sys.version.split()[0]}, handle, indent=1)
+            json.dump({**settings, "torch": torch.__version__, "python": sys.version.split()[0]}, handle, indent=1)
 
 
 setup(

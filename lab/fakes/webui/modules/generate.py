@@ -226,21 +226,16 @@ def txt2img(request: dict[str, Any]) -> dict[str, Any]:
     global last_image
     arguments = _check(request)
     state = shared.state
-    task = request["force_task_id"] or f"task(txt2img-{random.randrange(16**7):07X})"
-    state.pending_tasks[task] = None
     with shared.queue_lock:
-        state.pending_tasks.pop(task, None)
         engine.get_model()
         # as in the original, a setting that has never been set is not put back and keeps the override
         data = shared.opts.data
         stored = {name: data[name] for name in request["override_settings"] or {} if name in data}
         try:
             state.begin("scripts_txt2img")
-            state.current_task = task
             _apply_overrides(request)
             images, info = _draw_all(Job(request), arguments)
         finally:
-            state.current_task = None
             state.end()
             if request["override_settings_restore_afterwards"]:
                 for name, value in stored.items():
@@ -265,8 +260,6 @@ def _draw_all(job: Job, arguments: dict[str, list]) -> tuple[list[bytes], str]:
 
     images, infotexts = [], []
     for number, seed in enumerate(seeds):
-        if state.interrupted:
-            break
         state.job_no = number // request["batch_size"]
         infotext = job.infotext(seed)
         image = job.draw(seed, infotext, progress)

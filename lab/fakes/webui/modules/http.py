@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import datetime
 import hmac
 import html
 import json
 import os
 import secrets
 import socket
-import ssl
 import sys
 import time
 import urllib.parse
@@ -87,12 +85,12 @@ class Route(NamedTuple):
 class App(FastAPI):
     """Routes and credentials; ``handle`` turns a request into an answer, and the server asks for it by ASGI."""
 
-    def __init__(self, api_auth: str | None, logins: list[tuple[str, str]], api_log: bool = False) -> None:
+    def __init__(self, api_auth: str | None, logins: list[tuple[str, str]]) -> None:
         self.api_users: dict[str, str] = {}
         for pair in api_auth.split(",") if api_auth else []:
             user, password = pair.split(":")  # ValueError ends the start, as in the original
             self.api_users[user] = password
-        self.logins, self.api_log = dict(logins), api_log
+        self.logins = dict(logins)
         self.tokens: dict[str, str] = {}  # who is logged in, by the value of the cookie
         self.routes: dict[str, dict[str, Route]] = {}
         self.prefixes: dict[str, Route] = {}
@@ -121,7 +119,7 @@ class App(FastAPI):
             return Response(b"", status=303, headers=(("Location", "/"), *cookies))
         return _json({"success": True}, 200, cookies)
 
-    def _authorize(self, request: Request) -> None:
+    def _check_basic(self, request: Request) -> None:
         scheme, _, param = (request.headers.get("Authorization") or "").partition(" ")
         if scheme.lower() != "basic":
             raise HTTPException(401, "Not authenticated")
@@ -155,16 +153,16 @@ class App(FastAPI):
             sent.append(message)
 
         asyncio.run(self(scope, receive, send))
-        told = [(n.decode("latin1"), v.decode("latin1")) for n, v in sent[0].get("headers", [])]
-        kind = dict(told).get("content-type", "application/octet-stream")
-        rest = tuple((n.title(), v) for n, v in told if n not in ("content-type", "content-length"))
+        named = [(n.decode("latin1"), v.decode("latin1")) for n, v in sent[0].get("headers", [])]
+        kind = dict(named).get("content-type", "application/octet-stream")
+        rest = tuple((n.title(), v) for n, v in named if n not in ("content-type", "content-length"))
         return Response(b"".join(m.get("body", b"") for m in sent[1:]), kind, sent[0]["status"], rest)
 
     def handle(self, request: Request) -> Response:
         methods = self.routes.get(request.path)
         if methods is None:
-            below = [route for prefix, route in self.prefixes.items() if request.path.startswith(prefix)]
-            methods = {"GET": below[0]} if below else None
+            prefixed = [route for prefix, route in self.prefixes.items() if request.path.startswith(prefix)]
+            methods = {"GET": prefixed[0]} if prefixed else None
         if methods is None:
             return _json({"detail": "Not Found"}, 404)
         method = "GET" if request.method == "HEAD" and request.path == "/" else request.method
@@ -175,7 +173,7 @@ class App(FastAPI):
             if route.login and self.user(request) is None:
                 return _json({"detail": "Not authenticated"}, 401)
             if route.api and self.api_users:
-                self._authorize(request)
+                self._check_basic(request)
             result = route.function(request)
         except RequestError as exc:
             return _json({"detail": exc.problems}, 422)
@@ -241,13 +239,7 @@ class Handler(BaseHTTPRequestHandler):
             self.rfile.read(length),
         )
         answer = self.app.call(request)
-        spent = time.monotonic() - started
-        self._send(answer, spent)
-        if self.app.api_log and request.path.startswith("/sdapi"):
-            now = datetime.datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")
-            scheme = "https" if isinstance(self.connection, ssl.SSLSocket) else "http"
-            what = f"{scheme}/1.1 {request.method} {request.path} {self.client_address[0]}"
-            print(f"API {now} {answer.status} {what} {spent:.4f}")
+        self._send(answer, time.monotonic() - started)
 
     def _send(self, answer: Response, spent: float) -> None:
         self.send_response(answer.status)
@@ -272,33 +264,27 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError, ssl.SSLError, socket.timeout)):
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError, socket.timeout)):
             super().handle_error(request, client_address)
 
 
-def bind(app: App, host: str, ports: list[int], certfile: str | None = None, keyfile: str | None = None) -> Server:
+def bind(app: App, host: str, ports: list[int]) -> Server:
     """A server on the first free port; OSError when none is free."""
     handler = type("Handler", (Handler,), {"app": app})
     for port in ports:
         try:
-            server = Server((host, port), handler)
+            return Server((host, port), handler)
         except OSError as exc:
             last = exc
-            continue
-        if certfile and keyfile:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certfile, keyfile)
-            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        return server
     raise last
 
 
-def static(root: str, relative: str, allowed: tuple[str, ...] = ("",)) -> Response:
-    """A file below ``root``, if its place there starts with one of ``allowed``; 404 otherwise."""
+def static(root: str, relative: str) -> Response:
+    """A file below ``root``; 404 otherwise."""
     root = os.path.realpath(root)
     path = os.path.realpath(os.path.join(root, relative))
     inside = os.path.relpath(path, root)
-    if inside.startswith("..") or not os.path.isfile(path) or not inside.startswith(allowed):
+    if inside.startswith("..") or not os.path.isfile(path):
         return _json({"detail": "Not Found"}, 404)
     kinds = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".png": "image/png"}
     with open(path, "rb") as file:

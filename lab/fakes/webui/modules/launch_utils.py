@@ -371,14 +371,10 @@ def configure_for_tests() -> None:
 
 def start() -> None:
     # as in the original, all of argv is printed, passwords too: that leak is part of what the lab has to show
-    what = "API server" if "--nowebui" in sys.argv else "Web UI"
-    print(f"Launching {what} with arguments: {' '.join(shlex.quote(arg) for arg in sys.argv[1:])}")
+    print(f"Launching Web UI with arguments: {' '.join(shlex.quote(arg) for arg in sys.argv[1:])}")
     import webui
 
-    if "--nowebui" in sys.argv:
-        webui.api_only()
-    else:
-        webui.webui()
+    webui.webui()
 
 
 def dump_sysinfo() -> str:

@@ -277,7 +277,7 @@ class Loras:
 
 
 class Embeddings:
-    """Textual inversions. They exist only for a loaded model, whose width (if it tells one) they must have."""
+    """Textual inversions. They exist only for a loaded model, whose width (if it has one) they must have."""
 
     def __init__(self) -> None:
         self.loaded: dict[str, dict] = {}

@@ -107,7 +107,7 @@ def render(
     """RGB rows of the picture.
 
     ``style`` (checkpoint, VAE) chooses colours and shapes, ``composition`` (everything else) places them; every part of both
-    reaches the pixels through the noise of sky and ridges. ``step`` is told the share that is done.
+    reaches the pixels through the noise of sky and ridges. ``step`` is called with the share that is done.
     """
     look, rng = _rng("style", *style), _rng("composition", *style, *composition)
     palette = _palette(_mood(prompt, rng), _rng("tint", *style, *composition))

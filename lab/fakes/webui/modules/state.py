@@ -1,9 +1,8 @@
-"""What the program is doing right now, for /sdapi/v1/progress and for stopping it."""
+"""What the program is doing right now, for /sdapi/v1/progress."""
 
 from __future__ import annotations
 
 import datetime
-import threading
 import time
 
 
@@ -13,11 +12,7 @@ class State:
         self.job, self.job_count, self.job_no, self.job_timestamp = "", 0, 0, "0"
         self.sampling_step = self.sampling_steps = 0
         self.textinfo: str | None = None
-        self.current_task: str | None = None
-        self.pending_tasks: dict = {}
         self.time_start = time.time()
-        self._command: str | None = None
-        self._signal = threading.Event()
 
     def begin(self, job: str) -> None:
         self.skipped = self.interrupted = self.stopping_generation = False
@@ -34,15 +29,3 @@ class State:
             "skipped interrupted stopping_generation job job_count job_timestamp job_no sampling_step sampling_steps"
         )
         return {name: getattr(self, name) for name in names.split()}
-
-    def command(self, word: str) -> None:
-        self._command = word
-        self._signal.set()
-
-    def wait_for_command(self) -> str | None:
-        """Wait until somebody gives a command; the wait has a limit so that signals get through on every platform."""
-        if self._signal.wait(timeout=5):
-            self._signal.clear()
-            word, self._command = self._command, None
-            return word
-        return None

@@ -1,4 +1,4 @@
-"""/internal/sysinfo: what the real program tells everybody, COMMANDLINE_ARGS with its passwords included."""
+"""/internal/sysinfo: what the real program shows to everybody, COMMANDLINE_ARGS with its passwords included."""
 
 from __future__ import annotations
 

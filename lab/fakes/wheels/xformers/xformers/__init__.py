@@ -1,4 +1,4 @@
-"""sdops lab fake of xformers 0.0.23.post1 (not the real package): tells whether it would fit, speeds up nothing."""
+"""sdops lab fake of xformers 0.0.23.post1 (not the real package): reports whether it would fit, speeds up nothing."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ BUILT_FOR_ARCHS = ("7.0", "7.5", "8.0", "8.6", "9.0")
 
 def archs() -> tuple[str, ...]:
     """Compute capabilities that it has code for: those of its own build, else those of the published wheel."""
-    told = Path(__file__).with_name("build_info.json")
-    if told.exists():
-        return tuple((json.loads(told.read_text())["TORCH_CUDA_ARCH_LIST"] or "").split(";"))
+    built_for = Path(__file__).with_name("build_info.json")
+    if built_for.exists():
+        return tuple((json.loads(built_for.read_text())["TORCH_CUDA_ARCH_LIST"] or "").split(";"))
     return BUILT_FOR_ARCHS
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 __fake__ = True
 
-# where a driver is too old to tell the compute capability
+# where a driver is too old to report the compute capability
 CAPABILITIES = {
     "V100": (7, 0),
     "T4": (7, 5),
@@ -63,8 +63,8 @@ def _number(text: str) -> int:
     return int(found.group()) << 20 if found else 0
 
 
-def _capability(name: str, told: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)\.(\d+)", told)
+def _capability(name: str, reported: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)\.(\d+)", reported)
     if found:
         return int(found.group(1)), int(found.group(2))
     known = [capability for part, capability in CAPABILITIES.items() if re.search(rf"\b{part}", name)]
@@ -77,8 +77,8 @@ def _devices() -> tuple[Device, ...]:
     if not rows:
         rows = [[name, "", total, total] for name, total in _ask("name", "memory.total")]
     found = tuple(
-        Device(name, *_capability(name, told), _number(total), _number(free))
-        for name, told, total, free in (row for row in rows if len(row) == 4)
+        Device(name, *_capability(name, reported), _number(total), _number(free))
+        for name, reported, total, free in (row for row in rows if len(row) == 4)
     )
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
