@@ -16,13 +16,14 @@ export UV_CACHE_DIR := $(CURDIR)/$(WORK)/cache/uv
 export PIP_CACHE_DIR := $(CURDIR)/$(WORK)/cache/pip
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup programs gradio real-models demo demo-down test lint unit coverage integration molecule bench lock changelog build clean
+.PHONY: help setup programs gradio real-models demo demo-down test lint unit coverage integration molecule real bench lock changelog build clean
 
 help:
 	@echo 'make demo       bring up the lab and a WebUI in it, with one image'
 	@echo 'make demo-down  take all of it away again'
 	@echo 'make test       lint, unit, integration and molecule tests'
 	@echo 'make coverage   unit tests, and which lines of plugins/ they run'
+	@echo 'make real       the real WebUI on CPU, from the sources in SDOPS_REAL_SOURCES (see docs/lab.md)'
 	@echo 'make bench      downloads side by side with aria2c, curl and get_url; the check of roop before and after'
 	@echo 'make lock       the hashes of what the toolbox of a target holds'
 	@echo 'make changelog  CHANGELOG.rst from the fragments'
@@ -102,6 +103,10 @@ molecule: setup programs
 
 molecule-%: setup programs
 	$(BIN)/molecule test -s $*
+
+# not part of make test: needs the sources of the real WebUI, and fails where SDOPS_REAL_SOURCES does not name them
+real: setup
+	$(BIN)/pytest tests/real
 
 # side by side with others; measures, judges nothing
 bench: setup

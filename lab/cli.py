@@ -9,14 +9,14 @@ import os
 import sys
 from fnmatch import fnmatchcase
 
-from . import common, engine
-from .common import GPUS, Lab, LabError, say
+from . import engine, lab_state
 from .containers import Containers
+from .lab_state import GPUS, Lab, LabError, report
 from .processes import Processes
-from .world import faults, gateway
+from .servers import faults, gateway
 
 
-def backend(lab: Lab, mode: str = "auto") -> Containers | Processes:
+def choose_backend(lab: Lab, mode: str = "auto") -> Containers | Processes:
     """What runs this lab: as its state says, else what ``mode`` asks for and the machine can do."""
     state = lab.state
     mode = state.get("mode", mode)
@@ -26,21 +26,21 @@ def backend(lab: Lab, mode: str = "auto") -> Containers | Processes:
         found = engine.PrivateDaemon().start() if state["private"] else engine.Engine(state["host"], private=False)
         return Containers(lab, found)
     try:
-        found = engine.find()
+        found = engine.find_engine()
     except LabError as exc:
         if mode == "containers":
             raise
-        say(str(exc))
+        report(str(exc))
         found = None
     if found:
         return Containers(lab, found)
     if mode == "containers":
         raise LabError("no container engine can be had here: neither a running Docker nor root to start one")
-    say("no container engine can be had here (not root, no Docker): the lab runs as processes on 127.0.0.1")
+    report("no container engine can be had here (not root, no Docker): the lab runs as processes on 127.0.0.1")
     return Processes(lab)
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="python -m lab", description=__doc__)
     commands = result.add_subparsers(dest="command", required=True)
 
@@ -61,24 +61,28 @@ def parser() -> argparse.ArgumentParser:
     execute.add_argument("target")
     execute.add_argument("arguments", nargs="*", metavar="-- COMMAND")
     command("restart", "power a target off and on").add_argument("target")
-    door = command("gateway", "stop or start the gateway, give it a fault or none (normal), or ask for its counters")
-    door.add_argument("action", choices=["stop", "start", *gateway.CONDITIONS, "stats"])
-    door.add_argument("--rate", type=int, default=gateway.RATE, help="bytes per second when it is slow (%(default)s)")
-    door.add_argument("--reset", action="store_true", help="with stats: count from 0 again")
+    gateway_command = command(
+        "gateway", "stop or start the gateway, give it a fault or none (normal), or ask for its counters"
+    )
+    gateway_command.add_argument("action", choices=["stop", "start", *gateway.CONDITIONS, "stats"])
+    gateway_command.add_argument(
+        "--rate", type=int, default=gateway.RATE, help="bytes per second when it is slow (%(default)s)"
+    )
+    gateway_command.add_argument("--reset", action="store_true", help="with stats: count from 0 again")
     turbo = command("turbo", "switch AutoDL's acceleration: the proxy (stop, start) or the targets' file (off, on)")
     turbo.add_argument("action", choices=["stop", "start", "off", "on"])
     turbo.add_argument("target", nargs="?", help="for off and on; default: all")
-    fault_commands(command("fault", "what goes wrong at the services: add, list, clear"))
+    add_fault_options(command("fault", "what goes wrong at the services: add, list, clear"))
     gpu = command("gpu", "choose the card that a target's nvidia-smi reports")
     gpu.add_argument("target")
     gpu.add_argument("card", choices=GPUS)
     return result
 
 
-def fault_commands(fault: argparse.ArgumentParser) -> None:
-    """Options are the fields of lab.world.faults.Fault; what is not given keeps its default there."""
+def add_fault_options(fault: argparse.ArgumentParser) -> None:
+    """Options are the fields of lab.servers.faults.Fault; what is not given keeps its default there."""
     fault.add_argument("action", choices=["add", "list", "clear"])
-    given = fault.add_argument_group("what add takes", description="see lab/world/faults.py for what each kind does")
+    given = fault.add_argument_group("what add takes", description="see lab/servers/faults.py for what each kind does")
     given.add_argument("--kind", choices=faults.KINDS)
     for name in ("host", "path", "method"):
         given.add_argument(f"--{name}", help="a glob; default: all")
@@ -91,8 +95,8 @@ def fault_commands(fault: argparse.ArgumentParser) -> None:
     given.add_argument("--reset", action="store_true", default=None)
 
 
-def fault(options: argparse.Namespace, what: Containers | Processes) -> None:
-    """Do what ``fault`` is told; prints the faults as JSON, each with the service that has it."""
+def run_fault_command(options: argparse.Namespace, what: Containers | Processes) -> None:
+    """Carry out ``fault ACTION``; prints the faults as JSON, each with the service that has it."""
     if options.action == "add":
         if not options.kind:
             raise LabError("a fault needs --kind")
@@ -110,30 +114,30 @@ def fault(options: argparse.Namespace, what: Containers | Processes) -> None:
         for answer in answers:
             if "error" in answer:
                 raise LabError(answer["error"])
-        shown = [{"service": service, **answer} for service, answer in zip(services, answers, strict=True)]
+        result = [{"service": service, **answer} for service, answer in zip(services, answers, strict=True)]
     else:
         method = "DELETE" if options.action == "clear" else "GET"
-        shown = [{"service": name, **item} for name in what.services for item in what.control(name, method)]
-    print(json.dumps(shown, indent=1))
+        result = [{"service": name, **item} for name in what.services for item in what.control(name, method)]
+    print(json.dumps(result, indent=1))
 
 
-def work(options: argparse.Namespace) -> int:
+def run_command(options: argparse.Namespace) -> int:
     lab = Lab(options.name)
     if options.command == "up":
         lab.dir.mkdir(parents=True, exist_ok=True)  # now another one's `down` leaves us the engine
-        backend(lab, options.mode).up(options.targets)
-        say(f"the lab {lab.name!r} is up ({lab.state['mode']}): " + ", ".join(lab.state["hosts"]))
+        choose_backend(lab, options.mode).up(options.targets)
+        report(f"the lab {lab.name!r} is up ({lab.state['mode']}): " + ", ".join(lab.state["hosts"]))
     elif options.command == "down":
         if lab.state:
-            backend(lab).down()
-            common.end_ssh_masters(lab)
-            say(f"the lab {lab.name!r} is gone")
+            choose_backend(lab).down()
+            lab_state.close_ssh_connections(lab)
+            report(f"the lab {lab.name!r} is gone")
         else:
             engine.PrivateDaemon().stop_if_last(lab.dir)  # an `up` that ended while the engine was starting
-        lab.forget()
+        lab.remove_files()
     else:
-        lab.need_state()
-        what = backend(lab)
+        lab.require_state()
+        what = choose_backend(lab)
         if options.command == "status":
             print(what.status())
         elif options.command == "logs":
@@ -149,7 +153,7 @@ def work(options: argparse.Namespace) -> int:
         elif options.command == "turbo":
             what.turbo(options.action, [options.target] if options.target else list(lab.state["hosts"]))
         elif options.command == "fault":
-            fault(options, what)
+            run_fault_command(options, what)
         elif options.command == "gpu":
             what.gpu(options.target, options.card)
     return 0
@@ -158,10 +162,10 @@ def work(options: argparse.Namespace) -> int:
 def main() -> None:
     argv = sys.argv[1:]
     cut = argv.index("--") if "--" in argv else len(argv)  # what follows is the target's, dashes and all
-    options = parser().parse_args(argv[:cut])
+    options = build_parser().parse_args(argv[:cut])
     if options.command == "exec":
         options.arguments += argv[cut + 1 :]
     try:
-        sys.exit(work(options))
+        sys.exit(run_command(options))
     except LabError as exc:
         sys.exit(f"lab: {exc}")

@@ -12,18 +12,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from . import common, engine
-from .common import ROOT, SHARED, Lab, LabError, run, say
-from .world import gateway, hosts, turbo
+from . import engine, lab_state
+from .lab_state import ROOT, SHARED, Lab, LabError, report, run
+from .servers import gateway, hosts, turbo
 
 CONTENT = SHARED / "containers"
 GATEWAY = "gateway.lab.test"
 TURBO_URL = f"http://{hosts.TURBO}:{turbo.PORT}"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 TURBO_FILE = "/etc/network_turbo"
-# doors of the walled services that show only some of them, so that neither of the two between the networks leads further
-# than it should, whatever name a client puts into its request: what strangers at the gateway see, and what is accelerated
-WWW_DOOR, TURBO_DOOR = 8443, 8444
+# listeners of the blocked services that show only some of them, so that neither of the two servers between the networks leads
+# further than it should, whatever name a client puts into its request: what unknown clients of the gateway see, and what is
+# accelerated
+WWW_PORT, TURBO_LISTENER_PORT = 8443, 8444
 SERVICES = {"upstream": (*hosts.BLOCKED, hosts.WWW), "domestic": hosts.DOMESTIC}
 
 
@@ -42,39 +43,39 @@ class Containers:
     # --- up -----------------------------------------------------------------------------------------------------------
 
     def up(self, targets: int) -> None:
-        kept = {"mode": "containers", "host": self.engine.host, "private": self.engine.private}
-        self.lab.save({"hosts": {}, **self.lab.state, **kept})  # from here on `down` has something to take away
-        with common.alone(SHARED):
-            tag = engine.image(self.engine)
+        engine_state = {"mode": "containers", "host": self.engine.host, "private": self.engine.private}
+        self.lab.save({"hosts": {}, **self.lab.state, **engine_state})  # from here on `down` has something to take away
+        with lab_state.exclusive_lock(SHARED):
+            tag = engine.ensure_image(self.engine)
             root = next(SHARED.glob("pyroot-*"))
             python = next(
                 p.name[6:]
                 for p in sorted((root / "usr/bin").glob("python3.*"))
                 if p.name[6:].replace(".", "").isdigit()
             )
-            say("building the lab's internet")
-            summary = common.build_world(CONTENT, python, "#!/usr/bin/env python3", root)
+            report("building the lab's internet")
+            summary = lab_state.build_content(CONTENT, python, "#!/usr/bin/env python3", root)
         lab = self.lab.dir
         (lab / "log").mkdir(parents=True, exist_ok=True)
-        common.ca_bundle(CONTENT, lab / "ca-bundle.pem")
+        lab_state.write_ca_bundle(CONTENT, lab / "ca-bundle.pem")
         subnet = self._networks()
-        say("starting the services and the gateway")
-        www = {"address": "0.0.0.0", "port": WWW_DOOR, "hosts": [hosts.WWW]}
-        accelerated = {"address": "0.0.0.0", "port": TURBO_DOOR, "hosts": list(hosts.ACCELERATED)}
-        self._service("upstream", tag, "world", [www, accelerated])
-        self._service("domestic", tag, "cn", [])
+        report("starting the services and the gateway")
+        www = {"address": "0.0.0.0", "port": WWW_PORT, "hosts": [hosts.WWW]}
+        accelerated = {"address": "0.0.0.0", "port": TURBO_LISTENER_PORT, "hosts": list(hosts.ACCELERATED)}
+        self._service("upstream", tag, "blocked", [www, accelerated])
+        self._service("domestic", tag, "domestic", [])
         client = self._gateway_config()
         self._gateway(tag)
         self._turbo(tag)
         key = lab / "id_ed25519"
         if not key.exists():
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sdops-lab", "-f", str(key))
-        targeted = {}
-        own = common.ssh_masters(self.lab)
+        target_hosts = {}
+        own = lab_state.ssh_control_dir(self.lab)
         for number in range(1, targets + 1):
             address = f"{subnet}.{10 + number}"
             self._target(f"target{number}", tag, address, number)
-            targeted[f"target{number}"] = {
+            target_hosts[f"target{number}"] = {
                 "ansible_host": address,
                 "ansible_user": "root",
                 "ansible_ssh_private_key_file": str(key),
@@ -82,11 +83,11 @@ class Containers:
                 "ansible_ssh_common_args": f"-o UserKnownHostsFile={lab}/known_hosts -o StrictHostKeyChecking=yes",
                 **({"ansible_control_path_dir": str(own)} if own else {}),
             }
-        self._known_hosts(targeted)
+        self._known_hosts(target_hosts)
         domestic = {name.split(".")[0]: f"https://{name}" for name in hosts.DOMESTIC}
         self.lab.save_vars(
             {
-                **common.variables(summary, client, domestic),
+                **lab_state.inventory_variables(summary, client, domestic),
                 "sdops_ca_bundle": CA_BUNDLE,
                 "sdops_turbo_file": TURBO_FILE,
                 "sdops_lab_turbo": TURBO_URL,
@@ -94,23 +95,23 @@ class Containers:
                 "sdops_cache_dir": "/root/autodl-fs/sdops",
             }
         )
-        self.lab.save({**kept, "hosts": targeted, "image": tag})
-        self._wait(targeted)
+        self.lab.save({**engine_state, "hosts": target_hosts, "image": tag})
+        self._wait(target_hosts)
 
     def _networks(self) -> str:
         """Make the two networks; returns the first three numbers of the domestic one's subnet."""
         existing = self.docker("network", "ls", "--format", "{{.Name}}").split()
-        if self.name("cn") not in existing:
+        if self.name("domestic") not in existing:
             taken = run("ip", "-4", "route", check=False).stdout if shutil.which("ip") else ""
             for third in range(40, 90):
                 subnet = f"10.213.{third}"
-                if f"{subnet}." not in taken and self._create_network("cn", f"{subnet}.0/24"):
+                if f"{subnet}." not in taken and self._create_network("domestic", f"{subnet}.0/24"):
                     break
             else:
                 raise LabError("no free 10.213.x.0/24 subnet was found for the lab")
-        if self.name("world") not in existing:
-            self.docker("network", "create", "--internal", "--label", self.label, self.name("world"))
-        found = self.docker("network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", self.name("cn"))
+        if self.name("blocked") not in existing:
+            self.docker("network", "create", "--internal", "--label", self.label, self.name("blocked"))
+        found = self.docker("network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", self.name("domestic"))
         return found.rsplit(".", 1)[0]
 
     def _create_network(self, what: str, subnet: str) -> bool:
@@ -122,30 +123,30 @@ class Containers:
             raise
         return True
 
-    def _running(self, what: str) -> bool:
+    def _ensure_started(self, what: str) -> bool:
         state = self.docker("inspect", "-f", "{{.State.Running}}", self.name(what), check=False)
         if state == "false":
             self.docker("start", self.name(what))
         return state in ("true", "false")
 
-    def _service(self, what: str, tag: str, network: str, doors: list[dict[str, Any]]) -> None:
-        """A world server with its own hosts at the usual ports, and ``doors`` besides."""
+    def _service(self, what: str, tag: str, network: str, more_listeners: list[dict[str, Any]]) -> None:
+        """A lab server with its own hosts at the usual ports, and ``more_listeners`` besides."""
         names = list(SERVICES[what])
         config = {
-            "root": "/world",
+            "root": "/content",
             "cert": "/ca/server.pem",
             "key": "/ca/server.key",
             "log": f"/lab/log/{what}.log",
             "listeners": [
                 {"address": "0.0.0.0", "port": 443, "hosts": names},
                 {"address": "0.0.0.0", "port": 80, "tls": False, "to_https": True},
-                *doors,
+                *more_listeners,
             ],
         }
         (self.lab.dir / f"{what}.json").write_text(json.dumps(config))
-        if self._running(what):
+        if self._ensure_started(what):
             return
-        mounts = {CONTENT / "world": "/world", CONTENT / "ca": "/ca:ro"}
+        mounts = {CONTENT / "content": "/content", CONTENT / "ca": "/ca:ro"}
         self._create(what, tag, network, mounts, ["--config", f"/lab/{what}.json"], names, command="serve")
         self.docker("start", self.name(what))
 
@@ -159,14 +160,14 @@ class Containers:
         names: Iterable[str],
         command: str,
     ) -> None:
-        """A container with one of lab.world's commands, ``names`` on the network and the lab's directory at /lab."""
+        """A container with one of lab.servers's commands, ``names`` on the network and the lab's directory at /lab."""
         alias = [part for name in names for part in ("--network-alias", name)]
         volumes = self._mounts({**mounts, ROOT / "lab": "/src/lab:ro", self.lab.dir: "/lab"})
         # what stands on both networks is no router between them
         self.docker(
             "create", "--name", self.name(what), "--label", self.label, "--network", self.name(network), *alias, *volumes,
             "--init", "--sysctl", "net.ipv4.ip_forward=0", "-e", "PYTHONPATH=/src", "-e", "PYTHONDONTWRITEBYTECODE=1", tag,
-            "python3", "-m", "lab.world", command, *arguments,
+            "python3", "-m", "lab.servers", command, *arguments,
         )  # fmt: skip
 
     @staticmethod
@@ -174,38 +175,42 @@ class Containers:
         return [part for source, place in pairs.items() for part in ("-v", f"{source}:{place}")]
 
     def _gateway_config(self, condition: str | None = None, rate: int | None = None) -> dict[str, Any]:
-        dest, log = f"{hosts.WWW}:{WWW_DOOR}", "/lab/log/gateway.log"
-        return common.gateway(self.lab.dir, "0.0.0.0:443", dest, f"{GATEWAY}:443", log, condition=condition, rate=rate)
+        dest, log = f"{hosts.WWW}:{WWW_PORT}", "/lab/log/gateway.log"
+        return lab_state.write_gateway_config(
+            self.lab.dir, "0.0.0.0:443", dest, f"{GATEWAY}:443", log, condition=condition, rate=rate
+        )
 
     def _gateway(self, tag: str) -> None:
-        if self._running("gateway"):
+        if self._ensure_started("gateway"):
             return
         arguments = ["--work", "/lab", "--program", "/xray/xray"]
-        self._create("gateway", tag, "cn", {CONTENT / "xray": "/xray:ro"}, arguments, [GATEWAY], command="gateway")
-        self.docker("network", "connect", self.name("world"), self.name("gateway"))
+        self._create(
+            "gateway", tag, "domestic", {CONTENT / "xray": "/xray:ro"}, arguments, [GATEWAY], command="gateway"
+        )
+        self.docker("network", "connect", self.name("blocked"), self.name("gateway"))
         self.docker("start", self.name("gateway"))
 
     def _turbo(self, tag: str) -> None:
         config = {
             "address": "0.0.0.0",
             "port": turbo.PORT,
-            "routes": {443: f"{hosts.WWW}:{TURBO_DOOR}", 80: f"{hosts.WWW}:80"},
+            "routes": {443: f"{hosts.WWW}:{TURBO_LISTENER_PORT}", 80: f"{hosts.WWW}:80"},
             "log": "/lab/log/turbo.log",
         }
         (self.lab.dir / "turbo.json").write_text(json.dumps(config))
-        if self._running("turbo"):
+        if self._ensure_started("turbo"):
             return
-        self._create("turbo", tag, "cn", {}, ["--config", "/lab/turbo.json"], [hosts.TURBO], command="turbo")
-        self.docker("network", "connect", self.name("world"), self.name("turbo"))
+        self._create("turbo", tag, "domestic", {}, ["--config", "/lab/turbo.json"], [hosts.TURBO], command="turbo")
+        self.docker("network", "connect", self.name("blocked"), self.name("turbo"))
         self.docker("start", self.name("turbo"))
 
     def _target(self, what: str, tag: str, address: str, number: int) -> None:
-        if self._running(what):
+        if self._ensure_started(what):
             return
-        say(f"starting {what}")
+        report(f"starting {what}")
         self.docker(
             "create", "--name", self.name(what), "--label", self.label, "--hostname", f"autodl-container-lab{number}",
-            "--network", self.name("cn"), "--ip", address, "-v", f"{self.name('fs')}:/root/autodl-fs", "--memory-swap", "-1",
+            "--network", self.name("domestic"), "--ip", address, "-v", f"{self.name('fs')}:/root/autodl-fs", "--memory-swap", "-1",
             tag, "bash", "/init/boot/boot.sh",
         )  # fmt: skip
         self._copy_in(what, number)
@@ -223,7 +228,7 @@ class Containers:
             "init/bin/customer.cmd.sh": (0o755, (source / "init/bin/customer.cmd.sh").read_bytes()),
             "usr/bin/nvidia-smi": (0o755, (source / "nvidia-smi").read_bytes()),
             "etc/sdops-lab-gpu": (0o644, b"a5000\n"),
-            TURBO_FILE[1:]: (0o644, common.network_turbo(TURBO_URL, CA_BUNDLE).encode()),
+            TURBO_FILE[1:]: (0o644, lab_state.turbo_script(TURBO_URL, CA_BUNDLE).encode()),
             "etc/profile.d/autodl.env.sh": (0o644, env.encode()),
             CA_BUNDLE[1:]: (0o644, (self.lab.dir / "ca-bundle.pem").read_bytes()),
             "root/.ssh/authorized_keys": (0o600, public),
@@ -268,7 +273,7 @@ class Containers:
     # --- while it is up -----------------------------------------------------------------------------------------------
 
     def ssh(self, what: str, command: str) -> Any:
-        facts = self.lab.need_state()["hosts"][what]
+        facts = self.lab.require_state()["hosts"][what]
         options = facts["ansible_ssh_common_args"].split()
         return run(
             "ssh",
@@ -284,7 +289,7 @@ class Containers:
 
     def restart(self, what: str) -> None:
         self.docker("restart", "--time", "10", self.name(what))
-        self._wait({what: self.lab.need_state()["hosts"][what]})
+        self._wait({what: self.lab.require_state()["hosts"][what]})
 
     def gateway(self, action: str, rate: int | None = None) -> None:
         """Stop or start it, or give it another condition."""
@@ -294,28 +299,28 @@ class Containers:
         else:
             self.docker(action, *(["--time", "2"] if action == "stop" else []), self.name("gateway"))
         if action != "stop":
-            common.answers(self.gateway_stats, "the gateway")
+            lab_state.retry_until_answer(self.gateway_stats, "the gateway")
 
     def gateway_stats(self, reset: bool = False) -> dict[str, int]:
         command = ["/xray/xray", "api", "statsquery", f"--server={gateway.API}", *(["-reset"] if reset else [])]
-        return common.user_bytes(self.docker("exec", self.name("gateway"), *command))
+        return lab_state.parse_user_traffic(self.docker("exec", self.name("gateway"), *command))
 
     def turbo(self, action: str, targets: list[str]) -> None:
         """Stop or start the proxy, or give the targets its file (on) or take it from them (off)."""
         if action in ("stop", "start"):
             self.docker(action, *(["--time", "2"] if action == "stop" else []), self.name("turbo"))
         for target in targets if action in ("on", "off") else ():
-            text = common.network_turbo(TURBO_URL, CA_BUNDLE)
+            text = lab_state.turbo_script(TURBO_URL, CA_BUNDLE)
             script = f"cat > {TURBO_FILE}" if action == "on" else f"rm -f {TURBO_FILE}"
             self.docker("exec", "-i", self.name(target), "sh", "-c", script, input=text)
 
     @property
     def services(self) -> dict[str, tuple[str, ...]]:
-        """The world servers and the hosts that they answer for."""
+        """The lab servers and the hosts that they answer for."""
         return SERVICES
 
     def control(self, service: str, method: str, value: Any = None) -> Any:
-        """Ask a world server about its faults; see WorldServer.control."""
+        """Ask a lab server about its faults; see LabServer.control."""
         command = ["curl", "-sSk", "-X", method, "--data-binary", "@-", "https://127.0.0.1/.lab/faults"]
         answer = self.docker("exec", "-i", self.name(service), *command, input=json.dumps(value))
         return json.loads(answer)
@@ -336,7 +341,7 @@ class Containers:
         if found:
             self.docker("rm", "--force", "--volumes", *found)
         self.docker("volume", "rm", "--force", self.name("fs"), check=False)
-        for network in ("cn", "world"):
+        for network in ("domestic", "blocked"):
             self.docker("network", "rm", self.name(network), check=False)
         if self.engine.private:
             engine.PrivateDaemon().stop_if_last(self.lab.dir)

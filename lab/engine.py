@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .common import SHARED, WORK, LabError, alone, run, say
+from .lab_state import SHARED, WORK, LabError, exclusive_lock, report, run
 
 PACKAGES = {
     "dockerd": "docker.io",
@@ -25,7 +25,8 @@ PACKAGES = {
 }
 INCLUDE = "openssh-server,python3,python3-venv,git,curl,ca-certificates,procps,iproute2"
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
-OURS = re.compile(r"DOCKER|docker0|br-[0-9a-f]{12}\b")  # the engine names its bridges so; br-lan is somebody else's
+# the engine names its chains and bridges so; br-lan is somebody else's
+ENGINE_NAMES = re.compile(r"DOCKER|docker0|br-[0-9a-f]{12}\b")
 
 
 class Engine:
@@ -42,7 +43,7 @@ class Engine:
     def docker(self, *arguments: str, check: bool = True, **options: object) -> str:
         return run("docker", *arguments, check=check, env=self.environment, **options).stdout.strip()
 
-    def works(self) -> bool:
+    def is_usable(self) -> bool:
         try:
             return run("docker", "info", check=False, env=self.environment, timeout=30).returncode == 0
         except (FileNotFoundError, subprocess.TimeoutExpired):
@@ -54,13 +55,13 @@ class PrivateDaemon:
 
     def __init__(self) -> None:
         self.dir = WORK / "docker"
-        self.record = self.dir / "daemon.json"
+        self.state_file = self.dir / "daemon.json"
 
     @property
     def known(self) -> dict:
-        return json.loads(self.record.read_text()) if self.record.exists() else {}
+        return json.loads(self.state_file.read_text()) if self.state_file.exists() else {}
 
-    def alive(self) -> bool:
+    def is_running(self) -> bool:
         pid = self.known.get("pid")
         try:
             return bool(pid) and b"dockerd" in Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -68,23 +69,24 @@ class PrivateDaemon:
             return False
 
     def start(self) -> Engine:
-        with alone(self.dir):
-            return Engine(self.known["host"], private=True) if self.alive() else self._start()
+        with exclusive_lock(self.dir):
+            return Engine(self.known["host"], private=True) if self.is_running() else self._start()
 
     def _start(self) -> Engine:
-        died = (
-            self.known
-        )  # it was killed: what the machine was like before is what that record says, not what it is now
-        run_dir = Path(died.get("run") or self.dir / "run")  # what its containers left is found and ended from there
+        # it was killed: what the machine was like before is what its state file says, not what it is now
+        previous = self.known
+        # what its containers left is found and ended from there
+        run_dir = Path(previous.get("run") or self.dir / "run")
         (run_dir / "pid").unlink(missing_ok=True)  # else the next one does not start
-        if not died and len(str(run_dir)) > 60:  # Unix socket paths end at 107 characters, and the engine adds its own
+        # Unix socket paths end at 107 characters, and the engine adds its own
+        if not previous and len(str(run_dir)) > 60:
             run_dir = Path(tempfile.mkdtemp(prefix="sdops-docker-"))
         run_dir.mkdir(exist_ok=True)
         host = f"unix://{run_dir}/docker.sock"
-        before = died.get("before") or {
+        before = previous.get("before") or {
             "ip_forward": FORWARD.read_text().strip(),
             "policy": forward_policy(),
-            "chains": "DOCKER" in rules("filter") + rules("nat"),
+            "chains": "DOCKER" in dump_rules("filter") + dump_rules("nat"),
         }
         log = (self.dir / "dockerd.log").open("ab")
         process = subprocess.Popen(
@@ -94,10 +96,12 @@ class PrivateDaemon:
             ],
             stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        self.record.write_text(json.dumps({"pid": process.pid, "host": host, "run": str(run_dir), "before": before}))
+        self.state_file.write_text(
+            json.dumps({"pid": process.pid, "host": host, "run": str(run_dir), "before": before})
+        )
         engine = Engine(host, private=True)
         deadline = time.monotonic() + 60
-        while not engine.works():
+        while not engine.is_usable():
             if process.poll() is not None or time.monotonic() > deadline:
                 tail = (self.dir / "dockerd.log").read_text(errors="replace")[-600:]
                 self.stop()
@@ -107,10 +111,10 @@ class PrivateDaemon:
 
     def stop_if_last(self, leaving: Path) -> bool:
         """Stop it unless another lab than the one in ``leaving`` is up or coming up; whether it was stopped."""
-        with alone(self.dir):
+        with exclusive_lock(self.dir):
             if not self.known or any(lab != leaving for lab in WORK.glob("lab*")):
                 return False
-            say("stopping the private container engine")
+            report("stopping the private container engine")
             self.stop()
             return True
 
@@ -119,10 +123,10 @@ class PrivateDaemon:
         known = self.known
         if not known:
             return
-        if self.alive():
+        if self.is_running():
             os.kill(known["pid"], signal.SIGTERM)
             deadline = time.monotonic() + 60
-            while self.alive():
+            while self.is_running():
                 if time.monotonic() > deadline:
                     os.kill(known["pid"], signal.SIGKILL)
                     break
@@ -140,15 +144,15 @@ class PrivateDaemon:
         if known["before"]["ip_forward"] == "0":
             FORWARD.write_text("0\n")
         shutil.rmtree(known["run"], ignore_errors=True)
-        self.record.unlink()
+        self.state_file.unlink()
 
 
-def rules(table: str, program: str = "iptables") -> str:
+def dump_rules(table: str, program: str = "iptables") -> str:
     return run(f"{program}-save", "-t", table, check=False).stdout if shutil.which(f"{program}-save") else ""
 
 
 def forward_policy() -> str:
-    found = re.search(r"(?m)^:FORWARD (\w+)", rules("filter"))
+    found = re.search(r"(?m)^:FORWARD (\w+)", dump_rules("filter"))
     return found.group(1) if found else "ACCEPT"
 
 
@@ -156,9 +160,9 @@ def remove_chains() -> None:
     """Take the engine's chains out of the packet filter: first what leads to them, then themselves."""
     for program in ("iptables", "ip6tables"):
         for table in ("filter", "nat", "raw"):
-            lines = rules(table, program).splitlines()
-            ours = [line for line in lines if line.startswith("-A") and OURS.search(line)]
-            for line in [entry for entry in ours if not entry.startswith("-A DOCKER")]:
+            lines = dump_rules(table, program).splitlines()
+            rules = [line for line in lines if line.startswith("-A") and ENGINE_NAMES.search(line)]
+            for line in [entry for entry in rules if not entry.startswith("-A DOCKER")]:
                 run(program, "-t", table, "-D", *line.split()[1:], check=False)
             chains = [line[1:].split()[0] for line in lines if line.startswith(":DOCKER")]
             for action in ("-F", "-X"):
@@ -166,10 +170,10 @@ def remove_chains() -> None:
                     run(program, "-t", table, action, chain, check=False)
 
 
-def find() -> Engine | None:
+def find_engine() -> Engine | None:
     """The machine's own engine, a private one, or None where none can be had."""
     own = Engine(os.environ.get("DOCKER_HOST"), private=False)
-    if own.works():
+    if own.is_usable():
         return own
     if os.geteuid() != 0:
         return None
@@ -177,14 +181,14 @@ def find() -> Engine | None:
     if missing:
         if not shutil.which("apt-get"):
             return None
-        say(f"installing {', '.join(missing)}")
+        report(f"installing {', '.join(missing)}")
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         run("apt-get", "update", "-q", env=environment)
         run("apt-get", "install", "-y", "-q", "--no-install-recommends", *missing, env=environment)
     return PrivateDaemon().start()
 
 
-def image(engine: Engine) -> str:
+def ensure_image(engine: Engine) -> str:
     """The targets' base image, made from Debian's packages (once); also unpacks its Python for the conda channel."""
     release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
     suite = (
@@ -196,7 +200,7 @@ def image(engine: Engine) -> str:
         return tag
     if not shutil.which("mmdebstrap"):
         raise LabError("mmdebstrap is needed for the lab's image; install it, or use --mode processes")
-    say(f"making the image of the targets (Debian {suite})")
+    report(f"making the image of the targets (Debian {suite})")
     SHARED.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=SHARED) as scratch:
         archive = f"{scratch}/rootfs.tar"

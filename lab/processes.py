@@ -17,24 +17,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import common
-from .common import ROOT, SHARED, Lab, LabError, say
-from .world import gateway, hosts
-from .xray.launcher import free_port
+from . import lab_state
+from .lab_state import ROOT, SHARED, Lab, LabError, report
+from .ports import free_ports
+from .servers import gateway, hosts
 
 CONTENT = SHARED / "processes"
 TARGET = "target1"
-# what listens: the walled services and their doors (see containers.py), each domestic one, the gateway, and what the target's
+# what listens: the blocked services and their restricted listeners (see containers.py), each domestic one, the gateway, and what the target's
 # own services get
 DOMESTIC = tuple(name.split(".")[0] for name in hosts.DOMESTIC)
-PORTS = ("blocked", "www", "accelerated", "plain", *DOMESTIC, "door", "api", "turbo", "http", "socks", "webui")
-
-
-def free_ports(count: int) -> list[int]:
-    found: set[int] = set()
-    while len(found) < count:
-        found.add(free_port())
-    return list(found)
+PORTS = ("blocked", "www", "accelerated", "plain", *DOMESTIC, "gateway", "api", "turbo", "http", "socks", "webui")
 
 
 def start_time(pid: int) -> str | None:
@@ -49,7 +42,7 @@ def start_time(pid: int) -> str | None:
     return None if state in "ZX" else facts[18]
 
 
-def end(pid: int, started: str | None, seconds: float = 10) -> None:
+def terminate(pid: int, started: str | None, seconds: float = 10) -> None:
     """End the process if it still is the one that we mean."""
     if start_time(pid) != started or started is None:
         return
@@ -78,29 +71,29 @@ class Processes:
         )
         return {"pid": process.pid, "started": start_time(process.pid), "argv": argv}
 
-    def _alive(self, entry: dict[str, Any] | None) -> bool:
+    def _is_running(self, entry: dict[str, Any] | None) -> bool:
         return bool(entry) and start_time(entry["pid"]) == entry["started"]
 
     def up(self, targets: int) -> None:
         if targets != 1:
             raise LabError("as processes the lab has one target, this machine; use containers for more")
-        say("building the lab's internet")
+        report("building the lab's internet")
         python = ".".join(map(str, sys.version_info[:2]))
-        with common.alone(SHARED):
-            summary = common.build_world(CONTENT, python, f"#!{sys.executable}", None)
+        with lab_state.exclusive_lock(SHARED):
+            summary = lab_state.build_content(CONTENT, python, f"#!{sys.executable}", None)
         lab = self.lab.dir
         (lab / "log").mkdir(parents=True, exist_ok=True)
-        common.ca_bundle(CONTENT, lab / "ca-bundle.pem")
+        lab_state.write_ca_bundle(CONTENT, lab / "ca-bundle.pem")
         fresh = {"mode": "processes", "ports": dict(zip(PORTS, free_ports(len(PORTS)), strict=True)), "processes": {}}
         state = self.lab.state or {**fresh, "hosts": {}}
         ports = state["ports"]
         if set(ports) != set(PORTS):
             raise LabError(f"the lab {self.lab.name!r} was made by another version of this; take it down first")
         config = {
-            "root": str(CONTENT / "world"),
+            "root": str(CONTENT / "content"),
             "cert": str(CONTENT / "ca" / "server.pem"),
             "key": str(CONTENT / "ca" / "server.key"),
-            "log": str(lab / "log" / "world.log"),
+            "log": str(lab / "log" / "servers.log"),
             "listeners": [
                 {"address": "127.0.0.1", "port": ports["blocked"]},
                 {"address": "127.0.0.1", "port": ports["www"], "hosts": [hosts.WWW]},
@@ -112,22 +105,22 @@ class Processes:
                 ),
             ],
         }
-        (lab / "world.json").write_text(json.dumps(config))
+        (lab / "servers.json").write_text(json.dumps(config))
         accelerated = {443: f"127.0.0.1:{ports['accelerated']}", 80: f"127.0.0.1:{ports['plain']}"}
         proxy = {"address": "127.0.0.1", "port": ports["turbo"], "routes": accelerated}
         (lab / "turbo.json").write_text(json.dumps({**proxy, "log": str(lab / "log" / "turbo.log")}))
         client = self._gateway_config(ports)
-        say("starting the services and the gateway")
+        report("starting the services and the gateway")
         running = state["processes"]
-        if not self._alive(running.get("world")):
-            running["world"] = self._spawn(
-                "world", [sys.executable, "-m", "lab.world", "serve", "--config", str(lab / "world.json")]
+        if not self._is_running(running.get("servers")):
+            running["servers"] = self._spawn(
+                "servers", [sys.executable, "-m", "lab.servers", "serve", "--config", str(lab / "servers.json")]
             )
             self.lab.save(state)  # an interrupted `up` is taken away by `down` too
-        if not self._alive(running.get("gateway")):
+        if not self._is_running(running.get("gateway")):
             running["gateway"] = self._gateway()
             self.lab.save(state)
-        if not self._alive(running.get("turbo")):
+        if not self._is_running(running.get("turbo")):
             running["turbo"] = self._turbo()
             self.lab.save(state)
         self._target_files(ports)
@@ -141,7 +134,7 @@ class Processes:
         domestic = {name: f"https://127.0.0.1:{ports[name]}" for name in DOMESTIC}
         self.lab.save_vars(
             {
-                **common.variables(summary, client, domestic),
+                **lab_state.inventory_variables(summary, client, domestic),
                 "sdops_ca_bundle": str(lab / "ca-bundle.pem"),
                 "sdops_turbo_file": str(self._turbo_file),
                 "sdops_lab_turbo": self._turbo_url(ports),
@@ -166,18 +159,18 @@ class Processes:
     def _gateway_config(
         self, ports: dict[str, int], condition: str | None = None, rate: int | None = None
     ) -> dict[str, Any]:
-        door, dest, api = (f"127.0.0.1:{ports[name]}" for name in ("door", "www", "api"))
+        listen, dest, api = (f"127.0.0.1:{ports[name]}" for name in ("gateway", "www", "api"))
         # every blocked name ends at the one server behind the gateway; without it the names resolve nowhere
         log, to = str(self.lab.dir / "log" / "gateway.log"), f"127.0.0.1:{ports['blocked']}"
-        return common.gateway(self.lab.dir, door, dest, door, log, to, api, condition, rate)
+        return lab_state.write_gateway_config(self.lab.dir, listen, dest, listen, log, to, api, condition, rate)
 
     def _gateway(self) -> dict[str, Any]:
-        command = [sys.executable, "-m", "lab.world", "gateway", "--work", str(self.lab.dir)]
+        command = [sys.executable, "-m", "lab.servers", "gateway", "--work", str(self.lab.dir)]
         return self._spawn("gateway", [*command, "--program", str(CONTENT / "xray" / "xray")])
 
     def _turbo(self) -> dict[str, Any]:
         return self._spawn(
-            "turbo", [sys.executable, "-m", "lab.world", "turbo", "--config", str(self.lab.dir / "turbo.json")]
+            "turbo", [sys.executable, "-m", "lab.servers", "turbo", "--config", str(self.lab.dir / "turbo.json")]
         )
 
     @property
@@ -189,7 +182,7 @@ class Processes:
         return f"http://127.0.0.1:{ports['turbo']}"
 
     def _write_turbo_file(self, ports: dict[str, int]) -> None:
-        self._turbo_file.write_text(common.network_turbo(self._turbo_url(ports), str(self.lab.dir / "ca-bundle.pem")))
+        self._turbo_file.write_text(lab_state.turbo_script(self._turbo_url(ports), str(self.lab.dir / "ca-bundle.pem")))
 
     def _target_files(self, ports: dict[str, int]) -> None:
         for name in ("bin", "home", "profile.d", "autodl-tmp"):
@@ -200,7 +193,7 @@ class Processes:
             self._write_turbo_file(ports)  # once: it may be switched off later
         smi = self.target / "bin" / "nvidia-smi"
         source = ROOT / "lab" / "target" / "nvidia-smi"
-        smi.write_text(f'#!/bin/bash\n# sdops lab stand-in\nSDOPS_LAB_GPU_FILE="{card}" exec bash "{source}" "$@"\n')
+        smi.write_text(f'#!/bin/bash\n# sdops lab fake\nSDOPS_LAB_GPU_FILE="{card}" exec bash "{source}" "$@"\n')
         smi.chmod(0o755)
 
     def _wait(self, port: int) -> None:
@@ -225,7 +218,7 @@ class Processes:
     def _power_off(self) -> None:
         found = self._supervisord()
         if found:
-            end(*found, seconds=40)
+            terminate(*found, seconds=40)
 
     def restart(self, what: str) -> None:
         if what != TARGET:
@@ -233,35 +226,35 @@ class Processes:
         self._power_off()
         hook = self.target / "autodl.sh"
         if hook.exists():
-            common.run("bash", str(hook), start_new_session=True)
+            lab_state.run("bash", str(hook), start_new_session=True)
 
     def _switch(self, what: str, action: str, spawn: Callable[[], dict[str, Any]]) -> None:
         """Stop, start or restart one of the processes."""
-        state = self.lab.need_state()
+        state = self.lab.require_state()
         entry = state["processes"].get(what)
         if action != "start" and entry:
-            end(entry["pid"], entry["started"])
-        if action != "stop" and not self._alive(entry):
+            terminate(entry["pid"], entry["started"])
+        if action != "stop" and not self._is_running(entry):
             state["processes"][what] = spawn()
             self.lab.save(state)
 
     def gateway(self, action: str, rate: int | None = None) -> None:
         """Stop or start it, or give it another condition."""
         if action in gateway.CONDITIONS:
-            self._gateway_config(self.lab.need_state()["ports"], action, rate)
+            self._gateway_config(self.lab.require_state()["ports"], action, rate)
             action = "restart"
         self._switch("gateway", action, self._gateway)
         if action != "stop":
-            common.answers(self.gateway_stats, "the gateway")
+            lab_state.retry_until_answer(self.gateway_stats, "the gateway")
 
     def gateway_stats(self, reset: bool = False) -> dict[str, int]:
-        server = f"--server=127.0.0.1:{self.lab.need_state()['ports']['api']}"
+        server = f"--server=127.0.0.1:{self.lab.require_state()['ports']['api']}"
         command = [str(CONTENT / "xray" / "xray"), "api", "statsquery", server, *(["-reset"] if reset else [])]
-        return common.user_bytes(common.run(*command).stdout)
+        return lab_state.parse_user_traffic(lab_state.run(*command).stdout)
 
     def turbo(self, action: str, targets: list[str]) -> None:
         """Stop or start the proxy, or give the target its file (on) or take it away (off)."""
-        ports = self.lab.need_state()["ports"]
+        ports = self.lab.require_state()["ports"]
         if action == "on":
             self._write_turbo_file(ports)
         elif action == "off":
@@ -273,12 +266,12 @@ class Processes:
 
     @property
     def services(self) -> dict[str, tuple[str, ...]]:
-        """The world server and the hosts that it answers for."""
-        return {"world": hosts.ALL}
+        """The lab server and the hosts that it answers for."""
+        return {"servers": hosts.ALL}
 
     def control(self, service: str, method: str, value: Any = None) -> Any:
-        """Ask the world server about its faults; see WorldServer.control."""
-        url = f"https://127.0.0.1:{self.lab.need_state()['ports']['blocked']}/.lab/faults"
+        """Ask the lab server about its faults; see LabServer.control."""
+        url = f"https://127.0.0.1:{self.lab.require_state()['ports']['blocked']}/.lab/faults"
         trusted = ssl.create_default_context(cafile=str(self.lab.dir / "ca-bundle.pem"))
         direct = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusted)
@@ -299,10 +292,12 @@ class Processes:
         return subprocess.call(command, cwd=self.target)
 
     def status(self) -> str:
-        processes = self.lab.need_state()["processes"]
-        return "\n".join(f"{n}\tpid {e['pid']} {'runs' if self._alive(e) else 'is gone'}" for n, e in processes.items())
+        processes = self.lab.require_state()["processes"]
+        return "\n".join(
+            f"{n}\tpid {e['pid']} {'runs' if self._is_running(e) else 'is gone'}" for n, e in processes.items()
+        )
 
     def down(self) -> None:
         self._power_off()
         for entry in self.lab.state.get("processes", {}).values():
-            end(entry["pid"], entry["started"])
+            terminate(entry["pid"], entry["started"])

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# LAB STAND-IN: not the xray program of XTLS/Xray-core, but a launcher around a real core.
+# LAB FAKE: not the xray program of XTLS/Xray-core, but a launcher around a real core.
 # The core is the extension module of the PyPI wheel xray-core, in core/ beside this file. For the sdops.webui lab only.
 #
 # Copyright (c) 2026, the sdops.webui authors
@@ -64,7 +64,7 @@ def load_core():
 
 def version_text():
     return (
-        f"Xray {UPSTREAM_VERSION} (lab stand-in: a launcher around the real core of xray-core {WHEEL_VERSION}) "
+        f"Xray {UPSTREAM_VERSION} (lab fake: a launcher around the real core of xray-core {WHEEL_VERSION}) "
         f"0000000 (python{PYTHON} {sys.platform}/{os.uname().machine})\n"
         "A unified platform for anti-censorship."
     )
@@ -120,7 +120,7 @@ def free_port():
             return port
 
 
-def moved(config):
+def relocate_listeners(config):
     """The config with every listener on a free loopback port and no log files: it can start beside the one in use."""
     config = json.loads(json.dumps(config))
     inbounds = config.get("inbounds")
@@ -151,7 +151,7 @@ def port_of(value):
         return 0
 
 
-def failed(reason):
+def report_failure(reason):
     print(f"Failed to start: main: failed to load config files: {reason}")
     return BAD_CONFIG
 
@@ -182,18 +182,18 @@ def run(arguments):
         if not isinstance(config, dict):
             raise ValueError("the config is no JSON object")
         if test:
-            return try_out(moved(config))
+            return test_config(relocate_listeners(config))
         if not config.get("inbounds"):
             raise ValueError("the config has no inbounds")
     except OSError as exc:
-        return failed(f"[{name}] > open {name}: {(exc.strerror or str(exc)).lower()}")
+        return report_failure(f"[{name}] > open {name}: {(exc.strerror or str(exc)).lower()}")
     except ValueError as exc:
-        return failed(f"[{name}] > {exc}")
+        return report_failure(f"[{name}] > {exc}")
     core.startFromJSON(text)  # until a signal; the core ends the process itself, with 23 for a config it refuses
     return 0
 
 
-def try_out(config):
+def test_config(config):
     """Start the core with ``config`` in a child: alive after a second is a good config."""
     child = subprocess.Popen(
         [
@@ -220,8 +220,10 @@ def try_out(config):
         if child.poll() is None:
             child.kill()
             child.wait()
-    said = child.stdout.read().decode("utf-8", "replace").strip().splitlines()
-    return failed(said[-1] if said else f"the core refused the config and gave no reason (exit {child.returncode})")
+    output = child.stdout.read().decode("utf-8", "replace").strip().splitlines()
+    return report_failure(
+        output[-1] if output else f"the core refused the config and gave no reason (exit {child.returncode})"
+    )
 
 
 def wait_loaded(child):
@@ -261,19 +263,19 @@ def x25519(private, point=b"\x09" + bytes(31)):
     return (x2 * pow(z2, PRIME - 2, PRIME) % PRIME).to_bytes(32, "little")
 
 
-def clamped(private):
+def clamp(private):
     number = int.from_bytes(private, "little") & ~7 & ((1 << 255) - 1) | (1 << 254)
     return number.to_bytes(32, "little")
 
 
-def encoded(data):
+def encode_base64url(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def key_pair(private=None):
     """(private, public) in base64url without padding, as REALITY wants them."""
-    private = clamped(private or secrets.token_bytes(32))
-    return encoded(private), encoded(x25519(private))
+    private = clamp(private or secrets.token_bytes(32))
+    return encode_base64url(private), encode_base64url(x25519(private))
 
 
 def keys(arguments):
@@ -323,7 +325,7 @@ def usage(problem=None):
         print(f"lab xray: {problem}", file=sys.stderr)
     print(
         "usage: xray version | run [-test] -c FILE | x25519 [-i KEY] | uuid | "
-        "api statsquery [--server=ADDR] [--pattern=TEXT] [-reset] (lab stand-in around a real core)",
+        "api statsquery [--server=ADDR] [--pattern=TEXT] [-reset] (lab fake around a real core)",
         file=sys.stderr,
     )
     return 2

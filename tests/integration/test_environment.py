@@ -1,4 +1,4 @@
-"""What the roles of the environment do with what the modules tell them, on this machine, with stand-ins."""
+"""What the roles of the environment do with what the modules tell them, on this machine, with fakes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ansible_site import ROOT, Site
 sys.path.insert(0, str(ROOT / "tests" / "unit" / "conda"))
 sys.path.insert(0, str(ROOT / "tests" / "unit" / "python_env"))
 
-from conda_world import OTHER, VERSION, standin
+from conda_world import OTHER, VERSION, fake_conda
 from wheels import install, venv
 
-from lab.world.build import STANDINS, Builder, wheels
+from lab.servers.build import FAKES, Builder, wheels
 
 SMI = """#!/bin/bash
-# stand-in of nvidia-smi: the card in the file beside it
+# fake of nvidia-smi: the card in the file beside it
 [ -s "$0.card" ] || { echo "No devices were found"; exit 6; }
 { read -r name; read -r capability; } < "$0.card"
 fields=${1#*=}; line=
@@ -124,11 +124,11 @@ def test_what_another_version_is(site: Site) -> None:
 @pytest.fixture
 def box(site: Site) -> dict:
     """An environment with the lab's torch and xformers, which has code for 8.6 only, and a card that can be changed."""
-    entries = json.loads((STANDINS / "manifest.json").read_text())["wheels"]
+    entries = json.loads((FAKES / "manifest.json").read_text())["wheels"]
     builder = Builder(site.base / "lab")
-    wheels.build(builder, [e for e in entries if e["version"] in ("2.1.2+cu121", "0.0.23.post1")], STANDINS)
+    wheels.build(builder, [e for e in entries if e["version"] in ("2.1.2+cu121", "0.0.23.post1")], FAKES)
     python = venv(site.base / "env")
-    made = builder.world / "wheels"
+    made = builder.content / "wheels"
     install(python, "--no-index", "--find-links", made, "torch", "xformers")
     [package] = (site.base / "env").glob("lib/python*/site-packages/xformers")
     (package / "build_info.json").write_text('{"TORCH_CUDA_ARCH_LIST": "8.6"}')
@@ -180,8 +180,8 @@ def test_a_torch_that_cannot_be_asked_stops_the_run(site: Site, box: dict) -> No
 
 # --- Python ----------------------------------------------------------------------------------------------------------
 def test_an_environment_by_name_and_another_python(site: Site) -> None:
-    old = standin(site.base / "old" / "bin", script=OTHER % "3.9.1")
-    new = standin(site.base / "old" / "new")
+    old = fake_conda(site.base / "old" / "bin", script=OTHER % "3.9.1")
+    new = fake_conda(site.base / "old" / "new")
     shared = site.base / "old" / "conda-root" / "envs" / "sd"
     wanted = {"conda_env_name": "sd", "sdops_env_prefix": str(shared), "conda_env_channels": ["conda-forge"]}
     play = playbook(site, role("conda_env"))
@@ -201,10 +201,10 @@ def test_an_environment_by_name_and_another_python(site: Site) -> None:
 
 def test_an_installer_that_was_cut_is_run_again(site: Site) -> None:
     conda = site.base / "conda.py"
-    conda.write_text(standin(site.base / "made").read_text())
+    conda.write_text(fake_conda(site.base / "made").read_text())
     installer = site.base / "installer.sh"
     installer.write_text(
-        "# stand-in of Miniforge's installer: the first time it is cut when conda is there already\n"
+        "# fake of Miniforge's installer: the first time it is cut when conda is there already\n"
         f'while [ "$1" != -p ]; do shift; done\nmkdir -p "$2/bin"\ncp {conda} "$2/bin/conda"\nchmod +x "$2/bin/conda"\n'
         f'[ -e {site.base}/cut ] || {{ touch {site.base}/cut; exit 1; }}\ntouch "$2/whole"\n'
     )

@@ -15,31 +15,31 @@ import pytest
 import yaml
 from ansible_site import BIN, ansible_environment
 
-from lab.world.build import Builder, models
-from lab.world.faults import Fault
-from lab.world.server import Listener, WorldServer
+from lab.servers.build import Builder, models
+from lab.servers.faults import Fault
+from lab.servers.server import LabServer, Listener
 
 HUB = ("huggingface.lab.test", "cdn.huggingface.lab.test")
 TOKEN = "hf_lab_granted"
 NAME = "v1-5-pruned-emaonly.safetensors"
 PLACE = f"models/Stable-diffusion/{NAME}"
-CHECKPOINT = {"source": f"hf://lab-standins/tiny-sd15/{NAME}@main", "kind": "checkpoint"}
-VAE = {"source": "hf://lab-standins/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "kind": "vae"}
+CHECKPOINT = {"source": f"hf://lab-fakes/tiny-sd15/{NAME}@main", "kind": "checkpoint"}
+VAE = {"source": "hf://lab-fakes/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "kind": "vae"}
 PERCENT = re.compile(r"^\[(\w+)\] (\S+) +(\d+)%, .* of .*$")
 
 
 @pytest.fixture(scope="module")
-def module_world(tmp_path_factory):
-    work = tmp_path_factory.mktemp("world")
+def module_lab_server(tmp_path_factory):
+    work = tmp_path_factory.mktemp("lab")
     models.build_hub(Builder(work))
-    with WorldServer(work / "world", [Listener(default_host=host, tls=False) for host in HUB]) as server:
+    with LabServer(work / "content", [Listener(default_host=host, tls=False) for host in HUB]) as server:
         yield server
 
 
 @pytest.fixture
-def world(module_world):
-    yield module_world
-    module_world.faults.clear()
+def lab_server(module_lab_server):
+    yield module_lab_server
+    module_lab_server.faults.clear()
 
 
 class Run:
@@ -101,7 +101,7 @@ class Run:
 
 
 @pytest.fixture
-def play(world, tmp_path):
+def play(lab_server, tmp_path):
     """Start a play with one model_files task on ``hosts`` local hosts; ``keywords`` are the task's."""
     runs: list[Run] = []
     (tmp_path / "tmp").mkdir()
@@ -118,7 +118,7 @@ def play(world, tmp_path):
             "sdops.webui.model_files": {
                 "webui_dir": f"{tmp_path}/{{{{ inventory_hostname }}}}",
                 "models": list(wish),
-                "huggingface_endpoint": world.url(HUB[0]),
+                "huggingface_endpoint": lab_server.url(HUB[0]),
                 "huggingface_token": TOKEN,
                 "retries": 2,
                 "connections": 1,  # the rate of a slow server is one of each connection
@@ -171,12 +171,12 @@ def result(tmp_path: Path, host: str = "anna") -> dict:
     return json.loads((tmp_path / f"{host}.json").read_text())
 
 
-def slow(world, rate: int) -> None:
-    world.faults.add(Fault("slow", host="cdn.*", rate=rate))
+def slow(lab_server, rate: int) -> None:
+    lab_server.faults.add(Fault("slow", host="cdn.*", rate=rate))
 
 
-def test_every_host_tells_how_far_it_is_while_the_task_runs(world, play, tmp_path):
-    slow(world, 4_000_000)
+def test_every_host_tells_how_far_it_is_while_the_task_runs(lab_server, play, tmp_path):
+    slow(lab_server, 4_000_000)
     run = play(3, "-f", "3", "-e", "sdops_progress_interval=1")
     assert run.end() == 0, run.output
     first = {}
@@ -195,14 +195,14 @@ def test_every_host_tells_how_far_it_is_while_the_task_runs(world, play, tmp_pat
     run.all_end()
 
 
-def test_several_files_have_a_line_for_all(world, play):
-    slow(world, 4_000_000)
+def test_several_files_have_a_line_for_all(lab_server, play):
+    slow(lab_server, 4_000_000)
     run = play(1, "-e", "sdops_progress_interval=1", wish=(CHECKPOINT, {**CHECKPOINT, "name": "other.safetensors"}))
     assert run.end() == 0, run.output
     assert re.search(r"^\[anna\] 0 of 2 files +\d+%, .* of 48.0 MiB", run.output, re.M), run.output
 
 
-def test_the_result_is_the_modules_own(world, play, tmp_path):
+def test_the_result_is_the_modules_own(lab_server, play, tmp_path):
     """The same batch with and without progress: the same keys and values, but for the time it took."""
 
     def told(*arguments: str) -> dict:
@@ -222,7 +222,7 @@ def test_the_result_is_the_modules_own(world, play, tmp_path):
 
 
 def test_a_failure_is_the_modules_own(play, tmp_path):
-    gated = {"source": "hf://lab-standins/nothing/x.safetensors@main", "kind": "vae"}
+    gated = {"source": "hf://lab-fakes/nothing/x.safetensors@main", "kind": "vae"}
     found = {}
     for interval in (0, 1):
         run = play(1, "-e", f"sdops_progress_interval={interval}", wish=(gated,))
@@ -237,8 +237,8 @@ def test_a_failure_is_the_modules_own(play, tmp_path):
 
 
 @pytest.mark.parametrize("case", ["zero", "check", "async", "absent"])
-def test_quiet(world, play, tmp_path, case):
-    slow(world, 10_000_000)
+def test_quiet(lab_server, play, tmp_path, case):
+    slow(lab_server, 10_000_000)
     arguments = {
         "zero": (["-e", "sdops_progress_interval=0"], {}),
         "check": (["--check"], {}),
@@ -252,8 +252,8 @@ def test_quiet(world, play, tmp_path, case):
     assert run.leftovers() == []
 
 
-def test_no_log_shows_a_percentage_and_no_name(world, play):
-    slow(world, 4_000_000)
+def test_no_log_shows_a_percentage_and_no_name(lab_server, play):
+    slow(lab_server, 4_000_000)
     run = play(1, "-e", "sdops_progress_interval=1", no_log=True)
     assert run.end() == 0, run.output
     shown = run.progress()
@@ -262,8 +262,8 @@ def test_no_log_shows_a_percentage_and_no_name(world, play):
     assert NAME not in run.output
 
 
-def test_ctrl_c_stops_the_module_and_the_next_run_resumes(world, play, tmp_path):
-    slow(world, 2_000_000)
+def test_ctrl_c_stops_the_module_and_the_next_run_resumes(lab_server, play, tmp_path):
+    slow(lab_server, 2_000_000)
     run = play(2, "-f", "2", "-e", "sdops_progress_interval=1")
     run.until(r"\[anna\] \S+ +1?[0-9]%.* of ")
     assert run.processes()
@@ -272,25 +272,25 @@ def test_ctrl_c_stops_the_module_and_the_next_run_resumes(world, play, tmp_path)
     run.all_end()
     assert run.leftovers() == []
     assert not (tmp_path / "anna" / PLACE).exists()
-    world.faults.clear()
-    world.log.entries.clear()
+    lab_server.faults.clear()
+    lab_server.log.entries.clear()
     again = play(2, "-f", "2")
     assert again.end() == 0, again.output
-    ranges = [entry["range"] for entry in world.log.entries if entry["host"] == HUB[1]]
+    ranges = [entry["range"] for entry in lab_server.log.entries if entry["host"] == HUB[1]]
     assert any(wanted and not wanted.startswith("bytes=0-") for wanted in ranges), ranges
 
 
-def test_the_end_of_ansible_playbook_ends_the_module_too(world, play):
+def test_the_end_of_ansible_playbook_ends_the_module_too(lab_server, play):
     """kill -9 of the main process: nothing can tell the worker, it sees that its parent is gone."""
-    slow(world, 500_000)
+    slow(lab_server, 500_000)
     run = play(1, "-e", "sdops_progress_interval=1")
     run.until(r"\[anna\] .* of ")
     run.process.kill()
     run.all_end()
 
 
-def test_the_tasks_own_time_limit_stops_the_module(world, play, tmp_path):
-    slow(world, 500_000)
+def test_the_tasks_own_time_limit_stops_the_module(lab_server, play, tmp_path):
+    slow(lab_server, 500_000)
     run = play(1, "-e", "sdops_progress_interval=1", timeout=8)
     assert run.end() != 0
     assert "imed out" in result(tmp_path)["msg"]
@@ -299,8 +299,8 @@ def test_the_tasks_own_time_limit_stops_the_module(world, play, tmp_path):
 
 
 @pytest.mark.parametrize("victims", ["the module", "everything"])
-def test_a_killed_module_is_a_clear_failure_within_seconds(world, play, tmp_path, victims):
-    slow(world, 500_000)
+def test_a_killed_module_is_a_clear_failure_within_seconds(lab_server, play, tmp_path, victims):
+    slow(lab_server, 500_000)
     run = play(1, "-e", "sdops_progress_interval=1")
     run.until(r"\[anna\] .* of ")
     killed = time.monotonic()
@@ -315,8 +315,8 @@ def test_a_killed_module_is_a_clear_failure_within_seconds(world, play, tmp_path
     assert run.leftovers() == []
 
 
-def test_no_token_in_a_command_line_or_the_loudest_output(world, play, tmp_path):
-    slow(world, 4_000_000)
+def test_no_token_in_a_command_line_or_the_loudest_output(lab_server, play, tmp_path):
+    slow(lab_server, 4_000_000)
     run = play(1, "-vvvv", "-e", "sdops_progress_interval=1")
     run.until(r"\[anna\] .* of ")
     for command in run.processes().values():
@@ -330,8 +330,8 @@ def test_no_token_in_a_command_line_or_the_loudest_output(world, play, tmp_path)
     assert run.leftovers() == []
 
 
-def test_without_pipelining_and_with_a_wrong_interval(world, play, tmp_path):
-    slow(world, 400_000)  # longer than the interval that is taken instead, on a busy machine too
+def test_without_pipelining_and_with_a_wrong_interval(lab_server, play, tmp_path):
+    slow(lab_server, 400_000)  # longer than the interval that is taken instead, on a busy machine too
     run = play(
         1,
         "-e",

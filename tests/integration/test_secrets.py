@@ -13,10 +13,10 @@ import pytest
 import yaml
 from ansible_site import BIN, ansible_environment
 
-from lab.world import server
-from lab.world.build import Builder, models
-from lab.world.faults import Fault
-from lab.world.server import Listener, WorldServer
+from lab.servers import server
+from lab.servers.build import Builder, models
+from lab.servers.faults import Fault
+from lab.servers.server import LabServer, Listener
 
 HUB, HUB_STORAGE = "huggingface.lab.test", "cdn.huggingface.lab.test"
 CIVITAI, CIVITAI_STORAGE = "civitai.lab.test", "storage.civitai.lab.test"
@@ -71,27 +71,27 @@ class Watcher:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    work = tmp_path_factory.mktemp("world")
+def lab_server(tmp_path_factory):
+    work = tmp_path_factory.mktemp("lab")
     builder = Builder(work)
     models.build_hub(builder)
     models.build_civitai(builder)
     listeners = [Listener(default_host=host, tls=False) for host in (HUB, HUB_STORAGE, CIVITAI, CIVITAI_STORAGE, BIG)]
-    with WorldServer(work / "world", listeners) as server:
+    with LabServer(work / "content", listeners) as server:
         yield server
 
 
 @pytest.fixture
-def quiet_world(world):
-    world.log.entries.clear()
-    yield world
-    world.reset()
+def quiet_lab_server(lab_server):
+    lab_server.log.entries.clear()
+    yield lab_server
+    lab_server.reset()
 
 
 class Run:
     """The role model_fetch at -vvvv, its output in a file, and a watcher on it."""
 
-    def __init__(self, world, base: Path, models: list) -> None:
+    def __init__(self, lab_server, base: Path, models: list) -> None:
         self.base, self.webui = base, base / "webui"
         self.webui.mkdir()
         play = [
@@ -108,8 +108,8 @@ class Run:
             "sdops_home": f"{base}/home",
             "sdops_webui_dir": str(self.webui),
             "sdops_cache_dir": str(base / "cache"),
-            "sdops_huggingface_endpoint": world.url(HUB),
-            "sdops_civitai_endpoint": world.url(CIVITAI),
+            "sdops_huggingface_endpoint": lab_server.url(HUB),
+            "sdops_civitai_endpoint": lab_server.url(CIVITAI),
             "model_fetch_huggingface_token": TOKENS[0],
             "model_fetch_civitai_token": TOKENS[1],
             "model_fetch_models": models,
@@ -152,32 +152,34 @@ class Run:
         return found
 
 
-def test_no_secret_anywhere(quiet_world, short_path, monkeypatch):
+def test_no_secret_anywhere(quiet_lab_server, short_path, monkeypatch):
     monkeypatch.setattr(
         server, "PLAIN_QUERY", {*server.PLAIN_QUERY, "key"}
     )  # this log shows whether the right one came
-    world = quiet_world
-    world.faults.add(Fault("slow", host=HUB_STORAGE, rate=500_000))
-    page = f"https://huggingface.co/lab-standins/tiny-vae/resolve/main/vae-ft-mse-840000-ema-pruned.safetensors?key={KEYS[1]}"
+    lab_server = quiet_lab_server
+    lab_server.faults.add(Fault("slow", host=HUB_STORAGE, rate=500_000))
+    page = (
+        f"https://huggingface.co/lab-fakes/tiny-vae/resolve/main/vae-ft-mse-840000-ema-pruned.safetensors?key={KEYS[1]}"
+    )
     run = Run(
-        world,
+        lab_server,
         short_path,
         [
             {
-                "source": "hf://lab-standins/gated/gated.safetensors@main",
+                "source": "hf://lab-fakes/gated/gated.safetensors@main",
                 "kind": "checkpoint",
-                "vae": f"{world.url(BIG)}/vae-1000000-a.safetensors?key={KEYS[0]}",
+                "vae": f"{lab_server.url(BIG)}/vae-1000000-a.safetensors?key={KEYS[0]}",
             },
             "civitai://70002",
             {"source": page, "kind": "vae"},
             # and failures, which say the most: one refused, one missing, one whose sidecar does not come
             "civitai://70001",
-            {"source": "hf://lab-standins/nothing/x.safetensors@main", "kind": "checkpoint"},
+            {"source": "hf://lab-fakes/nothing/x.safetensors@main", "kind": "checkpoint"},
             {
-                "source": "hf://lab-standins/gated/gated.safetensors@main",
+                "source": "hf://lab-fakes/gated/gated.safetensors@main",
                 "kind": "checkpoint",
                 "name": "second.safetensors",
-                "config": f"{world.url(BIG)}/nothing.yaml?key={KEYS[1]}",
+                "config": f"{lab_server.url(BIG)}/nothing.yaml?key={KEYS[1]}",
             },
         ],
     )
@@ -187,17 +189,17 @@ def test_no_secret_anywhere(quiet_world, short_path, monkeypatch):
     assert (run.webui / "models/Stable-diffusion/gated.vae.safetensors").is_file()
     assert (run.webui / "models/VAE/vae-ft-mse-840000-ema-pruned.safetensors").is_file()
     assert run.told_in() == []
-    assert any(f"key={KEYS[0]}" in entry["query"] for entry in world.log.entries if entry["host"] == BIG)
-    asked = {entry["host"] for entry in world.log.entries if entry["authorization"]}
+    assert any(f"key={KEYS[0]}" in entry["query"] for entry in lab_server.log.entries if entry["host"] == BIG)
+    asked = {entry["host"] for entry in lab_server.log.entries if entry["authorization"]}
     assert asked == {HUB, CIVITAI}
 
 
-def test_no_secret_while_it_comes_down(quiet_world, short_path):
+def test_no_secret_while_it_comes_down(quiet_lab_server, short_path):
     """The journal and everything else on the disk, looked at again and again until the run is cut."""
-    world = quiet_world
-    world.faults.add(Fault("slow", host=BIG, rate=400_000))
-    source = f"{world.url(BIG)}/m-60000000-a.safetensors?key={KEYS[0]}&key={KEYS[1]}"
-    run = Run(world, short_path, [{"source": source, "kind": "checkpoint"}])
+    lab_server = quiet_lab_server
+    lab_server.faults.add(Fault("slow", host=BIG, rate=400_000))
+    source = f"{lab_server.url(BIG)}/m-60000000-a.safetensors?key={KEYS[0]}&key={KEYS[1]}"
+    run = Run(lab_server, short_path, [{"source": source, "kind": "checkpoint"}])
     looks = 0
     deadline = time.monotonic() + 120
     while looks < 3 and run.process.poll() is None and time.monotonic() < deadline:

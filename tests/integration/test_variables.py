@@ -7,7 +7,7 @@ import json
 import pytest
 from ansible_site import ROOT
 
-from lab.world.build import models
+from lab.servers.build import models
 
 GOOD_PROXY = {
     "sdops_network": "xray",

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from lab_command import NAME, LabCommand, eventually
 
-from lab.world import hosts
+from lab.servers import hosts
 
 pytestmark = pytest.mark.lab
 
 WEBUI = "AUTOMATIC1111/stable-diffusion-webui"
-MODEL = "/lab-standins/tiny-sd15/resolve/main/v1-5-pruned-emaonly.safetensors"
+MODEL = "/lab-fakes/tiny-sd15/resolve/main/v1-5-pruned-emaonly.safetensors"
 SIZE = 25160360
 CODES = "curl -s -o /dev/null -w '%{http_code} %{http_connect} %{size_download} %{exitcode}\\n' --max-time 10"
 

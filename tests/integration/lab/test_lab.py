@@ -126,7 +126,7 @@ def test_the_card_can_be_chosen(lab: LabCommand) -> None:
     ask = "nvidia-smi --query-gpu=index,name,memory.total,driver_version,compute_cap --format=csv,noheader,nounits"
     assert lab.on("target2", ask).stdout.strip() == "0, NVIDIA RTX A5000, 24564, 550.90.07, 8.6"
     assert "NVIDIA RTX A5000" in lab.on("target2", "nvidia-smi -L").stdout
-    assert "stand-in" in lab.on("target2", "head -2 $(command -v nvidia-smi)").stdout
+    assert "fake" in lab.on("target2", "head -2 $(command -v nvidia-smi)").stdout
     lab("gpu", "target2", "rtx5090")
     assert lab.on("target2", ask).stdout.strip().endswith(", 12.0")
     lab("gpu", "target2", "none")

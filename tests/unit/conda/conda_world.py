@@ -1,4 +1,4 @@
-"""Channels of real (tiny) packages, and a conda program that is a stand-in but strict where the real one is."""
+"""Channels of real (tiny) packages, and a conda program that is a fake but strict where the real one is."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rattler.index import index_fs
 
 VERSION = platform.python_version()  # of the one Python that can be had here
 # it answers as the real interpreter does, because it is one
-PYTHON = f'#!/bin/sh\n# stand-in package: the interpreter that runs the tests\nexec {sys.executable} "$@"\n'
-OTHER = "#!/bin/sh\n# stand-in package: a Python that knows nothing but its version\necho %s\n"
+PYTHON = f'#!/bin/sh\n# fake package: the interpreter that runs the tests\nexec {sys.executable} "$@"\n'
+OTHER = "#!/bin/sh\n# fake package: a Python that knows nothing but its version\necho %s\n"
 
-STANDIN = r'''#!%(python)s
-"""Stand-in for conda %(flavour)s (not the real program): the options, outputs and refusals that matter here."""
+FAKE_CONDA = r'''#!%(python)s
+"""Fake of conda %(flavour)s (not the real program): the options, outputs and refusals that matter here."""
 import json, os, shutil, subprocess, sys
 FLAVOUR, ROOT, HERE = %(flavour)r, %(root)r, os.path.dirname(os.path.abspath(__file__))
 args = sys.argv[1:]
@@ -117,13 +117,13 @@ else:
 '''
 
 
-def standin(directory: Path, flavour: str = "conda", script: str = PYTHON) -> Path:
+def fake_conda(directory: Path, flavour: str = "conda", script: str = PYTHON) -> Path:
     """A program called ``flavour`` in ``directory``; its root prefix lies beside it."""
     directory.mkdir(parents=True, exist_ok=True)
     root = directory.parent / (flavour + "-root")
     (root / "envs").mkdir(parents=True, exist_ok=True)
     path = directory / flavour
-    path.write_text(STANDIN % {"python": sys.executable, "flavour": flavour, "root": str(root), "script": script})
+    path.write_text(FAKE_CONDA % {"python": sys.executable, "flavour": flavour, "root": str(root), "script": script})
     path.chmod(0o755)
     return path
 

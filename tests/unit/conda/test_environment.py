@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.conda import engines, environment
 from ansible_collections.sdops.webui.plugins.module_utils.errors import CondaError
-from conda_world import standin
+from conda_world import fake_conda
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,9 @@ def test_finding_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
     assert engines.find_program("auto") is None
-    usual = standin(tmp_path / "home" / "miniforge3" / "bin", "conda")
+    usual = fake_conda(tmp_path / "home" / "miniforge3" / "bin", "conda")
     assert engines.find_program("auto") == str(usual)  # not on PATH
-    on_path = standin(tmp_path / "path", "micromamba")
+    on_path = fake_conda(tmp_path / "path", "micromamba")
     assert engines.find_program("auto") == str(usual)  # conda before micromamba
     assert engines.find_program("micromamba") == str(on_path)
     assert engines.find_program(str(on_path)) == str(on_path)

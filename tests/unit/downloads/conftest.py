@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.world.build import Builder, models
-from lab.world.server import Listener, WorldServer
+from lab.servers.build import Builder, models
+from lab.servers.server import LabServer, Listener
 
 HOSTS = (
     "huggingface.lab.test",
@@ -24,20 +24,20 @@ HOSTS = (
 
 
 @pytest.fixture(scope="session")
-def session_world(tmp_path_factory):
-    work = tmp_path_factory.mktemp("world")
+def session_lab_server(tmp_path_factory):
+    work = tmp_path_factory.mktemp("lab")
     builder = Builder(work)
     models.build_hub(builder)
     models.build_civitai(builder)
-    with WorldServer(work / "world", [Listener(default_host=host, tls=False) for host in HOSTS]) as server:
+    with LabServer(work / "content", [Listener(default_host=host, tls=False) for host in HOSTS]) as server:
         yield server
 
 
 @pytest.fixture
-def world(session_world):
-    session_world.log.entries.clear()
-    yield session_world
-    session_world.reset()
+def lab_server(session_lab_server):
+    session_lab_server.log.entries.clear()
+    yield session_lab_server
+    session_lab_server.reset()
 
 
 @dataclass
@@ -52,8 +52,8 @@ class Box:
 
 
 @pytest.fixture
-def box(world, tmp_path) -> Box:
+def box(lab_server, tmp_path) -> Box:
     webui = tmp_path / "webui"
     webui.mkdir()
-    endpoints = {"huggingface_endpoint": world.url(HOSTS[0]), "civitai_endpoint": world.url(HOSTS[2])}
+    endpoints = {"huggingface_endpoint": lab_server.url(HOSTS[0]), "civitai_endpoint": lab_server.url(HOSTS[2])}
     return Box(webui, {"webui_dir": str(webui), "retries": 2, "timeout": 5, **endpoints})

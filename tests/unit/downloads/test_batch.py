@@ -18,11 +18,11 @@ from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsErr
 from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER_ARGUMENTS, make_installer
 from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse_model_entry
 
-from lab.world.build import models
-from lab.world.faults import Fault
+from lab.servers.build import models
+from lab.servers.faults import Fault
 
-CHECKPOINT = {"source": "hf://lab-standins/tiny-sd15/v1-5-pruned-emaonly.safetensors@main", "kind": "checkpoint"}
-VAE = {"source": "hf://lab-standins/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "kind": "vae"}
+CHECKPOINT = {"source": "hf://lab-fakes/tiny-sd15/v1-5-pruned-emaonly.safetensors@main", "kind": "checkpoint"}
+VAE = {"source": "hf://lab-fakes/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "kind": "vae"}
 PLACE = "models/Stable-diffusion/v1-5-pruned-emaonly.safetensors"
 STORAGE = "cdn.huggingface.lab.test"
 
@@ -47,13 +47,13 @@ def files(box) -> list[str]:
 
 
 @pytest.mark.parametrize("check_mode", [True, False])
-def test_room_for_the_whole_batch_or_not_a_byte(box, world, monkeypatch, check_mode):
+def test_room_for_the_whole_batch_or_not_a_byte(box, lab_server, monkeypatch, check_mode):
     """Each file alone would fit; both do not."""
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 40, 0, (64 << 20) + 25_500_000))
     with pytest.raises(TransferError, match="Make room"):
         make_test_installer(box, check_mode).install_all([parse_model_entry(CHECKPOINT), parse_model_entry(VAE)], 2)
-    assert not [e for e in world.log.entries if e["host"] == STORAGE]
+    assert not [e for e in lab_server.log.entries if e["host"] == STORAGE]
     assert files(box) == []
     for wish in (CHECKPOINT, VAE):
         assert make_test_installer(box, True).install_all([parse_model_entry(wish)], 2)[0].status.value == "fetch"
@@ -112,7 +112,7 @@ def test_on_one_disk_the_cache_costs_no_room(box, run_module, tmp_path):
     assert cached[0].samefile(box.path(PLACE))
 
 
-def test_a_damaged_cache_is_not_believed(box, world, run_module, tmp_path):
+def test_a_damaged_cache_is_not_believed(box, lab_server, run_module, tmp_path):
     cache = tmp_path / "cache"
     run_module("model_files", **box.arguments, models=[CHECKPOINT], cache_dir=str(cache))
     good = sha256(box.path(PLACE))
@@ -121,7 +121,7 @@ def test_a_damaged_cache_is_not_believed(box, world, run_module, tmp_path):
     data = bytearray(cached.read_bytes())
     data[5_000_000] ^= 1
     cached.write_bytes(data)
-    world.log.entries.clear()
+    lab_server.log.entries.clear()
     found = run_module("model_files", **box.arguments, models=[CHECKPOINT], cache_dir=str(cache))
     assert [m["status"] for m in found["models"]] == ["fetched"]
     assert sha256(box.path(PLACE)) == sha256(cached) == good
@@ -149,8 +149,8 @@ def start(box, tmp_path, **arguments) -> subprocess.Popen:
     return process
 
 
-def test_several_hosts_fetch_once_into_a_shared_cache(box, world, tmp_path):
-    world.faults.add(Fault("slow", host=STORAGE, rate=4_000_000))
+def test_several_hosts_fetch_once_into_a_shared_cache(box, lab_server, tmp_path):
+    lab_server.faults.add(Fault("slow", host=STORAGE, rate=4_000_000))
     hosts = [str(tmp_path / f"host{n}") for n in range(3)]
     running = [
         start(box, tmp_path, models=[CHECKPOINT], cache_dir=str(tmp_path / "cache"), webui_dir=host, create=True)
@@ -159,11 +159,11 @@ def test_several_hosts_fetch_once_into_a_shared_cache(box, world, tmp_path):
     results = [json.loads(process.communicate(timeout=60)[0]) for process in running]
     assert sorted(r["models"][0]["status"] for r in results) == ["fetched", "from cache", "from cache"]
     size = Path(hosts[0], PLACE).stat().st_size
-    assert sum(e["bytes"] for e in world.log.entries if e["host"] == STORAGE) == size
+    assert sum(e["bytes"] for e in lab_server.log.entries if e["host"] == STORAGE) == size
 
 
-def test_two_runs_on_one_host_do_not_fight(box, world, tmp_path):
-    world.faults.add(Fault("slow", host=STORAGE, rate=800_000))
+def test_two_runs_on_one_host_do_not_fight(box, lab_server, tmp_path):
+    lab_server.faults.add(Fault("slow", host=STORAGE, rate=800_000))
     running = [start(box, tmp_path, models=[CHECKPOINT, VAE]) for _ in range(2)]
     results = [json.loads(process.communicate(timeout=60)[0]) for process in running]
     assert not any(r.get("failed") for r in results), results
@@ -175,8 +175,8 @@ def test_two_runs_on_one_host_do_not_fight(box, world, tmp_path):
 # --- progress ----------------------------------------------------------------------------------------------------------
 
 
-def test_progress_can_be_watched(box, world, tmp_path):
-    world.faults.add(Fault("slow", host=STORAGE, rate=1_000_000))
+def test_progress_can_be_watched(box, lab_server, tmp_path):
+    lab_server.faults.add(Fault("slow", host=STORAGE, rate=1_000_000))
     watched = tmp_path / "progress.json"
     process = start(box, tmp_path, models=[CHECKPOINT, VAE], progress_file=str(watched))
     seen = []
@@ -209,9 +209,9 @@ def test_the_progress_file_forces_nothing_to_the_disk(tmp_path, monkeypatch):
 # --- secrets -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_key_in_a_url_is_shown_nowhere(box, world, run_module, tmp_path):
+def test_a_key_in_a_url_is_shown_nowhere(box, lab_server, run_module, tmp_path):
     endpoint = box.arguments["huggingface_endpoint"]
-    page = f"{endpoint}/lab-standins/tiny-vae/resolve/main/vae-ft-mse-840000-ema-pruned.safetensors?key=very-secret-key"
+    page = f"{endpoint}/lab-fakes/tiny-vae/resolve/main/vae-ft-mse-840000-ema-pruned.safetensors?key=very-secret-key"
     wish = {"source": page, "kind": "vae", "name": "v.safetensors"}
     for check in (True, False, False):
         found = run_module("model_files", check=check, **box.arguments, models=[wish])
@@ -221,7 +221,7 @@ def test_a_key_in_a_url_is_shown_nowhere(box, world, run_module, tmp_path):
     for path in box.webui.rglob("*"):
         if path.is_file():
             assert b"very-secret-key" not in path.read_bytes()
-    world.faults.add(Fault("status", status=500, body="no"))
+    lab_server.faults.add(Fault("status", status=500, body="no"))
     wish["source"] += "2"
     found = run_module("model_files", **{**box.arguments, "retries": 0}, models=[wish])
     assert found["failed"]
@@ -269,16 +269,16 @@ def test_links_from_the_browser_mean_the_file(link, origin, where):
 # --- the plan
 
 
-def test_the_plan_counts_what_is_there_already(box, world, run_module, tmp_path):
+def test_the_plan_counts_what_is_there_already(box, lab_server, run_module, tmp_path):
     """A half-fetched file, one in the cache, one that lies there: what is left to fetch, and what the disks must have."""
-    size = {name: Path(p).stat().st_size for name, p in sources(world).items()}
+    size = {name: Path(p).stat().st_size for name, p in sources(lab_server).items()}
     planned = run_module("model_files", check=True, **box.arguments, models=[CHECKPOINT, VAE])
     assert planned["bytes_planned"] == planned["space_needed"] == size["checkpoint"] + size["vae"]
-    cut = world.faults.add(Fault("cut", host=STORAGE, after=3_000_000))
-    refuse = world.faults.add(Fault("status", host=STORAGE, status=403, body="not now", skip=1))
+    cut = lab_server.faults.add(Fault("cut", host=STORAGE, after=3_000_000))
+    refuse = lab_server.faults.add(Fault("status", host=STORAGE, status=403, body="not now", skip=1))
     assert run_module("model_files", **box.arguments, connections=1, models=[CHECKPOINT])["failed"]
     assert cut.hits and refuse.hits
-    world.faults.clear()
+    lab_server.faults.clear()
     there = partial_bytes(box)
     assert there
     planned = run_module("model_files", check=True, **box.arguments, models=[CHECKPOINT])
@@ -301,9 +301,9 @@ def test_a_size_from_the_catalog_counts_before_the_source_can_be_asked(box, run_
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_without_room_the_plan_is_told_all_the_same(box, world, run_module, check):
+def test_without_room_the_plan_is_told_all_the_same(box, lab_server, run_module, check):
     size = 1 << 50
-    wish = {"source": f"{world.url('big.lab.test')}/m-{size}-a.safetensors", "kind": "checkpoint"}
+    wish = {"source": f"{lab_server.url('big.lab.test')}/m-{size}-a.safetensors", "kind": "checkpoint"}
     found = run_module("model_files", check=check, **box.arguments, models=[wish, VAE])
     assert found["failed"] and not found.get("changed") or check
     assert "Make room" in found["msg"]
@@ -313,8 +313,8 @@ def test_without_room_the_plan_is_told_all_the_same(box, world, run_module, chec
     assert bool(found["actions"]) is check
 
 
-def sources(world) -> dict:
-    root = world.root / "huggingface" / "files" / "lab-standins"
+def sources(lab_server) -> dict:
+    root = lab_server.root / "huggingface" / "files" / "lab-fakes"
     return {
         "checkpoint": root / "tiny-sd15" / Path(PLACE).name,
         "vae": root / "tiny-vae" / "vae-ft-mse-840000-ema-pruned.safetensors",
@@ -361,7 +361,7 @@ def test_a_cache_that_can_only_be_read_is_read(box, run_module, tmp_path, monkey
     assert good.read_bytes() == data
 
 
-def test_a_file_that_changes_under_way_gets_its_own_place_in_the_cache(box, world, tmp_path, monkeypatch):
+def test_a_file_that_changes_under_way_gets_its_own_place_in_the_cache(box, lab_server, tmp_path, monkeypatch):
     """The cache is by content: the new file must not lie under the old one's hash."""
     from ansible_collections.sdops.webui.plugins.module_utils.errors import SourceChangedError
     from ansible_collections.sdops.webui.plugins.module_utils.transfer.download import Downloader
@@ -373,8 +373,8 @@ def test_a_file_that_changes_under_way_gets_its_own_place_in_the_cache(box, worl
 
     def changed(self, remote, dest, report):
         if not made:
-            repo, name = "lab-standins/tiny-vae", "vae-ft-mse-840000-ema-pruned.safetensors"
-            made.append(world.replace_hub_file(repo, name, models_big()))
+            repo, name = "lab-fakes/tiny-vae", "vae-ft-mse-840000-ema-pruned.safetensors"
+            made.append(lab_server.replace_hub_file(repo, name, models_big()))
             raise SourceChangedError("changed")
         return real_download(self, remote, dest, report)
 
@@ -387,7 +387,7 @@ def test_a_file_that_changes_under_way_gets_its_own_place_in_the_cache(box, worl
 
 
 def models_big():
-    from lab.world.hosts.big import Big
+    from lab.servers.hosts.big import Big
 
     return Big(1_000_000, "new")
 
@@ -437,9 +437,9 @@ def test_no_message_shows_a_key(box, run_module, entry):
         "key=vae-1000000-a.safetensors",
     ],
 )
-def test_a_path_is_never_masked(box, world, run_module, query):
+def test_a_path_is_never_masked(box, lab_server, run_module, query):
     """ModelScope's links name the file in their query; a following task needs the path as it is."""
-    wish = {"source": world.url("big.lab.test") + "/vae-1000000-a.safetensors?" + query, "kind": "vae"}
+    wish = {"source": lab_server.url("big.lab.test") + "/vae-1000000-a.safetensors?" + query, "kind": "vae"}
     found = run_module("model_files", **box.arguments, models=[wish])
     assert not found["failed"], found.get("msg")
     (model,) = found["models"]
@@ -448,8 +448,8 @@ def test_a_path_is_never_masked(box, world, run_module, query):
     assert "********" not in json.dumps([found["models"], found["actions"], found["diff"]])
 
 
-def test_a_key_is_masked_in_the_arguments_that_a_result_repeats(box, world, run_module):
-    source = world.url("big.lab.test") + "/vae-1000000-a.safetensors?Revision=master&key=very-secret-key&pwd=a1b2"
+def test_a_key_is_masked_in_the_arguments_that_a_result_repeats(box, lab_server, run_module):
+    source = lab_server.url("big.lab.test") + "/vae-1000000-a.safetensors?Revision=master&key=very-secret-key&pwd=a1b2"
     found = run_module("model_files", **box.arguments, models=[{"source": source, "kind": "vae"}])
     assert not found["failed"], found.get("msg")
     text = json.dumps(found["invocation"])
@@ -457,16 +457,16 @@ def test_a_key_is_masked_in_the_arguments_that_a_result_repeats(box, world, run_
     assert "Revision=master" in text
 
 
-def test_keys_of_sidecars_and_of_pages_are_shown_nowhere(box, world, run_module, monkeypatch):
+def test_keys_of_sidecars_and_of_pages_are_shown_nowhere(box, lab_server, run_module, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    page = world.url("big.lab.test") + "/vae-1000000-a.safetensors"
+    page = lab_server.url("big.lab.test") + "/vae-1000000-a.safetensors"
     wish = {**CHECKPOINT, "vae": page + "?key=very-secret-key"}
     for check in (True, False, False):
         found = run_module("model_files", check=check, **box.arguments, models=[wish])
         assert not found["failed"], found.get("msg")
         assert "very-secret-key" not in json.dumps(found)
     assert found["changed"] is False
-    world.faults.add(Fault("status", status=500, body="no"))
+    lab_server.faults.add(Fault("status", status=500, body="no"))
     wish["vae"] += "2"
     found = run_module("model_files", **{**box.arguments, "retries": 0}, models=[wish])
     assert found["failed"]

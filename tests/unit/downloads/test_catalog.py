@@ -129,7 +129,7 @@ def test_an_unknown_vae_is_told_at_once():
         parse_model_entry({"source": "sd-2.1", "vae": "vae-ft-mse"})
 
 
-def test_a_name_becomes_a_file_in_its_place(box, world, four_times, run_module):
+def test_a_name_becomes_a_file_in_its_place(box, lab_server, four_times, run_module):
     arguments = {**box.arguments, "models": ["bad-pictures"], "allow_pickle": True}
     _planned, applied = four_times("model_files", **arguments)
     assert [(m["kind"], m["source"]) for m in applied["models"]] == [
@@ -150,7 +150,7 @@ def test_a_pickle_by_name_still_needs_permission(box, run_module):
 
 
 def test_the_catalogs_hash_is_demanded_and_the_users_is_stronger(box, run_module):
-    """The lab's file is a stand-in with another hash than the real one."""
+    """The lab's file is a fake with another hash than the real one."""
     place = box.path("models/Lora/FilmVelvia3.safetensors")
     refused = run_module("model_files", **box.arguments, models=["film-velvia-3"])
     assert refused["failed"]

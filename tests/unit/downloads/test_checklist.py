@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from lab.world import hosts
-from lab.world.build.models import CIVITAI_NAMES, HUB_NAMES
-from lab.world.faults import Fault
-from lab.world.hosts.big import Big, big_path, big_sha256
-from lab.world.hosts.civitai import resolver_failed
+from lab.servers import hosts
+from lab.servers.build.models import CIVITAI_NAMES, HUB_NAMES
+from lab.servers.faults import Fault
+from lab.servers.hosts.big import Big, big_path, big_sha256
+from lab.servers.hosts.civitai import resolver_failed
 
-REPO = "lab-standins/tiny-sd15"
+REPO = "lab-fakes/tiny-sd15"
 FILE = "v1-5-pruned-emaonly.safetensors"
 CHECKPOINT = f"hf://{REPO}/{FILE}@main"
 STORAGES = (hosts.HUB_STORAGE, hosts.CIVITAI_STORAGE, hosts.CIVITAI_B2, hosts.BIG)
@@ -31,10 +31,10 @@ DOWNLOADS = "/api/download/models/*"
 
 
 @pytest.fixture(autouse=True)
-def no_token_at_a_storage(world):
+def no_token_at_a_storage(lab_server):
     yield
-    world.log.settle()
-    for entry in world.log.entries:
+    lab_server.log.wait_until_written()
+    for entry in lab_server.log.entries:
         if entry["host"] in STORAGES:
             assert not entry["authorization"], entry
             assert "token=" not in entry["query"], entry
@@ -50,17 +50,17 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def hub_file(world, name: str = FILE, repo: str = REPO) -> Path:
-    return world.root / "huggingface" / "files" / repo / name
+def hub_file(lab_server, name: str = FILE, repo: str = REPO) -> Path:
+    return lab_server.root / "huggingface" / "files" / repo / name
 
 
-def civitai_file(world, number: int) -> Path:
-    return world.root / "civitai" / "files" / str(number)
+def civitai_file(lab_server, number: int) -> Path:
+    return lab_server.root / "civitai" / "files" / str(number)
 
 
-def asked(world, host: str) -> list[dict]:
-    world.log.settle()
-    return [entry for entry in world.log.entries if entry["host"] == host]
+def asked(lab_server, host: str) -> list[dict]:
+    lab_server.log.wait_until_written()
+    return [entry for entry in lab_server.log.entries if entry["host"] == host]
 
 
 @pytest.fixture
@@ -95,142 +95,142 @@ def refused(box, found, *words: str) -> None:
 # --- the Hub: links and redirects
 
 
-def test_small_file_by_a_relative_redirect(box, world, tmp_path, four_times):
+def test_small_file_by_a_relative_redirect(box, lab_server, tmp_path, four_times):
     endpoints = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
     dest = tmp_path / "README.md"
     four_times("huggingface_download", repo=REPO, file="README.md", dest=str(dest), **endpoints)
-    assert dest.read_bytes() == hub_file(world, "README.md").read_bytes()
-    assert {entry["status"] for entry in asked(world, hosts.HUB)} == {200, 206, 307}
+    assert dest.read_bytes() == hub_file(lab_server, "README.md").read_bytes()
+    assert {entry["status"] for entry in asked(lab_server, hosts.HUB)} == {200, 206, 307}
 
 
 @pytest.mark.parametrize("style", ["s3", "cloudfront"])
-def test_large_file_by_a_signed_link(box, world, fetch, style):
-    world.settings.hub_link_style = style
+def test_large_file_by_a_signed_link(box, lab_server, fetch, style):
+    lab_server.settings.hub_link_style = style
     found = fetch(CHECKPOINT, "checkpoint", huggingface_token=GRANTED)
-    arrived(box, found, sha256(hub_file(world)))
-    assert all(entry["authorization"] for entry in asked(world, hosts.HUB))
+    arrived(box, found, sha256(hub_file(lab_server)))
+    assert all(entry["authorization"] for entry in asked(lab_server, hosts.HUB))
     # the storage answers HEAD and tokens with 403: neither was tried
-    assert {entry["status"] for entry in asked(world, hosts.HUB_STORAGE)} <= {200, 206}
+    assert {entry["status"] for entry in asked(lab_server, hosts.HUB_STORAGE)} <= {200, 206}
 
 
-def test_renamed_repository(box, world, fetch):
-    found = fetch(f"hf://lab-standins/tiny-sd15-old/{FILE}@main", "checkpoint")
-    arrived(box, found, sha256(hub_file(world)))
+def test_renamed_repository(box, lab_server, fetch):
+    found = fetch(f"hf://lab-fakes/tiny-sd15-old/{FILE}@main", "checkpoint")
+    arrived(box, found, sha256(hub_file(lab_server)))
 
 
-def test_link_that_expires_under_way(box, world, fetch):
-    world.faults.add(Fault("expire", host=hosts.HUB, seconds=1.0))
-    world.faults.add(Fault("slow", host=hosts.HUB_STORAGE, rate=8_000_000, times=1))
-    world.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=12_000_000, times=1))
-    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(world)))
+def test_link_that_expires_under_way(box, lab_server, fetch):
+    lab_server.faults.add(Fault("expire", host=hosts.HUB, seconds=1.0))
+    lab_server.faults.add(Fault("slow", host=hosts.HUB_STORAGE, rate=8_000_000, times=1))
+    lab_server.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=12_000_000, times=1))
+    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
 
 
-def test_links_that_are_always_expired(box, world, fetch):
-    world.faults.add(Fault("expire", host=hosts.HUB))
+def test_links_that_are_always_expired(box, lab_server, fetch):
+    lab_server.faults.add(Fault("expire", host=hosts.HUB))
     refused(box, fetch(CHECKPOINT, "checkpoint"), "403|expired")
-    assert len(asked(world, hosts.HUB_STORAGE)) <= 20  # no endless asking for new links
+    assert len(asked(lab_server, hosts.HUB_STORAGE)) <= 20  # no endless asking for new links
 
 
-def test_a_403_that_is_no_expiry_shows_its_cause(box, world, fetch):
-    world.faults.add(Fault("status", host=hosts.HUB_STORAGE, status=403, body="Auth failed: invalid range"))
+def test_a_403_that_is_no_expiry_shows_its_cause(box, lab_server, fetch):
+    lab_server.faults.add(Fault("status", host=hosts.HUB_STORAGE, status=403, body="Auth failed: invalid range"))
     refused(box, fetch(CHECKPOINT, "checkpoint"), "403", "invalid range")
-    assert len(asked(world, hosts.HUB_STORAGE)) <= 20
+    assert len(asked(lab_server, hosts.HUB_STORAGE)) <= 20
 
 
 # --- the Hub: ranges, cuts, silence
 
 
-def test_ranges_are_asked_for_so_that_they_are_given(box, world, fetch):
+def test_ranges_are_asked_for_so_that_they_are_given(box, lab_server, fetch):
     """The network in front of the storage sends everything to those who take gzip."""
-    world.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
-    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(world)))
-    entries = asked(world, hosts.HUB_STORAGE)
+    lab_server.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
+    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
+    entries = asked(lab_server, hosts.HUB_STORAGE)
     assert any(entry["range"] for entry in entries)
     assert {entry["status"] for entry in entries if entry["range"]} == {206}
-    assert sum(entry["bytes"] for entry in entries) <= hub_file(world).stat().st_size + (4 << 20)
+    assert sum(entry["bytes"] for entry in entries) <= hub_file(lab_server).stat().st_size + (4 << 20)
 
 
-def test_a_416_starts_over(box, world, fetch):
-    world.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
-    world.faults.add(Fault("status", host=hosts.HUB_STORAGE, status=416, ranged=True, times=1))
-    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(world)))
+def test_a_416_starts_over(box, lab_server, fetch):
+    lab_server.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
+    lab_server.faults.add(Fault("status", host=hosts.HUB_STORAGE, status=416, ranged=True, times=1))
+    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
 
 
-def test_half_a_file_that_calls_itself_whole(box, world, fetch):
-    world.faults.add(Fault("short", host=hosts.HUB_STORAGE, after=700_000))
-    found = fetch("hf://lab-standins/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "vae")
+def test_half_a_file_that_calls_itself_whole(box, lab_server, fetch):
+    lab_server.faults.add(Fault("short", host=hosts.HUB_STORAGE, after=700_000))
+    found = fetch("hf://lab-fakes/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "vae")
     # it was had in pieces
-    vae = hub_file(world, "vae-ft-mse-840000-ema-pruned.safetensors", "lab-standins/tiny-vae")
+    vae = hub_file(lab_server, "vae-ft-mse-840000-ema-pruned.safetensors", "lab-fakes/tiny-vae")
     arrived(box, found, sha256(vae))
 
 
-def test_nothing_comes_any_more(box, world, fetch):
-    world.faults.add(Fault("stall", host=hosts.HUB_STORAGE, after=1_000_000, seconds=60, times=1))
+def test_nothing_comes_any_more(box, lab_server, fetch):
+    lab_server.faults.add(Fault("stall", host=hosts.HUB_STORAGE, after=1_000_000, seconds=60, times=1))
     started = time.monotonic()
     found = fetch(CHECKPOINT, "checkpoint", timeout=2)
-    arrived(box, found, sha256(hub_file(world)))
+    arrived(box, found, sha256(hub_file(lab_server)))
     assert time.monotonic() - started < 30
 
 
-def test_no_length_at_the_storage(box, world, fetch):
-    world.faults.add(Fault("headers", host=hosts.HUB_STORAGE, headers={"Content-Length": None}))
-    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(world)))
+def test_no_length_at_the_storage(box, lab_server, fetch):
+    lab_server.faults.add(Fault("headers", host=hosts.HUB_STORAGE, headers={"Content-Length": None}))
+    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
 
 
-def test_no_length_anywhere_and_a_cut_that_looks_like_an_end(box, world, fetch):
-    world.settings.hub_tree_page = 1
-    world.faults.add(Fault("headers", host=hosts.HUB, path="*/resolve/*", headers={"X-Linked-Size": None}))
-    world.faults.add(Fault("until_close", host=hosts.HUB_STORAGE))
-    world.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
-    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(world)))
+def test_no_length_anywhere_and_a_cut_that_looks_like_an_end(box, lab_server, fetch):
+    lab_server.settings.hub_tree_page = 1
+    lab_server.faults.add(Fault("headers", host=hosts.HUB, path="*/resolve/*", headers={"X-Linked-Size": None}))
+    lab_server.faults.add(Fault("until_close", host=hosts.HUB_STORAGE))
+    lab_server.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
+    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
 
 
-def test_listing_in_pages_tells_the_size_on_whatever_page(box, world, fetch):
-    world.settings.hub_tree_page = 1
-    world.faults.add(Fault("headers", host=hosts.HUB, path="*/resolve/*", headers={"X-Linked-Size": None}))
-    size = hub_file(world).stat().st_size
+def test_listing_in_pages_tells_the_size_on_whatever_page(box, lab_server, fetch):
+    lab_server.settings.hub_tree_page = 1
+    lab_server.faults.add(Fault("headers", host=hosts.HUB, path="*/resolve/*", headers={"X-Linked-Size": None}))
+    size = hub_file(lab_server).stat().st_size
     planned = fetch(CHECKPOINT, "checkpoint", check=True)
-    assert len([e for e in asked(world, hosts.HUB) if e["path"].startswith("/api/models/")]) > 1
+    assert len([e for e in asked(lab_server, hosts.HUB) if e["path"].startswith("/api/models/")]) > 1
     assert planned["bytes_planned"] == planned["space_needed"] == planned["models"][0]["bytes"] == size
-    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(world)))
+    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
 
 
 # --- the Hub: limits and refusals
 
 
-def test_rate_limit_is_waited_for_as_long_as_it_says(box, world, run_module):
+def test_rate_limit_is_waited_for_as_long_as_it_says(box, lab_server, run_module):
     """No Retry-After: the time is in RateLimit."""
-    window = world.settings.hub_window = 6
-    world.settings.hub_resolvers = 2
+    window = lab_server.settings.hub_window = 6
+    lab_server.settings.hub_resolvers = 2
     wishes = [
         {"source": CHECKPOINT, "kind": "checkpoint"},
-        {"source": "hf://lab-standins/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "kind": "vae"},
+        {"source": "hf://lab-fakes/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "kind": "vae"},
     ]
     time.sleep(window - time.time() % window)  # the window begins now
     found = run_module("model_files", **box.arguments, models=wishes, parallel=1)
     assert not found["failed"], found.get("msg")
     assert len(visible(box)) == 2
-    assert len([entry for entry in asked(world, hosts.HUB) if entry["status"] == 429]) <= 2
+    assert len([entry for entry in asked(lab_server, hosts.HUB) if entry["status"] == 429]) <= 2
 
 
-def test_rate_limit_without_end(box, world, fetch):
-    world.settings.hub_window, world.settings.hub_resolvers = 2, 0
+def test_rate_limit_without_end(box, lab_server, fetch):
+    lab_server.settings.hub_window, lab_server.settings.hub_resolvers = 2, 0
     refused(box, fetch(CHECKPOINT, "checkpoint"), "429|rate limit")
 
 
 @pytest.mark.parametrize(
     ("source", "token", "words"),
     [
-        ("hf://lab-standins/gated/gated.safetensors@main", None, ["gated", "huggingface_token"]),
-        ("hf://lab-standins/gated/gated.safetensors@main", "hf_lab_stranger", ["gated", "terms|ask for access"]),
-        ("hf://lab-standins/gated/gated.safetensors@main", "hf_lab_narrow", ["fine-grained"]),
-        ("hf://lab-standins/private/private.safetensors@main", None, ["does not exist", "private", "huggingface_token"]),
-        ("hf://lab-standins/nothing/x.safetensors@main", None, ["does not exist", "private"]),
-        ("hf://lab-standins/nothing/x.safetensors@main", "hf_lab_stranger", ["does not exist"]),
+        ("hf://lab-fakes/gated/gated.safetensors@main", None, ["gated", "huggingface_token"]),
+        ("hf://lab-fakes/gated/gated.safetensors@main", "hf_lab_ungranted", ["gated", "terms|ask for access"]),
+        ("hf://lab-fakes/gated/gated.safetensors@main", "hf_lab_narrow", ["fine-grained"]),
+        ("hf://lab-fakes/private/private.safetensors@main", None, ["does not exist", "private", "huggingface_token"]),
+        ("hf://lab-fakes/nothing/x.safetensors@main", None, ["does not exist", "private"]),
+        ("hf://lab-fakes/nothing/x.safetensors@main", "hf_lab_ungranted", ["does not exist"]),
         (CHECKPOINT, "hf_lab_mistyped", ["token", "wrong|invalid|refused|expired"]),
         (f"hf://{REPO}/{FILE}@nowhere", None, ["no revision", "nowhere"]),
         (f"hf://{REPO}/nothing.safetensors@main", None, ["no file", r"nothing\.safetensors"]),
-        ("hf://lab-standins/disabled/x.safetensors@main", None, ["disabled"]),
+        ("hf://lab-fakes/disabled/x.safetensors@main", None, ["disabled"]),
     ],
 )  # fmt: skip
 def test_hub_refusals(box, fetch, source, token, words):
@@ -241,49 +241,53 @@ def test_hub_refusals(box, fetch, source, token, words):
 
 
 @pytest.mark.parametrize("name", [hosts.HUB_MIRROR, hosts.HUB_SHORT])
-def test_endpoint_that_only_redirects_to_the_hub(box, world, fetch, name):
+def test_endpoint_that_only_redirects_to_the_hub(box, lab_server, fetch, name):
     """It works; the token stays with the endpoint that it was given for."""
-    found = fetch(CHECKPOINT, "checkpoint", huggingface_endpoint=world.url(name), huggingface_token=GRANTED)
-    arrived(box, found, sha256(hub_file(world)))
-    assert asked(world, name)
-    assert not any(entry["authorization"] for entry in asked(world, hosts.HUB))
+    found = fetch(CHECKPOINT, "checkpoint", huggingface_endpoint=lab_server.url(name), huggingface_token=GRANTED)
+    arrived(box, found, sha256(hub_file(lab_server)))
+    assert asked(lab_server, name)
+    assert not any(entry["authorization"] for entry in asked(lab_server, hosts.HUB))
 
 
-def test_mirror_that_passes_metadata_on(box, world, fetch):
+def test_mirror_that_passes_metadata_on(box, lab_server, fetch):
     arrived(
         box,
-        fetch(CHECKPOINT, "checkpoint", huggingface_endpoint=world.url(hosts.HUB_PROXY), huggingface_token=GRANTED),
-        sha256(hub_file(world)),
+        fetch(
+            CHECKPOINT, "checkpoint", huggingface_endpoint=lab_server.url(hosts.HUB_PROXY), huggingface_token=GRANTED
+        ),
+        sha256(hub_file(lab_server)),
     )
-    assert not asked(world, hosts.HUB)
+    assert not asked(lab_server, hosts.HUB)
 
 
-def test_mirror_without_ranges_and_lengths(box, world, fetch):
-    world.faults.add(Fault("ignore_range", host=hosts.HUB_STORAGE))
-    world.faults.add(Fault("headers", host=hosts.HUB_STORAGE, headers={"Content-Length": None, "Accept-Ranges": None}))
-    world.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
-    found = fetch(CHECKPOINT, "checkpoint", huggingface_endpoint=world.url(hosts.HUB_PROXY))
-    arrived(box, found, sha256(hub_file(world)))
+def test_mirror_without_ranges_and_lengths(box, lab_server, fetch):
+    lab_server.faults.add(Fault("ignore_range", host=hosts.HUB_STORAGE))
+    lab_server.faults.add(
+        Fault("headers", host=hosts.HUB_STORAGE, headers={"Content-Length": None, "Accept-Ranges": None})
+    )
+    lab_server.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
+    found = fetch(CHECKPOINT, "checkpoint", huggingface_endpoint=lab_server.url(hosts.HUB_PROXY))
+    arrived(box, found, sha256(hub_file(lab_server)))
 
 
 # --- files that change
 
 
-def half_done(world, fetch) -> None:
+def half_done(lab_server, fetch) -> None:
     """A first run that leaves part of the file behind."""
-    cut = world.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=3_000_000))
-    refuse = world.faults.add(Fault("status", host=hosts.HUB_STORAGE, status=403, body="not now", skip=1))
+    cut = lab_server.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=3_000_000))
+    refuse = lab_server.faults.add(Fault("status", host=hosts.HUB_STORAGE, status=403, body="not now", skip=1))
     assert fetch(CHECKPOINT, "checkpoint")["failed"]
     assert cut.hits and refuse.hits
-    world.faults.clear()
-    world.log.entries.clear()
+    lab_server.faults.clear()
+    lab_server.log.entries.clear()
 
 
 @pytest.mark.parametrize("size", [1_000_000, 30_000_000])
-def test_another_file_on_the_branch_between_two_runs(box, world, fetch, size):
-    half_done(world, fetch)
+def test_another_file_on_the_branch_between_two_runs(box, lab_server, fetch, size):
+    half_done(lab_server, fetch)
     assert visible(box) == []
-    made = world.replace_hub_file(REPO, FILE, Big(size, "new"))
+    made = lab_server.replace_hub_file(REPO, FILE, Big(size, "new"))
     found = fetch(CHECKPOINT, "checkpoint")
     arrived(box, found, made["sha256"])
     assert found["models"][0]["revision"] == made["commit"]
@@ -294,17 +298,20 @@ def test_another_file_on_the_branch_between_two_runs(box, world, fetch, size):
     [{}, {"forget": True}, {"commit": False}],
     ids=["new-commit", "squashed", "same-commit-other-etag"],
 )
-def test_another_file_while_it_comes_down(box, world, fetch, how):
+def test_another_file_while_it_comes_down(box, lab_server, fetch, how):
     """The link that was given leads to the old file until its end."""
-    old = sha256(hub_file(world))
-    world.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
+    old = sha256(hub_file(lab_server))
+    lab_server.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
     made = {}
 
     def replace() -> None:
         deadline = time.monotonic() + 20
-        while not any(e["host"] == hosts.HUB_STORAGE for e in list(world.log.entries)) and time.monotonic() < deadline:
+        while (
+            not any(e["host"] == hosts.HUB_STORAGE for e in list(lab_server.log.entries))
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.005)
-        made.update(world.replace_hub_file(REPO, FILE, Big(hub_file(world).stat().st_size, "new"), **how))
+        made.update(lab_server.replace_hub_file(REPO, FILE, Big(hub_file(lab_server).stat().st_size, "new"), **how))
 
     thread = threading.Thread(target=replace)
     thread.start()
@@ -314,40 +321,44 @@ def test_another_file_while_it_comes_down(box, world, fetch, how):
     arrived(box, found, old)
 
 
-def test_plain_url_whose_file_changes_between_two_tries(box, world, fetch):
-    url = world.url(hosts.BIG) + big_path(20_000_000, "a")
-    world.faults.add(Fault("cut", host=hosts.BIG, after=5_000_000, times=3))
+def test_plain_url_whose_file_changes_between_two_tries(box, lab_server, fetch):
+    url = lab_server.url(hosts.BIG) + big_path(20_000_000, "a")
+    lab_server.faults.add(Fault("cut", host=hosts.BIG, after=5_000_000, times=3))
     # from the second answer on it is another file, and says so
-    world.faults.add(Fault("headers", host=hosts.BIG, headers={"ETag": '"other"'}, skip=2))
-    world.faults.add(Fault("wrong_bytes", host=hosts.BIG, after=1_000_000, skip=2))
-    old = b"".join(Big(20_000_000, "a").cut(0, 20_000_000).chunks())
+    lab_server.faults.add(Fault("headers", host=hosts.BIG, headers={"ETag": '"other"'}, skip=2))
+    lab_server.faults.add(Fault("wrong_bytes", host=hosts.BIG, after=1_000_000, skip=2))
+    old = b"".join(Big(20_000_000, "a").slice(0, 20_000_000).chunks())
     new = old[:1_000_000] + bytes([old[1_000_000] ^ 0xFF]) + old[1_000_001:]
     arrived(box, fetch(url, "checkpoint"), hashlib.sha256(new).hexdigest())
 
 
-def test_pointer_instead_of_the_file(box, world, fetch):
+def test_pointer_instead_of_the_file(box, lab_server, fetch):
     """The raw link of a large file gives the few lines that git keeps for it."""
-    refused(box, fetch(world.url(hosts.HUB) + f"/{REPO}/raw/main/{FILE}", "checkpoint"), "safetensors|pointer")
+    refused(box, fetch(lab_server.url(hosts.HUB) + f"/{REPO}/raw/main/{FILE}", "checkpoint"), "safetensors|pointer")
 
 
-def test_big_file_by_url(box, world, run_module):
+def test_big_file_by_url(box, lab_server, run_module):
     size = 64 << 20
-    wish = {"source": world.url(hosts.BIG) + big_path(size, "u"), "kind": "checkpoint", "sha256": big_sha256(size, "u")}
-    world.faults.add(Fault("until_close", host=hosts.BIG))
-    world.faults.add(Fault("cut", host=hosts.BIG, after=30_000_000, times=4))
+    wish = {
+        "source": lab_server.url(hosts.BIG) + big_path(size, "u"),
+        "kind": "checkpoint",
+        "sha256": big_sha256(size, "u"),
+    }
+    lab_server.faults.add(Fault("until_close", host=hosts.BIG))
+    lab_server.faults.add(Fault("cut", host=hosts.BIG, after=30_000_000, times=4))
     arrived(box, run_module("model_files", **box.arguments, models=[wish]), big_sha256(size, "u"))
 
 
 @pytest.mark.parametrize("name", HUB_NAMES)
-def test_hard_names_on_the_hub(box, world, tmp_path, run_module, name):
+def test_hard_names_on_the_hub(box, lab_server, tmp_path, run_module, name):
     target = tmp_path / "target"
     target.mkdir()
     endpoints = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
-    found = run_module("huggingface_download", repo="lab-standins/names", file=name, dest=str(target), **endpoints)
+    found = run_module("huggingface_download", repo="lab-fakes/names", file=name, dest=str(target), **endpoints)
     assert not found["failed"], found.get("msg")
     path = Path(found["path"])
     assert (path.parent, path.suffix) == (target, ".safetensors")
-    assert sha256(path) == sha256(hub_file(world, name, "lab-standins/names"))
+    assert sha256(path) == sha256(hub_file(lab_server, name, "lab-fakes/names"))
     assert [entry.name for entry in target.iterdir()] == [path.name]
 
 
@@ -368,54 +379,54 @@ def test_hard_names_on_the_hub(box, world, tmp_path, run_module, name):
         (70005, MEMBER, ["access"]),
     ],
 )
-def test_civitai_refusals(box, world, fetch, version, token, words):
+def test_civitai_refusals(box, lab_server, fetch, version, token, words):
     refused(box, fetch(f"civitai://{version}", "checkpoint", civitai_token=token), *words)
-    agents = {entry["agent"] for entry in asked(world, hosts.CIVITAI)}
+    agents = {entry["agent"] for entry in asked(lab_server, hosts.CIVITAI)}
     # browsers get a login page with status 200 instead of an error
     assert not [agent for agent in agents if re.search("mozilla|chrome|safari|firefox|opera|edge", agent, re.I)]
 
 
 @pytest.mark.parametrize("version", [70001, 70005])
-def test_civitai_grants(box, world, fetch, version):
+def test_civitai_grants(box, lab_server, fetch, version):
     found = fetch(f"civitai://{version}", "checkpoint", civitai_token="lab_civitai_buyer")
-    arrived(box, found, sha256(civitai_file(world, version * 1000 + 1)))
+    arrived(box, found, sha256(civitai_file(lab_server, version * 1000 + 1)))
 
 
-def test_civitai_blacklist(box, world, fetch):
-    world.settings.civitai_blacklisted = True
+def test_civitai_blacklist(box, lab_server, fetch):
+    lab_server.settings.civitai_blacklisted = True
     refused(box, fetch("civitai://112969"), "403|forbidden|blocked")
 
 
-def test_civitai_too_many_downloads(box, world, fetch):
-    world.settings.civitai_too_many = True
+def test_civitai_too_many_downloads(box, lab_server, fetch):
+    lab_server.settings.civitai_too_many = True
     refused(box, fetch("civitai://112969"), "429|unusual amount|too many")
 
 
-def test_civitai_too_many_for_a_moment(box, world, fetch):
-    world.faults.add(Fault("status", host=hosts.CIVITAI, path=DOWNLOADS, status=429, times=1))
-    arrived(box, fetch("civitai://112969"), sha256(civitai_file(world, 112969001)))
+def test_civitai_too_many_for_a_moment(box, lab_server, fetch):
+    lab_server.faults.add(Fault("status", host=hosts.CIVITAI, path=DOWNLOADS, status=429, times=1))
+    arrived(box, fetch("civitai://112969"), sha256(civitai_file(lab_server, 112969001)))
 
 
-def test_civitai_region(box, world, fetch):
-    world.settings.civitai_region_blocked = True
+def test_civitai_region(box, lab_server, fetch):
+    lab_server.settings.civitai_region_blocked = True
     refused(box, fetch("civitai://112969"), "region", "proxy")
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_civitai_storage_resolver_fails_for_a_moment(box, world, fetch, times):
-    world.faults.add(resolver_failed(times))
-    arrived(box, fetch("civitai://112969"), sha256(civitai_file(world, 112969001)))
+def test_civitai_storage_resolver_fails_for_a_moment(box, lab_server, fetch, times):
+    lab_server.faults.add(resolver_failed(times))
+    arrived(box, fetch("civitai://112969"), sha256(civitai_file(lab_server, 112969001)))
 
 
-def test_civitai_storage_resolver_fails_for_good(box, world, fetch):
-    world.faults.add(resolver_failed(None))
+def test_civitai_storage_resolver_fails_for_good(box, lab_server, fetch):
+    lab_server.faults.add(resolver_failed(None))
     refused(box, fetch("civitai://112969"), "404|not found")
-    assert len(asked(world, hosts.CIVITAI)) <= 10
+    assert len(asked(lab_server, hosts.CIVITAI)) <= 10
 
 
-def test_civitai_login_page_by_redirect(box, world, fetch):
+def test_civitai_login_page_by_redirect(box, lab_server, fetch):
     page = {"Location": "/login?returnUrl=%2Fmodel-versions%2F112969&reason=download-auth"}
-    world.faults.add(Fault("status", host=hosts.CIVITAI, path=DOWNLOADS, status=307, headers=page))
+    lab_server.faults.add(Fault("status", host=hosts.CIVITAI, path=DOWNLOADS, status=307, headers=page))
     refused(box, fetch("civitai://112969"), "login", "civitai_token")
 
 
@@ -428,58 +439,58 @@ def test_civitai_login_page_by_redirect(box, world, fetch):
     ],
     ids=["html", "html-in-disguise", "json-and-no-hash"],
 )
-def test_page_instead_of_the_file(box, world, fetch, version, kind_of_page, body):
+def test_page_instead_of_the_file(box, lab_server, fetch, version, kind_of_page, body):
     headers = {"Content-Type": kind_of_page}
-    world.faults.add(Fault("status", host=hosts.CIVITAI_STORAGE, status=200, headers=headers, body=body))
+    lab_server.faults.add(Fault("status", host=hosts.CIVITAI_STORAGE, status=200, headers=headers, body=body))
     refused(box, fetch(f"civitai://{version}"), "web page|SHA-256|safetensors|bytes")
 
 
 # --- Civitai: storages
 
 
-def test_civitai_token_stays_where_it_belongs(box, world, fetch):
-    arrived(box, fetch("civitai://70002", None, civitai_token=MEMBER), sha256(civitai_file(world, 70002001)))
-    assert any(entry["authorization"] for entry in asked(world, hosts.CIVITAI))
-    assert {entry["status"] for entry in asked(world, hosts.CIVITAI_STORAGE)} <= {200, 206}
-    assert "token=" not in "".join(entry["query"] for entry in world.log.entries)
+def test_civitai_token_stays_where_it_belongs(box, lab_server, fetch):
+    arrived(box, fetch("civitai://70002", None, civitai_token=MEMBER), sha256(civitai_file(lab_server, 70002001)))
+    assert any(entry["authorization"] for entry in asked(lab_server, hosts.CIVITAI))
+    assert {entry["status"] for entry in asked(lab_server, hosts.CIVITAI_STORAGE)} <= {200, 206}
+    assert "token=" not in "".join(entry["query"] for entry in lab_server.log.entries)
 
 
-def test_storage_without_a_name_for_the_file(box, world, fetch):
+def test_storage_without_a_name_for_the_file(box, lab_server, fetch):
     found = fetch("civitai://71031", civitai_token=MEMBER)
-    arrived(box, found, sha256(civitai_file(world, 71031001)))
+    arrived(box, found, sha256(civitai_file(lab_server, 71031001)))
     assert visible(box)[0].name == "from-b2.safetensors"
 
 
 @pytest.mark.parametrize("storage", ["r2", "b2"])
-def test_civitai_link_that_expires_under_way(box, world, fetch, storage):
-    world.settings.civitai_storage = storage
+def test_civitai_link_that_expires_under_way(box, lab_server, fetch, storage):
+    lab_server.settings.civitai_storage = storage
     host = hosts.CIVITAI_B2 if storage == "b2" else hosts.CIVITAI_STORAGE
-    world.faults.add(Fault("expire", host=hosts.CIVITAI, seconds=1.0))
-    world.faults.add(Fault("slow", host=host, rate=4_000_000, times=1))
-    world.faults.add(Fault("cut", host=host, after=6_000_000, times=1))
+    lab_server.faults.add(Fault("expire", host=hosts.CIVITAI, seconds=1.0))
+    lab_server.faults.add(Fault("slow", host=host, rate=4_000_000, times=1))
+    lab_server.faults.add(Fault("cut", host=host, after=6_000_000, times=1))
     found = fetch("civitai://11745?fileId=11745001", None)
-    arrived(box, found, sha256(civitai_file(world, 11745001)))
+    arrived(box, found, sha256(civitai_file(lab_server, 11745001)))
 
 
 @pytest.mark.parametrize("storage", ["r2", "b2"])
-def test_civitai_links_that_are_always_expired(box, world, fetch, storage):
-    world.settings.civitai_storage = storage
-    world.faults.add(Fault("expire", host=hosts.CIVITAI))
+def test_civitai_links_that_are_always_expired(box, lab_server, fetch, storage):
+    lab_server.settings.civitai_storage = storage
+    lab_server.faults.add(Fault("expire", host=hosts.CIVITAI))
     refused(box, fetch("civitai://112969"), "expired")
 
 
-def test_civitai_storage_without_length(box, world, fetch):
-    world.faults.add(Fault("until_close", host=hosts.CIVITAI_STORAGE))
-    world.faults.add(Fault("cut", host=hosts.CIVITAI_STORAGE, after=5_000_000, times=1))
-    arrived(box, fetch("civitai://11745?fileId=11745001", None), sha256(civitai_file(world, 11745001)))
+def test_civitai_storage_without_length(box, lab_server, fetch):
+    lab_server.faults.add(Fault("until_close", host=hosts.CIVITAI_STORAGE))
+    lab_server.faults.add(Fault("cut", host=hosts.CIVITAI_STORAGE, after=5_000_000, times=1))
+    arrived(box, fetch("civitai://11745?fileId=11745001", None), sha256(civitai_file(lab_server, 11745001)))
 
 
 # --- Civitai: hashes
 
 
 @pytest.mark.parametrize("version", [71011, 71013, 71014], ids=["none", "pending", "no-sha256"])
-def test_hashes_that_are_missing(box, world, fetch, version):
-    arrived(box, fetch(f"civitai://{version}"), sha256(civitai_file(world, version * 1000 + 1)))
+def test_hashes_that_are_missing(box, lab_server, fetch, version):
+    arrived(box, fetch(f"civitai://{version}"), sha256(civitai_file(lab_server, version * 1000 + 1)))
     assert fetch(f"civitai://{version}")["changed"] is False
 
 
@@ -493,8 +504,8 @@ def test_short_hash_that_is_wrong(box, fetch):
 
 
 @pytest.mark.parametrize("change", [str.upper, str.lower])
-def test_hashes_in_any_case(box, world, tmp_path, run_module, change):
-    expected = sha256(civitai_file(world, 112969001))
+def test_hashes_in_any_case(box, lab_server, tmp_path, run_module, change):
+    expected = sha256(civitai_file(lab_server, 112969001))
     endpoints = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
     dest = tmp_path / "x.safetensors"
     found = run_module("civitai_download", sha256=change(expected), dest=str(dest), **endpoints)
@@ -519,32 +530,32 @@ def test_hashes_in_any_case(box, world, tmp_path, run_module, change):
         ("urn:air:sd1:checkpoint:civitai:6424", 11745002),
     ],
 )
-def test_which_file_is_meant(box, world, fetch, source, number):
-    arrived(box, fetch(source, None), sha256(civitai_file(world, number)))
+def test_which_file_is_meant(box, lab_server, fetch, source, number):
+    arrived(box, fetch(source, None), sha256(civitai_file(lab_server, number)))
 
 
-def test_the_same_file_whoever_asks(box, world, fetch):
+def test_the_same_file_whoever_asks(box, lab_server, fetch):
     """The bare link gives this account another file than the API names."""
     found = fetch("civitai://11745", None, civitai_token="lab_civitai_fp32")
-    arrived(box, found, sha256(civitai_file(world, 11745002)))
+    arrived(box, found, sha256(civitai_file(lab_server, 11745002)))
 
 
 def test_format_that_a_version_does_not_have(box, fetch):
     refused(box, fetch("civitai://71021?format=SafeTensor"), "format=SafeTensor", "Q8_0", "71021001")
 
 
-def test_file_that_only_its_id_finds(box, world, tmp_path, run_module):
+def test_file_that_only_its_id_finds(box, lab_server, tmp_path, run_module):
     endpoints = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
-    dest = tmp_path / "standin.gguf"
+    dest = tmp_path / "tiny.gguf"
     found = run_module("civitai_download", version_id=71021, file_id=71021002, dest=str(dest), **endpoints)
     assert not found["failed"], found.get("msg")
-    assert sha256(dest) == sha256(civitai_file(world, 71021002))
+    assert sha256(dest) == sha256(civitai_file(lab_server, 71021002))
 
 
 @pytest.mark.parametrize("version", CIVITAI_NAMES)
-def test_hard_names_on_civitai(box, world, fetch, version):
+def test_hard_names_on_civitai(box, lab_server, fetch, version):
     found = fetch(f"civitai://{version}")
-    arrived(box, found, sha256(civitai_file(world, version * 1000 + 1)))
+    arrived(box, found, sha256(civitai_file(lab_server, version * 1000 + 1)))
     (path,) = visible(box)
     assert (path.parent, path.suffix) == (box.path("models/Lora"), ".safetensors")
     assert len(path.name.encode()) <= 255 and not re.search(r'[\x00-\x1f"\\/:]', path.name)

@@ -8,7 +8,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.transfer import disk_s
 
 
 def test_a_torrent_stops_at_the_reserve_of_the_disk_and_leaves_nothing(tmp_path, monkeypatch):
-    """A stand-in for aria2 that writes without end, on a disk that seems to be small."""
+    """A fake of aria2 that writes without end, on a disk that seems to be small."""
     program = tmp_path / "bin" / "aria2c"
     program.parent.mkdir()
     program.write_text('#!/bin/sh\nwhile :; do head -c 1000000 /dev/zero; sleep 0.01; done >"$2/t.bin"\n')

@@ -14,9 +14,9 @@ from ansible_collections.sdops.webui.plugins.module_utils import filesystem
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.partial import PartialFile
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.remote_file import RemoteFile
 
-from lab.world.hosts.big import big_path, big_sha256
+from lab.servers.hosts.big import big_path, big_sha256
 
-CHECKPOINT = "hf://lab-standins/tiny-sd15/v1-5-pruned-emaonly.safetensors@main"
+CHECKPOINT = "hf://lab-fakes/tiny-sd15/v1-5-pruned-emaonly.safetensors@main"
 NAMED = {"source": CHECKPOINT, "kind": "checkpoint"}
 NAME = "models/Stable-diffusion/v1-5-pruned-emaonly.safetensors"
 PART = "models/Stable-diffusion/.v1-5-pruned-emaonly.safetensors.part"
@@ -44,7 +44,7 @@ def put(kind: str, path: Path) -> None:
 @pytest.mark.parametrize("kind", ["FIFO", "directory", "character device", "socket"])
 @pytest.mark.parametrize("at", [NAME, PART, PART + ".journal", ".sdops/models.json", "progress.json"])
 @pytest.mark.parametrize("check", [True, False])
-def test_what_is_no_file_is_told_at_once(box, world, run_module, kind, at, check):
+def test_what_is_no_file_is_told_at_once(box, lab_server, run_module, kind, at, check):
     if kind == "character device" and at != NAME:
         pytest.skip("it is made of a link, which is replaced there")
     if check and at == "progress.json":
@@ -59,7 +59,7 @@ def test_what_is_no_file_is_told_at_once(box, world, run_module, kind, at, check
         progress_file=str(box.path("progress.json")),
     )
     assert found["failed"] and f"{box.path(at)} is a {kind} where a regular file is expected" in found["msg"]
-    assert not [e for e in world.log.entries if e.get("host", "").startswith("cdn")]
+    assert not [e for e in lab_server.log.entries if e.get("host", "").startswith("cdn")]
     assert box.path(at).lstat() and not (kind == "directory" and not (box.path(at) / "mine").exists())
 
 
@@ -84,7 +84,7 @@ def test_a_single_file_is_not_written_where_a_fifo_lies(box, run_module, tmp_pat
     arguments["dest"] = str(tmp_path / "x.safetensors")
     where = {"version_id": 112969}
     if name.startswith("hugging"):
-        where = {"repo": "lab-standins/tiny-sd15", "file": "v1-5-pruned-emaonly.safetensors"}
+        where = {"repo": "lab-fakes/tiny-sd15", "file": "v1-5-pruned-emaonly.safetensors"}
     found = run_module(name, **where, **arguments)
     assert found["failed"] and "is a FIFO" in found["msg"]
 
@@ -118,8 +118,8 @@ def test_no_victim_is_written_through_a_shared_cache(box, run_module, tmp_path, 
 
 
 @pytest.fixture(autouse=True)
-def big(box, world):
-    box.big = world.url("big.lab.test")
+def big(box, lab_server):
+    box.big = lab_server.url("big.lab.test")
 
 
 def journal_of(path: Path, size: int, sha256: str) -> None:

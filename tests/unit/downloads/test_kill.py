@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.segments import merge_spans
 
-from lab.world.faults import Fault
-from lab.world.hosts.big import big_sha256
+from lab.servers.faults import Fault
+from lab.servers.hosts.big import big_sha256
 
 SIZE = 200_000_000
 CONNECTIONS = 8
@@ -37,10 +37,10 @@ def start(arguments: dict, by: list[str] | None = None) -> subprocess.Popen:
     return process
 
 
-def received(world) -> int:
+def received(lab_server) -> int:
     """Bytes of bodies that the server has sent."""
-    world.log.settle()
-    return sum(e["bytes"] for e in world.log.entries if e["host"] == "big.lab.test" and e["range"] != "bytes=0-0")
+    lab_server.log.wait_until_written()
+    return sum(e["bytes"] for e in lab_server.log.entries if e["host"] == "big.lab.test" and e["range"] != "bytes=0-0")
 
 
 def known(journal: Path) -> int:
@@ -51,13 +51,13 @@ def known(journal: Path) -> int:
 
 
 @pytest.mark.parametrize("seed", [1])
-def test_twenty_kills(box, world, seed):
+def test_twenty_kills(box, lab_server, seed):
     """Each kill comes at a random moment of a run that takes about two seconds when it is left alone."""
     rng = random.Random(seed)
     # 200 MB in about 2 s over 8 connections
-    world.faults.add(Fault("slow", host="big.lab.test", rate=12_000_000))
+    lab_server.faults.add(Fault("slow", host="big.lab.test", rate=12_000_000))
     sha256 = big_sha256(SIZE, "kill")
-    wish = {"source": f"{world.url('big.lab.test')}/m-{SIZE}-kill.safetensors", "kind": "checkpoint", "sha256": sha256}
+    wish = {"source": f"{lab_server.url('big.lab.test')}/m-{SIZE}-kill.safetensors", "kind": "checkpoint", "sha256": sha256}
     arguments = {**box.arguments, "models": [wish], "connections": CONNECTIONS}
     place = box.path(f"models/Stable-diffusion/m-{SIZE}-kill.safetensors")
     journal = place.with_name(f".{place.name}.part.journal")
@@ -65,7 +65,7 @@ def test_twenty_kills(box, world, seed):
     lost = []
     while kills < KILLS:
         while True:
-            world.log.entries.clear()
+            lab_server.log.entries.clear()
             before = known(journal)
             process = start(arguments)
             delay = rng.uniform(0.3, 1.6) if kills < KILLS else 60
@@ -77,7 +77,7 @@ def test_twenty_kills(box, world, seed):
                 kills += 1
                 assert not place.exists() or place.stat().st_size == SIZE
                 if not place.exists():
-                    lost.append(received(world) - (known(journal) - before))
+                    lost.append(received(lab_server) - (known(journal) - before))
                 continue
             found = json.loads(out)
             assert not found.get("failed"), found
@@ -97,11 +97,11 @@ def big_file_is(path: Path, sha256: str) -> bool:
         return hashlib.file_digest(handle, "sha256").hexdigest() == sha256
 
 
-def test_a_kill_costs_one_segment_of_each_connection(box, world):
+def test_a_kill_costs_one_segment_of_each_connection(box, lab_server):
     """Counted exactly: what the second run fetches is what the journal did not know."""
-    world.faults.add(Fault("slow", host="big.lab.test", rate=12_000_000))
+    lab_server.faults.add(Fault("slow", host="big.lab.test", rate=12_000_000))
     sha256 = big_sha256(SIZE, "send")
-    wish = {"source": f"{world.url('big.lab.test')}/m-{SIZE}-once.safetensors", "kind": "checkpoint", "sha256": sha256}
+    wish = {"source": f"{lab_server.url('big.lab.test')}/m-{SIZE}-once.safetensors", "kind": "checkpoint", "sha256": sha256}
     arguments = {**box.arguments, "models": [wish], "connections": 2}
     process = start(arguments)
     journal = box.path(f"models/Stable-diffusion/.m-{SIZE}-once.safetensors.part.journal")
@@ -113,9 +113,9 @@ def test_a_kill_costs_one_segment_of_each_connection(box, world):
     process.communicate()
     found = known(journal)
     assert found > 0
-    world.log.settle()
-    world.log.entries.clear()
-    world.faults.clear()
+    lab_server.log.wait_until_written()
+    lab_server.log.entries.clear()
+    lab_server.faults.clear()
     again = json.loads(start(arguments).communicate(timeout=120)[0])
     assert not again.get("failed"), again
     assert again["bytes_fetched"] == SIZE - found
@@ -136,10 +136,10 @@ def peak_of(arguments: dict) -> float:
     return int(out) / 1024
 
 
-def test_memory_does_not_grow_with_the_file(box, world):
+def test_memory_does_not_grow_with_the_file(box, lab_server):
     peaks, sizes = [], (20_000_000, 600_000_000)
     for size in sizes:
-        wish = {"source": f"{world.url('big.lab.test')}/m-{size}-peak.safetensors", "kind": "checkpoint"}
+        wish = {"source": f"{lab_server.url('big.lab.test')}/m-{size}-peak.safetensors", "kind": "checkpoint"}
         peaks.append(peak_of({**box.arguments, "models": [wish], "connections": CONNECTIONS}))
     assert all(box.path(f"models/Stable-diffusion/m-{size}-peak.safetensors").exists() for size in sizes)
     assert 10 < peaks[1] < 100

@@ -27,9 +27,9 @@ from huggingface_hub.utils import parse_hf_uri
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lab.world.build import models
+from lab.servers.build import models
 
-HUB = "hf://lab-standins/tiny-sd15/v1-5-pruned-emaonly.safetensors@main"
+HUB = "hf://lab-fakes/tiny-sd15/v1-5-pruned-emaonly.safetensors@main"
 PLACE = "models/Stable-diffusion/v1-5-pruned-emaonly.safetensors"
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 
@@ -284,9 +284,7 @@ def test_a_link_of_the_hub_means_what_it_means_to_the_hub(revision, repo, file, 
 
 
 def test_a_link_from_the_mirror_is_verified_by_the_hubs_hash(box, run_module):
-    link = (
-        box.arguments["huggingface_endpoint"] + "/lab-standins/tiny-sd15/resolve/main/v1-5-pruned-emaonly.safetensors"
-    )
+    link = box.arguments["huggingface_endpoint"] + "/lab-fakes/tiny-sd15/resolve/main/v1-5-pruned-emaonly.safetensors"
     found = run_module("model_files", check=True, **box.arguments, models=[{"source": link, "kind": "checkpoint"}])
     official = run_module("model_files", check=True, **box.arguments, models=[{"source": HUB, "kind": "checkpoint"}])
     assert found["models"][0]["sha256"] == official["models"][0]["sha256"] is not None
@@ -452,20 +450,20 @@ def test_whatever_stands_in_the_list_there_is_a_sentence(entries):
 
 # --- several spellings of one file
 
-OFFICIAL = "hf://lab-standins/tiny-sd15@main/v1-5-pruned-emaonly.safetensors"
-LINK = "https://huggingface.co/lab-standins/tiny-sd15/blob/main/v1-5-pruned-emaonly.safetensors"
+OFFICIAL = "hf://lab-fakes/tiny-sd15@main/v1-5-pruned-emaonly.safetensors"
+LINK = "https://huggingface.co/lab-fakes/tiny-sd15/blob/main/v1-5-pruned-emaonly.safetensors"
 
 
-def test_spellings_of_one_file_are_one_file(box, world, run_module):
+def test_spellings_of_one_file_are_one_file(box, lab_server, run_module):
     wishes = [{"source": source, "kind": "checkpoint"} for source in (HUB, OFFICIAL, LINK)]
     found = run_module("model_files", **box.arguments, models=wishes)
     assert not found["failed"], found["msg"]
     assert [m["status"] for m in found["models"]] == ["fetched", "ok", "ok"]
     assert sorted(p.name for p in box.path(PLACE).parent.iterdir()) == [box.path(PLACE).name]
-    world.log.entries.clear()
+    lab_server.log.entries.clear()
     again = run_module("model_files", **box.arguments, models=wishes)
     assert (again["failed"], again["changed"]) == (False, False)
-    assert list(world.log.entries) == []  # nobody is asked for the other spellings either
+    assert list(lab_server.log.entries) == []  # nobody is asked for the other spellings either
 
 
 def test_sources_with_equal_hashes_are_one_file(box, serve, run_module, tmp_path):

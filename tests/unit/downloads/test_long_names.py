@@ -13,8 +13,8 @@ from ansible_collections.sdops.webui.plugins.module_utils.transfer import temp_n
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.partial import PartialFile
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.remote_file import RemoteFile
 
-from lab.world.faults import Fault
-from lab.world.hosts.big import big_path, big_sha256
+from lab.servers.faults import Fault
+from lab.servers.hosts.big import big_path, big_sha256
 
 EXTENSION = ".safetensors"
 NAMES = {
@@ -32,19 +32,19 @@ def long_name(tmp_path):
 
 @pytest.mark.usefixtures("long_name")
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-def test_a_long_name_is_fetched_resumed_and_removed(box, world, run_module, name):
+def test_a_long_name_is_fetched_resumed_and_removed(box, lab_server, run_module, name):
     """Oracle: the file system."""
     size = 6_000_000
-    wish = {"source": world.url("big.lab.test") + big_path(size, "l"), "kind": "checkpoint", "name": name}
+    wish = {"source": lab_server.url("big.lab.test") + big_path(size, "l"), "kind": "checkpoint", "name": name}
     wish["sha256"] = big_sha256(size, "l")
     place = box.path("models/Stable-diffusion") / name
-    world.faults.add(Fault("cut", host="big.lab.test", after=2_000_000))
-    world.faults.add(Fault("status", host="big.lab.test", status=403, body="not now", skip=2))
+    lab_server.faults.add(Fault("cut", host="big.lab.test", after=2_000_000))
+    lab_server.faults.add(Fault("status", host="big.lab.test", status=403, body="not now", skip=2))
     more = {"connections": 1}
     found = run_module("model_files", **box.arguments, **more, models=[wish])
     assert found["failed"] and not place.exists()
     assert len(list(place.parent.iterdir())) == 2  # a part and its journal
-    world.faults.clear()
+    lab_server.faults.clear()
     found = run_module("model_files", **box.arguments, **more, models=[wish])
     assert not found["failed"], found.get("msg")
     assert 0 < found["bytes_fetched"] < size
@@ -66,7 +66,7 @@ def test_a_name_that_is_too_long_is_refused(name):
         parse_model_entry({"source": "hf://a/b/c.safetensors", "name": name})
 
 
-def test_where_the_file_system_takes_less(box, world, run_module, monkeypatch, tmp_path):
+def test_where_the_file_system_takes_less(box, lab_server, run_module, monkeypatch, tmp_path):
     monkeypatch.setattr(filesystem.os, "pathconf", lambda *_: 143)  # as eCryptfs
     with pytest.raises(
         filesystem.SdopsError, match="has 144 bytes, and the file system of .* takes 143. Set a shorter name"

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.sources import magnet
 
-from lab.world.build import models
+from lab.servers.build import models
 
 PIECE = 1 << 18
 
@@ -214,7 +214,7 @@ def test_only_the_wanted_file_comes_and_its_room_is_planned(box, seed, run_modul
 
 
 def test_a_torrent_that_does_not_fit_is_not_begun(box, seed, run_module, monkeypatch, tmp_path):
-    """A stand-in for statvfs would be in another process: the torrent says that its file is larger than any disk."""
+    """A fake of statvfs would be in another process: the torrent says that its file is larger than any disk."""
     link = seed({"t.safetensors": b"x" * 1000}, "t.safetensors")
     torrent = seed.torrent.read_bytes().replace(b"6:lengthi1000e", b"6:lengthi%de" % (1 << 48))
     from ansible_collections.sdops.webui.plugins.module_utils.errors import InsufficientSpaceError

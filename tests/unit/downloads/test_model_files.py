@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from lab.world.build import models
-from lab.world.faults import Fault
+from lab.servers.build import models
+from lab.servers.faults import Fault
 
-CHECKPOINT = "hf://lab-standins/tiny-sd15/v1-5-pruned-emaonly.safetensors@main"
+CHECKPOINT = "hf://lab-fakes/tiny-sd15/v1-5-pruned-emaonly.safetensors@main"
 PLACE = "models/Stable-diffusion/v1-5-pruned-emaonly.safetensors"
 ALL = [
     {"source": CHECKPOINT, "kind": "checkpoint"},
     {"source": "civitai://112969?type=Model&format=SafeTensor", "name": "FilmVelvia3.safetensors"},
     {"source": "civitai://66043?type=Model&format=PickleTensor", "name": "bad_pictures.pt"},
-    {"source": "hf://lab-standins/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "kind": "vae"},
+    {"source": "hf://lab-fakes/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "kind": "vae"},
 ]
 
 
@@ -30,7 +30,7 @@ def leftovers(box) -> list[str]:
     return [str(p) for p in box.webui.rglob("*") if ".part" in p.name or ".copy-" in p.name]
 
 
-def test_every_kind_lands_in_its_directory_and_a_second_run_asks_nobody(box, world, four_times, run_module):
+def test_every_kind_lands_in_its_directory_and_a_second_run_asks_nobody(box, lab_server, four_times, run_module):
     arguments = {**box.arguments, "models": ALL, "allow_pickle": True}
     planned, applied = four_times("model_files", **arguments)
     assert [m["status"] for m in planned["models"]] == ["fetch"] * 4
@@ -43,10 +43,10 @@ def test_every_kind_lands_in_its_directory_and_a_second_run_asks_nobody(box, wor
     assert len(applied["models"][0]["revision"]) == 40
     assert leftovers(box) == []
 
-    world.log.entries.clear()
+    lab_server.log.entries.clear()
     again = run_module("model_files", **arguments)
     assert [m["status"] for m in again["models"]] == ["ok"] * 4
-    assert list(world.log.entries) == []
+    assert list(lab_server.log.entries) == []
 
 
 def test_the_tutorials_file_is_chosen_among_several(box, run_module):
@@ -74,10 +74,10 @@ def test_one_failure_does_not_stop_the_others(box, run_module):
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("hf://lab-standins/gated/gated.safetensors@main", "gated"),
-        ("hf://lab-standins/nothing/x.safetensors@main", "does not exist"),
-        ("hf://lab-standins/tiny-sd15/nothing.safetensors@main", "has no file"),
-        ("hf://lab-standins/tiny-sd15/v1-5-pruned-emaonly.safetensors@nowhere", "no revision"),
+        ("hf://lab-fakes/gated/gated.safetensors@main", "gated"),
+        ("hf://lab-fakes/nothing/x.safetensors@main", "does not exist"),
+        ("hf://lab-fakes/tiny-sd15/nothing.safetensors@main", "has no file"),
+        ("hf://lab-fakes/tiny-sd15/v1-5-pruned-emaonly.safetensors@nowhere", "no revision"),
         ("civitai://70001", "early access"),
         ("civitai://70002", "login"),
         ("civitai://70003", "archived"),
@@ -91,16 +91,16 @@ def test_each_refusal_has_its_own_sentence(box, run_module, source, says):
     assert leftovers(box) == []
 
 
-def test_a_token_opens_the_gate_and_never_reaches_the_storage(box, world, run_module):
+def test_a_token_opens_the_gate_and_never_reaches_the_storage(box, lab_server, run_module):
     found = run_module(
         "model_files",
         **box.arguments,
-        models=[{"source": "hf://lab-standins/gated/gated.safetensors@main", "kind": "checkpoint"}, "civitai://70002"],
+        models=[{"source": "hf://lab-fakes/gated/gated.safetensors@main", "kind": "checkpoint"}, "civitai://70002"],
         huggingface_token="hf_lab_granted",
         civitai_token="lab_civitai_member",
     )
     assert not found["failed"], found.get("msg")
-    asked = {entry["host"]: entry["authorization"] for entry in world.log.entries}
+    asked = {entry["host"]: entry["authorization"] for entry in lab_server.log.entries}
     assert asked["huggingface.lab.test"] is True
     assert asked["civitai.lab.test"] is True
     assert asked["cdn.huggingface.lab.test"] is False
@@ -130,27 +130,27 @@ def test_pickles_are_refused_unless_allowed_and_hostile_ones_always(box, run_mod
     assert not list((box.webui / "embeddings").glob("*"))
 
 
-def test_a_broken_line_is_resumed(box, world, run_module):
-    world.faults.add(Fault("cut", host="cdn.*", after=700_000, times=5))
+def test_a_broken_line_is_resumed(box, lab_server, run_module):
+    lab_server.faults.add(Fault("cut", host="cdn.*", after=700_000, times=5))
     found = run_module("model_files", **box.arguments, models=[{"source": CHECKPOINT, "kind": "checkpoint"}])
     assert not found["failed"], found.get("msg")
-    storage = [e for e in world.log.entries if e["host"] == "cdn.huggingface.lab.test"]
+    storage = [e for e in lab_server.log.entries if e["host"] == "cdn.huggingface.lab.test"]
     size = box.path(PLACE).stat().st_size
     # what was there was not fetched again: the cut answers gave what they gave, the rest came in other requests
     assert sum(e["bytes"] for e in storage) == size
     assert found["bytes_fetched"] == size
 
 
-def test_a_server_that_ignores_ranges_is_survived(box, world, run_module):
-    world.faults.add(Fault("cut", host="cdn.*", after=5_000_000, times=1))
-    world.faults.add(Fault("ignore_range", host="cdn.*"))
+def test_a_server_that_ignores_ranges_is_survived(box, lab_server, run_module):
+    lab_server.faults.add(Fault("cut", host="cdn.*", after=5_000_000, times=1))
+    lab_server.faults.add(Fault("ignore_range", host="cdn.*"))
     found = run_module("model_files", **box.arguments, models=[{"source": CHECKPOINT, "kind": "checkpoint"}])
     assert not found["failed"], found.get("msg")
     assert found["models"][0]["sha256"] == sha256(box.path(PLACE))
 
 
-def test_wrong_bytes_never_get_their_final_name(box, world, run_module):
-    world.faults.add(Fault("wrong_bytes", host="cdn.*", after=1_000_000))
+def test_wrong_bytes_never_get_their_final_name(box, lab_server, run_module):
+    lab_server.faults.add(Fault("wrong_bytes", host="cdn.*", after=1_000_000))
     found = run_module("model_files", **box.arguments, models=[{"source": CHECKPOINT, "kind": "checkpoint"}])
     assert found["failed"]
     assert "SHA-256" in found["msg"]
@@ -158,26 +158,26 @@ def test_wrong_bytes_never_get_their_final_name(box, world, run_module):
     assert leftovers(box) == []
 
 
-def test_a_file_put_there_by_hand_is_adopted(box, world, run_module):
+def test_a_file_put_there_by_hand_is_adopted(box, lab_server, run_module):
     wish = [{"source": CHECKPOINT, "kind": "checkpoint"}]
     run_module("model_files", **box.arguments, models=wish)
     (box.webui / ".sdops" / "models.json").unlink()
-    world.log.entries.clear()
+    lab_server.log.entries.clear()
     found = run_module("model_files", **box.arguments, models=wish)
     assert [m["status"] for m in found["models"]] == ["adopted"]
-    assert not [e for e in world.log.entries if e["host"] == "cdn.huggingface.lab.test"]
+    assert not [e for e in lab_server.log.entries if e["host"] == "cdn.huggingface.lab.test"]
 
 
-def test_a_shared_cache_serves_the_second_host(box, world, run_module, tmp_path):
+def test_a_shared_cache_serves_the_second_host(box, lab_server, run_module, tmp_path):
     wish = [{"source": CHECKPOINT, "kind": "checkpoint"}]
     cache = str(tmp_path / "cache")
     run_module("model_files", **box.arguments, models=wish, cache_dir=cache)
     other = tmp_path / "other"
     other.mkdir()
-    world.log.entries.clear()
+    lab_server.log.entries.clear()
     found = run_module("model_files", **{**box.arguments, "webui_dir": str(other)}, models=wish, cache_dir=cache)
     assert [m["status"] for m in found["models"]] == ["from cache"]
-    assert not [e for e in world.log.entries if e["host"] == "cdn.huggingface.lab.test"]
+    assert not [e for e in lab_server.log.entries if e["host"] == "cdn.huggingface.lab.test"]
     assert sha256(other / PLACE) == sha256(box.path(PLACE))
 
 
@@ -212,7 +212,7 @@ def test_sidecars_lie_beside_the_checkpoint(box, run_module, tmp_path):
         "kind": "checkpoint",
         "name": "anime.safetensors",
         "config": f"file://{config}",
-        "vae": "hf://lab-standins/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main",
+        "vae": "hf://lab-fakes/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main",
     }
     found = run_module("model_files", **box.arguments, models=[wish])
     assert not found["failed"], found.get("msg")

@@ -17,9 +17,9 @@ from ansible_collections.sdops.webui.plugins.module_utils.sources import civitai
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import COMPRESSIONS, HttpClient
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.remote_file import RemoteFile
 
-from lab.world.build import models
+from lab.servers.build import models
 
-GOOD = "hf://lab-standins/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main"
+GOOD = "hf://lab-fakes/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main"
 COMMIT = "c" * 40
 
 
@@ -172,8 +172,8 @@ def test_a_type_that_is_no_text_leaves_the_kind_to_the_user(box, serve, run_modu
     assert "set kind" in found["msg"]
 
 
-def test_the_file_of_the_hash_and_not_the_primary_one(box, world, run_module, tmp_path):
-    wanted = sha256(world.root / "civitai" / "files" / "11745001")
+def test_the_file_of_the_hash_and_not_the_primary_one(box, lab_server, run_module, tmp_path):
+    wanted = sha256(lab_server.root / "civitai" / "files" / "11745001")
     dest = tmp_path / "x.safetensors"
     arguments = {k: v for k, v in box.arguments.items() if k != "webui_dir"}
     found = run_module("civitai_download", sha256=wanted, dest=str(dest), **arguments)
@@ -201,7 +201,7 @@ def without_dir(box) -> dict:
 
 
 @pytest.mark.parametrize("version", [71012, 71015])
-def test_the_users_hash_decides_where_civitais_list_is_wrong(box, world, run_module, tmp_path, version):
+def test_the_users_hash_decides_where_civitais_list_is_wrong(box, lab_server, run_module, tmp_path, version):
     """Oracle: hashlib on the file. Civitai's list had wrong hashes for years (Civitai-Helper 278, civitai 426)."""
     real = real_hash(box, run_module, tmp_path, version)
     wish = {"source": f"civitai://{version}", "kind": "lora", "name": "m.safetensors", "sha256": real.upper()}
@@ -213,9 +213,9 @@ def test_the_users_hash_decides_where_civitais_list_is_wrong(box, world, run_mod
     if version == 71012:
         for result in (planned, found):
             assert any(real in w and "0" * 63 + "1" in w for w in map(str, result["warnings"])), result["warnings"]
-    world.log.entries.clear()
+    lab_server.log.entries.clear()
     again = run_module("model_files", **box.arguments, models=[wish])
-    assert (again["failed"], again["changed"], list(world.log.entries)) == (False, False, [])
+    assert (again["failed"], again["changed"], list(lab_server.log.entries)) == (False, False, [])
     one = run_module(
         "civitai_download", version_id=version, sha256=real, dest=str(tmp_path / "y.safetensors"), **without_dir(box)
     )
@@ -517,21 +517,21 @@ def test_a_name_that_no_encoding_has():
 
 
 @pytest.mark.parametrize("redirected", [False, True], ids=["", "redirected"])
-def test_a_plain_url_never_carries_a_token(box, world, serve, run_module, redirected):
+def test_a_plain_url_never_carries_a_token(box, lab_server, serve, run_module, redirected):
     """Even at the endpoint's own address, where it is no link of the Hub, and wherever it redirects to: a link is anybody's."""
-    hub = world.url("huggingface.lab.test")
-    link = hub + "/lab-standins/gated/gated.safetensors"
+    hub = lab_server.url("huggingface.lab.test")
+    link = hub + "/lab-fakes/gated/gated.safetensors"
     if redirected:
-        file = hub + "/lab-standins/gated/resolve/main/gated.safetensors"
+        file = hub + "/lab-fakes/gated/resolve/main/gated.safetensors"
         link = serve(lambda path, headers: (302, {"Location": file}, b""))[0] + "/gated.safetensors"
     tokens = {"huggingface_token": "hf_lab-granted", "civitai_token": "lab-civitai-token"}
     found = run_module(
         "model_files", **{**box.arguments, "retries": 0}, **tokens, models=[{"source": link, "kind": "checkpoint"}]
     )
     assert found["failed"]
-    asked = [entry for entry in world.log.entries if entry["host"] == "huggingface.lab.test"]
+    asked = [entry for entry in lab_server.log.entries if entry["host"] == "huggingface.lab.test"]
     assert asked
-    assert not any(entry["authorization"] for entry in world.log.entries)
+    assert not any(entry["authorization"] for entry in lab_server.log.entries)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-HUB = {"repo": "lab-standins/tiny-vae", "file": "vae-ft-mse-840000-ema-pruned.safetensors"}
+HUB = {"repo": "lab-fakes/tiny-vae", "file": "vae-ft-mse-840000-ema-pruned.safetensors"}
 
 
 def endpoints(box) -> dict:
@@ -58,7 +58,7 @@ def test_a_pickle_needs_permission(box, tmp_path, run_module):
 def test_a_slash_at_the_end_means_a_directory(box, tmp_path, run_module, end):
     """Oracle: the file system."""
     arguments = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
-    wish = {"repo": "lab-standins/tiny-sd15", "file": "v1-5-pruned-emaonly.safetensors", "dest": f"{tmp_path}/{end}"}
+    wish = {"repo": "lab-fakes/tiny-sd15", "file": "v1-5-pruned-emaonly.safetensors", "dest": f"{tmp_path}/{end}"}
     found = run_module("huggingface_download", **wish, **arguments)
     assert found["path"] == f"{tmp_path}/{end}v1-5-pruned-emaonly.safetensors", found.get("msg")
     assert os.path.isfile(found["path"])
@@ -153,7 +153,7 @@ def test_a_page_of_the_users_is_no_damage_where_a_page_is_wanted(box, tmp_path, 
     assert dest.read_bytes() == b"<html>mine</html>"
 
 
-OTHER = {"repo": "lab-standins/tiny-sd15", "file": "v1-5-pruned-emaonly.safetensors"}
+OTHER = {"repo": "lab-fakes/tiny-sd15", "file": "v1-5-pruned-emaonly.safetensors"}
 
 
 def test_with_a_state_file_ours_follows_the_wish_and_theirs_stays(box, tmp_path, run_module):

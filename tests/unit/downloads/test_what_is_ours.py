@@ -14,11 +14,11 @@ from ansible_collections.sdops.webui.plugins.module_utils.models.arguments impor
 from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse_model_entry
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.download import Downloader
 
-from lab.world.build import models
-from lab.world.hosts.big import big_path, big_sha256
+from lab.servers.build import models
+from lab.servers.hosts.big import big_path, big_sha256
 
-CHECKPOINT = "hf://lab-standins/tiny-sd15/v1-5-pruned-emaonly.safetensors@main"
-VAE = "hf://lab-standins/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main"
+CHECKPOINT = "hf://lab-fakes/tiny-sd15/v1-5-pruned-emaonly.safetensors@main"
+VAE = "hf://lab-fakes/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main"
 LORA = "civitai://112969"
 NAMED = {"source": CHECKPOINT, "kind": "checkpoint"}
 
@@ -104,23 +104,23 @@ def test_the_directory_of_the_additional_networks(box, four_times, run_module):
     assert not box.path("models/Lora/FilmVelvia3.safetensors").exists()
 
 
-def test_two_equal_wishes_fail_together(box, world, run_module):
-    from lab.world.faults import Fault
+def test_two_equal_wishes_fail_together(box, lab_server, run_module):
+    from lab.servers.faults import Fault
 
-    world.faults.add(Fault("wrong_bytes", host="cdn.*", after=1_000_000))
+    lab_server.faults.add(Fault("wrong_bytes", host="cdn.*", after=1_000_000))
     found = run_module("model_files", **box.arguments, models=[NAMED, NAMED])
     assert found["failed"]
     assert [m["status"] for m in found["models"]] == ["failed", "failed"]
 
 
-def test_two_hashes_for_one_path_are_an_error(box, world, run_module):
-    url = world.url("big.lab.test") + big_path(2_000_000, "t")
+def test_two_hashes_for_one_path_are_an_error(box, lab_server, run_module):
+    url = lab_server.url("big.lab.test") + big_path(2_000_000, "t")
     wishes = [{"source": url, "kind": "checkpoint", "sha256": c * 64} for c in "ab"]
     found = run_module("model_files", check=True, **box.arguments, models=wishes)
     assert "would overwrite" in found["msg"]
 
 
-def test_absent_takes_what_a_cut_run_left(box, four_times, run_module, world):
+def test_absent_takes_what_a_cut_run_left(box, four_times, run_module, lab_server):
     part = box.path("models/Stable-diffusion/.v1-5-pruned-emaonly.safetensors.part")
     part.parent.mkdir(parents=True)
     for path in (part, part.with_name(part.name + ".journal")):
@@ -136,22 +136,22 @@ def test_absent_takes_what_a_cut_run_left(box, four_times, run_module, world):
 # --- files whose source tells no hash
 
 
-def plain(world, size: int = 3_000_000, seed: str = "p") -> dict:
-    return {"source": world.url("big.lab.test") + big_path(size, seed), "kind": "checkpoint"}
+def plain(lab_server, size: int = 3_000_000, seed: str = "p") -> dict:
+    return {"source": lab_server.url("big.lab.test") + big_path(size, seed), "kind": "checkpoint"}
 
 
 def place_of(box, size: int = 3_000_000, seed: str = "p") -> Path:
     return box.path("models/Stable-diffusion") / big_path(size, seed).lstrip("/")
 
 
-def test_a_plain_url_survives_the_loss_of_the_record(box, world, run_module):
-    apply(box, run_module, plain(world))
+def test_a_plain_url_survives_the_loss_of_the_record(box, lab_server, run_module):
+    apply(box, run_module, plain(lab_server))
     (box.webui / ".sdops" / "models.json").unlink()
-    world.log.entries.clear()
-    found = apply(box, run_module, plain(world))
+    lab_server.log.entries.clear()
+    found = apply(box, run_module, plain(lab_server))
     assert [m["status"] for m in found["models"]] == ["adopted"]
     assert found["models"][0]["sha256"] == big_sha256(3_000_000, "p")
-    assert apply(box, run_module, plain(world))["changed"] is False
+    assert apply(box, run_module, plain(lab_server))["changed"] is False
 
 
 def forget(box):
@@ -169,15 +169,15 @@ def forget(box):
     ],
     ids=["empty", "page", "lfs", "truncated", "truncated early"],
 )
-def test_what_is_provably_nobodys_loss_is_replaced(box, world, run_module, theirs):
+def test_what_is_provably_nobodys_loss_is_replaced(box, lab_server, run_module, theirs):
     """Oracle: the bytes themselves."""
     place = place_of(box)
-    apply(box, run_module, plain(world))
+    apply(box, run_module, plain(lab_server))
     good = place.read_bytes()
     forget(box)
     cuts = {"truncated": good[:-1], "truncated early": good[:10]}
     place.write_bytes(cuts.get(theirs, theirs))
-    assert [m["status"] for m in apply(box, run_module, plain(world))["models"]] == ["fetched"]
+    assert [m["status"] for m in apply(box, run_module, plain(lab_server))["models"]] == ["fetched"]
     assert place.read_bytes() == good
 
 
@@ -193,24 +193,24 @@ def test_what_is_provably_nobodys_loss_is_replaced(box, world, run_module, their
     ],
     ids=["same size", "longer", "pickle", "json", "begins like it", "gzip"],
 )
-def test_what_we_do_not_know_stays(box, world, run_module, theirs):
+def test_what_we_do_not_know_stays(box, lab_server, run_module, theirs):
     """Oracle: the bytes themselves. Not to be readable for us is not to be damaged."""
     place = place_of(box)
-    apply(box, run_module, plain(world))
+    apply(box, run_module, plain(lab_server))
     own = theirs(place.read_bytes())
     forget(box)
     place.write_bytes(own)
     for check in (True, False):
-        found = run_module("model_files", check=check, **box.arguments, models=[plain(world)])
+        found = run_module("model_files", check=check, **box.arguments, models=[plain(lab_server)])
         assert place.read_bytes() == own
     assert found["failed"] and "another file than the wanted one. It stays" in found["msg"]
 
 
 @pytest.mark.parametrize("before", [None, b"", "truncated"], ids=["nothing", "empty", "truncated"])
-def test_what_comes_while_the_download_runs_stays(box, world, run_module, monkeypatch, before):
+def test_what_comes_while_the_download_runs_stays(box, lab_server, run_module, monkeypatch, before):
     """Oracle: the bytes themselves. Before the download there was nothing, or what may be replaced."""
     place = place_of(box)
-    apply(box, run_module, plain(world))
+    apply(box, run_module, plain(lab_server))
     good = place.read_bytes()
     forget(box)
     place.unlink()
@@ -220,23 +220,23 @@ def test_what_comes_while_the_download_runs_stays(box, world, run_module, monkey
     monkeypatch.setattr(
         Downloader, "download", lambda *a, **k: (real(*a, **k), place.write_bytes(b"saved by the WebUI meanwhile"))[0]
     )
-    (item,) = make_test_installer(box).install_all([parse_model_entry(plain(world))], 1)
+    (item,) = make_test_installer(box).install_all([parse_model_entry(plain(lab_server))], 1)
     assert place.read_bytes() == b"saved by the WebUI meanwhile"
     assert item.status.value == "failed" and "while the wanted file was on its way. It stays" in item.reason
     monkeypatch.setattr(Downloader, "download", lambda *a, **k: (real(*a, **k), place.write_bytes(good))[0])
     place.unlink()
-    (item,) = make_test_installer(box).install_all([parse_model_entry(plain(world))], 1)
+    (item,) = make_test_installer(box).install_all([parse_model_entry(plain(lab_server))], 1)
     assert place.read_bytes() == good and item.status.value in ("fetched", "adopted"), item.reason
 
 
-def test_a_file_of_another_size_stays(box, world, run_module):
+def test_a_file_of_another_size_stays(box, lab_server, run_module):
     place = place_of(box)
-    apply(box, run_module, plain(world))
+    apply(box, run_module, plain(lab_server))
     forget(box)
-    apply(box, run_module, {**plain(world, 2_000_000, "q"), "name": "other.safetensors"})
+    apply(box, run_module, {**plain(lab_server, 2_000_000, "q"), "name": "other.safetensors"})
     other = place.with_name("other.safetensors").read_bytes()
     place.write_bytes(other)
-    found = run_module("model_files", **box.arguments, models=[plain(world)])
+    found = run_module("model_files", **box.arguments, models=[plain(lab_server)])
     assert "another file than the wanted one" in found["msg"]
     assert place.read_bytes() == other
 
@@ -251,17 +251,17 @@ def test_somebodys_pickle_stays_though_we_would_not_bring_it(box, run_module):
     assert own.read_bytes() == before
 
 
-def test_what_was_changed_in_place_is_known_by_the_recorded_hash(box, world, run_module):
+def test_what_was_changed_in_place_is_known_by_the_recorded_hash(box, lab_server, run_module):
     """The size is the same: only the hash that we noted tells."""
     place = place_of(box)
-    apply(box, run_module, plain(world))
+    apply(box, run_module, plain(lab_server))
     good = place.read_bytes()
     os.utime(place, ns=(1, 1))
-    assert [m["status"] for m in apply(box, run_module, plain(world))["models"]] == ["adopted"]
+    assert [m["status"] for m in apply(box, run_module, plain(lab_server))["models"]] == ["adopted"]
     stat = place.stat()
     place.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     os.utime(place, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    found = apply(box, run_module, plain(world), verify="always")
+    found = apply(box, run_module, plain(lab_server), verify="always")
     assert [m["status"] for m in found["models"]] == ["fetched"]
     assert place.read_bytes() == good
 
@@ -277,43 +277,43 @@ CHANGED = ["same size", "longer", "pickle", "begins like it"]
 
 @pytest.mark.parametrize("verify", ["recorded", "always"])
 @pytest.mark.parametrize("change", CHANGES, ids=CHANGED)
-def test_what_the_user_changed_since_stays(box, world, run_module, change, verify):
+def test_what_the_user_changed_since_stays(box, lab_server, run_module, change, verify):
     """Oracle: the bytes themselves."""
     place = place_of(box)
-    apply(box, run_module, plain(world))
+    apply(box, run_module, plain(lab_server))
     good = place.read_bytes()
     own = change(good)
     place.write_bytes(own)
     for check in (True, False):
-        found = run_module("model_files", check=check, **box.arguments, models=[plain(world)], verify=verify)
+        found = run_module("model_files", check=check, **box.arguments, models=[plain(lab_server)], verify=verify)
         assert place.read_bytes() == own
     assert found["failed"] and "was changed since it was placed" in found["msg"]
     place.write_bytes(good[:-5])  # a cut copy is nobody's loss
-    assert [m["status"] for m in apply(box, run_module, plain(world), verify=verify)["models"]] == ["fetched"]
+    assert [m["status"] for m in apply(box, run_module, plain(lab_server), verify=verify)["models"]] == ["fetched"]
     assert place.read_bytes() == good
 
 
 @pytest.mark.parametrize("touched", [False, True])
-def test_what_we_placed_makes_way_for_another_source(box, world, run_module, touched):
+def test_what_we_placed_makes_way_for_another_source(box, lab_server, run_module, touched):
     """A file that was only touched, as a restore from a backup does, is still the one that we placed."""
-    apply(box, run_module, {**plain(world), "name": "a.safetensors"})
+    apply(box, run_module, {**plain(lab_server), "name": "a.safetensors"})
     place = box.path("models/Stable-diffusion/a.safetensors")
     if touched:
         os.utime(place, ns=(1, 1))
-    apply(box, run_module, {**plain(world, 2_000_000, "q"), "name": "a.safetensors"})
+    apply(box, run_module, {**plain(lab_server, 2_000_000, "q"), "name": "a.safetensors"})
     assert hashlib.sha256(place.read_bytes()).hexdigest() == big_sha256(2_000_000, "q")
 
 
-def test_a_source_that_tells_nothing_overwrites_nothing(box, world, run_module):
-    from lab.world.faults import Fault
+def test_a_source_that_tells_nothing_overwrites_nothing(box, lab_server, run_module):
+    from lab.servers.faults import Fault
 
-    apply(box, run_module, plain(world))
+    apply(box, run_module, plain(lab_server))
     (box.webui / ".sdops" / "models.json").unlink()
-    world.faults.add(Fault("until_close", host="big.lab.test"))
-    world.faults.add(Fault("ignore_range", host="big.lab.test"))
-    found = run_module("model_files", **box.arguments, models=[plain(world)])
+    lab_server.faults.add(Fault("until_close", host="big.lab.test"))
+    lab_server.faults.add(Fault("ignore_range", host="big.lab.test"))
+    found = run_module("model_files", **box.arguments, models=[plain(lab_server)])
     assert "neither size nor hash" in found["msg"]
-    known = {**plain(world), "sha256": big_sha256(3_000_000, "p")}
+    known = {**plain(lab_server), "sha256": big_sha256(3_000_000, "p")}
     assert [m["status"] for m in apply(box, run_module, known)["models"]] == ["adopted"]
 
 
@@ -325,27 +325,27 @@ def test_one_file_of_civitai_without_its_hash_is_fetched_once(box, tmp_path, fou
     assert applied["sha256"] == hashlib.sha256(dest.read_bytes()).hexdigest()
 
 
-def test_the_short_hash_of_civitai_decides(box, world, tmp_path, run_module):
+def test_the_short_hash_of_civitai_decides(box, lab_server, tmp_path, run_module):
     """Another file of nearly the same size is no match for the first ten digits."""
     arguments = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
     dest = tmp_path / "x.safetensors"
-    other = (world.root / "civitai" / "files" / "71013001").read_bytes()
+    other = (lab_server.root / "civitai" / "files" / "71013001").read_bytes()
     dest.write_bytes(other)
     found = run_module("civitai_download", version_id=71014, dest=str(dest), **arguments)
     assert "another file than the wanted one. It stays" in found["msg"]
     assert dest.read_bytes() == other
     found = run_module("civitai_download", version_id=71014, dest=str(dest), force=True, **arguments)
     assert (found["failed"], found["changed"]) == (False, True), found
-    assert dest.read_bytes() == (world.root / "civitai" / "files" / "71014001").read_bytes()
+    assert dest.read_bytes() == (lab_server.root / "civitai" / "files" / "71014001").read_bytes()
 
 
 # --- kills and leftovers
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_kill_at_the_rename(box, world, run_module, moment):
+def test_a_kill_at_the_rename(box, lab_server, run_module, moment):
     """The record has the file before it has its name: whichever of the two a kill prevents, the next run is content."""
-    wish = plain(world)
+    wish = plain(lab_server)
     code = f"""
 import json, os, signal, sys
 sys.path[:0] = {[p for p in sys.path if p.endswith("collections")]!r}
@@ -368,8 +368,8 @@ make_installer(params, params["webui_dir"], False).install_all([parse_model_entr
     argv = [sys.executable, "-c", code, json.dumps(box.arguments), json.dumps(wish)]
     assert subprocess.run(argv, check=False).returncode == -signal.SIGKILL
     assert place_of(box).exists() is (moment == "after")
-    world.log.settle()
-    world.log.entries.clear()
+    lab_server.log.wait_until_written()
+    lab_server.log.entries.clear()
     found = apply(box, run_module, wish)
     assert [m["status"] for m in found["models"]] == ["ok" if moment == "after" else "fetched"]
     assert found["bytes_fetched"] == 0
@@ -378,8 +378,8 @@ make_installer(params, params["webui_dir"], False).install_all([parse_model_entr
     assert apply(box, run_module, wish, state="absent")["changed"] is True
 
 
-def test_a_copy_that_was_killed_is_written_over(box, tmp_path, run_module, world):
-    apply(box, run_module, plain(world))
+def test_a_copy_that_was_killed_is_written_over(box, tmp_path, run_module, lab_server):
+    apply(box, run_module, plain(lab_server))
     source = tmp_path / "mine.safetensors"
     source.write_bytes(place_of(box).read_bytes())
     left = box.path("models/Stable-diffusion/.mine.safetensors.new")
@@ -388,7 +388,7 @@ def test_a_copy_that_was_killed_is_written_over(box, tmp_path, run_module, world
     assert sorted(p.name for p in left.parent.iterdir()) == sorted([place_of(box).name, "mine.safetensors"])
 
 
-def test_without_locks_each_process_has_names_of_its_own(box, world, monkeypatch):
+def test_without_locks_each_process_has_names_of_its_own(box, lab_server, monkeypatch):
     from ansible_collections.sdops.webui.plugins.module_utils import filesystem
     from ansible_collections.sdops.webui.plugins.module_utils.transfer import temp_names
 
@@ -408,7 +408,7 @@ def test_without_locks_each_process_has_names_of_its_own(box, world, monkeypatch
         for end in (".part", ".part.journal"):
             path = Path(name)
             path.with_name("." + path.name + end).write_text("x")
-    (item,) = make_test_installer(box).install_all([parse_model_entry(plain(world))], 1)
+    (item,) = make_test_installer(box).install_all([parse_model_entry(plain(lab_server))], 1)
     assert item.status.value == "fetched", item.reason
     assert seen == [temp_names.temp_base(str(place), False)]
     assert f"-{os.getpid()}" in seen[0]
@@ -418,22 +418,22 @@ def test_without_locks_each_process_has_names_of_its_own(box, world, monkeypatch
     )
 
 
-def test_without_locks_a_part_of_a_dead_process_is_gone_on_with(box, world, monkeypatch):
+def test_without_locks_a_part_of_a_dead_process_is_gone_on_with(box, lab_server, monkeypatch):
     from ansible_collections.sdops.webui.plugins.module_utils import filesystem
     from ansible_collections.sdops.webui.plugins.module_utils.transfer import temp_names
 
-    from lab.world.faults import Fault
+    from lab.servers.faults import Fault
 
     def no_locks(*_):
         raise OSError(filesystem.errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(filesystem.fcntl, "flock", no_locks)
-    wish = {**plain(world, 40_000_000), "sha256": big_sha256(40_000_000, "p")}
-    cut = world.faults.add(Fault("cut", host="big.lab.test", after=10_000_000))
-    refuse = world.faults.add(Fault("status", host="big.lab.test", status=403, body="not now", skip=2))
+    wish = {**plain(lab_server, 40_000_000), "sha256": big_sha256(40_000_000, "p")}
+    cut = lab_server.faults.add(Fault("cut", host="big.lab.test", after=10_000_000))
+    refuse = lab_server.faults.add(Fault("status", host="big.lab.test", status=403, body="not now", skip=2))
     assert make_test_installer(box, connections=1).install_all([parse_model_entry(wish)], 1)[0].status.value == "failed"
     assert cut.hits and refuse.hits
-    world.faults.clear()
+    lab_server.faults.clear()
     place = place_of(box, 40_000_000)
     own = Path(temp_names.temp_base(str(place), False)).name
     for end in (".part", ".part.journal"):

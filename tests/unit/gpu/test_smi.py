@@ -1,4 +1,4 @@
-"""Facts from stand-ins of nvidia-smi that answer as the real one does in good and bad times."""
+"""Facts from fakes of nvidia-smi that answer as the real one does in good and bad times."""
 
 from __future__ import annotations
 

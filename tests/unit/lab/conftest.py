@@ -1,4 +1,4 @@
-"""A small lab world, built once, served on 127.0.0.1: the same code and content as the lab's own."""
+"""A small lab server, built once, served on 127.0.0.1: the same code and content as the lab's own."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import requests
 
-from lab.world import hosts
-from lab.world.build import Builder, ca, models, repositories, wheels, xray
-from lab.world.server import Listener, WorldServer
+from lab.servers import hosts
+from lab.servers.build import Builder, ca, models, repositories, wheels, xray
+from lab.servers.server import LabServer, Listener
 
-REPOSITORY = "lab-standins/demo"
+REPOSITORY = "lab-fakes/demo"
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Built:
 
     @property
     def root(self) -> Path:
-        return self.work / "world"
+        return self.work / "content"
 
 
 def write_tree(root: Path, files: dict[str, str]) -> None:
@@ -49,9 +49,9 @@ def write_tree(root: Path, files: dict[str, str]) -> None:
 
 
 @pytest.fixture(scope="session")
-def standins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two versions of one repository and two wheels."""
-    root = tmp_path_factory.mktemp("standins")
+    root = tmp_path_factory.mktemp("fakes")
     write_tree(
         root / "demo-1", {"README.md": "one\n", ".gitignore": "kept\n", "kept/file": "x", "__pycache__/a.pyc": "no"}
     )
@@ -77,13 +77,13 @@ WHEELS = [
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory, standins: Path) -> Built:
+def built(tmp_path_factory: pytest.TempPathFactory, fakes: Path) -> Built:
     builder = Builder(tmp_path_factory.mktemp("work"))
     ca.build(builder)
     return Built(
         builder.work,
-        repositories.build(builder, MANIFEST, standins),
-        wheels.build(builder, WHEELS, standins),
+        repositories.build(builder, MANIFEST, fakes),
+        wheels.build(builder, WHEELS, fakes),
         models.build_hub(builder),
         models.build_civitai(builder),
         xray.build(builder, f"#!{sys.executable}", ".".join(map(str, sys.version_info[:2]))),
@@ -91,21 +91,21 @@ def built(tmp_path_factory: pytest.TempPathFactory, standins: Path) -> Built:
 
 
 @pytest.fixture(scope="session")
-def session_world(built: Built) -> Iterator[WorldServer]:
+def session_lab_server(built: Built) -> Iterator[LabServer]:
     plain = [Listener(default_host=name, tls=False) for name in hosts.BLOCKED if name != hosts.GIT]
     secure = [Listener(), *(Listener(default_host=name) for name in hosts.DOMESTIC)]
     folder = built.work / "ca"
     log = built.work / "access.log"
-    with WorldServer(built.root, [*secure, *plain], folder / "server.pem", folder / "server.key", log) as server:
+    with LabServer(built.root, [*secure, *plain], folder / "server.pem", folder / "server.key", log) as server:
         yield server
 
 
 @pytest.fixture
-def world(session_world: WorldServer) -> Iterator[WorldServer]:
+def lab_server(session_lab_server: LabServer) -> Iterator[LabServer]:
     """The server as at its start, with an empty log in memory."""
-    session_world.log.entries.clear()
-    yield session_world
-    session_world.reset()
+    session_lab_server.log.entries.clear()
+    yield session_lab_server
+    session_lab_server.reset()
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-from lab.world import gateway, hosts
-from lab.world.build import Builder, BuildError, conda, repositories, wheels
-from lab.world.server import Listener, WorldServer
+from lab.ports import free_port
+from lab.servers import gateway, hosts
+from lab.servers.build import Builder, BuildError, conda, repositories, wheels
+from lab.servers.server import LabServer, Listener
 from lab.xray import launcher
-from lab.xray.launcher import free_port
 
 from .conftest import MANIFEST, REPOSITORY, WHEELS, Built, clean_environment, wait_for_port
 
@@ -41,17 +41,17 @@ asyncio.run(main())
 # --- determinism and idempotence
 
 
-def test_commits_and_wheels_are_the_same_everywhere(built: Built, standins: Path, tmp_path: Path) -> None:
+def test_commits_and_wheels_are_the_same_everywhere(built: Built, fakes: Path, tmp_path: Path) -> None:
     again = Builder(tmp_path)
-    assert repositories.build(again, MANIFEST, standins) == built.git
-    assert wheels.build(again, WHEELS, standins) == built.wheels
+    assert repositories.build(again, MANIFEST, fakes) == built.git
+    assert wheels.build(again, WHEELS, fakes) == built.wheels
 
 
-def test_only_what_changed_is_built_again(standins: Path, tmp_path: Path) -> None:
-    own = tmp_path / "standins"
-    shutil.copytree(standins, own)
+def test_only_what_changed_is_built_again(fakes: Path, tmp_path: Path) -> None:
+    own = tmp_path / "fakes"
+    shutil.copytree(fakes, own)
     first = repositories.build(Builder(tmp_path / "work"), MANIFEST, own)
-    head = tmp_path / "work/world/git" / f"{REPOSITORY}.git" / "HEAD"
+    head = tmp_path / "work/content/git" / f"{REPOSITORY}.git" / "HEAD"
     before = head.stat().st_ino
     assert repositories.build(Builder(tmp_path / "work"), MANIFEST, own) == first
     assert head.stat().st_ino == before
@@ -65,7 +65,7 @@ def test_only_what_changed_is_built_again(standins: Path, tmp_path: Path) -> Non
 
 
 def test_a_missing_tree_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match="demo-1 for lab-standins/demo is missing"):
+    with pytest.raises(BuildError, match="demo-1 for lab-fakes/demo is missing"):
         repositories.build(Builder(tmp_path / "work"), MANIFEST, tmp_path)
 
 
@@ -87,8 +87,8 @@ def test_launcher_works_wherever_it_is_unpacked(built: Built, tmp_path: Path) ->
     done = subprocess.run(
         [sys.executable, "-S", str(tmp_path / "current" / "xray"), "version"], capture_output=True, text=True, cwd="/"
     )
-    assert re.match(r"Xray 26\.10\.10 \(lab stand-in", done.stdout), done.stderr
-    assert "LAB STAND-IN" in program.read_text().splitlines()[1]
+    assert re.match(r"Xray 26\.10\.10 \(lab fake", done.stdout), done.stderr
+    assert "LAB FAKE" in program.read_text().splitlines()[1]
 
 
 def test_config_test(built: Built, tmp_path: Path) -> None:
@@ -154,16 +154,18 @@ def test_keys(built: Built) -> None:
 # --- the gateway
 
 
-def test_blocked_hosts_are_reached_through_the_gateway_only(built: Built, world: WorldServer, tmp_path: Path) -> None:
-    dest = f"127.0.0.1:{world.listeners[0].port}"
-    written = gateway.write(tmp_path, f"127.0.0.1:{free_port()}", dest, dest, None)
+def test_blocked_hosts_are_reached_through_the_gateway_only(
+    built: Built, lab_server: LabServer, tmp_path: Path
+) -> None:
+    dest = f"127.0.0.1:{lab_server.listeners[0].port}"
+    written = gateway.write_config(tmp_path, f"127.0.0.1:{free_port()}", dest, dest, None)
     assert (tmp_path / "gateway.json").stat().st_mode & 0o777 == 0o600
     assert Path(written["config"]).stat().st_mode & 0o777 == 0o600
     assert (
-        gateway.write(tmp_path, f"127.0.0.1:{free_port()}", dest, dest, None)["client"]["uuid"]
+        gateway.write_config(tmp_path, f"127.0.0.1:{free_port()}", dest, dest, None)["client"]["uuid"]
         == written["client"]["uuid"]
     )
-    written = gateway.write(tmp_path, f"127.0.0.1:{written['client']['port']}", dest, dest, None)
+    written = gateway.write_config(tmp_path, f"127.0.0.1:{written['client']['port']}", dest, dest, None)
     stranger = {**written["client"], "public_key": launcher.key_pair()[1]}
     ports = {"good": free_port(), "wrong": free_port()}
     configs = {"good": written["client"], "wrong": stranger}
@@ -186,20 +188,20 @@ def test_blocked_hosts_are_reached_through_the_gateway_only(built: Built, world:
                     session.get(f"https://{host}/robots.txt", timeout=5)  # the name resolves nowhere
             session.proxies = {"https": f"http://127.0.0.1:{ports['good']}"}
             answer = session.get("https://git.lab.test/robots.txt", timeout=30)
-            assert (answer.status_code, "stand-in" in answer.text) == (200, True)
-            model = "https://huggingface.lab.test/lab-standins/tiny-sd15/resolve/main/v1-5-pruned-emaonly.safetensors"
+            assert (answer.status_code, "fake" in answer.text) == (200, True)
+            model = "https://huggingface.lab.test/lab-fakes/tiny-sd15/resolve/main/v1-5-pruned-emaonly.safetensors"
             fetched = session.get(model, timeout=30)
             assert (
                 len(fetched.content)
-                == built.hub["lab-standins/tiny-sd15"]["files"]["v1-5-pruned-emaonly.safetensors"]["size"]
+                == built.hub["lab-fakes/tiny-sd15"]["files"]["v1-5-pruned-emaonly.safetensors"]["size"]
             )
             proxy = f"http://127.0.0.1:{ports['wrong']}"
             session.proxies = {"http": proxy, "https": proxy}
-            world.log.entries.clear()
+            lab_server.log.entries.clear()
             assert session.get("http://git.lab.test/robots.txt", timeout=60).status_code == 503
             with pytest.raises(requests.exceptions.ConnectionError):
                 session.get("https://git.lab.test/robots.txt", timeout=60)
-            assert not world.log.entries
+            assert not lab_server.log.entries
     finally:
         for process in running:
             process.terminate()
@@ -223,10 +225,10 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_conda_package_installs_over_https(channel: Path, built: Built, tmp_path: Path) -> None:
     folder = built.work / "ca"
     prefix = tmp_path / "env"
-    with WorldServer(
-        channel / "world", [Listener(default_host=hosts.CONDA)], folder / "server.pem", folder / "server.key"
-    ) as world:
-        source = world.url(hosts.CONDA) + "/conda-forge"
+    with LabServer(
+        channel / "content", [Listener(default_host=hosts.CONDA)], folder / "server.pem", folder / "server.key"
+    ) as lab_server:
+        source = lab_server.url(hosts.CONDA) + "/conda-forge"
         for _ in range(2):  # twice: the second time from the solver's cache
             # py-rattler may crash when its interpreter ends: the prefix is the judge
             subprocess.run(
@@ -234,7 +236,7 @@ def test_conda_package_installs_over_https(channel: Path, built: Built, tmp_path
                 env=clean_environment(SSL_CERT_FILE=str(built.ca), HOME=str(tmp_path)),
                 timeout=120,
             )
-        asked = {entry["path"] for entry in world.log.entries}
+        asked = {entry["path"] for entry in lab_server.log.entries}
         assert any(path.endswith(".conda") for path in asked)
     python = prefix / "bin" / "python"
     code = "import ssl, sqlite3, ctypes, venv, json, sys; print(json.dumps([sys.prefix, sys.version_info[:3]]))"

@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 import requests
 
-from lab.world import gateway, hosts
-from lab.world.faults import Fault
-from lab.world.server import Listener, WorldServer
-from lab.world.turbo import TurboProxy
-from lab.xray.launcher import free_port
+from lab.ports import free_port
+from lab.servers import gateway, hosts
+from lab.servers.faults import Fault
+from lab.servers.server import LabServer, Listener
+from lab.servers.turbo import TurboProxy
 
 from .conftest import REPOSITORY, Built, clean_environment, wait_for_port
 
-SD = "lab-standins/tiny-sd15"
+SD = "lab-fakes/tiny-sd15"
 BIG = "v1-5-pruned-emaonly.safetensors"
 LAB = Path(__file__).resolve().parents[3]
 
@@ -33,29 +33,29 @@ LAB = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
-def doors(built: Built) -> Iterator[WorldServer]:
-    """A world behind two doors: TLS for what is accelerated, and plain HTTP that only says where the site is."""
+def doors(built: Built) -> Iterator[LabServer]:
+    """A lab server behind two doors: TLS for what is accelerated, and plain HTTP that only says where the site is."""
     listeners = [Listener(hosts=list(hosts.ACCELERATED)), Listener(tls=False, to_https=True)]
     folder = built.work / "ca"
-    with WorldServer(built.root, listeners, folder / "server.pem", folder / "server.key") as world:
-        yield world
+    with LabServer(built.root, listeners, folder / "server.pem", folder / "server.key") as lab_server:
+        yield lab_server
 
 
-def test_a_door_shows_its_hosts_only(doors: WorldServer, built: Built) -> None:
+def test_a_door_shows_its_hosts_only(doors: LabServer, built: Built) -> None:
     port = doors.listeners[0].port
     for name, status in ((hosts.GIT, 200), (hosts.CIVITAI, 421), (hosts.GIT_MIRROR, 421)):
         url, header = f"https://127.0.0.1:{port}/", {"Host": name}
         assert requests.get(url, headers=header, verify=str(built.ca)).status_code == status, name
 
 
-def test_plain_http_only_sends_to_https(doors: WorldServer) -> None:
+def test_plain_http_only_sends_to_https(doors: LabServer) -> None:
     answer = requests.get(
         f"http://127.0.0.1:{doors.listeners[1].port}/a%20b?c=d", headers={"Host": hosts.GIT}, allow_redirects=False
     )
     assert (answer.status_code, answer.headers["Location"]) == (301, f"https://{hosts.GIT}/a%20b?c=d")
 
 
-def test_a_dropped_connection_has_no_answer(doors: WorldServer, built: Built) -> None:
+def test_a_dropped_connection_has_no_answer(doors: LabServer, built: Built) -> None:
     doors.faults.add(Fault("drop", host=hosts.GIT, times=1))
     url, header = f"https://127.0.0.1:{doors.listeners[0].port}/", {"Host": hosts.GIT}
     with pytest.raises(requests.ConnectionError):
@@ -67,7 +67,7 @@ def test_a_dropped_connection_has_no_answer(doors: WorldServer, built: Built) ->
 
 
 @pytest.fixture
-def proxy(doors: WorldServer, tmp_path: Path) -> Iterator[TurboProxy]:
+def proxy(doors: LabServer, tmp_path: Path) -> Iterator[TurboProxy]:
     secure, plain = (f"127.0.0.1:{listener.port}" for listener in doors.listeners)
     with TurboProxy("127.0.0.1", 0, {443: secure, 80: plain}, tmp_path / "turbo.log") as turbo:
         yield turbo
@@ -89,7 +89,7 @@ def test_the_acceleration_leads_to_its_hosts(proxy: TurboProxy, built: Built) ->
         assert redirected.headers["Location"] == f"https://{hosts.GIT}/x?y=z"
         file = session.get(f"https://{hosts.HUB}/{SD}/resolve/main/{BIG}")
     assert hashlib.sha256(file.content).hexdigest() == built.hub[SD]["files"][BIG]["sha256"]
-    proxy.log.settle()
+    proxy.log.wait_until_written()
     asked = {(entry["host"], entry["port"]) for entry in proxy.log.entries}
     assert {(hosts.GIT, 443), (hosts.GIT, 80), (hosts.HUB, 443), (hosts.HUB_STORAGE, 443)} <= asked
     assert sum(entry["received"] for entry in proxy.log.entries) > len(file.content)
@@ -135,7 +135,7 @@ def test_the_accelerations_log_has_no_secrets(proxy: TurboProxy, built: Built, t
         headers = {"Authorization": "Bearer s3cret", "Proxy-Authorization": "Basic s3cret", "Cookie": "s3cret"}
         for scheme in ("https", "http"):
             session.get(f"{scheme}://{hosts.GIT}/?token=s3cret", headers=headers, allow_redirects=False)
-    proxy.log.settle()
+    proxy.log.wait_until_written()
     text = (tmp_path / "turbo.log").read_text()
     assert len(text.splitlines()) == 2 and "s3cret" not in text
 
@@ -148,8 +148,8 @@ def test_the_acceleration_says_when_its_way_is_gone(built: Built) -> None:
 # --- mirrors
 
 
-def test_the_hubs_mirror_serves_the_bytes_itself(world: WorldServer, built: Built) -> None:
-    base = f"{world.url(hosts.HUB_MIRROR_CN)}/{SD}"
+def test_the_hubs_mirror_serves_the_bytes_itself(lab_server: LabServer, built: Built) -> None:
+    base = f"{lab_server.url(hosts.HUB_MIRROR_CN)}/{SD}"
     known = built.hub[SD]["files"][BIG]
     # a token that a client keeps on the same origin does no harm
     options = {
@@ -168,9 +168,9 @@ def test_the_hubs_mirror_serves_the_bytes_itself(world: WorldServer, built: Buil
     assert (part.status_code, part.content) == (206, whole.content[10:20])
     del options["headers"]["Range"]
     small = requests.get(f"{base}/resolve/main/vae/config.json", **options)
-    assert small.status_code == 200 and small.url.startswith(world.url(hosts.HUB_MIRROR_CN))
+    assert small.status_code == 200 and small.url.startswith(lab_server.url(hosts.HUB_MIRROR_CN))
     assert requests.get(f"{base}/resolve/main/none", **options).headers["X-Error-Code"] == "EntryNotFound"
-    assert {entry["host"] for entry in world.log.entries} == {hosts.HUB_MIRROR_CN}
+    assert {entry["host"] for entry in lab_server.log.entries} == {hosts.HUB_MIRROR_CN}
 
 
 @pytest.mark.parametrize(
@@ -183,19 +183,21 @@ def test_the_hubs_mirror_serves_the_bytes_itself(world: WorldServer, built: Buil
     ],
 )
 def test_git_mirrors_have_the_same_commits(
-    world: WorldServer, built: Built, tmp_path: Path, mirror: str, path: str
+    lab_server: LabServer, built: Built, tmp_path: Path, mirror: str, path: str
 ) -> None:
     env = clean_environment(GIT_SSL_CAINFO=str(built.ca), GIT_CONFIG_GLOBAL=os.devnull, GIT_CONFIG_NOSYSTEM="1")
     subprocess.run(
-        ["git", "clone", "-q", "--depth", "1", world.url(mirror) + path, str(tmp_path / "clone")], env=env, check=True
+        ["git", "clone", "-q", "--depth", "1", lab_server.url(mirror) + path, str(tmp_path / "clone")],
+        env=env,
+        check=True,
     )
     head = subprocess.run(["git", "-C", str(tmp_path / "clone"), "rev-parse", "HEAD"], capture_output=True, text=True)
     assert head.stdout.strip() == built.git["commits"][REPOSITORY]
 
 
-def test_a_prefix_mirror_leads_to_its_original_only(world: WorldServer, built: Built) -> None:
+def test_a_prefix_mirror_leads_to_its_original_only(lab_server: LabServer, built: Built) -> None:
     for other in (hosts.CIVITAI, "example.com", f"{hosts.GIT}.example.com", f"{hosts.GIT}@{hosts.CIVITAI}"):
-        answer = requests.get(f"{world.url(hosts.GIT_PREFIX)}/https://{other}/", verify=str(built.ca))
+        answer = requests.get(f"{lab_server.url(hosts.GIT_PREFIX)}/https://{other}/", verify=str(built.ca))
         assert answer.status_code == 403, other
 
 
@@ -204,7 +206,7 @@ def test_a_prefix_mirror_leads_to_its_original_only(world: WorldServer, built: B
 
 def write(work: Path, condition: str | None = None, rate: int = gateway.RATE) -> tuple[dict, dict]:
     """(the client's side, Xray's config) of a gateway in ``work``."""
-    written = gateway.write(
+    written = gateway.write_config(
         work, "127.0.0.1:4000", "127.0.0.1:4001", None, None, condition=condition, rate=rate, api="127.0.0.1:4002"
     )
     return written["client"], json.loads(Path(written["config"]).read_text())
@@ -243,8 +245,8 @@ def test_a_slow_gateway_lets_its_rate_pass_and_ends_with_its_core(tmp_path: Path
     )
     core.chmod(0o755)
     door = free_port()
-    gateway.write(tmp_path, f"127.0.0.1:{door}", "127.0.0.1:1", None, None, condition="slow", rate=20000)
-    argv = [sys.executable, "-m", "lab.world", "gateway", "--work", str(tmp_path), "--program", str(core)]
+    gateway.write_config(tmp_path, f"127.0.0.1:{door}", "127.0.0.1:1", None, None, condition="slow", rate=20000)
+    argv = [sys.executable, "-m", "lab.servers", "gateway", "--work", str(tmp_path), "--program", str(core)]
     with subprocess.Popen(argv, cwd=LAB) as process:
         try:
             wait_for_port(door, process)
@@ -267,7 +269,7 @@ def test_a_slow_gateway_lets_its_rate_pass_and_ends_with_its_core(tmp_path: Path
         process.wait(10)
     inner = json.loads((tmp_path / "gateway-run.json").read_text())["to"]
     with pytest.raises(OSError):
-        socket.create_connection(gateway.split(inner), 1)
+        socket.create_connection(gateway.parse_address(inner), 1)
 
 
 @pytest.mark.parametrize(

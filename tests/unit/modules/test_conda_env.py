@@ -1,4 +1,4 @@
-"""conda_env as a process: a strict stand-in for the programs, and real py-rattler on real little channels."""
+"""conda_env as a process: a strict fake of the programs, and real py-rattler on real little channels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "conda"))
 
-from conda_world import OTHER, VERSION, calls, channel, standin
+from conda_world import OTHER, VERSION, calls, channel, fake_conda
 from module_process import four_times, run_module, start_module
 from wheels import FileServer, certificates
 
@@ -30,7 +30,7 @@ def channels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def conda(tmp_path: Path) -> Path:
-    return standin(tmp_path / "bin")
+    return fake_conda(tmp_path / "bin")
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_failure_leaves_nothing(conda: Path, prefix: Path) -> None:
 
 
 def test_another_python_is_refused(tmp_path: Path, prefix: Path) -> None:
-    conda = standin(tmp_path / "bin", script=OTHER % "3.9.1")
+    conda = fake_conda(tmp_path / "bin", script=OTHER % "3.9.1")
     run_module("conda_env", prefix=str(prefix), python="3.9.1", engine=str(conda))
     before = sorted(prefix.rglob("*"))
     for check in (True, False):
@@ -122,7 +122,7 @@ def test_another_python_is_refused(tmp_path: Path, prefix: Path) -> None:
 
 
 def test_another_python_is_made_anew_when_told(tmp_path: Path, conda: Path, prefix: Path) -> None:
-    other = standin(tmp_path / "other", script=OTHER % "3.9.1")
+    other = fake_conda(tmp_path / "other", script=OTHER % "3.9.1")
     run_module("conda_env", prefix=str(prefix), python="3.9.1", engine=str(other))
     (prefix / "lib").mkdir()
     wish = {"prefix": str(prefix), "python": VERSION, "engine": str(conda), "recreate": True}
@@ -214,7 +214,7 @@ def test_killed_while_adding_and_made_anew(conda: Path, prefix: Path) -> None:
     four_times("conda_env", recreate=True, **wish)
 
 
-def test_the_standin_is_as_dangerous_as_the_real_one(tmp_path: Path, conda: Path, prefix: Path) -> None:
+def test_the_fake_is_as_dangerous_as_the_real_one(tmp_path: Path, conda: Path, prefix: Path) -> None:
     """create -y removes what is there: the module must not use it."""
 
     def ask(*arguments: str, program: Path = conda) -> tuple[int, str]:
@@ -239,7 +239,7 @@ def test_the_standin_is_as_dangerous_as_the_real_one(tmp_path: Path, conda: Path
     )
     assert rc == 1 and json.loads(said)["exception_name"] == "CondaToSNonInteractiveError"
     assert "root_prefix" in json.loads(ask("info", "--json")[1])
-    mamba = standin(tmp_path / "other", "mamba")
+    mamba = fake_conda(tmp_path / "other", "mamba")
     assert "envs directories" in json.loads(ask("info", "--json", program=mamba)[1])
     assert list(json.loads(ask("env", "list", "--json", program=mamba)[1])) == ["envs"]
 
@@ -254,7 +254,7 @@ def test_absent(conda: Path, prefix: Path) -> None:
 
 @pytest.mark.parametrize("flavour", ["conda", "mamba", "micromamba"])
 def test_by_name(tmp_path: Path, flavour: str) -> None:
-    program = standin(tmp_path / "bin", flavour)
+    program = fake_conda(tmp_path / "bin", flavour)
     env = {"PATH": "{}:{}".format(program.parent, os.environ["PATH"])}
     wish = {"name": "StableDiffusion", "python": VERSION, "engine": flavour, "env": env}
     _, applied, _, last = four_times("conda_env", **wish)

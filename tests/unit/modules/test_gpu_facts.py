@@ -1,4 +1,4 @@
-"""gpu_facts as a process, on stand-ins of nvidia-smi."""
+"""gpu_facts as a process, on fakes of nvidia-smi."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from module_process import run_module
 
 def smi(tmp_path: Path, body: str) -> Path:
     path = tmp_path / "nvidia-smi"
-    path.write_text("#!/bin/sh\n# stand-in for nvidia-smi\n" + body)
+    path.write_text("#!/bin/sh\n# fake of nvidia-smi\n" + body)
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return path
 

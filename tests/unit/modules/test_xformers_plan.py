@@ -1,4 +1,4 @@
-"""xformers_plan as a process, on real environments with stand-in torch and xformers wheels."""
+"""xformers_plan as a process, on real environments with fake torch and xformers wheels."""
 
 from __future__ import annotations
 

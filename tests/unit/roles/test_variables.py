@@ -28,7 +28,8 @@ from ansible_collections.sdops.webui.plugins.module_utils.variables.validation i
 from ansible_collections.sdops.webui.plugins.module_utils.variables.value_types import type_error
 from ansible_collections.sdops.webui.plugins.module_utils.xray.share_link import parse
 
-from lab.xray.launcher import free_port, key_pair
+from lab.ports import free_port
+from lab.xray.launcher import key_pair
 
 SPECS = {
     name: spec

@@ -1,4 +1,4 @@
-"""The hardened check as roop's swapper.py uses it, over stand-ins of onnxruntime, numpy and ifnude."""
+"""The hardened check as roop's swapper.py uses it, over fakes of onnxruntime, numpy and ifnude."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_without_the_detector_nothing_is_swapped_and_nothing_is_fetched(check, c
         CLASSES.replace("EXPOSED_BREAST_F", "SHOES"),
         CLASSES + "\nEXPOSED_BELLY",
         CLASSES.replace("\nEXPOSED_BREAST_M", ""),
-        "LAB_STANDIN",
+        "LAB_FAKE",
     ],
     ids=["all harmless", "one renamed", "one more", "one less", "others"],
 )

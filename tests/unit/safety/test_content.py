@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from lab.world.build.models import checkpoint_tensors, safetensors_bytes
+from lab.servers.build.models import checkpoint_tensors, safetensors_bytes
 
 from .conftest import hostile, old_torch, torch_zip
 

@@ -17,7 +17,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.content_scan.safetenso
 )
 from ansible_collections.sdops.webui.plugins.module_utils.errors import ContentError
 
-from lab.world.build.models import checkpoint_tensors, lora_tensors, safetensors_bytes
+from lab.servers.build.models import checkpoint_tensors, lora_tensors, safetensors_bytes
 
 from .conftest import cost, hostile, old_torch, torch_zip
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.world.build.models import embedding_bytes, malicious_bytes, torch_zip_bytes
+from lab.servers.build.models import embedding_bytes, malicious_bytes, torch_zip_bytes
 
 from .conftest import NUMBERS, REAL, cost, hostile, mkdir_call, model, old_torch, storage, tensor, torch_zip
 

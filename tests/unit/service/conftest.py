@@ -1,4 +1,4 @@
-"""The stand-in WebUI, started as the role starts it: by the launch wrapper, with a credentials file."""
+"""The fake WebUI, started as the role starts it: by the launch wrapper, with a credentials file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.world.build import models
-from lab.xray.launcher import free_port
+from lab.ports import free_port
+from lab.servers.build import models
 
 ROOT = Path(__file__).resolve().parents[3]
 PASSWORD = "correct-horse-battery"
@@ -41,10 +41,10 @@ def start(
     settings: dict | None = None,
     **more: object,
 ) -> Running:
-    """A WebUI in ``directory`` (a copy of the stand-in), with a checkpoint; ``more`` goes into its launch configuration."""
+    """A WebUI in ``directory`` (a copy of the fake), with a checkpoint; ``more`` goes into its launch configuration."""
     webui, port = directory / "webui", free_port()
-    shutil.copytree(ROOT / "lab/standins/webui", webui, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "lab/standins/repositories", webui / "repositories")
+    shutil.copytree(ROOT / "lab/fakes/webui", webui, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "lab/fakes/repositories", webui / "repositories")
     place = webui / "models/Stable-diffusion"
     place.mkdir(parents=True, exist_ok=True)
     tensors = models.checkpoint_tensors(1, "F16")
@@ -60,7 +60,7 @@ def start(
         "args": [*login, "--skip-prepare-environment", "--port", str(port), "--api", "--use-cpu", "all", *arguments],
         "environment": {
             "PYTHONUNBUFFERED": "1",
-            "PYTHONPATH": str(ROOT / "lab/standins/wheels/torch"),
+            "PYTHONPATH": str(ROOT / "lab/fakes/wheels/torch"),
             "no_proxy": "*",
         },
         "api_auth_file": str(credentials) if secret else None,
@@ -75,7 +75,7 @@ def start(
         stderr=subprocess.STDOUT,
         env={
             **environment,
-            "PYTHONPATH": str(ROOT / "lab/standins/wheels/torch"),
+            "PYTHONPATH": str(ROOT / "lab/fakes/wheels/torch"),
             "ALL_PROXY": "socks5h://127.0.0.1:9",
             # what supervisord got of PID 1, say
             "https_proxy": "http://127.0.0.1:9",

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.xray.launcher import free_port
+from lab.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 WRAPPER = ROOT / "roles/webui_service/files/launch_webui.py"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils import procfs
 
-from lab.xray.launcher import free_port
+from lab.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 # answers everything as the API does, and keeps what it was sent

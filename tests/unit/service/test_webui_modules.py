@@ -1,4 +1,4 @@
-"""webui_ready, webui_options, webui_image and the launch wrapper against the stand-in WebUI."""
+"""webui_ready, webui_options, webui_image and the launch wrapper against the fake WebUI."""
 
 from __future__ import annotations
 
@@ -382,7 +382,7 @@ def test_the_owner_of_a_port_is_named(webui, ready, run_module):
 
 @pytest.fixture
 def idle(webui, tmp_path):
-    """Start the watch over the stand-in; gives its log and a file that its command makes."""
+    """Start the watch over the fake; gives its log and a file that its command makes."""
     running = []
 
     def start(minutes, **more):

@@ -9,19 +9,19 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode puts no test directory on the path
 
-from standin_box import Box, Site
+from fake_webui import Instance, Site
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    made = Site(tmp_path_factory.mktemp("standin"))
+    made = Site(tmp_path_factory.mktemp("fake"))
     done = made.launch("--exit", "--skip-torch-cuda-test")
     assert done.returncode == 0, done.stdout + done.stderr
     return made
 
 
 @pytest.fixture
-def box(site: Site, tmp_path: Path):
-    made = Box(site, tmp_path / "data")
+def instance(site: Site, tmp_path: Path):
+    made = Instance(site, tmp_path / "data")
     yield made
     made.stop()

@@ -1,4 +1,4 @@
-"""launch.py of the stand-in WebUI: flags, environment variables, order of the install phase, failures."""
+"""launch.py of the fake WebUI: flags, environment variables, order of the install phase, failures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_exit_says_who_it_is_what_it_runs_and_ends_well(site):
     done = site.launch(*EXIT)
     assert done.returncode == 0
     lines = done.stdout.splitlines()
-    assert "stand-in" in lines[0] and "not the real WebUI" in lines[0]
+    assert "fake" in lines[0] and "not the real WebUI" in lines[0]
     assert lines[1] == f"Python {sys.version.splitlines()[0]}" or lines[1].startswith("Python 3.")
     assert "Version: v1.10.1" in lines
     assert f"Commit hash: {site.commit}" in lines
@@ -200,10 +200,10 @@ def test_installers_of_enabled_extensions_run_and_may_fail(site, data):
 
 
 def test_flags_of_an_extension_exist_while_it_is_enabled(site, data):
-    from standin_box import STANDINS
+    from fake_webui import FAKES
 
     name = "sd-webui-additional-networks"
-    shutil.copytree(STANDINS / "extensions" / name, data / "extensions" / name)
+    shutil.copytree(FAKES / "extensions" / name, data / "extensions" / name)
     # a port that cannot be had stops the start after the parser
     flags = ("--skip-prepare-environment", "--data-dir", str(data), "--addnet-max-model-count", "3", "--port", "70000")
     assert site.launch(*flags).returncode == 1

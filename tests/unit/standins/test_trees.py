@@ -1,4 +1,4 @@
-"""The other stand-ins: what the manifest names, the package trees, torch and its relatives."""
+"""The other fakes: what the manifest names, the package trees, torch and its relatives."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from standin_box import STANDINS
+from fake_webui import FAKES
 
-MANIFEST = json.loads((STANDINS / "manifest.json").read_text())
-WHEELS = os.pathsep.join(str(STANDINS / entry["source"]) for entry in MANIFEST["wheels"])
+MANIFEST = json.loads((FAKES / "manifest.json").read_text())
+WHEELS = os.pathsep.join(str(FAKES / entry["source"]) for entry in MANIFEST["wheels"])
 SMI = """#!/bin/sh
 case "$1" in
 *compute_cap*) {known}echo 'NVIDIA GeForce RTX 4090, 8.9, 24564, 24000'; echo 'Tesla V100-SXM2-32GB, 7.0, 32768, 30000';;
@@ -31,9 +31,9 @@ def run(code: str, **env: str) -> str:
 
 
 @pytest.mark.parametrize("entry", MANIFEST["repositories"], ids=lambda entry: entry["repository"])
-def test_every_repository_says_first_that_it_is_a_stand_in(entry):
-    first = (STANDINS / entry["source"] / "README.md").read_text().splitlines()[0]
-    assert first.startswith("# sdops lab stand-in for ")
+def test_every_repository_says_first_that_it_is_a_fake(entry):
+    first = (FAKES / entry["source"] / "README.md").read_text().splitlines()[0]
+    assert first.startswith("# sdops lab fake of ")
 
 
 def test_the_dead_repository_is_dead_here_too():
@@ -42,14 +42,14 @@ def test_the_dead_repository_is_dead_here_too():
 
 @pytest.mark.parametrize("name", ["CLIP", "open_clip"])
 def test_setup_of_zip_packages_needs_pkg_resources(name):
-    tree = ast.parse((STANDINS / "packages" / name / "setup.py").read_text())
+    tree = ast.parse((FAKES / "packages" / name / "setup.py").read_text())
     assert "pkg_resources" in [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
 
 
 def test_wheels_say_what_they_are_and_have_the_versions_of_the_manifest():
     for entry in MANIFEST["wheels"]:
         name = entry["name"]
-        told = run(f"-c\nimport {name}; print({name}.__version__, {name}.__standin__, 'stand-in' in {name}.__doc__)")
+        told = run(f"-c\nimport {name}; print({name}.__version__, {name}.__fake__, 'fake' in {name}.__doc__)")
         version = {new: old for old, new in entry.get("replace", {}).items()}.get(entry["version"], entry["version"])
         assert told == f"{version} True True"
 
@@ -75,12 +75,12 @@ def test_torch_asks_nvidia_smi(tmp_path: Path):
 def test_xformers_info_is_a_table(tmp_path: Path):
     table = run("-m\nxformers.info", SDOPS_NVIDIA_SMI="/nowhere")
     lines = table.splitlines()
-    assert lines[0] == "xFormers 0.0.23.post1" and "stand-in" in lines[1]
+    assert lines[0] == "xFormers 0.0.23.post1" and "fake" in lines[1]
     rows = dict(line.split(":", 1) for line in lines[1:])
     assert rows["memory_efficient_attention.cutlassF"].strip() == "available"
     assert rows["build.torch_version"].strip() == "2.1.2+cu121" and rows["pytorch.cuda"].strip() == "not available"
 
 
 def test_nothing_is_newer_than_python_38():
-    for path in STANDINS.rglob("*.py"):
+    for path in FAKES.rglob("*.py"):
         ast.parse(path.read_text(), filename=str(path), feature_version=(3, 8))

@@ -10,7 +10,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.transfer import respon
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import HttpClient
 from ansible_collections.sdops.webui.plugins.module_utils.urls import redact_url
 
-from lab.xray.launcher import free_port
+from lab.ports import free_port
 
 SIGNATURE = "X-Amz-Signature=deadbeefcafe"
 

@@ -1,4 +1,4 @@
-"""An environment with a stand-in torch and real build tools, and the lab's C++ stand-in of xformers as an sdist."""
+"""An environment with a fake torch and real build tools, and the lab's C++ fake of xformers as an sdist."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from module_process import clean_environment
 from wheels import install, venv, wheel
 
-from lab.world.build import STANDINS, Builder
-from lab.world.build.wheels import build_sdists
+from lab.servers.build import FAKES, Builder
+from lab.servers.build.wheels import build_sdists
 
 TORCH = "__version__ = '2.1.2+cu121'\n"
 TOOLS = ("pip==24.0", "setuptools==69.5.1", "wheel==0.45.1", "ninja==1.11.1.1")
@@ -21,13 +21,13 @@ TOOLS = ("pip==24.0", "setuptools==69.5.1", "wheel==0.45.1", "ninja==1.11.1.1")
 def sdists(tmp_path_factory) -> Path:
     """A directory with xformers-0.0.23.post1.tar.gz."""
     builder = Builder(tmp_path_factory.mktemp("sdists"))
-    (builder.world / "wheels").mkdir()
+    (builder.content / "wheels").mkdir()
     build_sdists(
         builder,
         [{"sources": ["sdists/xformers", "wheels/xformers"], "name": "xformers", "version": "0.0.23.post1"}],
-        STANDINS,
+        FAKES,
     )
-    return builder.world / "wheels"
+    return builder.content / "wheels"
 
 
 @pytest.fixture(scope="session")

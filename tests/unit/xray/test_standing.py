@@ -14,9 +14,10 @@ import uuid
 
 import pytest
 
-from lab.world import gateway, hosts
-from lab.world.build import Builder, ca
-from lab.xray.launcher import free_port, key_pair
+from lab.ports import free_port
+from lab.servers import gateway, hosts
+from lab.servers.build import Builder, ca
+from lab.xray.launcher import key_pair
 
 CORE = "import sys, xray; xray.startFromJSON(sys.stdin.read())"
 # case: what is wrong, and a word of its sentence that no other sentence has
@@ -68,7 +69,7 @@ def ways(tmp_path_factory):
     site.socket = context.wrap_socket(site.socket, server_side=True, do_handshake_on_connect=False)
     threading.Thread(target=site.serve_forever, daemon=True).start()
 
-    made, door, dest = gateway.keys(work / "keys.json"), free_port(), f"127.0.0.1:{site.server_port}"
+    made, door, dest = gateway.load_keys(work / "keys.json"), free_port(), f"127.0.0.1:{site.server_port}"
     server = gateway.server_config(made, f"127.0.0.1:{door}", dest)
     # the server's DNS: it knows its own site, and nothing else
     server["outbounds"].insert(0, {"tag": "site", "protocol": "freedom", "settings": {"redirect": dest, "finalRules": [{"action": "allow"}]}})  # fmt: skip
@@ -82,7 +83,7 @@ def ways(tmp_path_factory):
     found = {}
     for case, (wrong, _) in CASES.items():
         client, port, log = (
-            {**gateway.client_part(made, f"127.0.0.1:{door}"), **wrong},
+            {**gateway.client_settings(made, f"127.0.0.1:{door}"), **wrong},
             free_port(),
             work / f"{case}.log",
         )

@@ -1,3 +1,3 @@
 #!/bin/bash
-# sdops lab stand-in for AutoDL's start hook.
+# sdops lab fake of AutoDL's start hook.
 [ -f /etc/autodl.sh ] && bash /etc/autodl.sh >> /tmp/autodl.sh.log 2>&1

@@ -1,5 +1,5 @@
 #!/bin/bash
-# sdops lab stand-in for AutoDL's PID 1: starts sshd, runs the customer's hook, reaps children, ends on SIGTERM.
+# sdops lab fake of AutoDL's PID 1: starts sshd, runs the customer's hook, reaps children, ends on SIGTERM.
 for snippet in /etc/profile.d/*.sh; do . "$snippet"; done
 mkdir -p /run/sshd
 /usr/sbin/sshd -D -e 2>/var/log/sshd.log &

@@ -1,0 +1,5 @@
+"""sdops lab fake: an install script that fails."""
+
+import sys
+
+sys.exit("broken-script: the server that it wants is gone")

@@ -1,0 +1,3 @@
+"""sdops lab fake of the package ldm (not the real one)."""
+
+__fake__ = True

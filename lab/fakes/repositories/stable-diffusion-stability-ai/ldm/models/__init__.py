@@ -1,0 +1,3 @@
+"""sdops lab fake of ldm.models."""
+
+__fake__ = True

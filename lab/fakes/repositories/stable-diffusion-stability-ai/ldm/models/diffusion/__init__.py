@@ -1,0 +1,3 @@
+"""sdops lab fake of ldm.models.diffusion."""
+
+__fake__ = True

@@ -1,0 +1,3 @@
+"""sdops lab fake of ldm.modules."""
+
+__fake__ = True

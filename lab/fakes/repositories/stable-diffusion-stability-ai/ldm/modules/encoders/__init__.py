@@ -1,0 +1,3 @@
+"""sdops lab fake of ldm.modules.encoders."""
+
+__fake__ = True

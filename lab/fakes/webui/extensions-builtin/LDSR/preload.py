@@ -1,0 +1,11 @@
+"""Flag of the built-in LDSR extension (sdops lab fake)."""
+
+from __future__ import annotations
+
+import os
+
+from modules import paths
+
+
+def preload(parser):
+    parser.add_argument("--ldsr-models-path", type=str, default=os.path.join(paths.models_path, "LDSR"))

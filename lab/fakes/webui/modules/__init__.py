@@ -1,0 +1,1 @@
+"""Modules of the sdops lab fake of stable-diffusion-webui (not the real WebUI)."""

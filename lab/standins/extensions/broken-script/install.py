@@ -1,5 +1,0 @@
-"""sdops lab stand-in: an install script that fails."""
-
-import sys
-
-sys.exit("broken-script: the server that it wants is gone")

@@ -1,5 +1,0 @@
-// sdops lab stand-in for lobe-theme: marks the page so that one sees that the extension is loaded.
-document.addEventListener("DOMContentLoaded", () => {
-  document.documentElement.dataset.lobeTheme = "sdops lab stand-in";
-  document.body.style.background = "linear-gradient(160deg, #14161c, #23314a) fixed";
-});

@@ -1,3 +1,0 @@
-"""sdops lab stand-in for the package k_diffusion (not the real one)."""
-
-__standin__ = True

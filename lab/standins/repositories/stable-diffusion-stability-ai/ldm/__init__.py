@@ -1,3 +1,0 @@
-"""sdops lab stand-in for the package ldm (not the real one)."""
-
-__standin__ = True

@@ -1,3 +1,0 @@
-"""sdops lab stand-in for ldm.models."""
-
-__standin__ = True

@@ -1,3 +1,0 @@
-"""sdops lab stand-in for ldm.models.diffusion."""
-
-__standin__ = True

@@ -1,3 +1,0 @@
-"""sdops lab stand-in for ldm.modules."""
-
-__standin__ = True

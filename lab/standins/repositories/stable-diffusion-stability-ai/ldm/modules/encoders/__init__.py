@@ -1,3 +1,0 @@
-"""sdops lab stand-in for ldm.modules.encoders."""
-
-__standin__ = True
