@@ -18,14 +18,21 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.errors import FetchError, SdopsError, UntrustedPathError
-from ..plugin_utils.controller_paths import local_path, refuse_variables_among_facts, relative_below, shown
+from ..plugin_utils.controller_paths import (
+    check_local_path,
+    check_relative_path,
+    quote_path,
+    reject_variables_among_facts,
+)
 
 READ_SIZE = 4 * 1024 * 1024  # bytes that one command on the target returns
 MAX_GROWTH = 16 * 1024 * 1024  # bytes that a file may have grown since it was listed
 CONTROLLER_DISK_RESERVE = 256 * 1024 * 1024  # bytes that stay free on the controller's disk
 MAX_LISTED_PROBLEMS = 10  # entries of a message
 # between marks: what a login script prints is not part of the file
-READ_COMMAND = "test -f {path} && echo sdops-begin && tail -c +{first} -- {path} | head -c {count} | base64 && echo sdops-end"
+READ_COMMAND = (
+    "test -f {path} && echo sdops-begin && tail -c +{first} -- {path} | head -c {count} | base64 && echo sdops-end"
+)
 
 
 class FetchedFile(NamedTuple):
@@ -58,7 +65,7 @@ class ActionModule(ActionBase):
         src = self._remote_expand_user(args["src"]).rstrip("/")
         dest = os.path.abspath(self._loader.path_dwim(args["dest"]))
         try:
-            refuse_variables_among_facts(task_vars)
+            reject_variables_among_facts(task_vars)
             if args["patterns"] is None:
                 result.update(
                     self._fetch([FetchedFile(src, dest, os.path.basename(dest), None)], os.path.dirname(dest), [])
@@ -84,23 +91,25 @@ class ActionModule(ActionBase):
         )
         if found.get("failed"):
             raise FetchError(
-                "the files below {} cannot be listed: {}".format(src, shown(found.get("msg", "no reason was given")))
+                "the files below {} cannot be listed: {}".format(
+                    src, quote_path(found.get("msg", "no reason was given"))
+                )
             )
         entries = found.get("files")
         files, refused = [], []
         for entry in entries if isinstance(entries, list) else [entries]:
             try:
                 path, size = (entry.get("path"), entry.get("size")) if isinstance(entry, dict) else (entry, None)
-                relative = relative_below(src, path)
+                relative = check_relative_path(src, path)
                 if not any(fnmatch.fnmatchcase(os.path.basename(relative), pattern) for pattern in patterns):
-                    raise UntrustedPathError(f"{shown(path)} has a name that was not asked for")
+                    raise UntrustedPathError(f"{quote_path(path)} has a name that was not asked for")
                 if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-                    raise UntrustedPathError(f"{shown(path)} has no size that could be true")
+                    raise UntrustedPathError(f"{quote_path(path)} has no size that could be true")
                 if size > self._limit:
                     raise UntrustedPathError(
-                        f"{shown(path)} has {size} bytes, more than max_bytes allows ({self._limit})"
+                        f"{quote_path(path)} has {size} bytes, more than max_bytes allows ({self._limit})"
                     )
-                files.append(FetchedFile(str(path), local_path(dest, relative), relative, size))
+                files.append(FetchedFile(str(path), check_local_path(dest, relative), relative, size))
             except UntrustedPathError as exc:
                 refused.append(str(exc))
         return files, refused
@@ -160,16 +169,16 @@ class ActionModule(ActionBase):
             body, end, unused = rest.partition("sdops-end")
             if answer.get("rc") != 0 or not begin or not end:
                 raise FetchError(
-                    f"{shown(file.path)} cannot be read on the host: it is not there, is not a plain file, or must not be read by this user."
+                    f"{quote_path(file.path)} cannot be read on the host: it is not there, is not a plain file, or must not be read by this user."
                 )
             try:
                 block = base64.b64decode("".join(body.split()), validate=True)
             except (binascii.Error, ValueError) as exc:
-                raise FetchError(f"{shown(file.path)} came damaged from the host. Run this again.") from exc
+                raise FetchError(f"{quote_path(file.path)} came damaged from the host. Run this again.") from exc
             done += len(block)
             if len(block) > READ_SIZE or done > limit:
                 raise FetchError(
-                    f"{shown(file.path)} is larger than it should be ({limit} bytes at most); nothing of it was kept. If it is still being "
+                    f"{quote_path(file.path)} is larger than it should be ({limit} bytes at most); nothing of it was kept. If it is still being "
                     "written, run this again later."
                 )
             yield block

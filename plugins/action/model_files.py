@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from ..plugin_utils.progress_action import Watched
+from ..plugin_utils.progress_action import ProgressActionBase
 
 
-class ActionModule(Watched):
+class ActionModule(ProgressActionBase):
     what = "download"
     killed = "What is complete is in its place and what is not is kept: run the playbook again and it resumes."
 

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from ..plugin_utils.progress_action import Watched
+from ..plugin_utils.progress_action import ProgressActionBase
 
 
-class ActionModule(Watched):
+class ActionModule(ProgressActionBase):
     what = "build"
     killed = "What was compiled is kept: run the playbook again and it goes on there."
 

@@ -108,12 +108,12 @@ from typing import Any, Callable
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.xray.share_link import parse
+from ..module_utils.xray.share_link import parse_share_link
 
 
 def vless_link(link: str) -> dict[str, Any]:
     try:
-        return parse(link)
+        return parse_share_link(link)
     except SdopsError as exc:
         # "from None": no value of the link may show up in a chain of causes
         raise AnsibleFilterError(str(exc)) from None

@@ -37,12 +37,12 @@ from typing import Any, Callable
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.xray.release import asset
+from ..module_utils.xray.release import find_asset_name
 
 
 def xray_asset(machine: str) -> str:
     try:
-        return asset(machine)
+        return find_asset_name(machine)
     except SdopsError as exc:
         raise AnsibleFilterError(str(exc)) from exc
 

@@ -43,12 +43,12 @@ from typing import Any, Callable
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.xray.client_config import client_config
+from ..module_utils.xray.client_config import validate_client_config
 
 
 def xray_config(config: str | dict[str, Any], http_port: int) -> dict[str, Any]:
     try:
-        return client_config(config, int(http_port))
+        return validate_client_config(config, int(http_port))
     except SdopsError as exc:
         # "from None": a chain of causes could show the config
         raise AnsibleFilterError(str(exc)) from None

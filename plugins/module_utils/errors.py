@@ -85,7 +85,7 @@ class LoginError(SdopsError):
     """A login that cannot be handed over."""
 
 
-class LinkError(SdopsError):
+class ShareLinkError(SdopsError):
     """A share link that cannot be used; the sentence names the part and what is wrong with its form, never its value."""
 
 
@@ -93,11 +93,11 @@ class ProxyError(SdopsError):
     """No request gets through the proxy."""
 
 
-class ClientError(SdopsError):
+class XrayClientError(SdopsError):
     """A config that Xray does not take."""
 
 
-class ConfigError(SdopsError):
+class ClientConfigError(SdopsError):
     """A client config that cannot stand in for the rendered one."""
 
 
@@ -269,7 +269,7 @@ class FetchError(SdopsError):
     """A file cannot be fetched."""
 
 
-class BackgroundError(SdopsError):
+class DetachedModuleError(SdopsError):
     """The target gave no usable answer."""
 
 

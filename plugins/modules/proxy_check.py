@@ -90,7 +90,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.xray.diagnosis import Checker
+from ..module_utils.xray.diagnosis import ProxyDiagnosis
 
 
 def main() -> None:
@@ -112,12 +112,14 @@ def main() -> None:
         supports_check_mode=True,
     )
     p = module.params
-    checker = Checker(p["proxy"], p["server"], p["port"], p["ca_path"], p["timeout"], p["server_name"], p["log"])
-    checker.version = p["version"]
+    diagnosis = ProxyDiagnosis(
+        p["proxy"], p["server"], p["port"], p["ca_path"], p["timeout"], p["server_name"], p["log"]
+    )
+    diagnosis.version = p["version"]
     if p["controller_time"]:
-        checker.skew = time.time() - p["controller_time"]
+        diagnosis.clock_skew = time.time() - p["controller_time"]
     try:
-        seconds = checker.check(p["urls"], p["retries"], p["delay"])
+        seconds = diagnosis.check_urls(p["urls"], p["retries"], p["delay"])
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(changed=False, seconds=seconds)

@@ -91,21 +91,21 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.roop.patch import Patch, check_threshold
+from ..module_utils.roop.patch import SafetyCheckPatch, check_threshold
 
 
-def work(module: AnsibleModule) -> dict[str, Any]:
+def apply_safety_check(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
     check_threshold(p["threshold"])
-    patch = Patch(p["path"])
+    patch = SafetyCheckPatch(p["path"])
     if module.check_mode and not os.path.exists(p["path"]):  # the extension would come first
         actions = (
             ["install the hardened check with threshold {}".format(p["threshold"])] if p["state"] == "hardened" else []
         )
         return {"changed": bool(actions), "path": patch.file, "status": "upstream", "reason": "", "actions": actions}
-    found = patch.look()
-    patch.judge_swapper()
-    before, after = patch.read(), patch.wanted(p["state"], p["threshold"])
+    found = patch.inspect()
+    patch.require_checked_swapper()
+    before, after = patch.read(), patch.target_content(p["state"], p["threshold"])
     actions = []
     if before != after:
         if found.status == "bypassed":
@@ -141,7 +141,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**work(module))
+        module.exit_json(**apply_safety_check(module))
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
 

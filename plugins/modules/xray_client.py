@@ -76,41 +76,41 @@ actions:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.errors import ClientError, SdopsError
+from ..module_utils.errors import SdopsError, XrayClientError
 from ..module_utils.filesystem import parse_json
-from ..module_utils.xray.client import Client, Setup
-from ..module_utils.xray.release import installed_version, plain_version
+from ..module_utils.xray.client import ActiveSetup, XrayClient
+from ..module_utils.xray.release import query_version, strip_version_prefix
 
 
-def work(module: AnsibleModule) -> dict:
+def apply_client_config(module: AnsibleModule) -> dict:
     p = module.params
-    client = Client(p["dest"])
-    before = client.now()
+    client = XrayClient(p["dest"])
+    before = client.read_active()
     if p["state"] == "previous":
-        wish = client.previous() or before
+        target = client.read_previous() or before
     else:
         try:
             parse_json(p["config"])
         except ValueError as exc:
-            raise ClientError("The client config is no JSON, so it was not taken.") from exc
-        wish = Setup(plain_version(p["version"]), p["config"])
+            raise XrayClientError("The client config is no JSON, so it was not applied.") from exc
+        target = ActiveSetup(strip_version_prefix(p["version"]), p["config"])
     actions = []
-    if wish.config != before.config:
-        actions.append(f"write {client.file}")
-    if wish.version != before.version:
-        actions.append(f"change from Xray-core {before.version} to {wish.version}")
+    if target.config != before.config:
+        actions.append(f"write {client.config_file}")
+    if target.version != before.version:
+        actions.append(f"change from Xray-core {before.version} to {target.version}")
     if p["state"] == "present" and actions:
-        if not module.check_mode or installed_version(client.installer.program(wish.version)):
-            client.try_out(wish)
+        if not module.check_mode or query_version(client.installer.program_path(target.version)):
+            client.test_config(target)
         if not module.check_mode:
-            client.use(wish)
+            client.activate(target)
     elif actions and not module.check_mode:
-        client.put_back(wish)
+        client.restore(target)
     return {
         "changed": bool(actions),
         "actions": actions,
-        "inputs": client.inputs(wish),
-        "version": wish.version or "",
+        "inputs": client.hash_inputs(target),
+        "version": target.version or "",
     }
 
 
@@ -126,7 +126,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**work(module))
+        module.exit_json(**apply_client_config(module))
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
 

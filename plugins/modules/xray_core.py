@@ -109,16 +109,23 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.xray.release import ORIGIN, Installer, Release, check_members, installed_version, plain_version
+from ..module_utils.xray.release import (
+    UPSTREAM_RELEASES,
+    ReleaseSpec,
+    XrayInstaller,
+    check_zip_members,
+    query_version,
+    strip_version_prefix,
+)
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "version": {"type": "str", "required": True},
-            "release_base": {"type": "list", "elements": "str", "default": [ORIGIN]},
+            "release_base": {"type": "list", "elements": "str", "default": [UPSTREAM_RELEASES]},
             "sha256": {"type": "str"},
-            "digest_base": {"type": "str", "default": ORIGIN},
+            "digest_base": {"type": "str", "default": UPSTREAM_RELEASES},
             "machine": {"type": "str", "default": ""},
             "file": {"type": "path"},
             "state": {"type": "str", "choices": ["current", "present", "verified"], "default": "current"},
@@ -135,27 +142,27 @@ def main() -> None:
         supports_check_mode=True,
     )
     p = module.params
-    version = plain_version(p["version"])
+    version = strip_version_prefix(p["version"])
     result = {"changed": False, "via": "", "verified": "", "actions": []}
-    release = Release(version, p["release_base"], p["sha256"], p["digest_base"], p["file"], p["machine"])
-    installer = Installer(p["dest"] or "", p["ca_path"], p["proxy"], p["timeout"])
+    release = ReleaseSpec(version, p["release_base"], p["sha256"], p["digest_base"], p["file"], p["machine"])
+    installer = XrayInstaller(p["dest"] or "", p["ca_path"], p["proxy"], p["timeout"])
     try:
         if p["state"] == "verified":
             sha256, verified = installer.verify(release)
-            check_members(p["file"], p["file"])
+            check_zip_members(p["file"], p["file"])
             result.update(via=p["file"], verified=verified, sha256=sha256)
         else:
-            install(module, installer, release, result)
+            install_release(module, installer, release, result)
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(**result)
 
 
-def install(module: AnsibleModule, installer: Installer, release: Release, result: dict) -> None:
+def install_release(module: AnsibleModule, installer: XrayInstaller, release: ReleaseSpec, result: dict) -> None:
     p, version = module.params, release.version
-    program = installer.program(version)
-    before = installer.current()
-    if installed_version(program) != version:
+    program = installer.program_path(version)
+    before = installer.current_version()
+    if query_version(program) != version:
         result["actions"].append("install Xray-core {} into {}".format(version, p["dest"]))
         if not module.check_mode:
             result["via"], result["verified"] = installer.install(release)
@@ -165,7 +172,7 @@ def install(module: AnsibleModule, installer: Installer, release: Release, resul
     if before != after:
         result["actions"].append(f"make Xray-core {version} the current one")
         if not module.check_mode:
-            installer.use(version)
+            installer.activate(version)
     result.update(
         changed=bool(result["actions"]),
         path=program,

@@ -14,7 +14,7 @@ from ..module_utils.errors import UntrustedPathError
 from ..module_utils.terminal import has_unseen
 
 # the beginnings of our variables' names, and the one fact of ours that begins like them
-OUR_VARIABLES = (
+VARIABLE_PREFIXES = (
     "sdops_",
     "base_",
     "conda_env_",
@@ -25,17 +25,17 @@ OUR_VARIABLES = (
     "xformers_build_",
     "xray_proxy_",
 )
-OUR_FACTS = ("sdops_gpu",)
-LONGEST_NAME = 255  # bytes of one component: NAME_MAX of the usual file systems
+KNOWN_FACTS = ("sdops_gpu",)
+MAX_NAME_BYTES = 255  # bytes of one component: NAME_MAX of the usual file systems
 
 
-def shown(path: Any) -> str:
+def quote_path(path: Any) -> str:
     """``path`` for a message: in quotes, on one line, with control characters written out, at most 200 characters."""
     text = json.dumps(path) if isinstance(path, str) else f"{type(path).__name__} instead of a path"
     return text if len(text) <= 200 else text[:197] + "..."
 
 
-def relative_below(root: str, path: Any) -> str:
+def check_relative_path(root: str, path: Any) -> str:
     """``path`` (as a target reports it) relative to ``root``, a directory on that target.
 
     Both are POSIX paths. Raises UntrustedPathError for anything but a plain path below ``root``: another type, a path outside,
@@ -43,42 +43,42 @@ def relative_below(root: str, path: Any) -> str:
     """
     inside = root.rstrip("/") + "/"
     if not isinstance(path, str):
-        raise UntrustedPathError(f"{shown(path)} was reported")
+        raise UntrustedPathError(f"{quote_path(path)} was reported")
     if not path.startswith(inside):
-        raise UntrustedPathError(f"{shown(path)} is not below {root}")
+        raise UntrustedPathError(f"{quote_path(path)} is not below {root}")
     relative = posixpath.normpath(path[len(inside) :].lstrip("/") or ".")
     for part in relative.split("/"):
         if part in ("", ".", ".."):
-            raise UntrustedPathError(f"{shown(path)} is not below {root}")
+            raise UntrustedPathError(f"{quote_path(path)} is not below {root}")
         # Cc: control characters, Cf: bidirectional marks and the like, Cs: undecodable bytes, Zl and Zp: line separators
         if has_unseen(part):
-            raise UntrustedPathError(f"{shown(path)} has control characters in its name")
-        if len(part.encode("utf-8")) > LONGEST_NAME:
-            raise UntrustedPathError("%s has a name of more than %d bytes" % (shown(path), LONGEST_NAME))
+            raise UntrustedPathError(f"{quote_path(path)} has control characters in its name")
+        if len(part.encode("utf-8")) > MAX_NAME_BYTES:
+            raise UntrustedPathError("%s has a name of more than %d bytes" % (quote_path(path), MAX_NAME_BYTES))
     return relative
 
 
-def local_path(root: str, relative: str) -> str:
-    """Where ``relative`` (from ``relative_below``) belongs below ``root`` on the controller.
+def check_local_path(root: str, relative: str) -> str:
+    """Where ``relative`` (from ``check_relative_path``) belongs below ``root`` on the controller.
 
     ``root`` itself may be a symbolic link of the user's. Raises UntrustedPathError when a link below it leads out of it.
     """
     path = os.path.join(root, relative)
     real = os.path.realpath(root)
     if not os.path.realpath(path).startswith(real.rstrip("/") + "/"):
-        raise UntrustedPathError(f"{shown(path)} leads out of {root} by a symbolic link on the controller")
+        raise UntrustedPathError(f"{quote_path(path)} leads out of {root} by a symbolic link on the controller")
     return path
 
 
-def variables_among_facts(facts: Iterable[str]) -> list[str]:
+def find_variables_among_facts(facts: Iterable[str]) -> list[str]:
     """Names in ``facts`` that are names of our variables: with ``inject_facts_as_vars`` a target would set them for itself."""
-    return sorted(str(f) for f in facts if str(f).startswith(OUR_VARIABLES) and f not in OUR_FACTS)
+    return sorted(str(f) for f in facts if str(f).startswith(VARIABLE_PREFIXES) and f not in KNOWN_FACTS)
 
 
-def refuse_variables_among_facts(task_vars: dict[str, Any]) -> None:
+def reject_variables_among_facts(task_vars: dict[str, Any]) -> None:
     """Raises UntrustedPathError when the target's facts try to replace the inventory's variables."""
-    found = variables_among_facts(task_vars.get("ansible_facts") or {})
+    found = find_variables_among_facts(task_vars.get("ansible_facts") or {})
     if found:
         raise UntrustedPathError(
-            "the host reported facts with the names of variables ({})".format(", ".join(map(shown, found[:5])))
+            "the host reported facts with the names of variables ({})".format(", ".join(map(quote_path, found[:5])))
         )

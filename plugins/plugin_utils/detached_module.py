@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 from ansible import constants as C
 
-from ..module_utils.errors import BackgroundError, NotStartedError
+from ..module_utils.errors import DetachedModuleError, NotStartedError
 from ..module_utils.filesystem import parse_json
 
-LIMIT = 30 * 24 * 3600  # seconds: Ansible wants one; the module has its own timeouts
+ASYNC_LIMIT = 30 * 24 * 3600  # seconds: Ansible wants one; the module has its own timeouts
 PAUSE = 0.2  # seconds between two glances while a command waits on the target
-BOOKKEEPING = ("ansible_job_id", "started", "finished", "results_file")
+ASYNC_KEYS = ("ansible_job_id", "started", "finished", "results_file")
 
 # The name of the directory is put together by the shell: written out, the shell that searches would find itself.
 # A shell's read needs no program that a small image may lack, and ends at no NUL.
@@ -32,7 +32,7 @@ running() { l=; { read -r l <"$j"; } 2>/dev/null; case $l in '{"started":'*) ret
 pause() { sleep %(pause)s 2>/dev/null || sleep 1; }
 """
 # Processes before the job's state: a module that ends in between has its result there, and is not taken for lost.
-LOOK = """
+POLL_SCRIPT = """
 i=0; while [ $i -lt %(pauses)d ] && running; do
   for q in %(known)s; do [ -d "/proc/$q" ] || break 2; done; pause; i=$((i+1)); done
 a=$(pids); if running; then s=running; elif [ -n "$l" ]; then s=ended; else s=gone; fi
@@ -42,7 +42,7 @@ echo "sdops-state $s"; echo "sdops-pids" $a; echo "sdops-snapshot"; cat "$p" 2>/
 """
 # Whole groups, for what the module started. They are read from the kernel: the wrapper puts the module into a group of its
 # own only after the fork, so on a busy machine the module may have begun in the wrapper's.
-STOP = """
+STOP_SCRIPT = """
 group() { l=; { read -r l <"/proc/$1/stat"; } 2>/dev/null; l=${l##*) }; set -- $l; echo "$3"; }
 o=$(group $$); g=$(for q in $(pids); do group "$q"; done)
 send() { for q in $g; do [ "$q" = "$o" ] || kill -s "$1" -- "-$q"; done 2>/dev/null; }
@@ -50,12 +50,12 @@ send TERM
 i=0; while [ $i -lt %(pauses)d ] && [ -n "$(pids)" ]; do pause; i=$((i+1)); done
 send KILL; i=0; while [ $i -lt 5 ] && [ -n "$(pids)" ]; do pause; i=$((i+1)); done
 """
-CLEAN = """
+CLEAN_SCRIPT = """
 [ -z "$j" ] || rm -f "$j" "$j.tmp"; %(tidy)s && rm -rf "$d" %(own)s
 """
 
 
-class Look(NamedTuple):
+class PollResult(NamedTuple):
     """What one look saw. ``state`` is running, ended (there is a result), or lost (no process and no result)."""
 
     state: str
@@ -63,7 +63,7 @@ class Look(NamedTuple):
     snapshot: dict[str, Any] | None
 
 
-def possible(action: Any) -> bool:
+def is_supported(action: Any) -> bool:
     """Whether this connection can do it: a POSIX shell on the target, and modules that Ansible itself can detach."""
     connection = action._connection
     return getattr(connection._shell, "SHELL_FAMILY", "") == "sh" and not (
@@ -71,7 +71,7 @@ def possible(action: Any) -> bool:
     )
 
 
-class Background:
+class DetachedModule:
     """One run of the action's own module. Private members of ActionBase are what Ansible offers for this."""
 
     def __init__(self, action: Any, task_vars: dict[str, Any]) -> None:
@@ -110,7 +110,7 @@ class Background:
             self._progress = place + "/progress.json"
         # Ansible unpacks the module below TMPDIR, and a module that is killed removes nothing; the user's own TMPDIR wins
         task.environment.insert(0, {"TMPDIR": place})
-        task.async_val = LIMIT
+        task.async_val = ASYNC_LIMIT
         try:
             self._first = action._execute_module(
                 module_args={**task.args, "progress_file": self._progress}, task_vars=self._task_vars, wrap_async=True
@@ -120,7 +120,9 @@ class Background:
             del task.environment[0]
         self._job = {"id": self._first.get("ansible_job_id") or "", "file": self._first.get("results_file") or ""}
         if not (self._job["id"] and self._job["file"]):
-            raise NotStartedError("Ansible could not detach the module: {}".format(self._first.get("msg", "it did not say why.")))
+            raise NotStartedError(
+                "Ansible could not detach the module: {}".format(self._first.get("msg", "it did not say why."))
+            )
 
     def _make_own(self) -> str:
         """A private directory of the user that the module runs as."""
@@ -133,10 +135,10 @@ class Background:
         self._own = lines[-1].strip()
         return self._own
 
-    def look(self, seconds: float) -> Look:
-        """Wait up to ``seconds`` on the target for something to end, then tell. Raises BackgroundError and Ansible's own."""
+    def look(self, seconds: float) -> PollResult:
+        """Wait up to ``seconds`` on the target for something to end, then tell. Raises DetachedModuleError and Ansible's own."""
         out = self._sh(
-            LOOK,
+            POLL_SCRIPT,
             pauses=max(1, int(seconds / PAUSE)),
             known=" ".join(str(pid) for pid in self._known) or '""',
             # it holds the arguments, tokens among them: it shall not lie there for hours
@@ -145,7 +147,7 @@ class Background:
         head, marker, tail = out.partition("sdops-snapshot\n")
         said = dict(line.partition(" ")[::2] for line in head.splitlines() if line.startswith("sdops-"))
         if not marker or said.get("sdops-state") not in ("running", "ended", "gone"):
-            raise BackgroundError(f"The target answered with {out[-200:]!r}.")
+            raise DetachedModuleError(f"The target answered with {out[-200:]!r}.")
         words = said.get("sdops-pids", "").split()
         self._known = [int(word) for word in words if word.isdigit()]
         self._ever.extend(pid for pid in self._known if pid not in self._ever)
@@ -154,7 +156,7 @@ class Background:
             state = "running" if words else "lost"
         snapshot = self._snapshot(tail)
         self._begun = self._begun or snapshot is not None
-        return Look(state, self._known, snapshot)
+        return PollResult(state, self._known, snapshot)
 
     def result(self) -> dict[str, Any] | None:
         """The module's result as if it had run the ordinary way; None when it left none."""
@@ -169,13 +171,13 @@ class Background:
             task_vars=self._task_vars,
         )
         if data.get("ansible_job_id") != self._job["id"]:
-            raise BackgroundError("The target did not tell the result: {}".format(data.get("msg", "")))
+            raise DetachedModuleError("The target did not tell the result: {}".format(data.get("msg", "")))
         # "started" is there while a job runs, and when there is no job
         if "started" in data or not data.get("finished"):
             return None
         stderr = data.get("stderr") or ""
         # what a module says on stderr is no part of its result when it runs the ordinary way
-        for key in (*BOOKKEEPING, "stderr", "stderr_lines"):
+        for key in (*ASYNC_KEYS, "stderr", "stderr_lines"):
             data.pop(key, None)
         if data.get("failed") and "cmd" in data and ("data" in data or "outdata" in data):
             return self._without_result(data, stderr)
@@ -209,14 +211,14 @@ class Background:
         """End the module and all that it started, leaving it ``seconds`` to do so itself; then clean."""
         if not self._tmpdir:
             return
-        self._sh(STOP + CLEAN, pauses=int(seconds / PAUSE), **self._leftovers())
+        self._sh(STOP_SCRIPT + CLEAN_SCRIPT, pauses=int(seconds / PAUSE), **self._leftovers())
         self._clean_as_login_user()
 
     def clean(self) -> None:
         """Remove the job file, the temporary directory and our progress file."""
         if not self._tmpdir:
             return
-        self._sh(CLEAN, **self._leftovers())
+        self._sh(CLEAN_SCRIPT, **self._leftovers())
         self._clean_as_login_user()
 
     # --- details ----------------------------------------------------------------------------------------------------
@@ -259,5 +261,7 @@ class Background:
         }
         found = self._action._low_level_execute_command(prelude + script % values + "\ntrue", sudoable=sudoable)
         if found["rc"]:
-            raise BackgroundError("The target answered with {}: {}".format(found["rc"], found["stderr"].strip()[-300:]))
+            raise DetachedModuleError(
+                "The target answered with {}: {}".format(found["rc"], found["stderr"].strip()[-300:])
+            )
         return found["stdout"].replace("\r\n", "\n")  # ssh with a terminal, for sudo

@@ -21,7 +21,7 @@ from ansible.utils.display import Display
 from ..module_utils.errors import NotStartedError, SdopsError
 from ..module_utils.progress_view import View
 from ..module_utils.terminal import printable
-from .detached_module import Background, Look, possible
+from .detached_module import DetachedModule, PollResult, is_supported
 
 DEFAULT_INTERVAL = 5.0  # seconds between two prints
 LONGEST_LOOK = 10.0  # seconds that one command stays on the target
@@ -73,7 +73,7 @@ def interruptible() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-class Watched(ActionBase):
+class ProgressActionBase(ActionBase):
     """Base of the action plugins of modules with a ``progress_file``. They say when there is something to watch."""
 
     _supports_check_mode = True
@@ -90,12 +90,12 @@ class Watched(ActionBase):
         task_vars = task_vars or {}
         interval = self._interval(task_vars)
         # a user who set async watches in another way
-        if not interval or self._task.async_val or self._task.check_mode or not self.worth() or not possible(self):
-            return self._plainly(task_vars)
+        if not interval or self._task.async_val or self._task.check_mode or not self.worth() or not is_supported(self):
+            return self._run_plain(task_vars)
         with interruptible():
-            return self._watched(task_vars, interval)
+            return self._run_detached(task_vars, interval)
 
-    def _plainly(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+    def _run_plain(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         """As Ansible runs a module that has no action plugin."""
         wrap_async = bool(self._task.async_val) and not getattr(self._connection, "has_native_async", False)
         result = self._execute_module(task_vars=task_vars, wrap_async=wrap_async)
@@ -103,15 +103,15 @@ class Watched(ActionBase):
             self._remove_tmp_path(self._connection._shell.tmpdir)
         return result
 
-    def _watched(self, task_vars: dict[str, Any], interval: float) -> dict[str, Any]:
-        job = Background(self, task_vars)
+    def _run_detached(self, task_vars: dict[str, Any], interval: float) -> dict[str, Any]:
+        job = DetachedModule(self, task_vars)
         try:
             job.start()
             result = self._watch(job, task_vars, interval)
         except NotStartedError as exc:
             display.warning(f"[{self._name(task_vars)}] There will be no progress to see. {exc}")
             job.clean()
-            return self._plainly(task_vars)
+            return self._run_plain(task_vars)
         except _Unreachable:
             raise
         except BaseException:  # also the task's own time limit
@@ -126,7 +126,7 @@ class Watched(ActionBase):
             )
         return result
 
-    def _watch(self, job: Background, task_vars: dict[str, Any], interval: float) -> dict[str, Any]:
+    def _watch(self, job: DetachedModule, task_vars: dict[str, Any], interval: float) -> dict[str, Any]:
         """Look and tell until the module has ended; its result."""
         host = self._name(task_vars)
         view = View(host, hidden=bool(self._task.no_log))
@@ -134,21 +134,21 @@ class Watched(ActionBase):
         told = 0.0
         wait = min(1.0, interval)  # a batch with nothing to do ends at once
         while True:
-            look = self._patiently(host, lambda seconds=wait: job.look(seconds))
+            look = self._retry_unreachable(host, lambda seconds=wait: job.look(seconds))
             now = time.monotonic()
             if look.state != "running" or now - told >= interval - 0.5:
                 told = now
-                self._tell(view, look, now)
+                self._display_progress(view, look, now)
             if look.state == "ended":
-                result = self._patiently(host, job.result)
-                return self._lost(host) if result is None else result
+                result = self._retry_unreachable(host, job.result)
+                return self._lost_result(host) if result is None else result
             if look.state == "lost":
-                return self._lost(host)
+                return self._lost_result(host)
             if os.getppid() != parent:
                 raise _Interrupted(signal.SIGTERM)  # ansible-playbook is gone: nobody waits for this
             wait = min(interval, LONGEST_LOOK)
 
-    def _patiently(self, host: str, ask: Any) -> Any:
+    def _retry_unreachable(self, host: str, ask: Any) -> Any:
         """``ask()``; while the target does not answer, the work goes on there and we try again."""
         since: float | None = None
         pause = 1.0
@@ -181,7 +181,7 @@ class Watched(ActionBase):
                     with contextlib.suppress(Exception):
                         self._connection.reset()
 
-    def _tell(self, view: View, look: Look, now: float) -> None:
+    def _display_progress(self, view: View, look: PollResult, now: float) -> None:
         """Whatever goes wrong here is no reason to fail."""
         try:
             lines = view.lines(look.snapshot, now) if look.snapshot else []
@@ -192,7 +192,7 @@ class Watched(ActionBase):
         except Exception as exc:
             display.vvv(f"The progress could not be shown: {exc!r}")
 
-    def _lost(self, host: str) -> dict[str, Any]:
+    def _lost_result(self, host: str) -> dict[str, Any]:
         return {
             "failed": True,
             "msg": f"The module on {host} ended without a result: it was killed, perhaps for want of memory, or the machine was "

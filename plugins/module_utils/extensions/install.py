@@ -23,7 +23,7 @@ from ..process import run
 from ..python_env.environment import compare_versions, inspect_environment, normalize_name, version_labels
 from ..python_env.packages import PipRequest, UvInstaller
 from ..python_env.requirements import read_requirements
-from ..roop.patch import BACKUP, MOST, Patch
+from ..roop.patch import BACKUP_SUFFIX, MAX_THRESHOLD, SafetyCheckPatch
 from ..snapshot import Snapshot
 from ..urls import redact_logins
 from .wheel_builder import built
@@ -136,15 +136,15 @@ class Extensions:
 
     def _set_patch_aside(self, spec: dict[str, Any], checkout: Checkout) -> None:
         """Our own change to roop's check is no local change that a move could lose. roop_nsfw_patch makes it again."""
-        patch = Patch(self._path(spec["name"]))
+        patch = SafetyCheckPatch(self._path(spec["name"]))
         try:
-            ours = patch.look().status in ("hardened", "bypassed")
+            ours = patch.inspect().status in ("hardened", "bypassed")
         except RoopError:
             return
         if ours and (spec["state"] == "absent" or checkout.head() != spec["commit"]):
             checkout.ignored_changes = (os.path.join("scripts", "cimage.py"),)
             if not self.wants.check and spec["state"] != "absent":
-                patch.write(patch.wanted("upstream", MOST))
+                patch.write(patch.target_content("upstream", MAX_THRESHOLD))
 
     def _remove(self, spec: dict[str, Any], result: Result) -> None:
         path = self._path(spec["name"])
@@ -311,7 +311,7 @@ class Extensions:
 
 def _made_by_running(path: str) -> bool:
     """Whether it is nobody's work: what Python compiles, and our copy of roop's check."""
-    return "__pycache__" in path.split("/") or path.endswith((".pyc", BACKUP))
+    return "__pycache__" in path.split("/") or path.endswith((".pyc", BACKUP_SUFFIX))
 
 
 def _name_of(line: str) -> str:

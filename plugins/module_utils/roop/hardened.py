@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-MARK = "# sdops.webui: hardened safety check, version 2, threshold "
+HARDENED_HEADER = "# sdops.webui: hardened safety check, version 2, threshold "
 
 # ``convert_to_sd(image)`` gives [blocked, a temporary PNG file object]; roop's swapper.py writes its result into that file.
-CODE = '''\
+HARDENED_CODE = '''\
 """The check that comes before a face swap. Made by sdops.webui; roop_nsfw_patch with state: upstream takes it back."""
 
 import os
@@ -100,7 +100,7 @@ def convert_to_sd(img):
 '''
 
 
-def render(threshold: float) -> str:
+def render_hardened(threshold: float) -> str:
     """The whole file for a threshold, 0 < threshold <= 0.7."""
     text = (f"{threshold:.10f}").rstrip("0")  # never 1e-05
-    return "{}{}\n{}".format(MARK, text, CODE % {"threshold": text})
+    return "{}{}\n{}".format(HARDENED_HEADER, text, HARDENED_CODE % {"threshold": text})

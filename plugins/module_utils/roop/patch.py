@@ -14,18 +14,18 @@ from typing import Any, NamedTuple, Sequence
 from ..errors import RoopError
 from ..filesystem import read_regular, write_atomic
 from ..git.command import Git
-from .hardened import MARK, render
+from .hardened import HARDENED_HEADER, render_hardened
 
-MOST = 0.7  # upstream's own threshold: a higher one would let more through
+MAX_THRESHOLD = 0.7  # upstream's own threshold: a higher one would let more through
 # SHA-256 of scripts/cimage.py in the extension's history that swapper.py works with (June 2023 until today)
-UPSTREAM = ("90154d98e0cc4729f50d900ede0fae9c0f2e50f016142a397a260ae69814a237",)
+UPSTREAM_SHA256 = ("90154d98e0cc4729f50d900ede0fae9c0f2e50f016142a397a260ae69814a237",)
 # the hardened check as former versions of the collection wrote it, with T for the threshold
-OLDER = re.compile(r"^# sdops\.webui: hardened safety check, version 1, threshold (0\.\d{1,16})\n")
-FORMER = ("bdaea02a98c574cf5d98b3cc9310326b0b0c11a3ddf47d2c4cc86765a8789187",)
-BACKUP = ".before-sdops"  # behind the name: the WebUI loads whatever ends in .py
+PREVIOUS_HEADER = re.compile(r"^# sdops\.webui: hardened safety check, version 1, threshold (0\.\d{1,16})\n")
+PREVIOUS_SHA256 = ("bdaea02a98c574cf5d98b3cc9310326b0b0c11a3ddf47d2c4cc86765a8789187",)
+BACKUP_SUFFIX = ".before-sdops"  # behind the name: the WebUI loads whatever ends in .py
 
 
-class Found(NamedTuple):
+class CheckStatus(NamedTuple):
     """``status`` is upstream, hardened, bypassed or unknown; ``threshold`` of hardened; ``reason`` of the last two."""
 
     status: str
@@ -35,65 +35,68 @@ class Found(NamedTuple):
 
 def check_threshold(threshold: float) -> float:
     """Raises RoopError for one that lets more through than upstream's."""
-    if not 0 < threshold <= MOST:
+    if not 0 < threshold <= MAX_THRESHOLD:
         raise RoopError(
-            f"threshold is {threshold}; it must be above 0 and at most {MOST}. A lower one is stricter; none turns the check off."
+            f"threshold is {threshold}; it must be above 0 and at most {MAX_THRESHOLD}. A lower one is stricter; none turns the check off."
         )
     return threshold
 
 
-def classify(data: bytes) -> Found:
+def classify_check(data: bytes) -> CheckStatus:
     """What the bytes of a ``scripts/cimage.py`` are."""
-    if hashlib.sha256(data).hexdigest() in UPSTREAM:
-        return Found("upstream")
+    if hashlib.sha256(data).hexdigest() in UPSTREAM_SHA256:
+        return CheckStatus("upstream")
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        return Found("unknown", reason="it is no text")
-    older = OLDER.match(text)
-    if older and hashlib.sha256(text[older.end() :].replace(older.group(1), "T", 1).encode()).hexdigest() in FORMER:
-        return Found("hardened", float(older.group(1)))
-    if text.startswith(MARK):
-        head = text[len(MARK) :].split("\n", 1)[0]
-        if re.match(r"^0\.\d+$", head) and 0 < float(head) <= MOST and text == render(float(head)):
-            return Found("hardened", float(head))
-        return Found("bypassed", reason="the hardened check was edited")
+        return CheckStatus("unknown", reason="it is no text")
+    older = PREVIOUS_HEADER.match(text)
+    if (
+        older
+        and hashlib.sha256(text[older.end() :].replace(older.group(1), "T", 1).encode()).hexdigest() in PREVIOUS_SHA256
+    ):
+        return CheckStatus("hardened", float(older.group(1)))
+    if text.startswith(HARDENED_HEADER):
+        head = text[len(HARDENED_HEADER) :].split("\n", 1)[0]
+        if re.match(r"^0\.\d+$", head) and 0 < float(head) <= MAX_THRESHOLD and text == render_hardened(float(head)):
+            return CheckStatus("hardened", float(head))
+        return CheckStatus("bypassed", reason="the hardened check was edited")
     try:
         tree = ast.parse(text)
     except SyntaxError as exc:
-        return Found("unknown", reason=f"it is no Python (line {exc.lineno})")
+        return CheckStatus("unknown", reason=f"it is no Python (line {exc.lineno})")
     functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "convert_to_sd"]
     if len(functions) != 1:
-        return Found("unknown", reason="it has %d functions convert_to_sd and not one" % len(functions))
-    return _judge(tree, functions[0])
+        return CheckStatus("unknown", reason="it has %d functions convert_to_sd and not one" % len(functions))
+    return _classify_function(tree, functions[0])
 
 
-def _judge(tree: ast.Module, function: ast.FunctionDef) -> Found:
+def _classify_function(tree: ast.Module, function: ast.FunctionDef) -> CheckStatus:
     """Whether the function is upstream's in meaning, or one whose check leads nowhere."""
     returns = [n.value for n in ast.walk(function) if isinstance(n, ast.Return)]
     firsts = [v.elts[0] for v in returns if isinstance(v, (ast.List, ast.Tuple)) and len(v.elts) == 2]
     if len(firsts) != len(returns) or not firsts:
-        return Found("unknown", reason="convert_to_sd does not return a verdict and a file")
-    if not any(_calls(n, "detect") for n in ast.walk(function)):
-        return Found("bypassed", reason="the detector is not asked")
+        return CheckStatus("unknown", reason="convert_to_sd does not return a verdict and a file")
+    if not any(_is_call_of(n, "detect") for n in ast.walk(function)):
+        return CheckStatus("bypassed", reason="the detector is not asked")
     if any(isinstance(first, ast.Constant) and not first.value for first in firsts):
-        return Found("bypassed", reason="the verdict is always the same")
-    bounds = _bounds(function)
-    if any(bound > MOST for bound in bounds):
-        return Found("bypassed", reason=f"it looks at scores above {max(bounds)} only")
-    if _stands_in(tree):
-        return Found("bypassed", reason="detect is not the detector's")
+        return CheckStatus("bypassed", reason="the verdict is always the same")
+    bounds = _compared_numbers(function)
+    if any(bound > MAX_THRESHOLD for bound in bounds):
+        return CheckStatus("bypassed", reason=f"it looks at scores above {max(bounds)} only")
+    if _is_detect_replaced(tree):
+        return CheckStatus("bypassed", reason="detect is not the detector's")
     appended = [n.args[0] for n in ast.walk(function) if isinstance(n, ast.Call) and _is_append(n) and n.args]
     if appended and all(isinstance(value, ast.Constant) and not value.value for value in appended):
-        return Found("bypassed", reason="nothing is ever noted")
-    return Found("unknown", reason="it is neither the original nor a check that we know")
+        return CheckStatus("bypassed", reason="nothing is ever noted")
+    return CheckStatus("unknown", reason="it is neither the original nor a check that we know")
 
 
 # what swap_face may call without having asked the check
-HARMLESS = {"convert_to_sd", "ImageResult", "save", "copy", "debug", "info", "warning", "error", "print"}
+ALLOWED_CALLS = {"convert_to_sd", "ImageResult", "save", "copy", "debug", "info", "warning", "error", "print"}
 
 
-def judge_swapper(data: bytes) -> Found:
+def classify_swapper(data: bytes) -> CheckStatus:
     """Whether ``scripts/swapper.py`` swaps nothing unless ``convert_to_sd`` lets it: ``upstream`` when it does, else why not.
 
     ``swap_face`` has to take the verdict of ``scripts.cimage`` and do its work below ``if ... and not VERDICT``, as all of the
@@ -102,45 +105,51 @@ def judge_swapper(data: bytes) -> Found:
     try:
         tree = ast.parse(data)
     except (SyntaxError, ValueError):
-        return Found("unknown", reason="it is no Python")
-    sources = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and "convert_to_sd" in _imported(n)]
-    if sources != ["scripts.cimage"] or _rebound(tree, "convert_to_sd"):
-        return Found("bypassed", reason="convert_to_sd is not the one of scripts/cimage.py")
+        return CheckStatus("unknown", reason="it is no Python")
+    sources = [
+        n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and "convert_to_sd" in _imported_names(n)
+    ]
+    if sources != ["scripts.cimage"] or _is_rebound(tree, "convert_to_sd"):
+        return CheckStatus("bypassed", reason="convert_to_sd is not the one of scripts/cimage.py")
     functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "swap_face"]
     if (
         len(functions) != 1
         or functions[0] not in tree.body
         or functions[0].decorator_list
-        or _rebound(tree, "swap_face", 1)
+        or _is_rebound(tree, "swap_face", 1)
     ):
-        return Found("unknown", reason="it has not one plain function swap_face")
+        return CheckStatus("unknown", reason="it has not one plain function swap_face")
     function = functions[0]
-    if not any(_calls(n, "convert_to_sd") for n in ast.walk(function)):
-        return Found("bypassed", reason="swap_face does not ask convert_to_sd")
-    verdicts = _verdicts(function)
+    if not any(_is_call_of(n, "convert_to_sd") for n in ast.walk(function)):
+        return CheckStatus("bypassed", reason="swap_face does not ask convert_to_sd")
+    verdicts = _verdict_names(function)
     guarded = {
         inner
         for n in ast.walk(function)
-        if isinstance(n, ast.If) and any(_denies(test, verdicts) for test in _conjuncts(n.test))
+        if isinstance(n, ast.If) and any(_is_negated_verdict(test, verdicts) for test in _conjuncts(n.test))
         for statement in n.body
         for inner in ast.walk(statement)
     }
-    loose = sorted({_callee(n) for n in ast.walk(function) if isinstance(n, ast.Call) and n not in guarded} - HARMLESS)
+    loose = sorted(
+        {_called_name(n) for n in ast.walk(function) if isinstance(n, ast.Call) and n not in guarded} - ALLOWED_CALLS
+    )
     if loose:
-        return Found("bypassed", reason="swap_face calls {} whatever the verdict is".format(", ".join(loose)))
+        return CheckStatus("bypassed", reason="swap_face calls {} whatever the verdict is".format(", ".join(loose)))
     outside = [
-        n for n in ast.walk(tree) if isinstance(n, ast.Call) and _callee(n) == "getFaceSwapModel" and n not in guarded
+        n
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Call) and _called_name(n) == "getFaceSwapModel" and n not in guarded
     ]
     if outside:
-        return Found("bypassed", reason="the model that swaps is used in other places than behind the check")
-    return Found("upstream")
+        return CheckStatus("bypassed", reason="the model that swaps is used in other places than behind the check")
+    return CheckStatus("upstream")
 
 
-def _imported(node: ast.ImportFrom) -> list[str]:
+def _imported_names(node: ast.ImportFrom) -> list[str]:
     return [alias.asname or alias.name for alias in node.names]
 
 
-def _rebound(tree: ast.AST, name: str, definitions: int = 0) -> bool:
+def _is_rebound(tree: ast.AST, name: str, definitions: int = 0) -> bool:
     """Whether ``name`` gets another meaning than the one it was imported or defined with."""
     made = sum(
         isinstance(n, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)) and n.name == name for n in ast.walk(tree)
@@ -150,7 +159,7 @@ def _rebound(tree: ast.AST, name: str, definitions: int = 0) -> bool:
     return made != definitions or stored or named
 
 
-def _verdicts(function: ast.FunctionDef) -> list[str]:
+def _verdict_names(function: ast.FunctionDef) -> list[str]:
     """Names that hold the verdict and nothing else: ``x = convert_to_sd(..)[0]``, also by way of a name for both."""
     values: dict[str, list[ast.expr]] = {}  # name -> all expressions that it is given; None for what cannot be told
     for node in ast.walk(function):
@@ -163,7 +172,7 @@ def _verdicts(function: ast.FunctionDef) -> list[str]:
                 and len(target.elts) == len(node.value.elts)
             ):
                 pairs = list(zip(target.elts, node.value.elts))
-            elif isinstance(target, ast.Tuple) and _calls(node.value, "convert_to_sd") and len(target.elts) == 2:
+            elif isinstance(target, ast.Tuple) and _is_call_of(node.value, "convert_to_sd") and len(target.elts) == 2:
                 pairs = [(target.elts[0], ast.Subscript(value=node.value, slice=ast.Constant(value=0), ctx=ast.Load()))]
             else:
                 pairs = [(target, node.value)]
@@ -177,37 +186,37 @@ def _verdicts(function: ast.FunctionDef) -> list[str]:
         if isinstance(held, ast.Name) and not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
             stores[held.id] = stores.get(held.id, 0) + 1
     once = {name: given[0] for name, given in values.items() if len(given) == 1 and stores.get(name) == 1}
-    both = [name for name, value in once.items() if _calls(value, "convert_to_sd")]
-    return [name for name, value in once.items() if _first_of(value, both)]
+    both = [name for name, value in once.items() if _is_call_of(value, "convert_to_sd")]
+    return [name for name, value in once.items() if _is_first_item(value, both)]
 
 
-def _first_of(node: ast.AST, both: Sequence[str]) -> bool:
+def _is_first_item(node: ast.AST, both: Sequence[str]) -> bool:
     """``convert_to_sd(..)[0]``, or ``name[0]`` of a name that holds its answer."""
     if not isinstance(node, ast.Subscript):
         return False
     index: Any = getattr(node.slice, "value", node.slice)  # before Python 3.9 there was an Index around it
     index = getattr(index, "value", index)
     held = isinstance(node.value, ast.Name) and node.value.id in both
-    return index == 0 and not isinstance(index, bool) and (held or _calls(node.value, "convert_to_sd"))
+    return index == 0 and not isinstance(index, bool) and (held or _is_call_of(node.value, "convert_to_sd"))
 
 
 def _conjuncts(test: ast.expr) -> list[ast.expr]:
     return list(test.values) if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) else [test]
 
 
-def _denies(test: ast.expr, verdicts: Sequence[str]) -> bool:
+def _is_negated_verdict(test: ast.expr, verdicts: Sequence[str]) -> bool:
     """``not VERDICT``"""
     if not isinstance(test, ast.UnaryOp) or not isinstance(test.op, ast.Not):
         return False
     held = isinstance(test.operand, ast.Name) and test.operand.id in verdicts
-    return held or _first_of(test.operand, ())
+    return held or _is_first_item(test.operand, ())
 
 
-def _callee(node: ast.Call) -> str:
+def _called_name(node: ast.Call) -> str:
     return getattr(node.func, "id", None) or getattr(node.func, "attr", None) or "something"
 
 
-def _calls(node: ast.AST, name: str) -> bool:
+def _is_call_of(node: ast.AST, name: str) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
 
 
@@ -215,7 +224,7 @@ def _is_append(node: ast.Call) -> bool:
     return isinstance(node.func, ast.Attribute) and node.func.attr == "append"
 
 
-def _bounds(function: ast.FunctionDef) -> list[float]:
+def _compared_numbers(function: ast.FunctionDef) -> list[float]:
     """The numbers that something is compared with."""
     found: list[float] = []
     for node in ast.walk(function):
@@ -225,7 +234,7 @@ def _bounds(function: ast.FunctionDef) -> list[float]:
     return found
 
 
-def _stands_in(tree: ast.Module) -> bool:
+def _is_detect_replaced(tree: ast.Module) -> bool:
     """Whether ``detect`` is made here instead of being imported from ifnude."""
     made = any(isinstance(n, (ast.FunctionDef, ast.Lambda)) and getattr(n, "name", "") == "detect" for n in tree.body)
     assigned = any(
@@ -235,7 +244,7 @@ def _stands_in(tree: ast.Module) -> bool:
     return made or assigned
 
 
-class Patch:
+class SafetyCheckPatch:
     """The check of the extension at ``path`` (its directory, or the file itself)."""
 
     def __init__(self, path: str) -> None:
@@ -243,7 +252,7 @@ class Patch:
 
     @property
     def backup(self) -> str:
-        return self.file + BACKUP
+        return self.file + BACKUP_SUFFIX
 
     def read(self) -> bytes:
         """Raises RoopError when there is no such file."""
@@ -254,32 +263,32 @@ class Patch:
                 f"{self.file} cannot be read: {exc.strerror}. Install the extension first, and give its directory."
             ) from exc
 
-    def look(self) -> Found:
-        found = classify(self.read())
+    def inspect(self) -> CheckStatus:
+        found = classify_check(self.read())
         if found.status == "unknown":
             raise RoopError(
                 f"{self.file} is left as it is: {found.reason}. Check it out again at a commit that the catalog names, then run again."
             )
         return found
 
-    def judge_swapper(self) -> None:
+    def require_checked_swapper(self) -> None:
         """Raises RoopError unless the file beside it swaps nothing without asking the check."""
         swapper = os.path.join(os.path.dirname(self.file), "swapper.py")
         try:
-            found = judge_swapper(read_regular(swapper, follow=True))
+            found = classify_swapper(read_regular(swapper, follow=True))
         except OSError as exc:
-            found = Found("unknown", reason=f"it cannot be read: {exc.strerror}")
+            found = CheckStatus("unknown", reason=f"it cannot be read: {exc.strerror}")
         if found.status != "upstream":
             raise RoopError(
                 f"{swapper} is {found.status}: {found.reason}. The check beside it would be of no use, so nothing was changed. Check the extension out again at "
                 "a commit that the catalog names, then run again."
             )
 
-    def original(self) -> bytes:
+    def read_original(self) -> bytes:
         """Upstream's bytes: from the backup, else from the extension's git objects. Raises RoopError."""
         try:
             kept = read_regular(self.backup)
-            if classify(kept).status == "upstream":
+            if classify_check(kept).status == "upstream":
                 return kept
         except OSError:
             pass
@@ -288,19 +297,19 @@ class Patch:
             with Git([top]) as git:
                 for commit in ("HEAD", "868f7d1bdd0e1dd6656b06d650fd16a7d414892b"):
                     kept = (git.blob(top, commit + ":scripts/cimage.py") if git.program else None) or b""
-                    if classify(kept).status == "upstream":
+                    if classify_check(kept).status == "upstream":
                         return kept
         raise RoopError(
             f"The original of {self.file} is neither in its backup nor in the extension's git history. Check the extension out again."
         )
 
-    def wanted(self, state: str, threshold: float) -> bytes:
-        return render(check_threshold(threshold)).encode() if state == "hardened" else self.original()
+    def target_content(self, state: str, threshold: float) -> bytes:
+        return render_hardened(check_threshold(threshold)).encode() if state == "hardened" else self.read_original()
 
     def write(self, data: bytes) -> None:
         """Replace the file. What was there is kept once; a bypassed one is not worth keeping."""
         mode = os.stat(self.file).st_mode & 0o7777
         before = self.read()
-        if classify(before).status == "upstream" and not os.path.exists(self.backup):
+        if classify_check(before).status == "upstream" and not os.path.exists(self.backup):
             write_atomic(self.backup, before, mode)
         write_atomic(self.file, data, mode)

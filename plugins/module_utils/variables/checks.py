@@ -204,7 +204,7 @@ def release_urls_error(value: Any) -> str:
 
 def share_link_error(value: Any) -> str:
     try:
-        share_link.parse(value)
+        share_link.parse_share_link(value)
     except SdopsError as exc:
         return "cannot be used. {}".format(str(exc).rstrip("."))
     return ""
@@ -212,7 +212,7 @@ def share_link_error(value: Any) -> str:
 
 def host_name(address: bool) -> Check:
     def check(value: str) -> str:
-        if share_link.AMBIGUOUS.search(value):
+        if share_link.AMBIGUOUS_LETTERS.search(value):
             return "has a letter that old and new rules for international names read differently; write its xn-- form"
         try:
             if not (address and share_link.is_address(re.sub(r"^\[(.*)\]\Z", r"\1", value))):
@@ -236,8 +236,8 @@ def quoted_text(rule: Check) -> Check:
 
 
 def user_id_error(value: str) -> str:
-    good = share_link.UUID.fullmatch(value) or 0 < len(value.encode("utf-8", "replace")) <= share_link.LONGEST_ID
-    good = good and not share_link.CONTROL.search(value)
+    good = share_link.UUID.fullmatch(value) or 0 < len(value.encode("utf-8", "replace")) <= share_link.MAX_ID_BYTES
+    good = good and not share_link.CONTROL_CHARACTERS.search(value)
     return (
         ""
         if good
@@ -248,7 +248,7 @@ def user_id_error(value: str) -> str:
 def base64url_key(length: int, meaning: str) -> Check:
     form = re.compile(f"[A-Za-z0-9_-]{{{length}}}")
     sentence = f"must be {meaning}, {length} characters of base64url"
-    return quoted_text(lambda value: "" if form.fullmatch(share_link.url_safe(value)) else sentence)
+    return quoted_text(lambda value: "" if form.fullmatch(share_link.to_base64url(value)) else sentence)
 
 
 commit_error = matching(r"[0-9a-f]{40}", COMMIT_SENTENCE)

@@ -12,7 +12,7 @@ from ..errors import SdopsError
 from ..extensions.plan import plan
 from ..models.spec import DEFAULT_ENDPOINTS, Endpoints, find_entry_problems
 from ..terminal import printable
-from ..xray.client_config import client_config
+from ..xray.client_config import validate_client_config
 from .checks import format_value
 
 
@@ -80,7 +80,7 @@ def _xray_server_errors(values: Mapping) -> list[str]:
         ]
     if config:
         try:
-            client_config(config, int(values.get("sdops_proxy_http_port", 10809)))
+            validate_client_config(config, int(values.get("sdops_proxy_http_port", 10809)))
         except SdopsError as exc:
             return [str(exc)]
         return []

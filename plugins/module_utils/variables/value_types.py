@@ -88,7 +88,7 @@ def strip_value(name: str, spec: Mapping, value: Any) -> Any:
     if UNSTRIPPED_NAMES.match(name):
         return value
     if isinstance(value, str) and spec.get("type", "str") not in ("raw", "list", "dict"):
-        text = value.strip().strip(share_link.INVISIBLE).strip()
+        text = value.strip().strip(share_link.INVISIBLE_CHARACTERS).strip()
         return value if text == value else text
     if isinstance(value, list) and spec.get("type") == "list":
         entries = [strip_value(name, {"type": spec.get("elements", "raw")}, each) for each in value]

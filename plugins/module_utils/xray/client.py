@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The config and the core that an Xray client runs with: changed together, tried before, and put back when they do no good."""
+"""The config and the core that an Xray client runs with: changed together, tested before, and restored when they do not work."""
 
 from __future__ import annotations
 
@@ -12,77 +12,77 @@ import os
 import tempfile
 from typing import Any, Iterator, NamedTuple
 
-from ..errors import ClientError
+from ..errors import XrayClientError
 from ..filesystem import load_json, parse_json, read_regular, write_atomic
 from ..process import run
-from .release import Installer, installed_version
+from .release import XrayInstaller, query_version
 
 # keys whose values say of what kind something is; every other text in a config may be somebody's secret
-KINDS = (
+NON_SECRET_KEYS = (
     "protocol", "network", "method", "security", "type", "flow", "fingerprint", "tag", "outboundTag", "inboundTag", "listen", "port",
     "loglevel", "domainStrategy", "domain", "ip",
 )  # fmt: skip
-SHORTEST = 3  # characters; what is shorter is no secret, and is in every sentence
+MIN_SECRET_LENGTH = 3  # characters; what is shorter is no secret, and is in every sentence
 
 
-class Setup(NamedTuple):
+class ActiveSetup(NamedTuple):
     """What Xray starts with: a version below the directory of releases, and the text of the config."""
 
     version: str | None
     config: str | None
 
 
-def texts(value: Any) -> Iterator[str]:
+def iter_secret_texts(value: Any) -> Iterator[str]:
     """Every text in a config that may be secret."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            if key not in KINDS:
-                yield from texts(inner)
+            if key not in NON_SECRET_KEYS:
+                yield from iter_secret_texts(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from texts(inner)
+            yield from iter_secret_texts(inner)
     elif isinstance(value, (str, int)) and not isinstance(value, bool):
         yield str(value)
 
 
-def redact(said: str, config: str) -> str:
-    """``said`` without anything that is secret in ``config``."""
-    found = {text for text in texts(parse_json(config)) if len(text) >= SHORTEST}
-    for text in sorted(found, key=len, reverse=True):
+def mask_config_secrets(message: str, config: str) -> str:
+    """``message`` without anything that is secret in ``config``."""
+    secrets = {text for text in iter_secret_texts(parse_json(config)) if len(text) >= MIN_SECRET_LENGTH}
+    for text in sorted(secrets, key=len, reverse=True):
         for form in (text, json.dumps(text)[1:-1]):
-            said = said.replace(form, "***")
-    return said
+            message = message.replace(form, "***")
+    return message
 
 
-class Client:
+class XrayClient:
     """The client below ``dest``: VERSION/xray, the link current, config.json, and previous.json with what was in use before."""
 
     def __init__(self, dest: str) -> None:
         self.dest = dest
-        self.installer = Installer(dest)
-        self.file = os.path.join(dest, "config.json")
-        self.memory = os.path.join(dest, "previous.json")
+        self.installer = XrayInstaller(dest)
+        self.config_file = os.path.join(dest, "config.json")
+        self.previous_file = os.path.join(dest, "previous.json")
 
-    def now(self) -> Setup:
+    def read_active(self) -> ActiveSetup:
         try:
-            config: str | None = read_regular(self.file, follow=True).decode("utf-8")
+            config: str | None = read_regular(self.config_file, follow=True).decode("utf-8")
         except OSError:
             config = None
-        return Setup(self.installer.current(), config)
+        return ActiveSetup(self.installer.current_version(), config)
 
-    def inputs(self, setup: Setup) -> str:
-        """A hash of all that Xray reads when it starts: another one means that it has to be started anew."""
+    def hash_inputs(self, setup: ActiveSetup) -> str:
+        """A hash of all that Xray reads when it starts: another one means that it has to be restarted."""
         digest = hashlib.sha256(("{}\n{}\n".format(*setup)).encode())
         for path in sorted(glob.glob(os.path.join(self.dest, setup.version or "", "*.dat"))):
             with open(path, "rb") as handle:
                 digest.update(os.path.basename(path).encode() + hashlib.sha256(handle.read()).digest())
         return digest.hexdigest()
 
-    def try_out(self, setup: Setup) -> None:
-        """Raises ClientError when the core of ``setup`` is missing or does not take the config."""
-        program = self.installer.program(setup.version or "")
-        if installed_version(program) is None:
-            raise ClientError(f"Xray-core {setup.version} is not installed in {self.dest}. Install it first.")
+    def test_config(self, setup: ActiveSetup) -> None:
+        """Raises XrayClientError when the core of ``setup`` is missing or does not accept the config."""
+        program = self.installer.program_path(setup.version or "")
+        if query_version(program) is None:
+            raise XrayClientError(f"Xray-core {setup.version} is not installed in {self.dest}. Install it first.")
         handle, path = tempfile.mkstemp(prefix=".try-", suffix=".json", dir=self.dest)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
@@ -91,32 +91,32 @@ class Client:
         finally:
             os.unlink(path)
         if done.rc != 0:
-            said = redact(done.tail(1).replace(path, "the config"), setup.config or "{}")
-            raise ClientError(
-                "Xray-core {} refuses the config, so it was not taken and what was in use stays in use. It says: {}. Check the "
-                "xray_proxy_* variables that it names.".format(setup.version, said.strip().rstrip(".") or "nothing")
+            message = mask_config_secrets(done.tail(1).replace(path, "the config"), setup.config or "{}")
+            raise XrayClientError(
+                "Xray-core {} rejects the config, so it was not applied and the previous one stays in use. It says: {}. Check the "
+                "xray_proxy_* variables that it names.".format(setup.version, message.strip().rstrip(".") or "nothing")
             )
 
-    def use(self, setup: Setup) -> None:
-        """Make ``setup`` what Xray starts with; remembers what it was before."""
-        before = self.now()
-        write_atomic(self.memory, json.dumps(before._asdict()).encode(), 0o600)
-        self._take(setup)
+    def activate(self, setup: ActiveSetup) -> None:
+        """Make ``setup`` what Xray starts with; stores what it was before in previous.json."""
+        before = self.read_active()
+        write_atomic(self.previous_file, json.dumps(before._asdict()).encode(), 0o600)
+        self._write(setup)
 
-    def previous(self) -> Setup | None:
+    def read_previous(self) -> ActiveSetup | None:
         """What was in use before the last change; None when nothing was, or nothing is known of it."""
         try:
-            found: dict[str, Any] = load_json(self.memory)
-            setup = Setup(found["version"], found["config"])
+            stored: dict[str, Any] = load_json(self.previous_file)
+            setup = ActiveSetup(stored["version"], stored["config"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        usable = setup.config and setup.version and installed_version(self.installer.program(setup.version))
+        usable = setup.config and setup.version and query_version(self.installer.program_path(setup.version))
         return setup if usable else None
 
-    def put_back(self, setup: Setup) -> None:
-        self._take(setup)
-        os.unlink(self.memory)
+    def restore(self, setup: ActiveSetup) -> None:
+        self._write(setup)
+        os.unlink(self.previous_file)
 
-    def _take(self, setup: Setup) -> None:
-        write_atomic(self.file, (setup.config or "").encode(), 0o600)
-        self.installer.use(setup.version or "")
+    def _write(self, setup: ActiveSetup) -> None:
+        write_atomic(self.config_file, (setup.config or "").encode(), 0o600)
+        self.installer.activate(setup.version or "")

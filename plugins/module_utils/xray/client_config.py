@@ -11,58 +11,60 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ClientConfigError
 from ..filesystem import parse_json
 
-LISTEN = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 # Xray's mixed inbound answers HTTP and SOCKS
-PROTOCOLS = ("http", "mixed")
+HTTP_PROTOCOLS = ("http", "mixed")
 
 
-def from_json(text: str) -> Any:
+def parse_config_text(text: str) -> Any:
     try:
         return parse_json(text)
     except json.JSONDecodeError as exc:
         where = "line %d, column %d: %s" % (exc.lineno, exc.colno, exc.msg)
     except ValueError:
         where = "a number or a nesting too large"
-    raise ConfigError(f"xray_proxy_config is text, but no JSON ({where}). Give a mapping, or JSON without comments.")
+    raise ClientConfigError(
+        f"xray_proxy_config is text, but not JSON ({where}). Give a mapping, or JSON without comments."
+    )
 
 
-def mappings(config: dict[str, Any], part: str) -> list[dict[str, Any]]:
+def get_mappings(config: dict[str, Any], part: str) -> list[dict[str, Any]]:
     entries = config.get(part)
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
-        raise ConfigError(f"xray_proxy_config must have {part}, a list of mappings that is not empty.")
+        raise ClientConfigError(f"xray_proxy_config must have {part}, a list of mappings that is not empty.")
     return entries
 
 
-def client_config(config: str | dict[str, Any], http_port: int) -> dict[str, Any]:
+def validate_client_config(config: str | dict[str, Any], http_port: int) -> dict[str, Any]:
     """``config`` as a mapping, sure to have outbounds and an HTTP inbound on 127.0.0.1:``http_port`` that takes anybody.
 
-    Raises ConfigError.
+    Raises ClientConfigError.
     """
     if isinstance(config, str):
-        config = from_json(config)
+        config = parse_config_text(config)
     if not isinstance(config, dict):
-        raise ConfigError("xray_proxy_config must be a mapping with inbounds and outbounds, or the same as JSON.")
-    mappings(config, "outbounds")
-    wanted = '{"listen": "%s", "port": %d, "protocol": "http"}' % (LISTEN, http_port)
-    for inbound in mappings(config, "inbounds"):
-        if str(inbound.get("port")) != str(http_port) or inbound.get("protocol") not in PROTOCOLS:
+        raise ClientConfigError("xray_proxy_config must be a mapping with inbounds and outbounds, or the same as JSON.")
+    get_mappings(config, "outbounds")
+    wanted = '{"listen": "%s", "port": %d, "protocol": "http"}' % (LOOPBACK, http_port)
+    for inbound in get_mappings(config, "inbounds"):
+        if str(inbound.get("port")) != str(http_port) or inbound.get("protocol") not in HTTP_PROTOCOLS:
             continue
-        if inbound.get("listen") != LISTEN:
-            raise ConfigError(
+        if inbound.get("listen") != LOOPBACK:
+            raise ClientConfigError(
                 "The HTTP inbound on port %d in xray_proxy_config does not listen on %s alone, so others could use it. "
-                'Set "listen": "%s" there.' % (http_port, LISTEN, LISTEN)
+                'Set "listen": "%s" there.' % (http_port, LOOPBACK, LOOPBACK)
             )
         settings = inbound.get("settings") or {}
         if isinstance(settings, dict) and (settings.get("accounts") or settings.get("users")):
-            raise ConfigError(
+            raise ClientConfigError(
                 "The HTTP inbound on port %d in xray_proxy_config asks for a password, but what uses it has none. Take its "
-                "accounts out; it listens on %s only." % (http_port, LISTEN)
+                "accounts out; it listens on %s only." % (http_port, LOOPBACK)
             )
         return config
-    raise ConfigError(
+    raise ClientConfigError(
         "xray_proxy_config has no HTTP inbound on %s:%d, which logins, git and the rest of the run use. Add %s to its "
-        "inbounds, or set sdops_proxy_http_port to the port of the one it has." % (LISTEN, http_port, wanted)
+        "inbounds, or set sdops_proxy_http_port to the port of the one it has." % (LOOPBACK, http_port, wanted)
     )

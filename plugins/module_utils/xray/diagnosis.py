@@ -22,19 +22,19 @@ except ImportError:
     HAS_REQUESTS = False
 
 
-ALLOWED_SKEW = 60  # seconds
-OLDEST_CLIENT = "26.3.27"  # what servers from 26.7.11 on accept when they are not told otherwise
+MAX_CLOCK_SKEW = 60  # seconds
+MIN_CLIENT_VERSION = "26.3.27"  # what servers from 26.7.11 on accept when they are not told otherwise
 
 
-def _numbers(version: str) -> list[int]:
+def _version_parts(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)]
 
 
-# what Xray writes when the server has shown it the certificate of the site that it hides behind, as it does to any stranger
-STRANGER = re.compile(r"REALITY: received real certificate|\bx509: |read/write on closed pipe")
+# what Xray writes when the server has shown it the certificate of the site that it hides behind, as it does to any unknown client
+UNKNOWN_CLIENT_LOG = re.compile(r"REALITY: received real certificate|\bx509: |read/write on closed pipe")
 
 
-class Log:
+class LogTail:
     """What a log file gets from now on."""
 
     def __init__(self, path: str | None) -> None:
@@ -47,7 +47,7 @@ class Log:
         except OSError:
             return 0
 
-    def since(self) -> str:
+    def read_new(self) -> str:
         """The text that came since; all of it when the file was rotated meanwhile. At most 1 MB."""
         if not self.path:
             return ""
@@ -59,7 +59,7 @@ class Log:
             return ""
 
 
-def connects(host: str, port: int, timeout: float) -> str | None:
+def find_connection_obstacle(host: str, port: int, timeout: float) -> str | None:
     """None when a TCP connection to host:port opens, else what is in the way, in words."""
     try:
         socket.create_connection((host, port), timeout).close()
@@ -72,7 +72,7 @@ def connects(host: str, port: int, timeout: float) -> str | None:
     return None
 
 
-class Checker:
+class ProxyDiagnosis:
     """Requests through ``proxy`` (http://127.0.0.1:10809), whose far end is ``server``:``port``; None if that is not known.
 
     ``server_name``: the site that the far end hides behind, if it is one of REALITY. ``log``: path of the client's log.
@@ -96,10 +96,10 @@ class Checker:
         self.timeout = timeout
         self.server_name = server_name
         self.log = log
-        self.skew = 0.0  # seconds that this host's clock is ahead of the controller's
+        self.clock_skew = 0.0  # seconds that this host's clock is ahead of the controller's
         self.version = ""
 
-    def ask(self, url: str) -> int:
+    def query_status(self, url: str) -> int:
         """The status of an answer of the site, whatever it is. Raises what requests raises."""
         session = requests.Session()
         session.trust_env = False
@@ -116,21 +116,21 @@ class Checker:
         answer.close()
         return int(answer.status_code)
 
-    def request(self, url: str) -> float:
+    def measure(self, url: str) -> float:
         """Seconds until ``url`` answered through the proxy; any answer of the site will do. Raises ProxyError."""
         started = time.monotonic()
         try:
-            status = self.ask(url)
+            status = self.query_status(url)
         except requests.RequestException as exc:
-            raise ProxyError(self.explain(url, describe_connection_error(exc, self.timeout))) from None
+            raise ProxyError(self.explain_failure(url, describe_connection_error(exc, self.timeout))) from None
         if status in (502, 503, 504) and url.startswith("http:"):
-            raise ProxyError(self.explain(url, "the proxy answered %d" % status))
+            raise ProxyError(self.explain_failure(url, "the proxy answered %d" % status))
         return round(time.monotonic() - started, 3)
 
-    def explain(self, url: str, why: str) -> str:
+    def explain_failure(self, url: str, why: str) -> str:
         """A sentence that names the server and what to check, found out by trying each leg of the way."""
         inbound = urlsplit(self.proxy)
-        obstacle = connects(inbound.hostname or "127.0.0.1", inbound.port or 80, 3)
+        obstacle = find_connection_obstacle(inbound.hostname or "127.0.0.1", inbound.port or 80, 3)
         if obstacle:
             return f"No request gets through the proxy: Xray itself is not listening at {self.proxy} ({obstacle}). Look at its log, xray.log."
         if not self.server:
@@ -139,7 +139,7 @@ class Checker:
                 "keys in xray_proxy_config."
             )
         where = "the Xray server %s:%d" % (self.server, self.port)
-        obstacle = connects(self.server, self.port, min(self.timeout, 10))
+        obstacle = find_connection_obstacle(self.server, self.port, min(self.timeout, 10))
         if obstacle:
             return (
                 f"No request gets through the proxy, because {where} cannot be reached: {obstacle}. Check xray_proxy_server and "
@@ -150,58 +150,61 @@ class Checker:
                 f"{url} was reached through {where}, but its certificate is not trusted here. In a network with its own CA set "
                 "sdops_ca_bundle."
             )
-        return f"{where[0].upper() + where[1:]} takes connections, but {url} does not come through it: {why}. {self.advice(self.standing(url))}"
+        return f"{where[0].upper() + where[1:]} takes connections, but {url} does not come through it: {why}. {self.advise(self.query_standing(url))}"
 
-    def standing(self, url: str) -> str:
-        """What we are to the server: a "stranger", a "guest" whom it knows by its keys but does not serve, a "user" whom it
-        leads to other sites than that of ``url``, or "" when it cannot be told.
+    def query_standing(self, url: str) -> str:
+        """What this client is to the server, "" when that cannot be determined.
+
+        - "unknown client": the server does not recognize its keys
+        - "rejected user": the server knows its keys but does not serve its user id
+        - "accepted": the server serves it, only not the site of ``url``
 
         Found out by a request for the site that the server hides behind, which it certainly reaches itself.
         """
         if not self.server_name or self.server_name == urlsplit(url).hostname:
             return ""
-        log = Log(self.log)
+        log = LogTail(self.log)
         try:
-            self.ask(f"https://{self.server_name}/")
-            return "user"
+            self.query_status(f"https://{self.server_name}/")
+            return "accepted"
         except requests.RequestException as exc:
             why = describe_connection_error(exc, self.timeout)
         if "certificate is not trusted" in why:
-            return "user"
+            return "accepted"
         time.sleep(0.3)  # the log comes through supervisord
-        if STRANGER.search(log.since()) or "reset" in why:
-            return "stranger"
+        if UNKNOWN_CLIENT_LOG.search(log.read_new()) or "reset" in why:
+            return "unknown client"
         # the handshake of REALITY was good, and then the server hung up
-        return "guest" if "TLS failed" in why or "closed early" in why else ""
+        return "rejected user" if "TLS failed" in why or "closed early" in why else ""
 
-    def advice(self, standing: str) -> str:
+    def advise(self, standing: str) -> str:
         """What to check when the server is there and lets nothing through: what is known to be wrong comes first."""
-        if standing == "user":
+        if standing == "accepted":
             return (
                 "The server knows this client and leads it to other sites, so it is the server that does not reach this one: "
                 "check there that the name is resolved (its DNS), its routes and its firewall."
             )
-        if standing == "guest":
+        if standing == "rejected user":
             return (
                 "The server knows its keys, but hangs up on this user: check xray_proxy_uuid and xray_proxy_flow against the "
                 "clients in the server's config."
             )
-        stranger = "The server takes this client for a stranger. " if standing else ""
+        known = "The server does not recognize this client. " if standing else ""
         keys = "xray_proxy_public_key, xray_proxy_short_id and xray_proxy_server_name against the server's config"
-        if abs(self.skew) > ALLOWED_SKEW:
+        if abs(self.clock_skew) > MAX_CLOCK_SKEW:
             return (
                 "%sThe clock of this host is %d seconds %s the controller's, and a server may allow little difference "
                 "(maxTimeDiff): set it (or the controller's) right, then try again. If that does not help, check %s."
-                % (stranger, abs(self.skew), "ahead of" if self.skew > 0 else "behind", keys)
+                % (known, abs(self.clock_skew), "ahead of" if self.clock_skew > 0 else "behind", keys)
             )
-        if self.version and _numbers(self.version) < _numbers(OLDEST_CLIENT):
+        if self.version and _version_parts(self.version) < _version_parts(MIN_CLIENT_VERSION):
             return (
-                f"{stranger}Xray {self.version} is older than {OLDEST_CLIENT}, and servers from 26.7.11 on take such clients for strangers: raise xray_proxy_version, "
+                f"{known}Xray {self.version} is older than {MIN_CLIENT_VERSION}, and servers from 26.7.11 on do not accept such clients: raise xray_proxy_version, "
                 "or set minClientVer on the server."
             )
-        if standing == "stranger":
+        if standing == "unknown client":
             return "{}Check {}, and that the server accepts Xray {} (minClientVer).".format(
-                stranger,
+                known,
                 keys,
                 self.version or "of this version",
             )
@@ -210,7 +213,7 @@ class Checker:
             "version of Xray (minClientVer), and that the server itself reaches the site and resolves its name."
         )
 
-    def check(self, urls: list[str], retries: int, delay: float) -> dict[str, float]:
+    def check_urls(self, urls: list[str], retries: int, delay: float) -> dict[str, float]:
         """Seconds for each url; a failure is tried again ``retries`` times, ``delay`` seconds apart."""
         if not HAS_REQUESTS:
             raise ProxyError("The Python library requests is missing on the target. Run the role base first.")
@@ -222,7 +225,7 @@ class Checker:
         for url in urls:
             for attempt in range(retries + 1):
                 try:
-                    result[url] = self.request(url)
+                    result[url] = self.measure(url)
                     break
                 except ProxyError:
                     if attempt == retries:

@@ -25,7 +25,7 @@ from ..transfer.responses import response_summary
 from ..urls import redact_url
 
 # uname -m to the name in the release's assets (source: the release workflow of XTLS/Xray-core)
-ASSETS = {
+ASSET_NAMES = {
     "x86_64": "Xray-linux-64",
     "amd64": "Xray-linux-64",
     "aarch64": "Xray-linux-arm64-v8a",
@@ -38,55 +38,57 @@ ASSETS = {
     "ppc64le": "Xray-linux-ppc64le",
 }
 # upstream's own place: only what it says of a release vouches for that release, wherever the zip itself comes from
-ORIGIN = "https://github.com/XTLS/Xray-core/releases/download"
+UPSTREAM_RELEASES = "https://github.com/XTLS/Xray-core/releases/download"
 MAX_DIGEST = 64 * 1024
 MAX_ZIP = 200 * 1024 * 1024  # a release has some 15 MB
 MAX_UNPACKED = 500 * 1024 * 1024
 
 
-def asset(machine: str) -> str:
+def find_asset_name(machine: str) -> str:
     """The name of the release's zip, without .zip, for what ``uname -m`` says. Raises XrayError."""
-    if machine not in ASSETS:
+    if machine not in ASSET_NAMES:
         raise XrayError(
             "There is no Xray-core release for the architecture {!r}; there are some for {}. Set sdops_network to a way without "
-            "Xray (direct, mirrors, turbo) on this host.".format(machine, ", ".join(sorted(ASSETS)))
+            "Xray (direct, mirrors, turbo) on this host.".format(machine, ", ".join(sorted(ASSET_NAMES)))
         )
-    return ASSETS[machine]
+    return ASSET_NAMES[machine]
 
 
-def plain_version(version: str) -> str:
+def strip_version_prefix(version: str) -> str:
     """``26.7.28`` of ``v26.7.28``, as tags are written."""
     return version[1:] if version.startswith("v") else version
 
 
-class Release(NamedTuple):
-    """What is wanted: version ("26.7.28"), where releases lie (in the order they are tried), the zip's SHA-256 where it is
+class ReleaseSpec(NamedTuple):
+    """What to install: version ("26.7.28"), where releases lie (in the order they are tried), the zip's SHA-256 where it is
     known, where upstream itself tells it else, optional zip on the target, architecture (``uname -m``; empty is this one)."""
 
     version: str
     bases: list[str]
     sha256: str | None = None
-    digest_base: str = ORIGIN
+    digest_base: str = UPSTREAM_RELEASES
     file: str | None = None
     machine: str = ""
 
     def url(self, base: str) -> str:
-        return "{}/v{}/{}.zip".format(base.rstrip("/"), self.version, asset(self.machine or platform.machine()))
+        return "{}/v{}/{}.zip".format(
+            base.rstrip("/"), self.version, find_asset_name(self.machine or platform.machine())
+        )
 
 
-def installed_version(program: str) -> str | None:
+def query_version(program_path: str) -> str | None:
     """What ``program version`` says, None when it does not run: it is missing, damaged or for another machine."""
-    if not os.access(program, os.X_OK):
+    if not os.access(program_path, os.X_OK):
         return None
     try:
-        done = run([program, "version"], timeout=30)
+        done = run([program_path, "version"], timeout=30)
     except ProcessError:
         return None
     match = re.match(r"Xray (\S+)", done.out)
     return match.group(1) if done.rc == 0 and match else None
 
 
-def dgst_sha256(text: str, name: str) -> str:
+def parse_dgst(text: str, name: str) -> str:
     """The SHA-256 in a ``.dgst`` file (lines such as "SHA2-256= HEX"; OpenSSL 1.1 wrote "SHA256= HEX")."""
     match = re.search(r"(?m)^SHA2?-?256=\s*([0-9a-fA-F]{64})\s*$", text)
     if not match:
@@ -94,23 +96,23 @@ def dgst_sha256(text: str, name: str) -> str:
     return match.group(1).lower()
 
 
-class Installer:
+class XrayInstaller:
     """Installs releases below ``dest``: dest/VERSION/ and the link dest/current. ``timeout`` in seconds."""
 
     def __init__(self, dest: str, ca_path: str | None = None, proxy: str | None = None, timeout: float = 60) -> None:
         self.dest = dest
         self.http_options = {"ca_path": ca_path, "proxy": proxy, "timeout": timeout, "retries": 1}
 
-    def program(self, version: str) -> str:
+    def program_path(self, version: str) -> str:
         return os.path.join(self.dest, version, "xray")
 
-    def current(self) -> str | None:
+    def current_version(self) -> str | None:
         try:
             return os.readlink(os.path.join(self.dest, "current"))
         except OSError:
             return None
 
-    def _get(self, http: HttpClient, url: str, sink: str) -> str:
+    def _download_file(self, http: HttpClient, url: str, sink: str) -> str:
         """Download ``url`` into the file ``sink``; returns the SHA-256 of the bytes. Raises TransferError beyond MAX_ZIP bytes."""
         digest = hashlib.sha256()
         answer = http.request("GET", url, stream=True)
@@ -138,7 +140,7 @@ class Installer:
                 )
         return digest.hexdigest()
 
-    def expected(self, release: Release) -> tuple[str, str]:
+    def expected_sha256(self, release: ReleaseSpec) -> tuple[str, str]:
         """(SHA-256 that the zip must have, where it is from: ``sha256`` for the one that was given, ``dgst`` for upstream's).
 
         A mirror is not asked: whoever replaces its zip replaces the ``.dgst`` beside it too. Raises XrayError.
@@ -154,7 +156,7 @@ class Installer:
                         % (redact_url(url), answer.status_code, response_summary(answer) or "nothing")
                     )
                 text = answer.raw.read(MAX_DIGEST, decode_content=True).decode("utf-8", "replace")
-            return dgst_sha256(text, redact_url(release.url(release.digest_base))), "dgst"
+            return parse_dgst(text, redact_url(release.url(release.digest_base))), "dgst"
         except Exception as exc:  # urllib3 and http.client have many
             why = str(exc) if isinstance(exc, SdopsError) else describe_connection_error(exc, 60)
             raise XrayError(
@@ -163,13 +165,13 @@ class Installer:
                 "xray_proxy_version.".format(release.version, why.rstrip("."), os.path.basename(release.url("")))
             ) from exc
 
-    def verify(self, release: Release) -> tuple[str, str]:
-        """Hold the zip ``release.file`` against its SHA-256; returns what ``expected`` does. Raises XrayError."""
-        sha256, against = self.expected(release)
-        verify(str(release.file), sha256, str(release.file))
-        return sha256, against
+    def verify(self, release: ReleaseSpec) -> tuple[str, str]:
+        """Compare the zip ``release.file`` with its SHA-256; returns what ``expected_sha256`` does. Raises XrayError."""
+        sha256, digest_source = self.expected_sha256(release)
+        verify_sha256(str(release.file), sha256, str(release.file))
+        return sha256, digest_source
 
-    def _download(self, release: Release, sha256: str, work: str) -> tuple[str, str]:
+    def _download_release(self, release: ReleaseSpec, sha256: str, work: str) -> tuple[str, str]:
         """Fetch and unpack the first zip that has this SHA-256; (directory, base).
 
         A mirror that answers with something else is as good as one that does not answer: the next one is asked.
@@ -179,10 +181,10 @@ class Installer:
         for number, base in enumerate(release.bases):
             url, archive = release.url(base), os.path.join(work, "%d.zip" % number)
             try:
-                self._get(http, url, archive)
-                verify(archive, sha256, redact_url(url))
+                self._download_file(http, url, archive)
+                verify_sha256(archive, sha256, redact_url(url))
                 return (
-                    self._unpacked(archive, release, redact_url(url), os.path.join(work, "unpacked-%d" % number)),
+                    self._unpack_release(archive, release, redact_url(url), os.path.join(work, "unpacked-%d" % number)),
                     base,
                 )
             except (TransferError, XrayError) as exc:
@@ -196,44 +198,44 @@ class Installer:
             )
         )
 
-    def _unpacked(self, archive: str, release: Release, name: str, directory: str) -> str:
-        """``directory`` with what is in the zip, sure to hold the program of the wanted version."""
-        unpack(archive, directory, name)
-        says = installed_version(os.path.join(directory, "xray"))
+    def _unpack_release(self, archive: str, release: ReleaseSpec, name: str, directory: str) -> str:
+        """``directory`` with what is in the zip, with the program of the right version."""
+        unpack_zip(archive, directory, name)
+        says = query_version(os.path.join(directory, "xray"))
         if says != release.version:
             raise XrayError(
                 "The Xray-core in {} says it is {}, not {}.".format(name, says or "not runnable", release.version)
             )
         return directory
 
-    def install(self, release: Release) -> tuple[str, str]:
-        """Bring the release in as dest/VERSION/; (where it came from, what its hash is from: see ``expected``).
+    def install(self, release: ReleaseSpec) -> tuple[str, str]:
+        """Install the release as dest/VERSION/; (where it came from, what its hash is from: see ``expected_sha256``).
 
         Raises XrayError; what was there before stays in use then.
         """
-        if installed_version(self.program(release.version)) == release.version:
+        if query_version(self.program_path(release.version)) == release.version:
             return "installed", ""
-        sha256, against = self.expected(release)
+        sha256, digest_source = self.expected_sha256(release)
         os.makedirs(self.dest, exist_ok=True)
         work = tempfile.mkdtemp(prefix=".incoming-", dir=self.dest)
         try:
             if release.file:
                 via = release.file
-                verify(via, sha256, via)
-                unpacked = self._unpacked(via, release, via, os.path.join(work, "unpacked"))
+                verify_sha256(via, sha256, via)
+                unpacked = self._unpack_release(via, release, via, os.path.join(work, "unpacked"))
             else:
-                unpacked, via = self._download(release, sha256, work)
-            to_disk(unpacked)
+                unpacked, via = self._download_release(release, sha256, work)
+            sync_tree(unpacked)
             final = os.path.join(self.dest, release.version)
             if os.path.isdir(final):
                 os.rename(final, os.path.join(work, "before"))
             os.rename(unpacked, final)
-            to_disk(self.dest, deep=False)
+            sync_tree(self.dest, deep=False)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        return via, against
+        return via, digest_source
 
-    def use(self, version: str) -> None:
+    def activate(self, version: str) -> None:
         """Make dest/VERSION/ the current one."""
         work = tempfile.mkdtemp(prefix=".incoming-", dir=self.dest)
         try:
@@ -244,7 +246,7 @@ class Installer:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def verify(archive: str, sha256: str, name: str) -> None:
+def verify_sha256(archive: str, sha256: str, name: str) -> None:
     """Raise XrayError when the zip has another SHA-256. Nothing in it is run before."""
     try:
         have = sha256_of(archive)
@@ -252,11 +254,11 @@ def verify(archive: str, sha256: str, name: str) -> None:
         raise XrayError(f"{archive} cannot be read: {exc.strerror}.") from exc
     if have != sha256:
         raise XrayError(
-            f"The SHA-256 of {name} is {have}, but {sha256} is wanted. It was not installed: it is damaged, or not what it claims to be."
+            f"The SHA-256 of {name} is {have}, but {sha256} is expected. It was not installed: it is damaged, or not what it claims to be."
         )
 
 
-def to_disk(path: str, deep: bool = True) -> None:
+def sync_tree(path: str, deep: bool = True) -> None:
     """fsync a directory, and what is in it: a box that loses its power must not come up with empty programs."""
     for directory, _, names in os.walk(path):
         for name in [*(names if deep else []), "."]:
@@ -269,7 +271,7 @@ def to_disk(path: str, deep: bool = True) -> None:
             break
 
 
-def check_members(archive: str, name: str) -> None:
+def check_zip_members(archive: str, name: str) -> None:
     """Refuse a zip that holds no xray, or whose members would not all stay inside a directory: no links, bounded size."""
     try:
         with zipfile.ZipFile(archive) as bundle:
@@ -288,9 +290,9 @@ def check_members(archive: str, name: str) -> None:
         raise XrayError(f"{name} holds no xray program.")
 
 
-def unpack(archive: str, target: str, name: str) -> None:
+def unpack_zip(archive: str, target: str, name: str) -> None:
     """Unpack a zip that check_members lets pass into ``target``; ``xray`` becomes executable. ``name`` is for messages."""
-    check_members(archive, name)
+    check_zip_members(archive, name)
     try:
         with zipfile.ZipFile(archive) as bundle:
             bundle.extractall(target)

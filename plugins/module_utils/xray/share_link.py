@@ -16,7 +16,7 @@ import re
 from typing import Any
 from urllib.parse import quote, unquote
 
-from ..errors import LinkError
+from ..errors import ShareLinkError
 
 DEFAULT_PORT = 443
 DEFAULT_FINGERPRINT = "chrome"
@@ -33,12 +33,12 @@ PARAMETERS = (
     ("mldsa65_verify", "pqv"),
     ("spider_x", "spx"),
 )
-CHECKED = ("type", "security", "headerType", "fm")
-KNOWN = tuple(parameter for _, parameter in PARAMETERS) + CHECKED
-FIELDS = ("server", "port", "uuid", "name") + tuple(field for field, _ in PARAMETERS)
+TRANSPORT_PARAMETERS = ("type", "security", "headerType", "fm")
+KNOWN_PARAMETERS = tuple(parameter for _, parameter in PARAMETERS) + TRANSPORT_PARAMETERS
+LINK_FIELDS = ("server", "port", "uuid", "name") + tuple(field for field, _ in PARAMETERS)
 
 # values that an error may repeat: they are words of the protocol, nobody's secret
-WORDS = {
+SAFE_VALUES = {
     "type": (
         "ws",
         "websocket",
@@ -64,33 +64,48 @@ WORDS = {
     ),
     "fp": ("unsafe", "hellogolang"),
 }
-SCHEMES = ("vmess", "trojan", "ss", "ssr", "hysteria", "hysteria2", "hy2", "tuic", "socks", "socks5", "http", "https")
+OTHER_SCHEMES = (
+    "vmess",
+    "trojan",
+    "ss",
+    "ssr",
+    "hysteria",
+    "hysteria2",
+    "hy2",
+    "tuic",
+    "socks",
+    "socks5",
+    "http",
+    "https",
+)
 
 UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")  # as Xray reads it
-LONGEST_ID = 30  # bytes of a user id that is no UUID; Xray makes one of it
-LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+MAX_ID_BYTES = 30  # bytes of a user id that is no UUID; Xray makes one of it
+HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 ENCRYPTION = re.compile(r"none|mlkem768x25519plus(\.[A-Za-z0-9_-]+)+")
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # what copying from a chat or a web page leaves around a link, besides white space
-INVISIBLE = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"
+INVISIBLE_CHARACTERS = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"
 # the letters that Python's IDNA (2003) maps to other names than today's IDNA does
-AMBIGUOUS = re.compile("[\u00df\u1e9e\u03c2\u200c\u200d]")
+AMBIGUOUS_LETTERS = re.compile("[\u00df\u1e9e\u03c2\u200c\u200d]")
 
-ELSEWISE = (
+UNSUPPORTED_HINT = (
     "The role xray_proxy renders VLESS over REALITY on plain TCP only: use another link of the server, or give a whole "
     "client config in xray_proxy_config instead."
 )
-COPY = "Copy the link from the server once more."
+COPY_AGAIN_HINT = "Copy the link from the server once more."
 
 
-def decoded(text: str, part: str) -> str:
+def decode_percent(text: str, part: str) -> str:
     """``text`` without percent-encoding."""
     try:
         plain = unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise LinkError(f"The share link's {part} has percent-encoding that is not UTF-8. {COPY}") from None
-    if CONTROL.search(plain):
-        raise LinkError(f"The share link's {part} has a control character in it. {COPY}")
+        raise ShareLinkError(
+            f"The share link's {part} has percent-encoding that is not UTF-8. {COPY_AGAIN_HINT}"
+        ) from None
+    if CONTROL_CHARACTERS.search(plain):
+        raise ShareLinkError(f"The share link's {part} has a control character in it. {COPY_AGAIN_HINT}")
     return plain
 
 
@@ -101,19 +116,23 @@ def split_query(query: str) -> tuple[dict[str, str], list[str]]:
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
         if name.startswith("amp;"):
-            raise LinkError(f"The share link has &amp; where & belongs: it was copied out of a page's source. {COPY}")
-        if name not in KNOWN:
-            ignored.add(CONTROL.sub("", unquote(name, errors="replace")))
+            raise ShareLinkError(
+                f"The share link has &amp; where & belongs: it was copied out of a page's source. {COPY_AGAIN_HINT}"
+            )
+        if name not in KNOWN_PARAMETERS:
+            ignored.add(CONTROL_CHARACTERS.sub("", unquote(name, errors="replace")))
             continue
-        value = decoded(value, "parameter " + name)
+        value = decode_percent(value, "parameter " + name)
         if found.setdefault(name, value) != value:
-            raise LinkError(f"The share link has the parameter {name} twice, with different values. {COPY}")
+            raise ShareLinkError(
+                f"The share link has the parameter {name} twice, with different values. {COPY_AGAIN_HINT}"
+            )
     return {name: value for name, value in found.items() if value}, sorted(ignored - {""})
 
 
-def word(parameter: str, value: str) -> str:
+def describe_parameter(parameter: str, value: str) -> str:
     """``type=ws``, or only ``type`` where the value is none of the words we know."""
-    if value in WORDS[parameter]:
+    if value in SAFE_VALUES[parameter]:
         return f"{parameter}={value}"
     return f"a value of {parameter} that is not known here"
 
@@ -122,29 +141,41 @@ def check_transport(parameters: dict[str, str]) -> None:
     """Refuse what the role cannot render."""
     kind = parameters.get("type", "tcp")
     if kind not in ("tcp", "raw"):
-        raise LinkError("The share link asks for {}, not type=tcp or type=raw. {}".format(word("type", kind), ELSEWISE))
+        raise ShareLinkError(
+            "The share link asks for {}, not type=tcp or type=raw. {}".format(
+                describe_parameter("type", kind), UNSUPPORTED_HINT
+            )
+        )
     security = parameters.get("security")
     if security is None:
-        raise LinkError(f"The share link has no security=reality, so its server takes no REALITY client. {ELSEWISE}")
+        raise ShareLinkError(
+            f"The share link has no security=reality, so its server takes no REALITY client. {UNSUPPORTED_HINT}"
+        )
     if security != "reality":
-        raise LinkError(
-            "The share link asks for {}, not security=reality. {}".format(word("security", security), ELSEWISE)
+        raise ShareLinkError(
+            "The share link asks for {}, not security=reality. {}".format(
+                describe_parameter("security", security), UNSUPPORTED_HINT
+            )
         )
     header = parameters.get("headerType", "none")
     if header != "none":
-        raise LinkError(
-            "The share link asks for {}, not headerType=none. {}".format(word("headerType", header), ELSEWISE)
+        raise ShareLinkError(
+            "The share link asks for {}, not headerType=none. {}".format(
+                describe_parameter("headerType", header), UNSUPPORTED_HINT
+            )
         )
     if "fm" in parameters:
-        raise LinkError(f"The share link has the parameter fm (FinalMask). {ELSEWISE}")
+        raise ShareLinkError(f"The share link has the parameter fm (FinalMask). {UNSUPPORTED_HINT}")
 
 
 def check_host(text: str, part: str) -> str:
     """A name in ASCII (``xn--`` where it was not) or an IPv4 address; ``text`` is decoded."""
     if len(text) > 253:
-        raise LinkError(f"The share link's {part} is longer than a host name can be (253 characters). {COPY}")
-    if AMBIGUOUS.search(text):
-        raise LinkError(
+        raise ShareLinkError(
+            f"The share link's {part} is longer than a host name can be (253 characters). {COPY_AGAIN_HINT}"
+        )
+    if AMBIGUOUS_LETTERS.search(text):
+        raise ShareLinkError(
             f"The share link's {part} has a letter that old and new rules for international names read differently. Write that "
             "name in its xn-- form."
         )
@@ -155,14 +186,14 @@ def check_host(text: str, part: str) -> str:
         except ValueError:
             name = ""
     labels = name.split(".")
-    good = len(name) <= 253 and all(LABEL.fullmatch(label) for label in labels)
+    good = len(name) <= 253 and all(HOST_LABEL.fullmatch(label) for label in labels)
     if good and labels[-1].isdigit():
         try:
             ipaddress.IPv4Address(name)
         except ValueError:
             good = False
     if not good:
-        raise LinkError(f"The share link's {part} is neither a host name nor an IP address. {COPY}")
+        raise ShareLinkError(f"The share link's {part} is neither a host name nor an IP address. {COPY_AGAIN_HINT}")
     return name
 
 
@@ -179,87 +210,95 @@ def split_address(text: str) -> tuple[str, int]:
     if text.startswith("["):
         inner, bracket, rest = text[1:].partition("]")
         try:
-            host = str(ipaddress.IPv6Address(decoded(inner, "server address"))) if bracket else ""
+            host = str(ipaddress.IPv6Address(decode_percent(inner, "server address"))) if bracket else ""
         except ValueError:
             host = ""
         if not host or "%" in host or (rest and not rest.startswith(":")):
-            raise LinkError(f"The share link's server address has brackets, but no IPv6 address in them. {COPY}")
+            raise ShareLinkError(
+                f"The share link's server address has brackets, but no IPv6 address in them. {COPY_AGAIN_HINT}"
+            )
         port = rest[1:]
     else:
         name, _, port = text.partition(":")
         if ":" in port:
-            raise LinkError(
+            raise ShareLinkError(
                 "The share link's server address has several colons. An IPv6 address must stand in brackets, as in "
                 "[2001:db8::1]:443."
             )
         if not name:
-            raise LinkError(f"The share link has no server address behind the @. {COPY}")
-        host = check_host(decoded(name, "server address"), "server address")
+            raise ShareLinkError(f"The share link has no server address behind the @. {COPY_AGAIN_HINT}")
+        host = check_host(decode_percent(name, "server address"), "server address")
     if not port:
         return host, DEFAULT_PORT
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
-        raise LinkError(f"The share link's port (behind the server address) must be a number from 1 to 65535. {COPY}")
+        raise ShareLinkError(
+            f"The share link's port (behind the server address) must be a number from 1 to 65535. {COPY_AGAIN_HINT}"
+        )
     return host, int(port)
 
 
-def url_safe(text: str) -> str:
+def to_base64url(text: str) -> str:
     """Standard base64 as base64url without padding."""
     return text.rstrip("=").replace("+", "-").replace("/", "_")
 
 
-def base64url(text: str, length: int, parameter: str, meaning: str) -> str:
+def parse_base64url_key(text: str, length: int, parameter: str, meaning: str) -> str:
     """``text`` in base64url without padding, as Xray wants it; standard base64 is converted."""
-    key = url_safe(text)
+    key = to_base64url(text)
     if not re.fullmatch(r"[A-Za-z0-9_-]{%d}" % length, key):
-        raise LinkError(
+        raise ShareLinkError(
             "The share link's parameter %s (%s) must be %d characters of base64url. %s"
-            % (parameter, meaning, length, COPY)
+            % (parameter, meaning, length, COPY_AGAIN_HINT)
         )
     return key
 
 
-def required(parameters: dict[str, str], parameter: str, meaning: str) -> str:
+def require_parameter(parameters: dict[str, str], parameter: str, meaning: str) -> str:
     if parameter not in parameters:
-        raise LinkError(f"The share link has no {parameter}, the parameter for {meaning}. {COPY}")
+        raise ShareLinkError(f"The share link has no {parameter}, the parameter for {meaning}. {COPY_AGAIN_HINT}")
     return parameters[parameter]
 
 
-def check_form(parameters: dict[str, str], host: str) -> dict[str, Any]:
+def parse_fields(parameters: dict[str, str], host: str) -> dict[str, Any]:
     """The role's fields that come from parameters."""
-    public_key = base64url(required(parameters, "pbk", "the REALITY public key"), 43, "pbk", "REALITY public key")
+    public_key = parse_base64url_key(
+        require_parameter(parameters, "pbk", "the REALITY public key"), 43, "pbk", "REALITY public key"
+    )
     # the proposal: without sni it is the server's own name
     server_name = parameters.get("sni", "" if is_address(host) else host)
     if not server_name:
-        required(
+        require_parameter(
             parameters, "sni", "the REALITY server name, and its server address is no name that could stand for it"
         )
     short_id = parameters.get("sid", "")
     if not re.fullmatch(r"([0-9a-fA-F]{2}){0,8}", short_id):
-        raise LinkError(
-            f"The share link's parameter sid (REALITY short id) must be an even number of hex digits, 16 at most. {COPY}"
+        raise ShareLinkError(
+            f"The share link's parameter sid (REALITY short id) must be an even number of hex digits, 16 at most. {COPY_AGAIN_HINT}"
         )
     spider_x = parameters.get("spx", "")
     if spider_x and not spider_x.startswith("/"):
-        raise LinkError(f"The share link's parameter spx (REALITY spiderX) must start with '/'. {COPY}")
+        raise ShareLinkError(f"The share link's parameter spx (REALITY spiderX) must start with '/'. {COPY_AGAIN_HINT}")
     fingerprint = parameters.get("fp", DEFAULT_FINGERPRINT)
-    if fingerprint.lower() in WORDS["fp"]:
-        raise LinkError(
+    if fingerprint.lower() in SAFE_VALUES["fp"]:
+        raise ShareLinkError(
             f"The share link asks for fp={fingerprint.lower()}, which REALITY does not allow. Write another one, such as fp=chrome."
         )
     if not re.fullmatch(r"[A-Za-z0-9_]{1,40}", fingerprint):
-        raise LinkError(f"The share link's parameter fp must be the name of a TLS fingerprint, such as chrome. {COPY}")
+        raise ShareLinkError(
+            f"The share link's parameter fp must be the name of a TLS fingerprint, such as chrome. {COPY_AGAIN_HINT}"
+        )
     flow = parameters.get("flow", "")
     if flow not in FLOWS:
-        raise LinkError(
+        raise ShareLinkError(
             "The share link has {}. VLESS knows the flows xtls-rprx-vision, xtls-rprx-vision-udp443 and none at all. {}".format(
-                word("flow", flow), COPY
+                describe_parameter("flow", flow), COPY_AGAIN_HINT
             )
         )
     encryption = parameters.get("encryption", "none")
     if not ENCRYPTION.fullmatch(encryption):
-        raise LinkError(
+        raise ShareLinkError(
             "The share link's parameter encryption must be none or start with mlkem768x25519plus, followed by parts of "
-            f"base64url with dots between. {COPY}"
+            f"base64url with dots between. {COPY_AGAIN_HINT}"
         )
     fields = {
         "public_key": public_key,
@@ -271,75 +310,77 @@ def check_form(parameters: dict[str, str], host: str) -> dict[str, Any]:
         "encryption": encryption,
     }
     if "pqv" in parameters:
-        fields["mldsa65_verify"] = base64url(parameters["pqv"], 2603, "pqv", "ML-DSA-65 key")
+        fields["mldsa65_verify"] = parse_base64url_key(parameters["pqv"], 2603, "pqv", "ML-DSA-65 key")
     return fields
 
 
-def after_scheme(link: Any) -> str:
+def strip_scheme(link: Any) -> str:
     """The link without ``vless://`` and without what surrounds it."""
     if not isinstance(link, str):
-        raise LinkError("A share link must be text that starts with vless://.")
+        raise ShareLinkError("A share link must be text that starts with vless://.")
     text, before = link, None
     while text != before:
-        before, text = text, text.strip().strip(INVISIBLE)
+        before, text = text, text.strip().strip(INVISIBLE_CHARACTERS)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise LinkError(f"The share link has characters that are no valid Unicode. {COPY}") from None
+        raise ShareLinkError(f"The share link has characters that are no valid Unicode. {COPY_AGAIN_HINT}") from None
     scheme, separator, rest = text.partition("://")
     if not text:
-        raise LinkError(f"The share link is empty. {COPY}")
+        raise ShareLinkError(f"The share link is empty. {COPY_AGAIN_HINT}")
     if not separator or scheme.lower() != "vless":
-        if separator and scheme.lower() in SCHEMES:
-            raise LinkError(f"This is a {scheme.lower()}:// link, not a vless:// link. {ELSEWISE}")
-        raise LinkError(
+        if separator and scheme.lower() in OTHER_SCHEMES:
+            raise ShareLinkError(f"This is a {scheme.lower()}:// link, not a vless:// link. {UNSUPPORTED_HINT}")
+        raise ShareLinkError(
             "A share link must start with vless://. Give one link as the server shows it, not a subscription."
         )
-    if CONTROL.search(rest):
-        raise LinkError("The share link has a line break or a control character in it. Give one link, on one line.")
+    if CONTROL_CHARACTERS.search(rest):
+        raise ShareLinkError(
+            "The share link has a line break or a control character in it. Give one link, on one line."
+        )
     return rest
 
 
-def parse(link: str) -> dict[str, Any]:
+def parse_share_link(link: str) -> dict[str, Any]:
     """The role's variables without their prefix, and ``name``, ``ignored`` (names of parameters that mean nothing here).
 
     ``mldsa65_verify`` is there only when the link has it. The port is 443 and the fingerprint chrome where the link has
-    none. Raises LinkError, and nothing else.
+    none. Raises ShareLinkError, and nothing else.
     """
-    body, _, fragment = after_scheme(link).partition("#")
+    body, _, fragment = strip_scheme(link).partition("#")
     if re.search(r"\s", body):
-        raise LinkError("The share link has a space in it, before the name. Give one link, in one piece.")
+        raise ShareLinkError("The share link has a space in it, before the name. Give one link, in one piece.")
     body, _, query = body.partition("?")
     authority, _, path = body.partition("/")
     if path:
-        raise LinkError(
-            f"The share link has a path behind the server address; there is none in a vless:// link. {COPY}"
+        raise ShareLinkError(
+            f"The share link has a path behind the server address; there is none in a vless:// link. {COPY_AGAIN_HINT}"
         )
     user, at, address = authority.rpartition("@")
     if not at:
-        raise LinkError(f"The share link has no @ between the user id and the server address. {COPY}")
-    uuid = decoded(user, "user id")
-    if not UUID.fullmatch(uuid) and not 0 < len(uuid.encode("utf-8")) <= LONGEST_ID:
-        raise LinkError(
+        raise ShareLinkError(f"The share link has no @ between the user id and the server address. {COPY_AGAIN_HINT}")
+    uuid = decode_percent(user, "user id")
+    if not UUID.fullmatch(uuid) and not 0 < len(uuid.encode("utf-8")) <= MAX_ID_BYTES:
+        raise ShareLinkError(
             "The share link's user id (before the @) must be a UUID (8-4-4-4-12 hex digits) or a text of %d bytes at most. %s"
-            % (LONGEST_ID, COPY)
+            % (MAX_ID_BYTES, COPY_AGAIN_HINT)
         )
     host, port = split_address(address)
     parameters, ignored = split_query(query)
     check_transport(parameters)
     # a name is for people: whatever it holds, it is no reason to refuse the link
-    name = " ".join(CONTROL.sub(" ", unquote(fragment, errors="replace")).split())
+    name = " ".join(CONTROL_CHARACTERS.sub(" ", unquote(fragment, errors="replace")).split())
     return {
         "server": host,
         "port": port,
         "uuid": uuid,
-        **check_form(parameters, host),
+        **parse_fields(parameters, host),
         "name": name,
         "ignored": ignored,
     }
 
 
-def written(fields: dict[str, Any]) -> str:
+def format_share_link(fields: dict[str, Any]) -> str:
     def text(field: str) -> str:
         value: Any | None = fields.get(field)
         return "" if value is None else str(value)
@@ -353,17 +394,18 @@ def written(fields: dict[str, Any]) -> str:
     return link + ("#" + quote(text("name"), safe="") if text("name") else "")
 
 
-def build(fields: dict[str, Any]) -> str:
-    """The share link of ``fields`` (the keys that parse returns; server, uuid and public_key must be there).
+def build_share_link(fields: dict[str, Any]) -> str:
+    """The share link of ``fields`` (the keys that parse_share_link returns; server, uuid and public_key must be there).
 
-    ``ignored`` is not written: what it names has no value here. Raises LinkError.
+    ``ignored`` is not written: what it names has no value here. Raises ShareLinkError.
     """
-    unknown = set(fields) - set(FIELDS) - {"ignored"}
+    unknown = set(fields) - set(LINK_FIELDS) - {"ignored"}
     if unknown:
-        raise LinkError(
-            "A share link is built from the fields %s only; %d others were given." % (", ".join(FIELDS), len(unknown))
+        raise ShareLinkError(
+            "A share link is built from the fields %s only; %d others were given."
+            % (", ".join(LINK_FIELDS), len(unknown))
         )
     try:
-        return written(parse(written(fields)))
+        return format_share_link(parse_share_link(format_share_link(fields)))
     except UnicodeEncodeError:
-        raise LinkError("One of the fields for a share link has characters that are no valid Unicode.") from None
+        raise ShareLinkError("One of the fields for a share link has characters that are no valid Unicode.") from None

@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10)
     parser.add_argument("--megabytes", type=int, default=139, help="size of the detector's model")
     options = parser.parse_args()
-    from ansible_collections.sdops.webui.plugins.module_utils.roop.hardened import render
+    from ansible_collections.sdops.webui.plugins.module_utils.roop.hardened import render_hardened
 
     with tempfile.TemporaryDirectory(prefix="sdops-bench-roop-") as base:
         top = Path(base)
@@ -88,7 +88,7 @@ def main() -> None:
         (top / "home/.ifnude/classes").write_text(CLASSES.replace(" ", "\n"))
         files = {"upstream": options.upstream or top / "upstream.py", "ours": top / "ours.py"}
         (top / "upstream.py").write_text(THEIRS)
-        files["ours"].write_text(render(0.7))
+        files["ours"].write_text(render_hardened(0.7))
         took, left = {}, []
         for name, path in files.items():
             (top / name).mkdir()

@@ -8,10 +8,10 @@ import random
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import UntrustedPathError
 from ansible_collections.sdops.webui.plugins.plugin_utils.controller_paths import (
-    local_path,
-    relative_below,
-    shown,
-    variables_among_facts,
+    check_local_path,
+    check_relative_path,
+    find_variables_among_facts,
+    quote_path,
 )
 
 PARTS = [
@@ -47,7 +47,7 @@ def test_whatever_is_reported_lands_below_the_directory(tmp_path):
         path = "/".join(random.choice(PARTS) for _ in range(random.randint(1, 6)))
         path = random.choice(["/data/", "/data", "", "/", "//data/"]) + path
         try:
-            where = local_path(str(root), relative_below("/data", path))
+            where = check_local_path(str(root), check_relative_path("/data", path))
         except UntrustedPathError as exc:
             refused += 1
             assert str(exc).isprintable()
@@ -60,20 +60,20 @@ def test_whatever_is_reported_lands_below_the_directory(tmp_path):
 @pytest.mark.parametrize("path", [None, 5, True, ["/data/a"], {"a": 1}, b"/data/a"])
 def test_what_is_no_text_is_no_path(path):
     with pytest.raises(UntrustedPathError):
-        relative_below("/data", path)
+        check_relative_path("/data", path)
 
 
 @pytest.mark.parametrize("path", ["/data/a b/ü.png", "/data/it's.png", "/data/[x]*?.png", "/data/...", "/data/..a/b"])
 def test_what_people_call_their_files_is_taken(path):
-    assert relative_below("/data", path) == relative_below("/data/", path) == path[6:]
+    assert check_relative_path("/data", path) == check_relative_path("/data/", path) == path[6:]
 
 
 def test_facts_with_names_of_variables():
-    assert variables_among_facts(["sdops_gpu", "python", "sdops_artifacts_dir", "webui_service_x"]) == [
+    assert find_variables_among_facts(["sdops_gpu", "python", "sdops_artifacts_dir", "webui_service_x"]) == [
         "sdops_artifacts_dir",
         "webui_service_x",
     ]
 
 
 def test_a_long_path_is_shortened():
-    assert len(shown("x" * 5000)) == 200
+    assert len(quote_path("x" * 5000)) == 200

@@ -57,7 +57,11 @@ def test_twenty_kills(box, lab_server, seed):
     # 200 MB in about 2 s over 8 connections
     lab_server.faults.add(Fault("slow", host="big.lab.test", rate=12_000_000))
     sha256 = big_sha256(SIZE, "kill")
-    wish = {"source": f"{lab_server.url('big.lab.test')}/m-{SIZE}-kill.safetensors", "kind": "checkpoint", "sha256": sha256}
+    wish = {
+        "source": f"{lab_server.url('big.lab.test')}/m-{SIZE}-kill.safetensors",
+        "kind": "checkpoint",
+        "sha256": sha256,
+    }
     arguments = {**box.arguments, "models": [wish], "connections": CONNECTIONS}
     place = box.path(f"models/Stable-diffusion/m-{SIZE}-kill.safetensors")
     journal = place.with_name(f".{place.name}.part.journal")
@@ -101,7 +105,11 @@ def test_a_kill_costs_one_segment_of_each_connection(box, lab_server):
     """Counted exactly: what the second run fetches is what the journal did not know."""
     lab_server.faults.add(Fault("slow", host="big.lab.test", rate=12_000_000))
     sha256 = big_sha256(SIZE, "send")
-    wish = {"source": f"{lab_server.url('big.lab.test')}/m-{SIZE}-once.safetensors", "kind": "checkpoint", "sha256": sha256}
+    wish = {
+        "source": f"{lab_server.url('big.lab.test')}/m-{SIZE}-once.safetensors",
+        "kind": "checkpoint",
+        "sha256": sha256,
+    }
     arguments = {**box.arguments, "models": [wish], "connections": 2}
     process = start(arguments)
     journal = box.path(f"models/Stable-diffusion/.m-{SIZE}-once.safetensors.part.journal")

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.errors import BackgroundError, NotStartedError
-from ansible_collections.sdops.webui.plugins.plugin_utils.detached_module import Background
+from ansible_collections.sdops.webui.plugins.module_utils.errors import DetachedModuleError, NotStartedError
+from ansible_collections.sdops.webui.plugins.plugin_utils.detached_module import DetachedModule
 
 # its arguments changed in ansible-core 2.21
 WRAPPER = Path(importlib.util.find_spec("ansible.modules.async_wrapper").origin).read_text()
@@ -109,10 +109,10 @@ FOREVER = TELL + "tell()\nwhile True: time.sleep(0.1)\n"
 def make(tmp_path, request):
     made = []
 
-    def target(program: str, **args: object) -> tuple[Target, Background]:
+    def target(program: str, **args: object) -> tuple[Target, DetachedModule]:
         made.append(Target(tmp_path, request.param, program))
         made[-1]._task.args = args
-        return made[-1], Background(made[-1], {})
+        return made[-1], DetachedModule(made[-1], {})
 
     yield target
     for each in made:
@@ -132,7 +132,7 @@ def alive(target: Target) -> list[int]:
     return found
 
 
-def until(job: Background, check, seconds: float = 20.0):
+def until(job: DetachedModule, check, seconds: float = 20.0):
     deadline = time.monotonic() + seconds
     while not check(look := job.look(0.2)):
         assert time.monotonic() < deadline, look
@@ -319,7 +319,7 @@ def test_no_answer_is_an_error_and_not_the_end(make):
     shell = target._low_level_execute_command
     for answer in ({"rc": 1, "stdout": "", "stderr": "fork: no memory"}, {"rc": 0, "stdout": "Welcome!", "stderr": ""}):
         target._low_level_execute_command = lambda cmd, sudoable=True, answer=answer: answer
-        with pytest.raises(BackgroundError):
+        with pytest.raises(DetachedModuleError):
             job.look(0.2)
     target._low_level_execute_command = shell
     assert job.look(0.2).state == "running"

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.sdops.webui.plugins.lookup.role_variables import referenced_variables
-from ansible_collections.sdops.webui.plugins.module_utils.errors import LinkError
+from ansible_collections.sdops.webui.plugins.module_utils.errors import ShareLinkError
 from ansible_collections.sdops.webui.plugins.module_utils.variables.checks import SOCKET_PATH
 from ansible_collections.sdops.webui.plugins.module_utils.variables.rules import CHECKS, MINIMUMS
 from ansible_collections.sdops.webui.plugins.module_utils.variables.validation import (
@@ -26,7 +26,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.variables.validation i
     variable_errors,
 )
 from ansible_collections.sdops.webui.plugins.module_utils.variables.value_types import type_error
-from ansible_collections.sdops.webui.plugins.module_utils.xray.share_link import parse
+from ansible_collections.sdops.webui.plugins.module_utils.xray.share_link import parse_share_link
 
 from lab.ports import free_port
 from lab.xray.launcher import key_pair
@@ -226,9 +226,11 @@ def test_fields_are_judged_as_those_of_a_link(field, value):
     }
     query = "&".join(f"{names[key]}={quote(text, safe='')}" for key, text in given.items() if key in names)
     try:
-        parse(f"vless://{quote(given['uuid'])}@{quote(given['server'], safe=':/,[]')}?security=reality&{query}")
+        parse_share_link(
+            f"vless://{quote(given['uuid'])}@{quote(given['server'], safe=':/,[]')}?security=reality&{query}"
+        )
         link_good = True
-    except LinkError:
+    except ShareLinkError:
         link_good = False
     # a link carries its port behind the server
     if (field, value) == ("server", "x.example.com:443"):

@@ -13,8 +13,8 @@ from ansible.plugins.filter.core import FilterModule as AnsibleFilters
 from ansible_collections.sdops.webui.plugins.filter.vless_link import FilterModule as VlessLink
 from ansible_collections.sdops.webui.plugins.filter.xray_asset import FilterModule as XrayAsset
 from ansible_collections.sdops.webui.plugins.filter.xray_config import FilterModule as XrayConfig
-from ansible_collections.sdops.webui.plugins.module_utils.errors import LinkError
-from ansible_collections.sdops.webui.plugins.module_utils.xray.share_link import build
+from ansible_collections.sdops.webui.plugins.module_utils.errors import ShareLinkError
+from ansible_collections.sdops.webui.plugins.module_utils.xray.share_link import build_share_link
 
 ROOT = Path(__file__).resolve().parents[3]
 TUTORIAL = json.loads((Path(__file__).parent / "data" / "tutorial-xray-client.json").read_text())
@@ -136,7 +136,7 @@ SMALL = {name: FULL[f"xray_proxy_{name}"] for name in ("server", "uuid", "public
 
 
 def link(fields: dict) -> str:
-    return build({name.removeprefix("xray_proxy_"): value for name, value in fields.items()})
+    return build_share_link({name.removeprefix("xray_proxy_"): value for name, value in fields.items()})
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_field_that_is_set_wins_over_the_link(name):
 
 
 def test_a_link_without_a_flow_means_none():
-    config = json.loads(rendered("config.json.j2", xray_proxy_link=build(SMALL)))
+    config = json.loads(rendered("config.json.j2", xray_proxy_link=build_share_link(SMALL)))
     assert by_tag(config, "outbounds")["proxy"]["settings"]["vnext"][0]["users"][0]["flow"] == ""
 
 
@@ -167,7 +167,7 @@ def test_a_link_is_read_only_where_it_is_used():
     assert variables(xray_proxy_link=bad, sdops_network="direct")["xray_proxy_server"] == ""
     with pytest.raises(Exception, match="share link") as caught:
         variables(xray_proxy_link=bad)
-    assert not isinstance(caught.value, LinkError), "Ansible wants an error of its own"
+    assert not isinstance(caught.value, ShareLinkError), "Ansible wants an error of its own"
 
 
 @pytest.mark.parametrize("form", [dict, json.dumps])

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.roop.hardened import render
+from ansible_collections.sdops.webui.plugins.module_utils.roop.hardened import render_hardened
 
 NUMPY = """
 import math
@@ -84,7 +84,7 @@ def check(tmp_path: Path, monkeypatch):
 
     def load(threshold: float = 0.7):
         path = tmp_path / "cimage.py"
-        path.write_text(render(threshold))
+        path.write_text(render_hardened(threshold))
         spec = importlib.util.spec_from_file_location("cimage_under_test", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)

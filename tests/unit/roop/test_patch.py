@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import RoopError
-from ansible_collections.sdops.webui.plugins.module_utils.roop import patch as room
-from ansible_collections.sdops.webui.plugins.module_utils.roop.hardened import render
-from ansible_collections.sdops.webui.plugins.module_utils.roop.patch import Patch, classify, judge_swapper
+from ansible_collections.sdops.webui.plugins.module_utils.roop import patch as patch_module
+from ansible_collections.sdops.webui.plugins.module_utils.roop.hardened import render_hardened
+from ansible_collections.sdops.webui.plugins.module_utils.roop.patch import (
+    SafetyCheckPatch,
+    classify_check,
+    classify_swapper,
+)
 from ansible_collections.sdops.webui.plugins.modules import roop_nsfw_patch
 
 # ours, with the interface and the meaning of the extension's file
@@ -84,9 +88,9 @@ BYPASSES = {
     "higher": ORIGINAL.replace("0.7", "1.1"),
     "not asked": ORIGINAL.replace("detect(img)", "[]"),
     "own detector": ORIGINAL.replace("from ifnude import detect\n", "def detect(img):\n    return []\n"),
-    "edited": render(0.7).replace("blocked = True", "blocked = False"),
-    "raised": render(0.7).replace("THRESHOLD = 0.7", "THRESHOLD = 7.7"),
-    "marked": render(0.7).split("\n", 1)[0] + "\n" + ORIGINAL,
+    "edited": render_hardened(0.7).replace("blocked = True", "blocked = False"),
+    "raised": render_hardened(0.7).replace("THRESHOLD = 0.7", "THRESHOLD = 7.7"),
+    "marked": render_hardened(0.7).split("\n", 1)[0] + "\n" + ORIGINAL,
 }
 UNKNOWN = {
     "another function": "def convert(img):\n    return img\n",
@@ -99,7 +103,7 @@ UNKNOWN = {
 
 @pytest.fixture(autouse=True)
 def known(monkeypatch):
-    monkeypatch.setattr(room, "UPSTREAM", (hashlib.sha256(ORIGINAL.encode()).hexdigest(),))
+    monkeypatch.setattr(patch_module, "UPSTREAM_SHA256", (hashlib.sha256(ORIGINAL.encode()).hexdigest(),))
 
 
 @pytest.fixture
@@ -127,19 +131,19 @@ class Module:
 
 
 def work(path: Path, **params: object) -> dict:
-    return roop_nsfw_patch.work(Module(path, **params))
+    return roop_nsfw_patch.apply_safety_check(Module(path, **params))
 
 
 @pytest.mark.parametrize(("name", "text"), BYPASSES.items())
 def test_a_bypassed_check_is_told_and_repaired(extension, name, text):
-    assert classify(text.encode()).status == "bypassed", name
+    assert classify_check(text.encode()).status == "bypassed", name
     write(extension, text)
     planned = work(extension, check=True)
     assert planned["changed"] and planned["reason"] and cimage(extension).read_text() == text
     done = work(extension)
     assert done["status"] == "bypassed" and "repair" in done["actions"][0]
-    assert cimage(extension).read_text() == render(0.7)
-    assert not Path(Patch(str(extension)).backup).exists()  # a bypassed one is not kept
+    assert cimage(extension).read_text() == render_hardened(0.7)
+    assert not Path(SafetyCheckPatch(str(extension)).backup).exists()  # a bypassed one is not kept
 
 
 @pytest.mark.parametrize(("name", "text"), UNKNOWN.items())
@@ -155,7 +159,7 @@ def test_what_is_unknown_is_left_alone(extension, name, text, state):
 @pytest.mark.parametrize(("name", "text"), OPEN.items())
 def test_a_swapper_that_does_not_ask_is_told(extension, name, text):
     (extension / "scripts" / "swapper.py").write_text(text)
-    assert judge_swapper(text.encode()).status in ("bypassed", "unknown"), name
+    assert classify_swapper(text.encode()).status in ("bypassed", "unknown"), name
     with pytest.raises(RoopError, match=r"swapper\.py is (bypassed|unknown)"):
         work(extension)
     assert cimage(extension).read_text() == ORIGINAL
@@ -163,7 +167,7 @@ def test_a_swapper_that_does_not_ask_is_told(extension, name, text):
 
 @pytest.mark.parametrize(("name", "text"), CLOSED.items())
 def test_a_swapper_that_asks_is_known(name, text):
-    assert judge_swapper(text.encode()) == room.Found("upstream"), name
+    assert classify_swapper(text.encode()) == patch_module.CheckStatus("upstream"), name
 
 
 def test_no_swapper_at_all(extension):
@@ -173,18 +177,20 @@ def test_no_swapper_at_all(extension):
 
 
 def test_what_a_former_version_wrote_is_no_bypass(extension, monkeypatch):
-    text = render(0.5).replace("version 2", "version 1").replace("NAMES", "OTHERS")
+    text = render_hardened(0.5).replace("version 2", "version 1").replace("NAMES", "OTHERS")
     head, body = text.split("\n", 1)
-    monkeypatch.setattr(room, "FORMER", (hashlib.sha256(body.replace("0.5", "T", 1).encode()).hexdigest(),))
-    assert classify(text.encode()) == room.Found("hardened", 0.5)
-    assert classify(text.replace("blocked = True", "blocked = False").encode()).status == "bypassed"
+    monkeypatch.setattr(
+        patch_module, "PREVIOUS_SHA256", (hashlib.sha256(body.replace("0.5", "T", 1).encode()).hexdigest(),)
+    )
+    assert classify_check(text.encode()) == patch_module.CheckStatus("hardened", 0.5)
+    assert classify_check(text.replace("blocked = True", "blocked = False").encode()).status == "bypassed"
     write(extension, text)
     assert work(extension)["actions"] == ["install the hardened check with threshold 0.7"]
 
 
 @pytest.mark.parametrize("threshold", [1e-5, 0.7, 0.123456789])
 def test_every_threshold_is_known_again(threshold):
-    assert classify(render(threshold).encode()) == room.Found("hardened", threshold)
+    assert classify_check(render_hardened(threshold).encode()) == patch_module.CheckStatus("hardened", threshold)
 
 
 def test_hardened_and_back(extension):
@@ -192,12 +198,12 @@ def test_hardened_and_back(extension):
     for check in (True, False):
         result = work(extension, check=check)
         assert (result["changed"], result["status"]) == (True, "upstream")
-        assert "+" in result["diff"]["after"] or result["diff"]["after"] == render(0.7)
+        assert "+" in result["diff"]["after"] or result["diff"]["after"] == render_hardened(0.7)
     assert not work(extension)["changed"] and not work(extension, check=True)["changed"]
     assert cimage(extension).stat().st_mode & 0o777 == 0o640
     stricter = work(extension, threshold=0.5)
     assert stricter["changed"] and "0.5" in stricter["actions"][0]
-    assert classify(cimage(extension).read_bytes()).threshold == 0.5
+    assert classify_check(cimage(extension).read_bytes()).threshold == 0.5
     back = work(extension, state="upstream")
     assert back["changed"] and cimage(extension).read_text() == ORIGINAL
     assert not work(extension, state="upstream")["changed"]
@@ -222,10 +228,10 @@ def test_an_original_that_is_nowhere(extension):
 
 def test_a_backup_that_somebody_changed_is_not_trusted(extension):
     work(extension)
-    Path(Patch(str(extension)).backup).write_text(BYPASSES["constant"])
+    Path(SafetyCheckPatch(str(extension)).backup).write_text(BYPASSES["constant"])
     with pytest.raises(RoopError):
         work(extension, state="upstream")
-    assert cimage(extension).read_text() == render(0.7)
+    assert cimage(extension).read_text() == render_hardened(0.7)
 
 
 @pytest.mark.parametrize("threshold", [0, -1, 0.71, 1, 7, float("nan")])

@@ -59,7 +59,7 @@ def test_a_refusal_changes_nothing_and_tells_no_secret(dest, run_module):
     for check in (True, False):
         found = run_module("xray_client", check=check, dest=str(dest), version="26.7.28", config=bad)
         assert found["failed"]
-        assert "refuses the config" in found["msg"] and "invalid shortId: ***" in found["msg"]
+        assert "rejects the config" in found["msg"] and "invalid shortId: ***" in found["msg"]
         assert SECRET not in json.dumps(found)
     assert state(dest) == before
     assert not list(dest.glob(".try-*"))
@@ -69,7 +69,7 @@ def test_a_new_core_tries_the_config_before_it_is_current(dest, run_module):
     run_module("xray_client", dest=str(dest), version="26.7.28", config=config())
     core(dest, "27.1.1", refuses="vless")
     found = run_module("xray_client", dest=str(dest), version="27.1.1", config=config())
-    assert found["failed"] and "27.1.1 refuses" in found["msg"]
+    assert found["failed"] and "27.1.1 rejects" in found["msg"]
     assert state(dest) == ("26.7.28", config())
 
 
@@ -109,7 +109,7 @@ def test_text_that_is_no_json_is_refused(dest, run_module):
 
 
 def test_what_it_says_of_rules_stays_readable(dest):
-    from ansible_collections.sdops.webui.plugins.module_utils.xray.client import redact
+    from ansible_collections.sdops.webui.plugins.module_utils.xray.client import mask_config_secrets
 
-    said = redact(f'invalid network 10.0.0.0/99 beside {SECRET} and "a\\"b"', config(log={"x": 'a"b'}))
+    said = mask_config_secrets(f'invalid network 10.0.0.0/99 beside {SECRET} and "a\\"b"', config(log={"x": 'a"b'}))
     assert said == 'invalid network 10.0.0.0/99 beside *** and "***"'

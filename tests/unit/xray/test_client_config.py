@@ -8,8 +8,8 @@ import json
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.sdops.webui.plugins.filter.xray_config import FilterModule
-from ansible_collections.sdops.webui.plugins.module_utils.errors import ConfigError
-from ansible_collections.sdops.webui.plugins.module_utils.xray.client_config import client_config
+from ansible_collections.sdops.webui.plugins.module_utils.errors import ClientConfigError
+from ansible_collections.sdops.webui.plugins.module_utils.xray.client_config import validate_client_config
 
 SECRET = "correct-horse-battery"
 GOOD = {
@@ -31,8 +31,8 @@ def changed(**inbound):
     "config", [GOOD, changed(protocol="mixed"), changed(port="10809"), changed(settings={"userLevel": 8})]
 )
 def test_a_good_one_is_used_as_it_is(config):
-    assert client_config(config, 10809) == config
-    assert client_config(json.dumps(config), 10809) == config
+    assert validate_client_config(config, 10809) == config
+    assert validate_client_config(json.dumps(config), 10809) == config
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def test_a_good_one_is_used_as_it_is(config):
     ],
 )
 def test_what_is_wrong_is_named_and_nothing_else(config, words):
-    with pytest.raises(ConfigError) as caught:
-        client_config(config, 10809)
+    with pytest.raises(ClientConfigError) as caught:
+        validate_client_config(config, 10809)
     for word in words:
         assert word in str(caught.value)
     assert SECRET not in str(caught.value)

@@ -8,8 +8,8 @@ from urllib.parse import quote
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.sdops.webui.plugins.filter.vless_link import FilterModule
-from ansible_collections.sdops.webui.plugins.module_utils.errors import LinkError
-from ansible_collections.sdops.webui.plugins.module_utils.xray.share_link import build, parse
+from ansible_collections.sdops.webui.plugins.module_utils.errors import ShareLinkError
+from ansible_collections.sdops.webui.plugins.module_utils.xray.share_link import build_share_link, parse_share_link
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -28,8 +28,8 @@ def link(user=UUID, address="xray.example.com:8443", fragment="", extra="", **pa
 
 
 def refusal(text):
-    with pytest.raises(LinkError) as caught:
-        parse(text)
+    with pytest.raises(ShareLinkError) as caught:
+        parse_share_link(text)
     message = str(caught.value)
     for secret in (*SECRETS, UUID.upper(), text):
         assert not secret or secret not in message
@@ -42,7 +42,7 @@ def refusal(text):
 # --- what is read ------------------------------------------------------------------------------------------------
 def test_a_whole_link():
     text = link(type="tcp", encryption="none", flow="xtls-rprx-vision", fp="firefox", spx="%2Fa%3Fb", headerType="none")
-    assert parse(text + "&alpn=h2&host=x#Hong%20Kong") == {
+    assert parse_share_link(text + "&alpn=h2&host=x#Hong%20Kong") == {
         "server": "xray.example.com",
         "port": 8443,
         "uuid": UUID,
@@ -59,7 +59,7 @@ def test_a_whole_link():
 
 
 def test_what_a_short_link_means():
-    fields = parse(f"vless://{UUID}@xray.example.com?security=reality&pbk={KEY}")
+    fields = parse_share_link(f"vless://{UUID}@xray.example.com?security=reality&pbk={KEY}")
     assert fields["port"] == 443
     assert fields["fingerprint"] == "chrome"
     assert fields["server_name"] == "xray.example.com"
@@ -70,12 +70,12 @@ def test_what_a_short_link_means():
 
 @pytest.mark.parametrize("kind", ["tcp", "raw", "", None])
 def test_kinds_of_plain_tcp(kind):
-    assert parse(link(type=kind)) == parse(link())
+    assert parse_share_link(link(type=kind)) == parse_share_link(link())
 
 
 @pytest.mark.parametrize("around", ["\n{}\n", "  {}\r\n", "\ufeff{}\u200b", "\t{} \u00a0"])
 def test_what_copying_leaves_around_a_link(around):
-    assert parse(around.format(link())) == parse(link())
+    assert parse_share_link(around.format(link())) == parse_share_link(link())
 
 
 @pytest.mark.parametrize(
@@ -93,28 +93,28 @@ def test_what_copying_leaves_around_a_link(around):
     ],
 )
 def test_addresses(address, server, port):
-    fields = parse(link(address=address))
+    fields = parse_share_link(link(address=address))
     assert (fields["server"], fields["port"]) == (server, port)
 
 
 @pytest.mark.parametrize("user", ["a", "my phone", "x" * 30, "\u9999\u6e2f" * 5])
 def test_a_user_id_may_be_a_text_of_thirty_bytes(user):
-    assert parse(link(user=quote(user)))["uuid"] == user
+    assert parse_share_link(link(user=quote(user)))["uuid"] == user
 
 
 @pytest.mark.parametrize("user", ["", "x" * 31, "\u9999" * 11])
 def test_a_longer_one_is_neither(user):
-    with pytest.raises(LinkError, match="user id.*30 bytes"):
-        parse(link(user=quote(user)))
+    with pytest.raises(ShareLinkError, match="user id.*30 bytes"):
+        parse_share_link(link(user=quote(user)))
 
 
 def test_a_uuid_without_hyphens_is_one_as_xray_takes_it():
-    assert parse(link(user=UUID.replace("-", "")))["uuid"] == UUID.replace("-", "")
+    assert parse_share_link(link(user=UUID.replace("-", "")))["uuid"] == UUID.replace("-", "")
 
 
 def test_percent_encoding_in_every_part():
     every = "".join(f"%{byte:02X}" for byte in UUID.encode())
-    fields = parse(
+    fields = parse_share_link(
         link(user=every, sni="www%2Eexample%2Ecom", sid=quote(SHORT_ID), fragment="%E9%A6%99%E6%B8%AF%20%231")
     )
     assert fields["uuid"] == UUID
@@ -126,23 +126,23 @@ def test_percent_encoding_in_every_part():
     ("fragment", "name"), [("100% ok", "100% ok"), ("香港 1", "香港 1"), ("%FF", "\ufffd"), ("a%0A%1Bb", "a b")]
 )
 def test_a_name_is_never_a_reason_to_refuse(fragment, name):
-    assert parse(link(fragment=fragment))["name"] == name
+    assert parse_share_link(link(fragment=fragment))["name"] == name
 
 
 @pytest.mark.parametrize("padding", ["", "=", "%3D", "=="])
 @pytest.mark.parametrize("plus", ["+", "%2B", "-"])
 @pytest.mark.parametrize("slash", ["/", "%2F", "_"])
 def test_public_keys_in_any_base64(padding, plus, slash):
-    assert parse(link(pbk="A" * 41 + plus + slash + padding))["public_key"] == "A" * 41 + "-_"
+    assert parse_share_link(link(pbk="A" * 41 + plus + slash + padding))["public_key"] == "A" * 41 + "-_"
 
 
 def test_same_parameter_twice_with_one_value():
-    assert parse(link(extra="&sni=www.example.com&alpn=h2&alpn=h3"))["ignored"] == ["alpn"]
+    assert parse_share_link(link(extra="&sni=www.example.com&alpn=h2&alpn=h3"))["ignored"] == ["alpn"]
 
 
 def test_the_ml_dsa_key_and_vless_encryption():
     key = "A" * 2603
-    fields = parse(link(pqv=key + "=", encryption="mlkem768x25519plus.native.0rtt." + KEY))
+    fields = parse_share_link(link(pqv=key + "=", encryption="mlkem768x25519plus.native.0rtt." + KEY))
     assert fields["mldsa65_verify"] == key
     assert fields["encryption"] == "mlkem768x25519plus.native.0rtt." + KEY
 
@@ -249,14 +249,14 @@ def test_a_secret_in_the_wrong_place_is_not_told(name, secret):
 
 @pytest.mark.parametrize("thing", [None, 5, b"vless://", {}, ["vless://"]])
 def test_what_is_no_text(thing):
-    with pytest.raises(LinkError, match="text"):
-        parse(thing)
+    with pytest.raises(ShareLinkError, match="text"):
+        parse_share_link(thing)
 
 
 # --- building ----------------------------------------------------------------------------------------------------
 def test_a_built_link_follows_the_proposal():
     fields = {"server": "百度.cn", "uuid": UUID, "public_key": KEY + "=", "spider_x": "/?a&b", "name": "香港 #1"}
-    assert build(fields) == (
+    assert build_share_link(fields) == (
         f"vless://{UUID}@xn--wxtr44c.cn:443?type=tcp&security=reality&encryption=none&sni=xn--wxtr44c.cn&fp=chrome"
         f"&pbk={KEY}&spx=%2F%3Fa%26b#%E9%A6%99%E6%B8%AF%20%231"
     )
@@ -275,15 +275,17 @@ def test_a_built_link_follows_the_proposal():
     ],
 )
 def test_fields_that_make_no_link(wrong):
-    with pytest.raises(LinkError) as caught:
-        build({"server": "a.example.com", "server_name": "a.example.com", "uuid": UUID, "public_key": KEY, **wrong})
+    with pytest.raises(ShareLinkError) as caught:
+        build_share_link(
+            {"server": "a.example.com", "server_name": "a.example.com", "uuid": UUID, "public_key": KEY, **wrong}
+        )
     assert UUID not in str(caught.value)
 
 
 # --- the filter --------------------------------------------------------------------------------------------------
 def test_the_filter_reads_and_refuses_as_ansible_wants_it():
     vless_link = FilterModule().filters()["vless_link"]
-    assert vless_link(link()) == parse(link())
+    assert vless_link(link()) == parse_share_link(link())
     with pytest.raises(AnsibleFilterError) as caught:
         vless_link(link(type="ws"))
     assert "type=ws" in str(caught.value)
@@ -317,10 +319,10 @@ FIELDS = st.fixed_dictionaries(
 @given(FIELDS)
 @settings(max_examples=150, deadline=None)
 def test_round_trip_from_fields(fields):
-    built = build(fields)
+    built = build_share_link(fields)
     assert built.isascii()
-    assert parse(built) == {**fields, "ignored": []}
-    assert build(parse(built)) == built
+    assert parse_share_link(built) == {**fields, "ignored": []}
+    assert build_share_link(parse_share_link(built)) == built
 
 
 # bits of links in any order reach much deeper than random characters do
@@ -378,10 +380,10 @@ LATER = SCRAMBLED.map(lambda text: link(extra="&" + text))
 @settings(max_examples=600, deadline=None)
 def test_any_text_is_read_or_refused(text):
     try:
-        fields = parse(text)
-    except LinkError:
+        fields = parse_share_link(text)
+    except ShareLinkError:
         return
-    again = parse(build(fields))
+    again = parse_share_link(build_share_link(fields))
     assert {**again, "ignored": fields["ignored"]} == fields
 
 
@@ -389,7 +391,7 @@ def test_any_text_is_read_or_refused(text):
 def spoiled(draw):
     """(text, its secrets): a good link with some characters of it changed, lost, doubled or moved."""
     fields = draw(FIELDS.filter(lambda fields: len(fields["short_id"]) >= 8))
-    text = build(fields)
+    text = build_share_link(fields)
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(text)))
         end = draw(st.integers(start, min(len(text), start + 60)))
@@ -405,8 +407,8 @@ def spoiled(draw):
 def test_no_error_tells_a_secret(case):
     text, secrets = case
     try:
-        parse(text)
-    except LinkError as exc:
+        parse_share_link(text)
+    except ShareLinkError as exc:
         message = str(exc)
         for secret in secrets:
             assert not secret or secret not in message

@@ -16,14 +16,14 @@ import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.sdops.webui.plugins.filter.xray_asset import FilterModule
 from ansible_collections.sdops.webui.plugins.module_utils.errors import XrayError
-from ansible_collections.sdops.webui.plugins.module_utils.xray.diagnosis import Checker
+from ansible_collections.sdops.webui.plugins.module_utils.xray.diagnosis import ProxyDiagnosis
 from ansible_collections.sdops.webui.plugins.module_utils.xray.release import (
-    ASSETS,
+    ASSET_NAMES,
     MAX_DIGEST,
     MAX_ZIP,
-    Installer,
-    Release,
-    installed_version,
+    ReleaseSpec,
+    XrayInstaller,
+    query_version,
 )
 
 VERSION = "26.7.28"
@@ -108,9 +108,9 @@ def test_a_damaged_program_is_replaced(mirrors, tmp_path, four_times, run_module
     run_module("xray_core", **wish)
     program = tmp_path / "x" / VERSION / "xray"
     program.write_bytes(damage)
-    assert installed_version(str(program)) is None
+    assert query_version(str(program)) is None
     four_times("xray_core", **wish)
-    assert installed_version(str(program)) == VERSION
+    assert query_version(str(program)) == VERSION
 
 
 def test_the_v_of_a_tag_means_nothing(mirrors, tmp_path, four_times):
@@ -156,7 +156,7 @@ def test_the_role_knows_the_default_version():
     role = Path(__file__).parents[3] / "roles" / "xray_proxy"
     version = yaml.safe_load((role / "defaults/main.yml").read_text())["xray_proxy_version"]
     known = yaml.safe_load((role / "vars/main.yml").read_text())["__xray_proxy_known_sha256"][version]
-    assert set(known) == {ASSETS["x86_64"], ASSETS["aarch64"]}
+    assert set(known) == {ASSET_NAMES["x86_64"], ASSET_NAMES["aarch64"]}
     assert all(re.fullmatch("[0-9a-f]{64}", value) for value in known.values()) and len(set(known.values())) == 2
 
 
@@ -230,7 +230,7 @@ def test_a_damaged_zip_is_a_sentence(tmp_path, run_module, damage):
     assert str(archive) in found["msg"] and "cannot be unpacked" in found["msg"]
 
 
-@pytest.mark.parametrize(("machine", "name"), sorted(ASSETS.items()))
+@pytest.mark.parametrize(("machine", "name"), sorted(ASSET_NAMES.items()))
 def test_every_architecture_has_its_asset(machine, name):
     assert FilterModule().filters()["xray_asset"](machine) == name
     assert name.startswith("Xray-linux-")
@@ -266,9 +266,9 @@ ZEROS = bytes(1 << 20)
 def test_a_mirror_that_never_ends_is_left(serve, tmp_path, headers, piece, words, most):
     sent = []
     url, _ = serve(lambda path, asked: (200, headers, without_end(sent, piece)))
-    release = Release(VERSION, [url], sha256="0" * 64, machine="x86_64")
+    release = ReleaseSpec(VERSION, [url], sha256="0" * 64, machine="x86_64")
     with pytest.raises(XrayError, match=f"{url}/{ZIP} {words}.*xray_proxy_release_base"):
-        Installer(str(tmp_path / "x"), timeout=10).install(release)
+        XrayInstaller(str(tmp_path / "x"), timeout=10).install(release)
     assert list((tmp_path / "x").iterdir()) == []
     assert sum(sent) < most
 
@@ -277,7 +277,9 @@ def test_a_digest_that_never_ends_is_not_read_on(serve, tmp_path):
     sent = []
     url, _ = serve(lambda path, asked: (200, UNTOLD, without_end(sent, b"x" * MAX_DIGEST)))
     with pytest.raises(XrayError, match="no SHA-256 line"):
-        Installer(str(tmp_path), timeout=10).expected(Release(VERSION, [], digest_base=url, machine="x86_64"))
+        XrayInstaller(str(tmp_path), timeout=10).expected_sha256(
+            ReleaseSpec(VERSION, [], digest_base=url, machine="x86_64")
+        )
     assert sum(sent) < 16 << 20
 
 
@@ -285,5 +287,5 @@ def test_a_redirect_with_a_body_that_never_ends(serve):
     sent = []
     headers = {**UNTOLD, "Location": "http://elsewhere.test/"}
     url, _ = serve(lambda path, asked: (302, headers, without_end(sent, ZEROS)))
-    assert Checker(url, None, 0, timeout=5).ask("http://example.test/") == 302
+    assert ProxyDiagnosis(url, None, 0, timeout=5).query_status("http://example.test/") == 302
     assert sum(sent) < 16 << 20
