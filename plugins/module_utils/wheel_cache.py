@@ -54,7 +54,7 @@ class Fit(NamedTuple):
         return self._replace(archs=()) == other._replace(archs=()) and set(self.archs) >= set(other.archs)
 
 
-class Entry(NamedTuple):
+class CachedWheel(NamedTuple):
     """A wheel that may be used."""
 
     path: str
@@ -89,7 +89,7 @@ class Cache:
         self.read_only = read_only
         self.trouble: list[str] = []
 
-    def find(self, fit: Fit) -> Entry | None:
+    def find(self, fit: Fit) -> CachedWheel | None:
         """A wheel that serves ``fit``, verified; None when there is none. Raises WheelChangedError."""
         try:
             names = sorted(os.listdir(self.directory))
@@ -108,7 +108,7 @@ class Cache:
                 self.trouble.append(f"{found.path} in the wheel cache is not used: {wrong}")
         return None
 
-    def _read(self, folder: str) -> Entry | None:
+    def _read(self, folder: str) -> CachedWheel | None:
         try:
             if os.path.islink(folder):
                 raise ValueError("the directory is a symbolic link")
@@ -117,7 +117,7 @@ class Cache:
             name = str(facts["wheel"])
             if os.path.basename(name) != name or not name.endswith(".whl"):
                 raise ValueError(f"its wheel is called {name!r}")
-            return Entry(os.path.join(folder, name), str(facts["sha256"]), fit)
+            return CachedWheel(os.path.join(folder, name), str(facts["sha256"]), fit)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, LookupError, AttributeError, FileTypeError) as exc:
@@ -125,7 +125,7 @@ class Cache:
             return None
 
     @staticmethod
-    def _wrong(entry: Entry) -> str:
+    def _wrong(entry: CachedWheel) -> str:
         try:
             reject_irregular(entry.path)
             if sha256_of(entry.path) != entry.sha256:
@@ -146,7 +146,7 @@ class Cache:
             found = {}
         return found if isinstance(found, dict) else {}
 
-    def _compare(self, entry: Entry) -> None:
+    def _compare(self, entry: CachedWheel) -> None:
         known = self._recorded().get(os.path.realpath(entry.path))
         if known is None:
             self._record(entry)
@@ -156,7 +156,7 @@ class Cache:
                 f"its directory to have it built again, or, if you know why it changed, remove its line from {self.state_file}."
             )
 
-    def _record(self, entry: Entry) -> None:
+    def _record(self, entry: CachedWheel) -> None:
         if not self.state_file or self.read_only:
             return
         with locked(self.state_file + ".lock"):
@@ -167,7 +167,7 @@ class Cache:
         """One builder at a time; the kernel frees it when the builder dies."""
         return locked(os.path.join(self.directory, "." + fit.words() + ".lock"))
 
-    def publish(self, wheel: str, fit: Fit) -> Entry:
+    def publish(self, wheel: str, fit: Fit) -> CachedWheel:
         """Put a wheel in, whole or not at all. Raises SdopsError when it is not what ``fit`` says."""
         name, version = identity(wheel)
         if (name, version.split("+")[0]) != (fit.name, fit.version):
@@ -178,7 +178,7 @@ class Cache:
         try:
             copy = os.path.join(work, os.path.basename(wheel))
             shutil.copyfile(wheel, copy)
-            entry = Entry(os.path.join(final, os.path.basename(wheel)), sha256_of(copy), fit)
+            entry = CachedWheel(os.path.join(final, os.path.basename(wheel)), sha256_of(copy), fit)
             facts = {
                 "wheel": os.path.basename(wheel),
                 "sha256": entry.sha256,

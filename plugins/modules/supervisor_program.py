@@ -175,7 +175,7 @@ def end(pid: int, seconds: float) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def work(module: AnsibleModule) -> dict:
+def apply_program(module: AnsibleModule) -> dict:
     p = module.params
     name, state = p["name"], p["state"]
     supervisor = Supervisor(p["supervisor_dir"])
@@ -264,7 +264,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**work(module))
+        module.exit_json(**apply_program(module))
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
 

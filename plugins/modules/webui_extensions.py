@@ -191,7 +191,7 @@ def environment(path: Any) -> dict[str, str]:
     return {name: str(value) for name, value in load_json(path, follow=True).items()}
 
 
-def work(module: AnsibleModule) -> dict[str, Any]:
+def apply_extensions(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
     data_dir = p["data_dir"] or p["webui_dir"]
     wants = Wants(
@@ -271,7 +271,7 @@ def main() -> None:
     for entry in module.params["extensions"]:
         mask_secrets(module, url_login_secrets(entry["repo"]))
     try:
-        found = work(module)
+        found = apply_extensions(module)
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
     if found["failed_extensions"]:

@@ -187,7 +187,7 @@ def describe(path: str, data: bytes) -> dict:
     }
 
 
-def work(module: AnsibleModule) -> dict:
+def generate_image(module: AnsibleModule) -> dict:
     p = module.params
     have = read_regular(p["dest"], follow=True) if os.path.exists(p["dest"]) else b""
     if not p["force"] and have and matches(have, p):
@@ -226,7 +226,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**work(module))
+        module.exit_json(**generate_image(module))
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
 

@@ -124,7 +124,7 @@ def opened(p: dict[str, Any], check: bool) -> tuple[Webui | None, dict[str, Any]
     return None, read_config(os.path.join(p["webui_dir"], "config.json"), check)
 
 
-def work(module: AnsibleModule) -> dict:
+def apply_options(module: AnsibleModule) -> dict:
     p = module.params
     webui, have = opened(p, module.check_mode)
     if webui:
@@ -167,7 +167,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**work(module))
+        module.exit_json(**apply_options(module))
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
 

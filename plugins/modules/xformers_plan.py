@@ -146,7 +146,7 @@ def decide(facts: Facts, capabilities: list[str], version: str, made: dict[str, 
     return resolve(facts.torch, facts.cuda, facts.python, capabilities, installed, version, index)
 
 
-def work(module: AnsibleModule) -> dict[str, Any]:
+def plan_xformers(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
     facts = Facts(None, None, None, None, None, None)
     if module.check_mode and not os.path.exists(p["python"]):
@@ -177,7 +177,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        module.exit_json(changed=False, **work(module))
+        module.exit_json(changed=False, **plan_xformers(module))
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
 

@@ -164,7 +164,7 @@ def answer(builder: Builder, begun: float, got: Any, would: bool) -> dict[str, A
     }
 
 
-def work(module: AnsibleModule) -> dict[str, Any]:
+def provide_wheel(module: AnsibleModule) -> dict[str, Any]:
     p, begun = module.params, time.monotonic()
     if module.check_mode and not os.path.exists(p["python"]):
         # a bare host: the environment comes with the run itself
@@ -237,7 +237,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**work(module))
+        module.exit_json(**provide_wheel(module))
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
 

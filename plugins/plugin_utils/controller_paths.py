@@ -10,6 +10,7 @@ import os
 import posixpath
 from typing import Any, Iterable
 
+from ..module_utils.content_scan.sanitize import MAX_NAME_BYTES
 from ..module_utils.errors import UntrustedPathError
 from ..module_utils.terminal import has_unseen
 
@@ -26,7 +27,6 @@ VARIABLE_PREFIXES = (
     "xray_proxy_",
 )
 KNOWN_FACTS = ("sdops_gpu",)
-MAX_NAME_BYTES = 255  # bytes of one component: NAME_MAX of the usual file systems
 
 
 def quote_path(path: Any) -> str:

@@ -49,7 +49,15 @@ def imported(path: Path, tree: ast.AST, known: set[str]) -> set[str]:
     """Those of ``known`` that a file imports, anywhere in it but for type checkers."""
     found: set[str] = set()
     package = dotted(path).split(".") if path.name == "__init__.py" else dotted(path).split(".")[:-1]
+    unrun = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in block.body
+    }
     for node in ast.walk(tree):
+        if node in unrun:
+            continue
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Entry(NamedTuple):
+class CatalogExtension(NamedTuple):
     """One extension of the catalog.
 
     ``directory`` below extensions/; ``repository`` OWNER/NAME on GitHub; ``commit`` 40 hex digits; ``packages`` requirement
@@ -46,8 +46,8 @@ MEDIAPIPE = "mediapipe==0.10.15"
 # hardened check refuses a list of names that is not the detector's.
 DETECTOR = "main"
 
-CATALOG: dict[str, Entry] = {
-    "lobe-theme": Entry(
+CATALOG: dict[str, CatalogExtension] = {
+    "lobe-theme": CatalogExtension(
         directory="sd-webui-lobe-theme",
         repository="lobehub/sd-webui-lobe-theme",
         commit="32b032c2a92f12f332e101cd70d5102cf60e73d3",
@@ -55,14 +55,14 @@ CATALOG: dict[str, Entry] = {
         note="Another look of the page.",
         oldest="1.6",
     ),
-    "additional-networks": Entry(
+    "additional-networks": CatalogExtension(
         directory="sd-webui-additional-networks",
         repository="kohya-ss/sd-webui-additional-networks",
         commit="e9f3d622b5a98650008a685ea23b27eb810da35a",
         licence="AGPL-3.0",
         note="LoRA from before the WebUI had its own; not maintained since May 2023.",
     ),
-    "controlnet": Entry(
+    "controlnet": CatalogExtension(
         directory="sd-webui-controlnet",
         repository="Mikubill/sd-webui-controlnet",
         commit="56cec5b2958edf3b1807b7e7b2b1b5186dbd2f81",
@@ -84,7 +84,7 @@ CATALOG: dict[str, Entry] = {
         ),
         keep=("protobuf",),
     ),
-    "roop": Entry(
+    "roop": CatalogExtension(
         directory="sd-webui-roop",
         repository="s0md3v/sd-webui-roop",
         commit="868f7d1bdd0e1dd6656b06d650fd16a7d414892b",
@@ -100,7 +100,7 @@ CATALOG: dict[str, Entry] = {
             ("~/.ifnude/classes", "s0md3v/nudity-checker", "classes", DETECTOR, ""),
         ),
     ),
-    "adetailer": Entry(
+    "adetailer": CatalogExtension(
         directory="adetailer",
         repository="Bing-su/adetailer",
         commit="36189cbea735b85fd01e98ac42002b8ce6f0e41d",

@@ -93,7 +93,7 @@ def _classify_function(tree: ast.Module, function: ast.FunctionDef) -> CheckStat
 
 
 # what swap_face may call without having asked the check
-ALLOWED_CALLS = {"convert_to_sd", "ImageResult", "save", "copy", "debug", "info", "warning", "error", "print"}
+PLAIN_CALLS = {"convert_to_sd", "ImageResult", "save", "copy", "debug", "info", "warning", "error", "print"}
 
 
 def classify_swapper(data: bytes) -> CheckStatus:
@@ -131,7 +131,7 @@ def classify_swapper(data: bytes) -> CheckStatus:
         for inner in ast.walk(statement)
     }
     loose = sorted(
-        {_called_name(n) for n in ast.walk(function) if isinstance(n, ast.Call) and n not in guarded} - ALLOWED_CALLS
+        {_called_name(n) for n in ast.walk(function) if isinstance(n, ast.Call) and n not in guarded} - PLAIN_CALLS
     )
     if loose:
         return CheckStatus("bypassed", reason="swap_face calls {} whatever the verdict is".format(", ".join(loose)))

@@ -11,7 +11,7 @@ from typing import Callable, ContextManager, NamedTuple
 
 from ..errors import BuildError
 from ..python_env.environment import inspect_environment
-from ..wheel_cache import Cache, Entry, Fit
+from ..wheel_cache import Cache, CachedWheel, Fit
 from .build import Build, Recipe, Tell, switches, tags
 from .environment import Facts
 from .machine import check_tools, jobs, machine
@@ -38,7 +38,7 @@ class Wanted(NamedTuple):
 class Got(NamedTuple):
     """``entry`` None: nowhere cached, and not to be built."""
 
-    entry: Entry | None
+    entry: CachedWheel | None
     built: bool
     trouble: list[str]
 
@@ -59,7 +59,7 @@ def fit_of(wanted: Wanted, facts: Facts) -> Fit:
     return Fit(wanted.name, wanted.version, torch_base(facts.torch), facts.cuda, python, platform, archs)
 
 
-def look_up(fit: Fit, caches: list[Cache]) -> Entry | None:
+def look_up(fit: Fit, caches: list[Cache]) -> CachedWheel | None:
     for cache in caches:
         found = cache.find(fit)
         if found:
@@ -107,7 +107,7 @@ class Builder:
         """The cache's against other hosts; the tree is this host's, and has the cache's lock around it."""
         return self.caches[0].lock(self.fit) if self.caches else contextlib.nullcontext()
 
-    def _make(self, tell: Tell) -> Entry:
+    def _make(self, tell: Tell) -> CachedWheel:
         wanted, here = self.wanted, machine()
         environment = check_tools(wanted.python, self.facts.cuda, wanted.cuda_home, self._work(), here)
         environment.update(

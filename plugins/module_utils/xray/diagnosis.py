@@ -13,13 +13,12 @@ from urllib.parse import urlsplit
 
 from ..errors import ProxyError
 from ..transfer.connection_errors import describe_connection_error
+from ..urls import HAS_REQUESTS
 
 try:
     import requests
-
-    HAS_REQUESTS = True
 except ImportError:
-    HAS_REQUESTS = False
+    pass  # check_urls says so
 
 
 MAX_CLOCK_SKEW = 60  # seconds
