@@ -14,7 +14,7 @@ description:
     acceleration (C(/etc/network_turbo)), or at a mirror.
   - Where there is more than one route, each is measured by reading up to 128 kB through it, all at once, and the fastest that
     works is taken. The choice is remembered on the host and stays while it works.
-  - Nothing but the memory is changed; what the routes mean for other tasks is in the result.
+  - Nothing but the state file is changed; what the routes mean for other tasks is in the result.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -36,7 +36,7 @@ options:
     type: str
     choices: [direct, xray, turbo, mirrors, auto]
     required: true
-  bases:
+  base_urls:
     description:
       - Base URL of each service, by C(github), C(huggingface), C(civitai), C(pypi) (an index) and C(conda) (a channel). An empty
         one leaves the host's own setting alone.
@@ -47,7 +47,7 @@ options:
     description: Lists of base URLs by service, in place of the built-in mirrors.
     type: dict
     default: {}
-  ways:
+  route_overrides:
     description: The route for single services, whatever O(network) says. V(direct), V(xray), V(turbo) or V(mirror) by service.
     type: dict
     default: {}
@@ -59,14 +59,14 @@ options:
     description: The script that sets the acceleration's proxy.
     type: path
     default: /etc/network_turbo
-  probes:
+  probe_paths:
     description: Path below the base that is read to measure a route, by service, in place of the built-in one.
     type: dict
     default: {}
-  memory:
+  state_file:
     description: JSON file on the host in which the choice is remembered. Nothing is remembered without.
     type: path
-  again:
+  refresh:
     description: Measure everything anew, whatever is remembered.
     type: bool
     default: false
@@ -83,8 +83,8 @@ EXAMPLES = r"""
 - name: Choose the routes
   sdops.webui.network_routes:
     network: auto
-    bases: {github: https://github.com, huggingface: https://huggingface.co}
-    memory: /opt/sdops/network.json
+    base_urls: {github: https://github.com, huggingface: https://huggingface.co}
+    state_file: /opt/sdops/network.json
   register: network
 """
 
@@ -158,14 +158,16 @@ def read_state(path: str) -> dict:
 
 
 def validate_services(p: dict) -> None:
-    for option in ("bases", "mirrors", "ways", "probes"):
+    for option in ("base_urls", "mirrors", "route_overrides", "probe_paths"):
         for service, value in p[option].items():
             if service not in SERVICES:
                 raise RouteError(
                     "{} names the unknown service {!r}; there are {}.".format(option, service, ", ".join(SERVICES))
                 )
-            if option == "ways" and value not in ROUTE_KINDS:
-                raise RouteError("ways wants {!r} for {}; there are {}.".format(value, service, ", ".join(ROUTE_KINDS)))
+            if option == "route_overrides" and value not in ROUTE_KINDS:
+                raise RouteError(
+                    "route_overrides has {!r} for {}; there are {}.".format(value, service, ", ".join(ROUTE_KINDS))
+                )
             if option == "mirrors" and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
                 raise RouteError(f"mirrors must have a list of URLs for {service}; write it as [https://...].")
 
@@ -205,26 +207,26 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "network": {"type": "str", "choices": ["direct", "xray", "turbo", "mirrors", "auto"], "required": True},
-            "bases": {"type": "dict", "default": {}},
+            "base_urls": {"type": "dict", "default": {}},
             "mirrors": {"type": "dict", "default": {}},
-            "ways": {"type": "dict", "default": {}},
+            "route_overrides": {"type": "dict", "default": {}},
             "xray_proxy": {"type": "str", "default": ""},
             "turbo_file": {"type": "path", "default": "/etc/network_turbo"},
-            "probes": {"type": "dict", "default": {}},
-            "memory": {"type": "path"},
-            "again": {"type": "bool", "default": False},
+            "probe_paths": {"type": "dict", "default": {}},
+            "state_file": {"type": "path"},
+            "refresh": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 8},
             "ca_path": {"type": "path"},
         },
         supports_check_mode=True,
     )
     p = module.params
-    for base in p["bases"].values():
+    for base in p["base_urls"].values():
         mask_secrets(module, url_login_secrets(str(base)))
-    # the package index's login is in the netrc file, and git's is put in again by the role: results and the memory hold none
-    plain = {**p["bases"], **{s: without_login(str(p["bases"].get(s) or "")) for s in ("github", "pypi")}}
-    paths = {**PROBES, **p["probes"]}
-    remembered = read_state(p["memory"]) if p["memory"] else {}
+    # the package index's login is in the netrc file, and git's is put in again by the role: results and the state file hold none
+    plain = {**p["base_urls"], **{s: without_login(str(p["base_urls"].get(s) or "")) for s in ("github", "pypi")}}
+    paths = {**PROBES, **p["probe_paths"]}
+    remembered = read_state(p["state_file"]) if p["state_file"] else {}
     acceleration: list[TurboProxy] = []
 
     def turbo() -> str:
@@ -232,12 +234,12 @@ def main() -> None:
         return acceleration[0].proxy
 
     def login(service: str, route: Route) -> str:
-        given = str(p["bases"].get(service) or "")
+        given = str(p["base_urls"].get(service) or "")
         return unquote(given.split("://", 1)[1].rpartition("@")[0]) if given != plain.get(service) == route.base else ""
 
     try:
         validate_services(p)
-        options = list_routes(p["network"], plain, p["mirrors"], p["ways"], p["xray_proxy"], turbo)
+        options = list_routes(p["network"], plain, p["mirrors"], p["route_overrides"], p["xray_proxy"], turbo)
         tls_context(p["ca_path"])
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
@@ -247,20 +249,20 @@ def main() -> None:
         lambda service, route: measure_route(
             service, route, paths[service], p["timeout"], p["ca_path"], login(service, route)
         ),
-        p["again"],
+        p["refresh"],
         # with mirrors the direct route is taken only where there is none
         last=("direct",) if p["network"] == "mirrors" else (),
     )
     reached = {m.service for m in measured if m.seconds is not None}
     unreached = sorted({m.service for m in measured} - reached)
     # only what was found out by measuring is worth remembering
-    memory = {s: {"way": r.way, "base": r.base} for s, r in chosen.items() if s in reached}
-    unmeasured = {s: v for s, v in remembered.items() if s in options and len(options[s]) > 1 and s not in memory}
-    new = {**unmeasured, **memory}
-    changed = bool(p["memory"]) and new != remembered
+    current = {s: {"way": r.way, "base": r.base} for s, r in chosen.items() if s in reached}
+    unmeasured = {s: v for s, v in remembered.items() if s in options and len(options[s]) > 1 and s not in current}
+    new = {**unmeasured, **current}
+    changed = bool(p["state_file"]) and new != remembered
     if changed and not module.check_mode:
         try:
-            write_state(p["memory"], new)
+            write_state(p["state_file"], new)
         except RouteError as exc:
             module.fail_json(msg=str(exc))
     module.exit_json(

@@ -25,7 +25,7 @@ attributes:
   idempotent:
     support: full
 options:
-  store:
+  snapshot_dir:
     description: Directory of the snapshot. It has to be on the disk of the O(trees).
     type: path
     required: true
@@ -52,12 +52,12 @@ options:
 EXAMPLES = r"""
 - name: Save the environment before an upgrade
   sdops.webui.tree_snapshot:
-    store: /root/autodl-tmp/envs/StableDiffusion.before
+    snapshot_dir: /root/autodl-tmp/envs/StableDiffusion.before
     trees: [/root/autodl-tmp/envs/StableDiffusion]
 
 - name: Put it back
   sdops.webui.tree_snapshot:
-    store: /root/autodl-tmp/envs/StableDiffusion.before
+    snapshot_dir: /root/autodl-tmp/envs/StableDiffusion.before
     state: restored
 """
 
@@ -88,7 +88,7 @@ SNAPSHOT_VERBS = {"kept": "save", "restored": "restore", "absent": "delete the s
 
 def apply_snapshot_state(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
-    snapshot = Snapshot(p["store"])
+    snapshot = Snapshot(p["snapshot_dir"])
     found = snapshot.manifest()
     changed = (found is None) == (p["state"] == "kept")
     trees = found["trees"] if found else p["trees"] if p["state"] == "kept" else []
@@ -106,7 +106,7 @@ def apply_snapshot_state(module: AnsibleModule) -> dict[str, Any]:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "store": {"type": "path", "required": True},
+            "snapshot_dir": {"type": "path", "required": True},
             "trees": {"type": "list", "elements": "path", "default": []},
             "files": {"type": "list", "elements": "path", "default": []},
             "state": {"type": "str", "choices": ["kept", "restored", "absent"], "default": "kept"},

@@ -20,9 +20,9 @@ def test_only_programs_of_others_are_named(tmp_path, run_module):
         process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True, start_new_session=True)
         try:
             port = int(process.stdout.readline())
-            found = run_module("port_owner", port=port, supervisor_dir=str(directory))["owners"]
+            found = run_module("port_owner_info", port=port, supervisor_dir=str(directory))["owners"]
             assert found == [] if ours else [str(script) in each["command"] for each in found] == [True]
-            assert len(run_module("port_owner", port=port)["owners"]) == 1
+            assert len(run_module("port_owner_info", port=port)["owners"]) == 1
         finally:
             os.killpg(process.pid, 9)
             process.wait()

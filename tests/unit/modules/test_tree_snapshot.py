@@ -45,7 +45,7 @@ def test_keep_and_put_back(run_module, four_times, tmp_path, tree):
     record.write_text("1.10.1")
     record.chmod(0o600)
     store = tmp_path / "env.before"
-    arguments = {"store": str(store), "trees": [str(tree)], "files": [str(record), str(unborn)]}
+    arguments = {"snapshot_dir": str(store), "trees": [str(tree)], "files": [str(record), str(unborn)]}
     planned, done = four_times("tree_snapshot", **arguments)
     assert done["actions"] == planned["actions"] == [f"save {tree}"]
     kept = store / "tree-0" / "lib" / "torch.py"
@@ -55,7 +55,7 @@ def test_keep_and_put_back(run_module, four_times, tmp_path, tree):
     upgrade(tree)
     record.write_text("dev")
     unborn.write_text("{}")
-    planned, done = four_times("tree_snapshot", store=str(store), state="restored")
+    planned, done = four_times("tree_snapshot", snapshot_dir=str(store), state="restored")
     assert done["actions"] == [f"restore {tree}"]
     as_it_was(tree)
     assert record.read_text() == "1.10.1" and record.stat().st_mode & 0o777 == 0o600
@@ -119,9 +119,9 @@ def test_the_next_snapshot_takes_over_what_has_not_changed(tmp_path, tree):
 
 
 def test_forget(four_times, tmp_path, tree):
-    four_times("tree_snapshot", store=str(tmp_path / "s"), trees=[str(tree)])
+    four_times("tree_snapshot", snapshot_dir=str(tmp_path / "s"), trees=[str(tree)])
     upgrade(tree)
-    four_times("tree_snapshot", store=str(tmp_path / "s"), state="absent")
+    four_times("tree_snapshot", snapshot_dir=str(tmp_path / "s"), state="absent")
     assert (tree / "lib" / "torch.py").read_text() == "2.7.0\n"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["env"]
 
@@ -185,6 +185,6 @@ def test_a_cut_snapshot_counts_as_none(monkeypatch, tmp_path, tree):
 
 
 def test_what_is_not_there_is_named(run_module, tmp_path):
-    result = run_module("tree_snapshot", store=str(tmp_path / "s"), trees=[str(tmp_path / "nowhere")])
+    result = run_module("tree_snapshot", snapshot_dir=str(tmp_path / "s"), trees=[str(tmp_path / "nowhere")])
     assert result["failed"] and "nowhere" in result["msg"]
-    assert run_module("tree_snapshot", store=str(tmp_path / "s"))["failed"]
+    assert run_module("tree_snapshot", snapshot_dir=str(tmp_path / "s"))["failed"]

@@ -268,13 +268,13 @@ def serve():
 
 def arguments(tmp_path, **more) -> dict:
     fixed = {service: "direct" for service in SERVICES if service != "github"}
-    return {"network": "auto", "ways": fixed, "memory": str(tmp_path / "home" / "network.json"), "timeout": 3,
+    return {"network": "auto", "route_overrides": fixed, "state_file": str(tmp_path / "home" / "network.json"), "timeout": 3,
             "turbo_file": str(tmp_path / "none"), **more}  # fmt: skip
 
 
 def test_module_measures_remembers_and_changes_its_mind_only_when_it_must(serve, tmp_path, four_times, run_module):
     dead, slow, fast = "http://127.0.0.1:9", serve(delay=0.6), serve()
-    wish = arguments(tmp_path, bases={"github": dead}, mirrors={"github": [slow, fast]})
+    wish = arguments(tmp_path, base_urls={"github": dead}, mirrors={"github": [slow, fast]})
     planned, applied = four_times("network_routes", **wish)
     assert {**applied["routes"]["github"], "hosts": 0} == {"way": "mirror", "base": fast, "proxy": "", "hosts": 0}
     assert "127.0.0.1" in applied["routes"]["github"]["hosts"]
@@ -302,7 +302,7 @@ def test_module_measures_remembers_and_changes_its_mind_only_when_it_must(serve,
 )
 def test_module_says_why_a_way_does_not_work(serve, tmp_path, run_module, answer, says):
     broken = serve(**answer)
-    wish = arguments(tmp_path, bases={"github": broken}, mirrors={"github": ["http://127.0.0.1:9"]}, timeout=1)
+    wish = arguments(tmp_path, base_urls={"github": broken}, mirrors={"github": ["http://127.0.0.1:9"]}, timeout=1)
     found = run_module("network_routes", **wish)
     assert found["unreached"] == ["github"]
     assert found["changed"] is False
@@ -312,10 +312,10 @@ def test_module_says_why_a_way_does_not_work(serve, tmp_path, run_module, answer
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"ways": {"gitlab": "direct"}}, "unknown service 'gitlab'"),
-        ({"ways": {"github": "pigeon"}}, "pigeon"),
+        ({"route_overrides": {"gitlab": "direct"}}, "unknown service 'gitlab'"),
+        ({"route_overrides": {"github": "pigeon"}}, "pigeon"),
         ({"mirrors": {"github": "https://x"}}, "list of URLs"),
-        ({"network": "turbo", "ways": {}}, "no acceleration"),
+        ({"network": "turbo", "route_overrides": {}}, "no acceleration"),
     ],
 )
 def test_module_refuses_nonsense(tmp_path, run_module, wrong, says):
@@ -368,8 +368,8 @@ def test_a_last_resort_that_is_remembered_is_measured_against_the_others():
 
 def test_memory_that_cannot_be_written_is_a_sentence(serve, tmp_path, run_module):
     (tmp_path / "file").write_text("")
-    wish = arguments(tmp_path, bases={"github": serve()}, mirrors={"github": [serve()]})
-    found = run_module("network_routes", **{**wish, "memory": str(tmp_path / "file" / "network.json")})
+    wish = arguments(tmp_path, base_urls={"github": serve()}, mirrors={"github": [serve()]})
+    found = run_module("network_routes", **{**wish, "state_file": str(tmp_path / "file" / "network.json")})
     assert found["failed"]
     assert "file/network.json" in found["msg"] and "sdops_home" in found["msg"]
 
@@ -383,7 +383,7 @@ def test_a_channel_by_name_is_found_where_conda_finds_it():
 
 
 @pytest.mark.parametrize(
-    "given", [{"mirrors": {"github": ["mirror.example.com"]}}, {"bases": {"pypi": "pypi.example.com/simple"}}]
+    "given", [{"mirrors": {"github": ["mirror.example.com"]}}, {"base_urls": {"pypi": "pypi.example.com/simple"}}]
 )
 def test_a_url_without_its_scheme_is_refused(tmp_path, run_module, given):
     found = run_module("network_routes", **arguments(tmp_path, **given))
@@ -408,7 +408,7 @@ def test_what_the_acceleration_says_of_hosts_and_certificates_counts(serve, tmp_
         f"export no_proxy=modelscope.com\nexport http_proxy={TURBO} https_proxy={TURBO} SSL_CERT_FILE={script}\n"
     )
     wish = arguments(tmp_path, network="turbo", turbo_file=str(script))
-    found = run_module("network_routes", **{**wish, "ways": {}})["routes"]
+    found = run_module("network_routes", **{**wish, "route_overrides": {}})["routes"]
     assert (found["github"]["no_proxy"], found["github"]["ca"]) == (["modelscope.com"], str(script))
     assert "no_proxy" not in found["pypi"]
     made = proxy_variables(found, ["github"], ["localhost"])

@@ -1,4 +1,4 @@
-"""webui_ready, webui_options, webui_image and the launch wrapper against the fake WebUI."""
+"""webui_wait, webui_options, webui_txt2img and the launch wrapper against the fake WebUI."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def test_a_hash_in_the_settings_is_no_loaded_model(tmp_path, run_module, start_w
     garbage = b"\xff" * 4096
     running = start_webui(tmp_path, checkpoint=garbage, settings=stale)
     try:
-        found = run_module("webui_ready", **running.access, timeout=60, log_file=str(running.log))
+        found = run_module("webui_wait", **running.access, timeout=60, log_file=str(running.log))
         assert found["failed"], found
         assert "it failed 3 times while waiting for a loaded model" in found["msg"]
         assert not found["msg"].count("60 seconds")
         # without a model it is ready
-        found = run_module("webui_ready", **running.access, timeout=60, need_model=False)
+        found = run_module("webui_wait", **running.access, timeout=60, need_model=False)
         assert not found["failed"], found
     finally:
         running.process.terminate()
@@ -83,7 +83,7 @@ def test_another_process_on_the_port_is_no_ready_webui(webui, ready, supervisor,
     """A WebUI that a dead supervisord left behind answers; the one that supervisord runs does not get the port."""
     wish = {"name": "webui", "supervisor_dir": str(supervisor), "command": "sleep 1000", "startsecs": 0}
     run_module("supervisor_program", **wish)
-    found = run_module("webui_ready", **webui.access, timeout=60, program="webui", supervisor_dir=str(supervisor))
+    found = run_module("webui_wait", **webui.access, timeout=60, program="webui", supervisor_dir=str(supervisor))
     assert found["failed"] and "which supervisord did not start" in found["msg"]
     assert "launch_webui" in found["msg"] and f"pid {webui.process.pid}" in found["msg"]
 
@@ -105,7 +105,7 @@ def test_wrong_credentials_fail_at_once(webui, ready, run_module, tmp_path):
     wrong = tmp_path / "wrong"
     wrong.write_text("sdops:wrong\n")
     wrong.chmod(0o600)
-    found = run_module("webui_ready", url=webui.url, credentials_file=str(wrong), timeout=60)
+    found = run_module("webui_wait", url=webui.url, credentials_file=str(wrong), timeout=60)
     assert found["failed"]
     assert "refuses the credentials" in found["msg"]
 
@@ -114,7 +114,7 @@ def test_readable_credentials_are_refused(webui, run_module, tmp_path):
     loose = tmp_path / "loose"
     loose.write_text("a:b\n")
     loose.chmod(0o644)
-    found = run_module("webui_ready", url=webui.url, credentials_file=str(loose), timeout=1)
+    found = run_module("webui_wait", url=webui.url, credentials_file=str(loose), timeout=1)
     assert found["failed"]
     assert "can be read by others" in found["msg"]
 
@@ -122,7 +122,7 @@ def test_readable_credentials_are_refused(webui, run_module, tmp_path):
 def test_not_ready_tells_what_was_seen_last(run_module, tmp_path):
     log = tmp_path / "webui.log"
     log.write_text("Launching Web UI with arguments: --secret hunter2\nCUDA out of memory\n")
-    found = run_module("webui_ready", url="http://127.0.0.1:9", timeout=1, log_file=str(log))
+    found = run_module("webui_wait", url="http://127.0.0.1:9", timeout=1, log_file=str(log))
     assert found["failed"]
     assert "CUDA out of memory" in found["msg"]
     assert "hunter2" not in found["msg"]
@@ -348,7 +348,7 @@ def load_wrapper():
 def test_the_log_is_explained(run_module, tmp_path):
     log = tmp_path / "webui.log"
     log.write_text("ModuleNotFoundError: No module named 'x'\nOSError: No space left on device\n")
-    found = run_module("webui_ready", url="http://127.0.0.1:9", timeout=1, log_file=str(log))
+    found = run_module("webui_wait", url="http://127.0.0.1:9", timeout=1, log_file=str(log))
     assert "The disk is full" in found["msg"]
     assert "package is missing" not in found["msg"]
 
@@ -371,13 +371,13 @@ def test_members_of_a_list_live(webui, ready, four_times):
 
 def test_the_owner_of_a_port_is_named(webui, ready, run_module):
     port = int(webui.url.rpartition(":")[2])
-    (owner,) = run_module("port_owner", port=port)["owners"]
+    (owner,) = run_module("port_owner_info", port=port)["owners"]
     assert owner["pid"] == webui.process.pid
     assert "python" in owner["command"]
     assert PASSWORD not in owner["command"]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))  # bound, and nobody listens
-        assert run_module("port_owner", port=probe.getsockname()[1])["owners"] == []
+        assert run_module("port_owner_info", port=probe.getsockname()[1])["owners"] == []
 
 
 @pytest.fixture
@@ -424,7 +424,7 @@ def test_a_box_in_use_does_not_end(webui, ready, idle, run_module, tmp_path):
     seed = 0
     while time.monotonic() < until:
         seed += 1
-        run_module("webui_image", **webui.access, **{**IMAGE, "seed": seed}, dest=str(tmp_path / "x.png"))
+        run_module("webui_txt2img", **webui.access, **{**IMAGE, "seed": seed}, dest=str(tmp_path / "x.png"))
     assert not ended.exists(), log.read_text()
     wait_for(ended.exists, 20)
 
@@ -471,24 +471,24 @@ def test_options_offline(tmp_path, four_times, run_module):
 def test_image(webui, ready, four_times, run_module, tmp_path):
     dest = tmp_path / "proof.png"
     wish = {**webui.access, **IMAGE, "dest": str(dest)}
-    _, applied = four_times("webui_image", **wish)
+    _, applied = four_times("webui_txt2img", **wish)
     assert applied["bytes"] == dest.stat().st_size
     assert parse_infotext(applied["infotext"])["Seed"] == "3"
     # rendering again gives the same bytes: nothing has changed
-    assert run_module("webui_image", **wish, force=True)["changed"] is False
-    assert run_module("webui_image", **{**wish, "seed": 4})["changed"] is True
+    assert run_module("webui_txt2img", **wish, force=True)["changed"] is False
+    assert run_module("webui_txt2img", **{**wish, "seed": 4})["changed"] is True
     whole = dest.read_bytes()
     dest.write_bytes(whole[:-20])
-    assert run_module("webui_image", **{**wish, "seed": 4})["changed"] is True
+    assert run_module("webui_txt2img", **{**wish, "seed": 4})["changed"] is True
     assert dest.read_bytes() == whole
 
 
 def test_a_sampler_with_its_schedule_in_its_name(webui, ready, four_times, tmp_path):
-    four_times("webui_image", **webui.access, **IMAGE, sampler="DPM++ 2M Karras", dest=str(tmp_path / "x.png"))
+    four_times("webui_txt2img", **webui.access, **IMAGE, sampler="DPM++ 2M Karras", dest=str(tmp_path / "x.png"))
 
 
 def test_the_webuis_own_error_is_passed_on(webui, ready, run_module, tmp_path):
-    found = run_module("webui_image", **webui.access, **{**IMAGE, "width": 4096}, dest=str(tmp_path / "x.png"))
+    found = run_module("webui_txt2img", **webui.access, **{**IMAGE, "width": 4096}, dest=str(tmp_path / "x.png"))
     assert found["failed"]
     assert "answered 422" in found["msg"]
     assert not (tmp_path / "x.png").exists()
@@ -497,6 +497,6 @@ def test_the_webuis_own_error_is_passed_on(webui, ready, run_module, tmp_path):
 @pytest.mark.parametrize("damage", [lambda d: b"GIF89a" + d, lambda d: d[:-8], lambda d: d[:60] + b"!" + d[61:]])
 def test_damaged_pngs_are_told(webui, ready, run_module, tmp_path, damage):
     dest = tmp_path / "x.png"
-    run_module("webui_image", **webui.access, **IMAGE, dest=str(dest))
+    run_module("webui_txt2img", **webui.access, **IMAGE, dest=str(dest))
     with pytest.raises(PngError):
         read_text(damage(dest.read_bytes()))

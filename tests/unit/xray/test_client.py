@@ -43,7 +43,7 @@ def state(dest: Path) -> tuple[str, str]:
 
 
 def test_taken_and_kept(dest, four_times):
-    planned, applied = four_times("xray_client", dest=str(dest), version="26.7.28", config=config())
+    planned, applied = four_times("xray_client_config", dest=str(dest), version="26.7.28", config=config())
     assert state(dest) == ("26.7.28", config())
     assert stat.S_IMODE((dest / "config.json").stat().st_mode) == 0o600
     assert planned["inputs"] == applied["inputs"]
@@ -53,11 +53,11 @@ def test_taken_and_kept(dest, four_times):
 
 
 def test_a_refusal_changes_nothing_and_tells_no_secret(dest, run_module):
-    run_module("xray_client", dest=str(dest), version="26.7.28", config=config())
+    run_module("xray_client_config", dest=str(dest), version="26.7.28", config=config())
     before = state(dest)
     bad = config(outbounds=[{"protocol": "vless", "settings": {"shortId": "BAD-" + SECRET}}])
     for check in (True, False):
-        found = run_module("xray_client", check=check, dest=str(dest), version="26.7.28", config=bad)
+        found = run_module("xray_client_config", check=check, dest=str(dest), version="26.7.28", config=bad)
         assert found["failed"]
         assert "rejects the config" in found["msg"] and "invalid shortId: ***" in found["msg"]
         assert SECRET not in json.dumps(found)
@@ -66,45 +66,45 @@ def test_a_refusal_changes_nothing_and_tells_no_secret(dest, run_module):
 
 
 def test_a_new_core_tries_the_config_before_it_is_current(dest, run_module):
-    run_module("xray_client", dest=str(dest), version="26.7.28", config=config())
+    run_module("xray_client_config", dest=str(dest), version="26.7.28", config=config())
     core(dest, "27.1.1", refuses="vless")
-    found = run_module("xray_client", dest=str(dest), version="27.1.1", config=config())
+    found = run_module("xray_client_config", dest=str(dest), version="27.1.1", config=config())
     assert found["failed"] and "27.1.1 rejects" in found["msg"]
     assert state(dest) == ("26.7.28", config())
 
 
 def test_what_was_in_use_is_put_back(dest, run_module):
-    assert run_module("xray_client", dest=str(dest), state="previous")["changed"] is False
-    first = run_module("xray_client", dest=str(dest), version="26.7.28", config=config())
+    assert run_module("xray_client_config", dest=str(dest), state="previous")["changed"] is False
+    first = run_module("xray_client_config", dest=str(dest), version="26.7.28", config=config())
     core(dest, "27.1.1")
-    second = run_module("xray_client", dest=str(dest), version="27.1.1", config=config(stats={}))
+    second = run_module("xray_client_config", dest=str(dest), version="27.1.1", config=config(stats={}))
     assert second["inputs"] != first["inputs"]
-    planned = run_module("xray_client", check=True, dest=str(dest), state="previous")
+    planned = run_module("xray_client_config", check=True, dest=str(dest), state="previous")
     assert state(dest) == ("27.1.1", config(stats={}))
-    back = run_module("xray_client", dest=str(dest), state="previous")
+    back = run_module("xray_client_config", dest=str(dest), state="previous")
     assert state(dest) == ("26.7.28", config())
     assert back["changed"] is planned["changed"] is True
     assert back["inputs"] == planned["inputs"] == first["inputs"]
-    assert run_module("xray_client", dest=str(dest), state="previous")["changed"] is False
+    assert run_module("xray_client_config", dest=str(dest), state="previous")["changed"] is False
 
 
 def test_another_list_is_another_input(dest, run_module):
     wish = {"dest": str(dest), "version": "26.7.28", "config": config()}
-    first = run_module("xray_client", **wish)
+    first = run_module("xray_client_config", **wish)
     (dest / "26.7.28" / "geosite.dat").write_text("list")
-    again = run_module("xray_client", **wish)
+    again = run_module("xray_client_config", **wish)
     assert again["changed"] is False and again["inputs"] != first["inputs"]
 
 
 def test_check_mode_before_the_core_is_there(dest, run_module):
-    found = run_module("xray_client", check=True, dest=str(dest / "none"), version="26.7.28", config=config())
+    found = run_module("xray_client_config", check=True, dest=str(dest / "none"), version="26.7.28", config=config())
     assert (found["failed"], found["changed"]) == (False, True)
-    missing = run_module("xray_client", dest=str(dest), version="27.1.1", config=config())
+    missing = run_module("xray_client_config", dest=str(dest), version="27.1.1", config=config())
     assert missing["failed"] and "not installed" in missing["msg"]
 
 
 def test_text_that_is_no_json_is_refused(dest, run_module):
-    found = run_module("xray_client", dest=str(dest), version="26.7.28", config=f"{{'a': '{SECRET}'}}")
+    found = run_module("xray_client_config", dest=str(dest), version="26.7.28", config=f"{{'a': '{SECRET}'}}")
     assert found["failed"] and "no JSON" in found["msg"] and SECRET not in json.dumps(found)
 
 

@@ -48,7 +48,7 @@ def core(config: dict, log) -> subprocess.Popen:
 
 @pytest.fixture(scope="module")
 def ways(tmp_path_factory):
-    """(proxy, arguments of proxy_check) for each case: clients of their own of one server."""
+    """(proxy, arguments of proxy_check_info) for each case: clients of their own of one server."""
     work = tmp_path_factory.mktemp("standing")
     builder = Builder(work)
     ca.build(builder)
@@ -119,15 +119,15 @@ def ways(tmp_path_factory):
 
 
 def test_a_good_client_gets_through(ways, run_module):
-    found = run_module("proxy_check", **ways["normal"], retries=3)
+    found = run_module("proxy_check_info", **ways["normal"], retries=3)
     assert not found["failed"], found
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "normal"])
 def test_each_fault_has_its_own_sentence(ways, run_module, case):
-    said = run_module("proxy_check", **ways[case], retries=0)["msg"]
+    said = run_module("proxy_check_info", **ways[case], retries=0)["msg"]
     assert [mark for mark in MARKS if mark in said] == [CASES[case][1]], said
 
 
 def test_a_wrong_clock_may_still_be_a_wrong_key(ways, run_module):
-    assert "xray_proxy_public_key" in run_module("proxy_check", **ways["clock"], retries=0)["msg"]
+    assert "xray_proxy_public_key" in run_module("proxy_check_info", **ways["clock"], retries=0)["msg"]

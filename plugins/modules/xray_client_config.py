@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: xray_client
+module: xray_client_config
 short_description: What an Xray client runs with
 version_added: 0.1.0
 description:
@@ -47,7 +47,7 @@ options:
 
 EXAMPLES = r"""
 - name: Take the client config
-  sdops.webui.xray_client:
+  sdops.webui.xray_client_config:
     dest: /opt/sdops/xray
     version: 26.7.28
     config: "{{ lookup('ansible.builtin.template', 'config.json.j2') }}"

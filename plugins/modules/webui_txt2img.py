@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: webui_image
+module: webui_txt2img
 short_description: Have the WebUI render one image
 version_added: 0.1.0
 description:
@@ -80,7 +80,7 @@ options:
 
 EXAMPLES = r"""
 - name: Render the proof image
-  sdops.webui.webui_image:
+  sdops.webui.webui_txt2img:
     url: http://127.0.0.1:6006
     credentials_file: /opt/sdops/secrets/webui-credentials
     dest: /opt/sdops/webui/proof.png

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: webui_ready
+module: webui_wait
 short_description: Wait until the WebUI is ready
 version_added: 0.1.0
 description:
@@ -45,7 +45,7 @@ options:
 
 EXAMPLES = r"""
 - name: Wait until the WebUI is ready
-  sdops.webui.webui_ready:
+  sdops.webui.webui_wait:
     url: http://127.0.0.1:6006
     credentials_file: /opt/sdops/secrets/webui-credentials
 """

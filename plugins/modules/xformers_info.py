@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: xformers_plan
+module: xformers_info
 short_description: Decide which xformers fits an environment
 version_added: 0.1.0
 description:
@@ -60,7 +60,7 @@ EXAMPLES = r"""
   sdops.webui.gpu_facts:
 
 - name: Decide
-  sdops.webui.xformers_plan:
+  sdops.webui.xformers_info:
     python: /root/autodl-tmp/envs/StableDiffusion/bin/python
     gpu: "{{ ansible_facts['sdops_gpu'] }}"
   register: plan

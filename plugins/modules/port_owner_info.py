@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: port_owner
+module: port_owner_info
 short_description: Who listens on a TCP port
 version_added: 0.1.0
 description:
@@ -33,7 +33,7 @@ options:
 
 EXAMPLES = r"""
 - name: Look who has the port of the WebUI
-  sdops.webui.port_owner:
+  sdops.webui.port_owner_info:
     port: 6006
 """
 

@@ -1,4 +1,4 @@
-"""xformers_plan as a process, on real environments with fake torch and xformers wheels."""
+"""xformers_info as a process, on real environments with fake torch and xformers wheels."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def python(tmp_path: Path) -> Path:
 
 
 def plan(python: Path, **arguments) -> dict:
-    checked = run_module("xformers_plan", check=True, python=str(python), **arguments)
-    result = run_module("xformers_plan", python=str(python), **arguments)
+    checked = run_module("xformers_info", check=True, python=str(python), **arguments)
+    result = run_module("xformers_info", python=str(python), **arguments)
     assert result == checked and result["changed"] is False
     return result
 
@@ -91,9 +91,9 @@ def test_no_torch_and_no_environment(tmp_path: Path, python: Path) -> None:
     result = plan(python)
     assert result["decision"] == "unknown" and "sd_webui" in result["reason"]
     nowhere = str(tmp_path / "no" / "python")
-    checked = run_module("xformers_plan", check=True, python=nowhere)
+    checked = run_module("xformers_info", check=True, python=nowhere)
     assert checked["decision"] == "unknown" and nowhere in checked["reason"]
-    assert run_module("xformers_plan", python=nowhere)["failed"]
+    assert run_module("xformers_info", python=nowhere)["failed"]
 
 
 def test_the_record_of_an_installation(tmp_path: Path, python: Path) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: proxy_check
+module: proxy_check_info
 short_description: Prove that requests get through a proxy
 version_added: 0.1.0
 description:
@@ -70,7 +70,7 @@ options:
 
 EXAMPLES = r"""
 - name: Make a request through the proxy
-  sdops.webui.proxy_check:
+  sdops.webui.proxy_check_info:
     proxy: http://127.0.0.1:10809
     urls: [https://github.com/robots.txt]
     server: xray.example.com
