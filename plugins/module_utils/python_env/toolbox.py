@@ -103,7 +103,10 @@ class Condition(NamedTuple):
 
 
 class Index(NamedTuple):
-    """An index that pip asks, and which setting names it (``global.index-url``, ``:env:.index-url``)."""
+    """An index that pip asks, and which setting names it (``global.index-url``, ``:env:.index-url``).
+
+    Without a setting it is the one that pip has by default; ``url`` is "" where there is no pip yet that could tell it.
+    """
 
     url: str
     setting: str
@@ -157,7 +160,8 @@ class Toolbox:
         Raises ToolboxError. What was interrupted is rebuilt by the next run.
         """
         settings = self._pip_settings()
-        environment, warnings = self._reachable_indexes(settings)
+        main = self._main_index(settings)
+        environment, warnings = self._reachable_indexes(settings, main)
         if rebuild:
             self._clear()
         with open(self.lock, "w", encoding="utf-8") as handle:
@@ -168,7 +172,7 @@ class Toolbox:
         argv = [self.interpreter, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--retries", "10"]
         done = run([*argv, "--require-hashes", "-r", self.lock], env=environment)
         if done.rc != 0:
-            index = without_login(main_index(settings).url)
+            index = without_login(main.url) or "that pip has by default"
             if "DO NOT MATCH THE HASHES" in done.err:
                 cause = "it serves other files than the lock (base_toolbox_lock) names"
             else:
@@ -223,31 +227,46 @@ class Toolbox:
 
     def _pip_settings(self) -> Dict[str, str]:
         """pip's settings for ``pip install``, by name with where they are from: ``{":env:.index-url": ...}``."""
+        listed = self._ask_pip("config", "list")
+        if listed is None:
+            return {":env:." + n: os.environ[v] for n, v in ENVIRONMENT.items() if os.environ.get(v)}
+        return parse_pip_config(listed)
+
+    def _main_index(self, settings: Dict[str, str]) -> Index:
+        """The index that pip asks first."""
+        url = effective(settings, "index-url")
+        if not url:
+            return Index(default_index(self._ask_pip("install", "--help") or ""), "")
+        return Index(url, next((k for k, v in settings.items() if k.endswith(".index-url") and v == url), ""))
+
+    def _ask_pip(self, *arguments: str) -> Optional[str]:
+        """What pip prints; None where no Python has one that works."""
         for python in (self.interpreter, self.python):
             try:
-                done = run([python, "-m", "pip", "config", "list"], timeout=JUDGE_LIMIT)
+                # pip breaks its help, URLs too, to the width of the terminal
+                done = run([python, "-m", "pip", *arguments], {"COLUMNS": "200"}, timeout=JUDGE_LIMIT)
             except ProcessError:
                 continue
             if done.rc == 0:
-                return parse_pip_config(done.out)
-        return {":env:." + n: os.environ[v] for n, v in ENVIRONMENT.items() if os.environ.get(v)}
+                return done.out
+        return None
 
-    def _reachable_indexes(self, settings: Dict[str, str]) -> Tuple[Dict[str, str], List[str]]:
+    def _reachable_indexes(self, settings: Dict[str, str], main: Index) -> Tuple[Dict[str, str], List[str]]:
         """(environment for pip, warnings) without additional indexes that do not answer. Raises ToolboxError for the main one."""
         if effective(settings, "no-index").lower() in ("1", "true", "yes", "on"):
             return {}, []
-        main, proxy = main_index(settings), effective(settings, "proxy")
-        more = [Index(url, main.setting) for url in effective(settings, "extra-index-url").split()]
-        reasons = unreachable([main.url] + [index.url for index in more], proxy)
-        if reasons[0]:
+        more = effective(settings, "extra-index-url").split()
+        urls = [url for url in [main.url, *more] if url]
+        reasons = dict(zip(urls, unreachable(urls, effective(settings, "proxy"))))
+        if reasons.get(main.url):
             where = "sdops_pip_index_url, or the route to it" if main.setting.startswith(":env:") else "pip.conf"
             if not main.setting:
                 where = "pip's default"
             raise ToolboxError(
                 "The package index %s (%s) does not answer: %s. The toolbox %s is made from it. %s"
-                % (without_login(main.url), where, reasons[0], self.path, OTHER_INDEX)
+                % (without_login(main.url), where, reasons[main.url], self.path, OTHER_INDEX)
             )
-        dead = [(index.url, why) for index, why in zip(more, reasons[1:]) if why]
+        dead = [url for url in more if reasons[url]]
         if not dead:
             return {}, []
         # pip reads its files again, so what they say is handed over without the dead ones
@@ -255,12 +274,12 @@ class Toolbox:
         environment = {
             "PIP_" + n.upper().replace("-", "_"): effective(settings, n) for n in names if n != "config-file"
         }
-        alive = [index.url for index, why in zip(more, reasons[1:]) if not why]
+        alive = [url for url in more if not reasons[url]]
         environment.update(PIP_CONFIG_FILE=os.devnull, PIP_EXTRA_INDEX_URL=" ".join(alive))
         return environment, [
             "The additional package index %s does not answer: %s. The toolbox is made without it. Take it out of pip's settings (pip "
-            "config list) or sdops_pip_extra_index_urls, or repair it." % (without_login(url), why)
-            for url, why in dead
+            "config list) or sdops_pip_extra_index_urls, or repair it." % (without_login(url), reasons[url])
+            for url in dead
         ]
 
 
@@ -284,11 +303,10 @@ def effective(settings: Dict[str, str], name: str) -> str:
     )
 
 
-def main_index(settings: Dict[str, str]) -> Index:
-    """The index that pip asks first."""
-    url = effective(settings, "index-url")
-    setting = next((k for k, v in settings.items() if k.endswith(".index-url") and v == url), "") if url else ""
-    return Index(url or "https://pypi.org/simple", setting)
+def default_index(text: str) -> str:
+    """The index that ``pip install --help`` says it asks when nothing is set; "" where it says none."""
+    found = re.search(r"--index-url <url>[^(]*\(default\s+([^\s)]+)\)", text)
+    return found.group(1) if found else ""
 
 
 def unreachable(urls: List[str], proxy: str = "", seconds: float = INDEX_LIMIT) -> List[str]:
