@@ -15,6 +15,9 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(WORK)/collections
 export UV_CACHE_DIR := $(CURDIR)/$(WORK)/cache/uv
 export PIP_CACHE_DIR := $(CURDIR)/$(WORK)/cache/pip
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# the tests start thousands of Python processes: each compiling everything anew takes half of their time
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(WORK)/pyc
 
 .PHONY: help setup programs gradio real-models demo demo-down test lint unit coverage integration molecule real bench lock changelog build clean
 
@@ -84,8 +87,11 @@ programs:
 	  if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "Installing" $$missing "..."; \
 	  apt-get update -qq; apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi || true
 
+# one more than cores: some tests always wait for something
+WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+
 unit: setup programs gradio real-models
-	$(BIN)/pytest tests/unit -n auto --dist worksteal
+	$(BIN)/pytest tests/unit -n $(WORKERS) --dist worksteal
 
 # most modules run as processes of their own: coverage has to start in them too
 coverage: setup programs gradio real-models
@@ -93,7 +99,7 @@ coverage: setup programs gradio real-models
 
 # the lab's own tests look at what the whole machine has, so they run alone
 integration: setup
-	$(BIN)/pytest tests/integration --ignore=tests/integration/lab -n auto --dist worksteal
+	$(BIN)/pytest tests/integration --ignore=tests/integration/lab -n $(WORKERS) --dist worksteal
 	$(BIN)/pytest tests/integration/lab
 
 # Two scenarios at a time: each waits for its containers half of the time. What one says is printed when it has ended.

@@ -99,7 +99,10 @@ class ToolboxState(NamedTuple):
 
 
 class PackageIndex(NamedTuple):
-    """An index that pip asks, and which setting names it (``global.index-url``, ``:env:.index-url``)."""
+    """An index that pip asks, and which setting names it (``global.index-url``, ``:env:.index-url``).
+
+    Without a setting it is the one that pip has by default; ``url`` is "" where there is no pip yet that could tell it.
+    """
 
     url: str
     setting: str
@@ -159,7 +162,8 @@ class Toolbox:
         Raises ToolboxError. What was interrupted is rebuilt by the next run.
         """
         settings = self._pip_settings()
-        environment, warnings = self._reachable_indexes(settings)
+        main = self._main_index(settings)
+        environment, warnings = self._reachable_indexes(settings, main)
         if rebuild:
             self._clear()
         with open(self.lock, "w", encoding="utf-8") as handle:
@@ -170,7 +174,7 @@ class Toolbox:
         argv = [self.interpreter, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--retries", "10"]
         done = run([*argv, "--require-hashes", "-r", self.lock], env=environment)
         if done.rc != 0:
-            index = without_login(main_index(settings).url)
+            index = without_login(main.url) or "that pip has by default"
             if "DO NOT MATCH THE HASHES" in done.err:
                 cause = "it serves other files than the lock (base_toolbox_lock) names"
             else:
@@ -226,30 +230,45 @@ class Toolbox:
 
     def _pip_settings(self) -> dict[str, str]:
         """pip's settings for ``pip install``, by name with where they are from: ``{":env:.index-url": ...}``."""
+        listed = self._query_pip("config", "list")
+        if listed is None:
+            return {":env:." + n: os.environ[v] for n, v in PIP_VARIABLES.items() if os.environ.get(v)}
+        return parse_pip_config(listed)
+
+    def _main_index(self, settings: dict[str, str]) -> PackageIndex:
+        """The index that pip asks first."""
+        url = effective_setting(settings, "index-url")
+        if not url:
+            return PackageIndex(default_index(self._query_pip("install", "--help") or ""), "")
+        return PackageIndex(url, next((k for k, v in settings.items() if k.endswith(".index-url") and v == url), ""))
+
+    def _query_pip(self, *arguments: str) -> str | None:
+        """What pip prints; None where no Python has one that works."""
         for python in (self.interpreter, self.python):
             try:
-                done = run([python, "-m", "pip", "config", "list"], timeout=INSPECT_LIMIT)
+                # pip breaks its help, URLs too, to the width of the terminal
+                done = run([python, "-m", "pip", *arguments], {"COLUMNS": "200"}, timeout=INSPECT_LIMIT)
             except ProcessError:
                 continue
             if done.rc == 0:
-                return parse_pip_config(done.out)
-        return {":env:." + n: os.environ[v] for n, v in PIP_VARIABLES.items() if os.environ.get(v)}
+                return done.out
+        return None
 
-    def _reachable_indexes(self, settings: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    def _reachable_indexes(self, settings: dict[str, str], main: PackageIndex) -> tuple[dict[str, str], list[str]]:
         """(environment for pip, warnings) without additional indexes that do not answer. Raises ToolboxError for the main one."""
         if effective_setting(settings, "no-index").lower() in ("1", "true", "yes", "on"):
             return {}, []
-        main, proxy = main_index(settings), effective_setting(settings, "proxy")
-        more = [PackageIndex(url, main.setting) for url in effective_setting(settings, "extra-index-url").split()]
-        reasons = find_unreachable([main.url] + [index.url for index in more], proxy)
-        if reasons[0]:
+        more = effective_setting(settings, "extra-index-url").split()
+        urls = [url for url in [main.url, *more] if url]
+        reasons = dict(zip(urls, find_unreachable(urls, effective_setting(settings, "proxy"))))
+        if reasons.get(main.url):
             where = "sdops_pip_index_url, or the route to it" if main.setting.startswith(":env:") else "pip.conf"
             if not main.setting:
                 where = "pip's default"
             raise ToolboxError(
-                f"The package index {without_login(main.url)} ({where}) does not answer: {reasons[0]}. The toolbox {self.path} is made from it. {OTHER_INDEX}"
+                f"The package index {without_login(main.url)} ({where}) does not answer: {reasons[main.url]}. The toolbox {self.path} is made from it. {OTHER_INDEX}"
             )
-        dead = [(index.url, why) for index, why in zip(more, reasons[1:]) if why]
+        dead = [url for url in more if reasons[url]]
         if not dead:
             return {}, []
         # pip reads its files again, so what they say is handed over without the dead ones
@@ -257,12 +276,12 @@ class Toolbox:
         environment = {
             "PIP_" + n.upper().replace("-", "_"): effective_setting(settings, n) for n in names if n != "config-file"
         }
-        alive = [index.url for index, why in zip(more, reasons[1:]) if not why]
+        alive = [url for url in more if not reasons[url]]
         environment.update(PIP_CONFIG_FILE=os.devnull, PIP_EXTRA_INDEX_URL=" ".join(alive))
         return environment, [
-            f"The additional package index {without_login(url)} does not answer: {why}. The toolbox is made without it. Take it out of pip's settings (pip "
+            f"The additional package index {without_login(url)} does not answer: {reasons[url]}. The toolbox is made without it. Take it out of pip's settings (pip "
             "config list) or sdops_pip_extra_index_urls, or repair it."
-            for url, why in dead
+            for url in dead
         ]
 
 
@@ -284,11 +303,10 @@ def effective_setting(settings: dict[str, str], name: str) -> str:
     return next((settings[k] for s in (":env:", "install", "global") for k in [f"{s}.{name}"] if settings.get(k)), "")
 
 
-def main_index(settings: dict[str, str]) -> PackageIndex:
-    """The index that pip asks first."""
-    url = effective_setting(settings, "index-url")
-    setting = next((k for k, v in settings.items() if k.endswith(".index-url") and v == url), "") if url else ""
-    return PackageIndex(url or "https://pypi.org/simple", setting)
+def default_index(text: str) -> str:
+    """The index that ``pip install --help`` says it asks when nothing is set; "" where it says none."""
+    found = re.search(r"--index-url <url>[^(]*\(default\s+([^\s)]+)\)", text)
+    return found.group(1) if found else ""
 
 
 def find_unreachable(urls: list[str], proxy: str = "", seconds: float = INDEX_LIMIT) -> list[str]:

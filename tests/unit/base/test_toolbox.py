@@ -15,11 +15,13 @@ import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import ToolboxError
 from ansible_collections.sdops.webui.plugins.module_utils.python_env.toolbox import (
     Toolbox,
+    default_index,
     effective_setting,
     find_unreachable,
     host_python,
     parse_pip_config,
 )
+from pip._internal.models.index import PyPI
 
 LOCK = Path(__file__).resolve().parents[3] / "roles/base/files/toolbox-requirements.txt"
 BLOCKS = re.split(r"(?m)^(?=[A-Za-z0-9])", LOCK.read_text())[1:]
@@ -246,9 +248,33 @@ def test_an_index_of_other_packages_is_not_dead(serve):
 
 def test_without_an_index_none_is_asked(tmp_path, closed):
     settings = {"global.no-index": "true", "global.index-url": f"http://127.0.0.1:{closed}/simple"}
-    assert Toolbox(str(tmp_path), BASE)._reachable_indexes(settings) == ({}, [])
+    toolbox = Toolbox(str(tmp_path), BASE)
+    main = toolbox._main_index(settings)
+    assert toolbox._reachable_indexes(settings, main) == ({}, [])
     with pytest.raises(ToolboxError):
-        Toolbox(str(tmp_path), BASE)._reachable_indexes({**settings, "global.no-index": "false"})
+        toolbox._reachable_indexes({**settings, "global.no-index": "false"}, main)
+
+
+@pytest.mark.parametrize("columns", ["", "40", "200"])
+def test_where_none_is_set_it_is_pips_own(tmp_path, pip_conf, monkeypatch, columns):
+    """pip is the oracle: the index that it has built in is the one that its help names."""
+    monkeypatch.setenv("COLUMNS", columns)
+    toolbox = Toolbox(str(tmp_path), sys.executable)
+    assert toolbox._main_index(toolbox._pip_settings()) == (PyPI.simple_url, "")
+    assert default_index("") == default_index("  -i, --index-url <url>  (no default)") == ""
+
+
+def test_without_pip_its_default_is_not_called_dead(tmp_path, pip_conf, closed):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho No module named pip >&2; exit 1\n")
+    python.chmod(0o755)
+    toolbox = Toolbox(str(tmp_path / "toolbox"), str(python))
+    main = toolbox._main_index(toolbox._pip_settings())
+    assert main == ("", "")
+    more = f"http://127.0.0.1:{closed}/simple"
+    assert toolbox._reachable_indexes({}, main) == ({}, [])
+    _, (warning,) = toolbox._reachable_indexes({":env:.extra-index-url": more}, main)
+    assert more in warning
 
 
 def test_a_toolbox_that_works_is_not_cleared_for_a_dead_index(box, run_module, pip_conf, closed):
@@ -261,7 +287,7 @@ def test_a_toolbox_that_works_is_not_cleared_for_a_dead_index(box, run_module, p
 
 def real_index() -> str:
     done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True)
-    return effective_setting(parse_pip_config(done.stdout), "index-url") or "https://pypi.org/simple"
+    return effective_setting(parse_pip_config(done.stdout), "index-url") or PyPI.simple_url
 
 
 REAL_INDEX = real_index()

@@ -31,10 +31,6 @@ DROP = (
 
 def clean_environment(**more: str) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if k not in DROP and "proxy" not in k.lower()}
-    env.pop(
-        "PYTHONDONTWRITEBYTECODE", None
-    )  # hundreds of processes: each compiling everything anew takes half of the time
-    env["PYTHONPYCACHEPREFIX"] = str(ROOT / ".work" / "pycache")
     return {**env, "PYTHONPATH": str(COLLECTIONS), **{k: str(v) for k, v in more.items()}}
 
 

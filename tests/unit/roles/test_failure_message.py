@@ -27,7 +27,7 @@ W: Some index files failed to download.
 E: Unable to locate package libfoo
 """
 UV = """Using Python 3.10.6 environment at: env
-error: Failed to fetch: `https://pypi.org/simple/torch/`
+error: Failed to fetch: `https://index.example.org/simple/torch/`
   Caused by: dns error
 """
 
@@ -37,7 +37,7 @@ error: Failed to fetch: `https://pypi.org/simple/torch/`
     [
         (LAUNCH, "Couldn't install clip. No matching distribution found for CLIP."),
         (APT, "Unable to locate package libfoo."),
-        (UV, "Failed to fetch: `https://pypi.org/simple/torch/`."),
+        (UV, "Failed to fetch: `https://index.example.org/simple/torch/`."),
         ("The WebUI does not take its arguments: no --x. Correct webui_service_extra_args.\n", "The WebUI does not take its arguments: no --x. Correct webui_service_extra_args."),
         ("Traceback (most recent call last):\n  File x\nModuleNotFoundError: No module named 'torch'\n", "No module named 'torch'."),
         ("Traceback (most recent call last):\n  File x\nKeyboardInterrupt\n", "KeyboardInterrupt."),

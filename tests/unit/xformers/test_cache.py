@@ -137,13 +137,11 @@ def test_one_after_the_other(cache):
 def replace(folder: Path, built: str) -> str:
     """As another host would: a wheel of the same name and metadata, and the hash beside it. Returns its hash."""
     [path] = folder.glob("*.whl")
-    path.write_bytes(
-        Path(built).read_bytes() + b"\0" * 100
-    )  # a zip may be followed by anything that its end allows for
+    # members with their dates: by name they would get the time of day, and the wheel another hash each time
     with zipfile.ZipFile(built) as source, zipfile.ZipFile(path, "w") as bundle:
-        for name in source.namelist():
-            bundle.writestr(name, source.read(name))
-        bundle.writestr("xformers/evil.py", "import os\n")
+        for member in source.infolist():
+            bundle.writestr(member, source.read(member))
+        bundle.writestr(zipfile.ZipInfo("xformers/evil.py"), "import os\n")
     facts = json.loads((folder / "wheel.json").read_text())
     facts["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     (folder / "wheel.json").write_text(json.dumps(facts))
