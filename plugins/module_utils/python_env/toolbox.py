@@ -239,7 +239,7 @@ class Toolbox:
         """The index that pip asks first."""
         url = effective_setting(settings, "index-url")
         if not url:
-            return PackageIndex(default_index(self._query_pip("install", "--help") or ""), "")
+            return PackageIndex(parse_default_index(self._query_pip("install", "--help") or ""), "")
         return PackageIndex(url, next((k for k, v in settings.items() if k.endswith(".index-url") and v == url), ""))
 
     def _query_pip(self, *arguments: str) -> str | None:
@@ -303,7 +303,7 @@ def effective_setting(settings: dict[str, str], name: str) -> str:
     return next((settings[k] for s in (":env:", "install", "global") for k in [f"{s}.{name}"] if settings.get(k)), "")
 
 
-def default_index(text: str) -> str:
+def parse_default_index(text: str) -> str:
     """The index that ``pip install --help`` says it asks when nothing is set; "" where it says none."""
     found = re.search(r"--index-url <url>[^(]*\(default\s+([^\s)]+)\)", text)
     return found.group(1) if found else ""

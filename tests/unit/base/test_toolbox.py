@@ -15,10 +15,10 @@ import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import ToolboxError
 from ansible_collections.sdops.webui.plugins.module_utils.python_env.toolbox import (
     Toolbox,
-    default_index,
     effective_setting,
     find_unreachable,
     host_python,
+    parse_default_index,
     parse_pip_config,
 )
 from pip._internal.models.index import PyPI
@@ -261,7 +261,7 @@ def test_where_none_is_set_it_is_pips_own(tmp_path, pip_conf, monkeypatch, colum
     monkeypatch.setenv("COLUMNS", columns)
     toolbox = Toolbox(str(tmp_path), sys.executable)
     assert toolbox._main_index(toolbox._pip_settings()) == (PyPI.simple_url, "")
-    assert default_index("") == default_index("  -i, --index-url <url>  (no default)") == ""
+    assert parse_default_index("") == parse_default_index("  -i, --index-url <url>  (no default)") == ""
 
 
 def test_without_pip_its_default_is_not_called_dead(tmp_path, pip_conf, closed):

@@ -104,7 +104,7 @@ def big_file_is(path: Path, sha256: str) -> bool:
 def test_a_kill_costs_one_segment_of_each_connection(box, lab_server):
     """Counted exactly: what the second run fetches is what the journal did not know."""
     lab_server.faults.add(Fault("slow", host="big.lab.test", rate=12_000_000))
-    sha256 = big_sha256(SIZE, "send")
+    sha256 = big_sha256(SIZE, "once")
     wish = {
         "source": f"{lab_server.url('big.lab.test')}/m-{SIZE}-once.safetensors",
         "kind": "checkpoint",
@@ -125,7 +125,7 @@ def test_a_kill_costs_one_segment_of_each_connection(box, lab_server):
     lab_server.log.entries.clear()
     lab_server.faults.clear()
     again = json.loads(start(arguments).communicate(timeout=120)[0])
-    assert not again.get("failed"), again
+    assert not again.get("failed"), again["msg"]
     assert again["bytes_fetched"] == SIZE - found
 
 

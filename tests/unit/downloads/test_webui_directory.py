@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import DirectoryError, LayoutError
 from ansible_collections.sdops.webui.plugins.module_utils.filesystem import reject_unusable_directory
-from ansible_collections.sdops.webui.plugins.module_utils.models.layout import MARKS, reject_unmanaged_directory
+from ansible_collections.sdops.webui.plugins.module_utils.models.layout import (
+    WEBUI_DIRECTORY_MARKERS,
+    reject_unmanaged_directory,
+)
 
 
 def weights(path: Path) -> str:
@@ -56,7 +59,7 @@ def test_a_directory_of_something_else_is_not_filled(bring, tmp_path):
     assert found["failed"] and "is not a WebUI's" in found["msg"] and everything(other) == ["notes.txt"]
 
 
-@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("mark", WEBUI_DIRECTORY_MARKERS)
 def test_a_checkout_or_a_data_directory_is_known(tmp_path, mark):
     (tmp_path / "README").touch()
     with pytest.raises(LayoutError):

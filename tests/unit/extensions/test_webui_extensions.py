@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.roop.hardened import render
+from ansible_collections.sdops.webui.plugins.module_utils.roop.hardened import render_hardened
 from git_world import Repo, git
 from module_process import four_times, run_module, start_module
 from wheels import install, sdist, venv, wheel
@@ -233,7 +233,7 @@ def test_our_own_patch_is_no_work_of_the_user(box: Box) -> None:
     roop = box.extension("roop", {"scripts/cimage.py": ROOP})
     box.run(roop)
     place = box.webui / "extensions/roop"
-    (place / "scripts/cimage.py").write_text(render(0.7))
+    (place / "scripts/cimage.py").write_text(render_hardened(0.7))
     (place / "scripts/cimage.py.before-sdops").write_text(ROOP)
     (place / "scripts/__pycache__").mkdir()
     (place / "scripts/__pycache__/cimage.pyc").write_text("x")

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import numpy
-from ansible_collections.sdops.webui.plugins.module_utils.safety.content import check
-from ansible_collections.sdops.webui.plugins.module_utils.safety.model_config import check_config
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan.model_config import check_config
+from ansible_collections.sdops.webui.plugins.module_utils.content_scan.scan import scan_file
 from safetensors import safe_open
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "real"))
@@ -18,7 +18,7 @@ import tiny_checkpoint
 
 def test_the_checkpoint_and_its_config_are_accepted(tmp_path: Path) -> None:
     checkpoint = tiny_checkpoint.make(tmp_path)
-    check(str(checkpoint), checkpoint.name, allow_pickle=False)
+    scan_file(str(checkpoint), checkpoint.name, allow_pickle=False)
     check_config(str(checkpoint.with_suffix(".yaml")))
     with safe_open(checkpoint, "numpy") as opened:
         shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
@@ -32,7 +32,7 @@ def test_the_checkpoint_and_its_config_are_accepted(tmp_path: Path) -> None:
 
 def test_the_vae_fits_the_checkpoint_and_has_other_values(tmp_path: Path) -> None:
     vae = tiny_checkpoint.make_vae(tmp_path)
-    check(str(vae), vae.name, allow_pickle=False)
+    scan_file(str(vae), vae.name, allow_pickle=False)
     prefix, own = "first_stage_model.", tiny_checkpoint.tensors(0)
     with safe_open(vae, "numpy") as opened:
         assert {prefix + name for name in opened.keys()} == {name for name in own if name.startswith(prefix)}  # noqa: SIM118

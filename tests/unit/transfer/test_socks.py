@@ -9,9 +9,9 @@ import struct
 import threading
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
+from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError, TransferError
 from ansible_collections.sdops.webui.plugins.module_utils.secrets import clean_token
-from ansible_collections.sdops.webui.plugins.module_utils.transfer import errors, http
+from ansible_collections.sdops.webui.plugins.module_utils.transfer import http
 
 BODY = b"the file\n"
 
@@ -121,7 +121,7 @@ def test_the_option_with_a_login(socks, environment):
     client = http.HttpClient(proxy=f"socks5h://me:pass%20word@127.0.0.1:{proxy.port}", retries=0, timeout=5)
     assert client.request("GET", "http://files.nowhere.test/x").content == BODY
     client = http.HttpClient(proxy=f"socks5h://me:wrong-secret@127.0.0.1:{proxy.port}", retries=0, timeout=5)
-    with pytest.raises(errors.TransferError, match="the SOCKS proxy says: .*authentication failed") as caught:
+    with pytest.raises(TransferError, match="the SOCKS proxy says: .*authentication failed") as caught:
         client.request("GET", "http://files.nowhere.test/x")
     assert "wrong-secret" not in str(caught.value)
 
@@ -130,7 +130,7 @@ def test_the_option_with_a_login(socks, environment):
 def test_what_the_proxy_says_is_told(socks, environment, reply, said):
     proxy = socks(reply=reply)
     client = http.HttpClient(proxy=f"socks5h://127.0.0.1:{proxy.port}", retries=0, timeout=5)
-    with pytest.raises(errors.TransferError, match=f"the SOCKS proxy says: .*{said}"):
+    with pytest.raises(TransferError, match=f"the SOCKS proxy says: .*{said}"):
         client.request("GET", "http://files.nowhere.test/x")
 
 
@@ -138,7 +138,7 @@ def test_a_proxy_that_is_not_there(environment):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     client = http.HttpClient(proxy=f"socks5://127.0.0.1:{port}", retries=0, timeout=5)
-    with pytest.raises(errors.TransferError, match="the proxy: connection refused"):
+    with pytest.raises(TransferError, match="the proxy: connection refused"):
         client.request("GET", "http://127.0.0.1:9/x")
 
 
@@ -147,9 +147,7 @@ def test_without_pysocks_it_is_said_at_once(environment, monkeypatch, scheme):
     monkeypatch.setattr(http, "HAS_SOCKS", False)
     environment.setenv("ALL_PROXY", f"{scheme}://me:s3cret@127.0.0.1:1080")
     client, waits = slept()
-    with pytest.raises(
-        errors.TransferError, match="127.0.0.1:1080 needs the Python library PySocks.*role base"
-    ) as caught:
+    with pytest.raises(TransferError, match="127.0.0.1:1080 needs the Python library PySocks.*role base") as caught:
         client.request("GET", "https://files.nowhere.test/x")
     assert waits == [] and "s3cret" not in str(caught.value)
 
@@ -158,7 +156,7 @@ def test_without_pysocks_it_is_said_at_once(environment, monkeypatch, scheme):
 def test_another_scheme_is_said_at_once(environment, proxy):
     environment.setenv("ALL_PROXY", proxy)
     client, waits = slept()
-    with pytest.raises(errors.TransferError, match="its scheme is none of"):
+    with pytest.raises(TransferError, match="its scheme is none of"):
         client.request("GET", "https://files.nowhere.test/x")
     assert waits == []
 
