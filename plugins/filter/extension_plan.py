@@ -66,7 +66,7 @@ from ..module_utils.extensions.plan import plan
 
 def extension_plan(entries: list[str | dict[str, Any]], github: str, webui: str) -> list[dict[str, Any]]:
     try:
-        return plan(list(entries), github, str(webui))
+        return plan(list(entries), github, webui)
     except ExtensionError as exc:
         raise AnsibleFilterError(str(exc)) from exc
 

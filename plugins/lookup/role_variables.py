@@ -57,7 +57,7 @@ from ..module_utils.variables.validation import stripped_values, unstripped_erro
 from ..plugin_utils.role_options import role_options
 
 # what the rules of other roles need to know
-CROSS_ROLE_VARIABLES = ("__sd_webui_releases", "sd_webui_version")
+CROSS_ROLE_VARIABLES = ("sd_webui_version",)
 
 
 def root_cause(exc: BaseException) -> str:

@@ -19,8 +19,8 @@ class CatalogExtension(NamedTuple):
     strings, or None for the extension's own way; ``keep`` distributions whose version stays whatever is asked for;
     ``models`` entries as in model_files; ``files`` what it wants elsewhere (path below ~ or
     the data directory, repository, file and commit on the Hub, SHA-256 or ""); ``debian`` packages that building needs; ``build`` those of the packages that have no
-    wheels, which are built once and kept; ``arguments`` for launch.py;
-    ``oldest`` the first version of the WebUI that it works with, or "".
+    wheels, which are built once and kept; ``arguments`` for launch.py.
+    Versions of the WebUI that it does not go with have it among their ``rejected_extensions``.
     """
 
     directory: str
@@ -35,7 +35,6 @@ class CatalogExtension(NamedTuple):
     debian: tuple[str, ...] = ()
     build: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
-    oldest: str = ""
 
 
 # mediapipe after 0.10.15 has no mp.solutions any more. It and onnx ask for a newer protobuf than the WebUI's 3.20.0 and work
@@ -53,7 +52,6 @@ CATALOG: dict[str, CatalogExtension] = {
         commit="32b032c2a92f12f332e101cd70d5102cf60e73d3",
         licence="AGPL-3.0",
         note="Another look of the page.",
-        oldest="1.6",
     ),
     "additional-networks": CatalogExtension(
         directory="sd-webui-additional-networks",
@@ -110,6 +108,5 @@ CATALOG: dict[str, CatalogExtension] = {
         keep=("protobuf",),
         models=("adetailer-face", "adetailer-hand"),
         arguments=("--ad-no-huggingface",),
-        oldest="1.6",
     ),
 }

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from ..errors import ExtensionError
+from ..webui_versions import find_webui_version
 from .catalog import CATALOG
 
 STATES = ("present", "disabled", "absent")
@@ -34,12 +35,7 @@ COMMIT = re.compile(r"^[0-9a-f]{40}\Z")
 DIRECTORY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
 
-def version(text: str) -> list[int]:
-    """ "1.10.1" -> [1, 10, 1]; the development branch is newer than every release."""
-    return [int(n) for n in re.findall(r"\d+", text)] or [999]
-
-
-def plan(entries: list[str | dict[str, Any]], github: str, webui: str) -> list[dict[str, Any]]:
+def plan(entries: list[str | dict[str, Any]], github: str, webui: object) -> list[dict[str, Any]]:
     """One mapping per extension, with every field; see the filter extension_plan. Raises ExtensionError naming the entry."""
     found = [one(entry, github, webui) for entry in entries]
     names = [entry["name"] for entry in found]
@@ -49,7 +45,7 @@ def plan(entries: list[str | dict[str, Any]], github: str, webui: str) -> list[d
     return found
 
 
-def one(entry: str | dict[str, Any], github: str, webui: str) -> dict[str, Any]:
+def one(entry: str | dict[str, Any], github: str, webui: object) -> dict[str, Any]:
     """The mapping of one extension."""
     if isinstance(entry, str):
         entry = {"name": entry}
@@ -66,7 +62,8 @@ def one(entry: str | dict[str, Any], github: str, webui: str) -> dict[str, Any]:
         raise ExtensionError(
             "The extension {}: state must be one of {}, not {!r}.".format(name, ", ".join(STATES), state)
         )
-    known = CATALOG.get(name) or next((e for e in CATALOG.values() if e.directory == name), None)
+    listed = name if name in CATALOG else next((key for key, e in CATALOG.items() if e.directory == name), "")
+    known = CATALOG.get(listed)
     if known is None and state != "absent" and not (entry.get("repo") and entry.get("commit")):
         close = difflib.get_close_matches(name.lower(), CATALOG, n=2, cutoff=0.5)
         raise ExtensionError(
@@ -83,9 +80,9 @@ def one(entry: str | dict[str, Any], github: str, webui: str) -> dict[str, Any]:
     commit = entry.get("commit") or (known.commit if known else "")
     if state != "absent" and not COMMIT.match(str(commit)):
         raise ExtensionError(f"The extension {name}: commit {commit!r} is no full commit id (40 hex digits).")
-    if known and known.oldest and state == "present" and version(webui) < version(known.oldest):
-        raise ExtensionError(f"The extension {name} works with WebUI {known.oldest} and newer, not with {webui}. Leave it out, or set its state to "
-                             "disabled.")  # fmt: skip
+    rejected = find_webui_version(webui).rejected_extensions.get(listed)
+    if rejected and state == "present":
+        raise ExtensionError(f"The extension {name} {rejected}. Leave it out, or set its state to disabled.")
     packages = entry.get("packages")
     if packages is None and known and known.packages is not None and "requirements" not in entry:
         packages = list(known.packages)

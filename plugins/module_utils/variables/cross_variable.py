@@ -12,6 +12,7 @@ from ..errors import SdopsError
 from ..extensions.plan import plan
 from ..models.spec import DEFAULT_ENDPOINTS, Endpoints, find_entry_problems
 from ..terminal import printable
+from ..webui_versions import WEBUI_VERSIONS
 from ..xray.client_config import validate_client_config
 from .checks import format_value
 
@@ -48,16 +49,16 @@ def _find_conflicts(values: Mapping) -> list[str]:
         float(get("webui_service_idle_minutes") or 0) > 0 and not str(get("webui_service_idle_command", "x")).strip(),
         "webui_service_idle_command must name the command that ends the box, or webui_service_idle_minutes be 0.",
     )
-    releases, version = get("__sd_webui_releases"), get("sd_webui_version")
+    version = get("sd_webui_version")
     rule(
-        releases and version is not None and str(version) not in releases,
+        version is not None and str(version) not in WEBUI_VERSIONS,
         "sd_webui_version is {}; known are {} (quote it in YAML). For another commit keep the nearest of these and set sd_webui_commit, "
-        "and sd_webui_repositories if they differ.".format(format_value(version), ", ".join(releases or ())),
+        "and sd_webui_repositories if they differ.".format(format_value(version), ", ".join(WEBUI_VERSIONS)),
     )
     if "extensions_list" in values and "sdops_github" in values:
         for entry in values["extensions_list"]:
             try:
-                plan([entry], values["sdops_github"], str(get("sd_webui_version", "1.10.1")))
+                plan([entry], values["sdops_github"], version)
             except SdopsError as exc:
                 found.append(f"extensions_list: {exc}")
     # one alone does not stop the others: it is told, and the run fails when those are there

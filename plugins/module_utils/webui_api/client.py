@@ -26,7 +26,7 @@ CAUSES = (
     ("Torch is not able to use GPU", "torch sees no GPU: look at nvidia-smi, or set sdops_device to cpu."),
     (
         "no kernel image is available",
-        "This torch has no kernels for this GPU: set sd_webui_version to dev, or another torch.",
+        "This torch has no kernels for this GPU: set another sd_webui_version, or another torch.",
     ),
     ("Cannot find empty port", "The port is taken by another process: stop it, or set webui_service_port."),
     ("unrecognized arguments", "An argument is not known to this WebUI: correct webui_service_extra_args."),

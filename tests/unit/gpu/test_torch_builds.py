@@ -1,4 +1,4 @@
-"""The build of torch for a GPU, against the table that the role has."""
+"""The build of torch for a GPU, against the table of WebUI versions."""
 
 from __future__ import annotations
 
@@ -11,19 +11,15 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.sdops.webui.plugins.filter.torch_build import FilterModule
 from ansible_collections.sdops.webui.plugins.module_utils.gpu.torch_builds import required_driver
+from ansible_collections.sdops.webui.plugins.module_utils.webui_versions import webui_version_values
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
-ROLE = yaml.safe_load((ROLES / "sd_webui/vars/main.yml").read_text())
 SHARED = yaml.safe_load((ROLES / "sdops/vars/main.yml").read_text())
 torch_build = FilterModule().filters()["torch_build"]
 
 
 def builds(version: str) -> list[dict]:
-    """The version's table, its references followed as Ansible follows them."""
-    return [
-        ROLE[entry.strip("{} ")] if isinstance(entry, str) else entry
-        for entry in ROLE["__sd_webui_releases"][version]["torch"]
-    ]
+    return webui_version_values(version, "https://github.com")["torch_builds"]
 
 
 @pytest.mark.parametrize(
@@ -179,11 +175,3 @@ def test_a_table_without_cuda_or_cpu():
         torch_build([{"build": "cpu", "torch": "1", "torchvision": "1"}], "auto", [])
     with pytest.raises(AnsibleFilterError, match="CPU"):
         torch_build(builds("1.5.2")[:1], "cpu", [])
-
-
-def test_every_version_pins_everything():
-    for version, release in ROLE["__sd_webui_releases"].items():
-        assert isinstance(version, str) and len(release["commit"]) == 40
-    for name in ("common", "current", "old"):
-        for repository in ROLE[f"__sd_webui_{name}_repositories"]:
-            assert len(repository["commit"]) == 40 and repository["repo"].startswith("{{ sdops_github }}/")

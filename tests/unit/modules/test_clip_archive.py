@@ -13,11 +13,12 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.sdops.webui.plugins.module_utils.webui_versions import webui_version_values
 from module_process import clean_environment, run_module
 from wheels import FileServer, venv
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "sd_webui"
-PINNED = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())["sd_webui_clip_package"]
+PINNED = webui_version_values("1.10.1", "{{ sdops_github }}")["clip_package"]
 # a build backend in the source itself, as setup.py is code of the source
 BACKEND = """
 import pathlib, zipfile

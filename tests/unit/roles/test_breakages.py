@@ -9,29 +9,19 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.sdops.webui.plugins.module_utils.extensions.catalog import CATALOG
+from ansible_collections.sdops.webui.plugins.module_utils.webui_versions import webui_version_values
 from packaging.requirements import Requirement
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 VERSIONS = ("1.10.1", "1.5.2", "dev")
+GITHUB = "{{ sdops_github }}"
 
 
 def load(name: str) -> dict | list:
     return yaml.safe_load((ROLES / name).read_text())
 
 
-VARS, DEFAULTS = load("sd_webui/vars/main.yml"), load("sd_webui/defaults/main.yml")
-
-
-def followed(value: object) -> object:
-    """A list as Ansible resolves it: sums of names, and names in it."""
-    if isinstance(value, str) and (match := re.fullmatch(r"\{\{ (\w+(?: \+ \w+)*) \}\}", value)):
-        parts = [followed(VARS[name]) for name in match[1].split(" + ")]
-        return parts[0] if len(parts) == 1 else [entry for part in parts for entry in part]
-    return [followed(entry) for entry in value] if isinstance(value, list) else value
-
-
-def release(version: str) -> dict:
-    return {name: followed(value) for name, value in VARS["__sd_webui_releases"][version].items()}
+DEFAULTS = load("sd_webui/defaults/main.yml")
 
 
 def allowed(constraints: list[str], name: str, version: str) -> bool:
@@ -55,7 +45,7 @@ def allowed(constraints: list[str], name: str, version: str) -> bool:
     ],
 )
 def test_constraints(version: str, name: str, good: str | None, bad: str) -> None:
-    constraints = release(version)["constraints"]
+    constraints = webui_version_values(version, GITHUB)["constraints"]
     good = good or ("1.23.5" if version == "1.5.2" else "1.26.2")
     assert allowed(constraints, name, good), constraints
     assert not allowed(constraints, name, bad), constraints
@@ -70,17 +60,19 @@ def test_constraints(version: str, name: str, good: str | None, bad: str) -> Non
     ],
 )
 def test_what_1_5_2_leaves_open_is_closed(name: str, good: str, bad: str) -> None:
-    constraints = release("1.5.2")["constraints"]
+    constraints = webui_version_values("1.5.2", GITHUB)["constraints"]
     assert allowed(constraints, name, good) and not allowed(constraints, name, bad)
 
 
 def test_1_5_2_never_gets_a_torchvision_without_functional_tensor() -> None:
-    assert {build["torchvision"] for build in release("1.5.2")["torch"]} == {"0.15.2"}
+    assert {build["torchvision"] for build in webui_version_values("1.5.2", GITHUB)["torch_builds"]} == {"0.15.2"}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_repository_is_alive(version: str) -> None:
-    found = {repository["name"]: repository["repo"] for repository in release(version)["repositories"]}
+    found = {
+        repository["name"]: repository["repo"] for repository in webui_version_values(version, GITHUB)["repositories"]
+    }
     assert found["stable-diffusion-stability-ai"] == "{{ sdops_github }}/w-e-w/stablediffusion.git"
     assert not [repo for repo in found.values() if "Stability-AI/stablediffusion" in repo]
     # 1.10 has its assets in a repository, 1.5 has CodeFormer in one
@@ -89,7 +81,10 @@ def test_every_repository_is_alive(version: str) -> None:
 
 def test_packaging_tools_of_a_new_environment_are_pinned_first() -> None:
     """A new environment has today's pip and setuptools, which build CLIP no more."""
-    assert [line.split("==")[0] for line in DEFAULTS["sd_webui_build_packages"]] == ["pip", "setuptools", "wheel"]
+    for version in VERSIONS:
+        tools = webui_version_values(version, GITHUB)["build_packages"]
+        assert [line.split("==")[0] for line in tools] == ["pip", "setuptools", "wheel"]
+    assert DEFAULTS["sd_webui_build_packages"] == "{{ __sdops_webui_version.build_packages }}"
     tasks = load("sd_webui/tasks/requirements.yml")
     order = [task["name"] for task in tasks]
     assert order.index("Install the packaging tools") < order.index("Install torch from PyTorch's index")

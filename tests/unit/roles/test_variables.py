@@ -126,7 +126,7 @@ def test_types_are_those_of_ansible(kind, value):
             "sd_webui_repositories",
         ),
         ({"sd_webui_repositories": [{"name": "x"}]}, "needs variable and repo and commit"),
-        ({"sd_webui_version": "1.11.0", "__sd_webui_releases": {"1.10.1": {}}}, "known are 1.10.1"),
+        ({"sd_webui_version": "1.11.0"}, "known are 1.10.1, 1.5.2, dev"),
         ({"model_fetch_huggingface_token": "“hf_abc”"}, "model_fetch_huggingface_token must be the token alone"),
         ({"model_fetch_models": ["", "civitai://x"]}, "civitai://x"),
         ({"model_fetch_models": [{"kind": "vae"}]}, "has no source"),
