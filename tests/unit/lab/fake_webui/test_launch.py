@@ -200,7 +200,7 @@ def test_installers_of_enabled_extensions_run_and_may_fail(site, data):
 
 
 def test_flags_of_an_extension_exist_while_it_is_enabled(site, data):
-    from fake_webui import FAKES
+    from helpers.fake_webui import FAKES
 
     name = "sd-webui-additional-networks"
     shutil.copytree(FAKES / "extensions" / name, data / "extensions" / name)
