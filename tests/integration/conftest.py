@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Iterator
 
 import pytest
-from ansible_site import Site
+from helpers.ansible_site import Site
 
 
 @pytest.fixture

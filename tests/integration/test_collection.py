@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_site import BIN, ROOT, ansible_environment
+from helpers.ansible_site import ansible_environment
+from helpers.paths import BIN, ROOT
 
 
 @pytest.fixture(scope="module")

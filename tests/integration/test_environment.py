@@ -6,16 +6,11 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 
 import pytest
-from ansible_site import ROOT, Site
-
-sys.path.insert(0, str(ROOT / "tests" / "unit" / "conda"))
-sys.path.insert(0, str(ROOT / "tests" / "unit" / "python_env"))
-
-from conda_world import OTHER, VERSION, fake_conda
-from wheels import install, venv
+from helpers.ansible_site import Site
+from helpers.fake_conda import OTHER, VERSION, fake_conda
+from helpers.wheels import install, venv
 
 from lab.servers.build import FAKES, Builder, wheels
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import test_secrets
 import yaml
-from ansible_site import BIN, ansible_environment
+from helpers.ansible_site import ansible_environment
+from helpers.paths import BIN
 from test_secrets import Watcher
 
 PASSWORDS = ("index-password-1", "extra-password-2", "github-password-3")

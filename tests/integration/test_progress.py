@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_site import BIN, ansible_environment
+from helpers.ansible_site import ansible_environment
+from helpers.paths import BIN
 
 from lab.servers.build import Builder, models
 from lab.servers.faults import Fault

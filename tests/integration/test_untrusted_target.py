@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_site import ROOT
+from helpers.paths import ROOT
 
 OUTPUTS = str(ROOT / "playbooks/fetch_outputs.yml")
 # the "host's" Python: the module find answers what the test wants, all others work

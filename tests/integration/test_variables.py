@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_site import ROOT
+from helpers.paths import ROOT
 
 from lab.servers.build import models
 

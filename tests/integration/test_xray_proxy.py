@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_site import BIN
+from helpers.paths import BIN, ROOT
 from test_variables import GOOD_PROXY, LINK
 
 NO_CORE = {
@@ -97,7 +97,7 @@ def test_a_client_that_shall_go_is_no_way_out(site, network):
 
 def test_a_mirror_gets_no_token(site):
     """The expressions of the role that hands tokens out, for each way."""
-    tasks = yaml.safe_load((Path(__file__).parents[2] / "roles/model_fetch/tasks/fetch.yml").read_text())
+    tasks = yaml.safe_load((ROOT / "roles/model_fetch/tasks/fetch.yml").read_text())
     options = tasks[0]["sdops.webui.model_files"]
     shown = {
         service: options[f"{service}_token"].replace("or omit", "or 'none'") for service in ("huggingface", "civitai")

@@ -1,7 +1,7 @@
 """The real WebUI, installed and started by the roles on this machine, on CPU, with a tiny random checkpoint.
 
 SDOPS_REAL_SOURCES names a directory with the sources: bare git repositories, and ``vars.yml`` with the variables of
-``installation.py`` that lead to them. Without it every test here fails: nothing would have been tried.
+``tests/helpers/webui_installation.py`` that lead to them. Without it every test here fails: nothing would have been tried.
 """
 
 from __future__ import annotations
@@ -9,17 +9,13 @@ from __future__ import annotations
 import base64
 import json
 import os
-import sys
 import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parent))  # importlib mode puts no test directory on the path
-
-import tiny_checkpoint
-from installation import Installation
+from helpers import tiny_checkpoint
+from helpers.webui_installation import Installation
 
 from lab.ports import free_ports
 
@@ -66,9 +62,9 @@ def real_webui(tmp_path_factory: pytest.TempPathFactory) -> RealWebUI:
         "sdops_proxy_http_port": http_port,
         "sdops_proxy_socks_port": socks_port,
         "webui_service_port": webui_port,
-        "webui_service_proof_width": 256,
-        "webui_service_proof_height": 256,
-        "webui_service_proof_steps": 4,
+        "webui_service_smoke_test_width": 256,
+        "webui_service_smoke_test_height": 256,
+        "webui_service_smoke_test_steps": 4,
         "model_fetch_models": [
             {
                 "source": f"file://{checkpoint}",

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
+from helpers import module_process
+from helpers.paths import COLLECTIONS, ROOT
+from hypothesis import configuration
 
-ROOT = Path(__file__).resolve().parents[2]
-COLLECTIONS = ROOT / ".work" / "collections"
 LINK = COLLECTIONS / "ansible_collections" / "sdops" / "webui"
+
+configuration.set_hypothesis_home_dir(ROOT / ".work" / "hypothesis")
 
 if not LINK.exists():
     LINK.parent.mkdir(parents=True, exist_ok=True)
@@ -25,27 +25,13 @@ for path in (str(COLLECTIONS), str(ROOT)):
         sys.path.insert(0, path)
 
 
-class ModuleResult(dict):
-    """What a module returned; ``failed`` is always there."""
-
-
 @pytest.fixture
 def run_module(tmp_path):
-    """Run one of our modules as Ansible would: a process with its arguments as JSON. Returns its result."""
+    """Run one of our modules with this process's environment as it is; see helpers.module_process."""
 
-    def run(module: str, /, check: bool = False, **arguments: object) -> ModuleResult:
-        payload = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check, "_ansible_diff": True}}
-        done = subprocess.run(
-            [sys.executable, "-m", f"ansible_collections.sdops.webui.plugins.modules.{module}"],
-            input=json.dumps(payload),
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(COLLECTIONS)},
-            timeout=300,
-        )
-        assert done.stdout.strip().startswith("{"), done.stdout + done.stderr
-        return ModuleResult({"failed": False, **json.loads(done.stdout)})
+    def run(module: str, /, check: bool = False, **arguments: object) -> dict:
+        env = {**os.environ, "PYTHONPATH": str(COLLECTIONS)}
+        return module_process.run_module(module, env=env, check=check, cwd=tmp_path, **arguments)
 
     return run
 
@@ -54,7 +40,7 @@ def run_module(tmp_path):
 def four_times(run_module):
     """check -> apply -> check again -> apply again, with ``changed`` asserted; returns the results of the first two."""
 
-    def run(module: str, /, **arguments: object) -> tuple[ModuleResult, ModuleResult]:
+    def run(module: str, /, **arguments: object) -> tuple[dict, dict]:
         planned = run_module(module, check=True, **arguments)
         assert (planned["failed"], planned.get("changed")) == (False, True), planned
         applied = run_module(module, **arguments)

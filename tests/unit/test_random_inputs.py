@@ -49,7 +49,7 @@ def judge(error: BaseException | str, objects: list[str]) -> None:
     said.encode("utf-8")  # a lone surrogate ends a module's result
     assert not has_unseen(said), said
     assert said.endswith((".", ".)")), said
-    assert any(what and what in said for what in objects), (said, objects)
+    assert any(what and what.lower() in said.lower() for what in objects), (said, objects)
     assert len(said.split()) >= 5, said
     assert NEXT_STEP.search(said), said
 
@@ -150,7 +150,9 @@ def pieces(given: Any) -> list[str]:
     text = str(given)
     clean = "".join(c if c.isprintable() else " " for c in text)
     words = [word for word in re.split(r"[\s?#&'\"\\]+", clean) if word]
-    return [repr(given)[:40], *words, *(part for word in words for part in re.split(r"[@/]", word) if len(part) > 2)]
+    # a source is shown without the spaces around it, and its scheme in small letters
+    shown = repr(text.strip() if isinstance(given, str) else given)[:40]
+    return [shown, *words, *(part for word in words for part in re.split(r"[@/:]", word) if len(part) > 2)]
 
 
 # --- the tests ---------------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Iterator
 
 import pytest
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "plugins"
 COLLECTION = "ansible_collections.sdops.webui."
 FILES = {path: ast.parse(path.read_text()) for path in sorted(PLUGINS.rglob("*.py"))}
@@ -166,3 +166,18 @@ def test_only_modules_know_ansible_module():
     assert [
         str(path) for path, tree in FILES.items() if path.parent.name != "modules" and imported(path, tree, known)
     ] == []
+
+
+def test_tests_mirror_the_plugins():
+    """A directory below tests/unit/plugins is one of plugins, or that of a module; helpers are imported, never found by a path."""
+    below = ROOT / "tests" / "unit" / "plugins"
+    directories = {path.relative_to(below) for path in below.rglob("test_*.py") for path in [path.parent]}
+    assert len(directories) > 15
+    assert [
+        str(d) for d in directories if not (PLUGINS / d).is_dir() and not (PLUGINS / d).with_suffix(".py").is_file()
+    ] == []
+    tests = [path for path in (ROOT / "tests").rglob("*.py") if "bench" not in path.parts]
+    hacks = [
+        path for path in tests for node in ast.parse(path.read_text()).body if ast.unparse(node).startswith("sys.path")
+    ]
+    assert [str(path) for path in hacks] == []

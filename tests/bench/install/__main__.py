@@ -2,7 +2,7 @@
 
     python tests/bench/install --vars FILE [--rounds 1] [--serve]
 
-FILE holds variables for the playbook, as YAML: see tests/real/installation.py. Both sides use the same ones, the same package
+FILE holds variables for the playbook, as YAML: see tests/helpers/webui_installation.py. Both sides use the same ones, the same package
 index, the same constraints and a cache of their own that is empty at the start. By hand, the environment is made before the
 clock starts, and what is broken today is put right at once, as if the reader knew: so it gets the better of each doubt.
 
@@ -26,9 +26,9 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from tests.real.installation import Installation, sh  # noqa: E402
+from helpers.webui_installation import Installation, sh  # noqa: E402
 
 
 def by_hand(base: Path, ours: Installation) -> tuple[float, list[str]]:

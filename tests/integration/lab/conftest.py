@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from lab_command import NAME, LabCommand, engine_can_be_had, eventually, traces
+from helpers.lab_command import NAME, LabCommand, engine_can_be_had, eventually, traces
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab_command import NAME, LabCommand, eventually
+from helpers.lab_command import NAME, LabCommand, eventually
 
 from lab.servers import hosts
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab_command import NAME, ROOT, LabCommand, eventually, traces
+from helpers.lab_command import NAME, LabCommand, eventually, traces
+from helpers.paths import ROOT
 
 BLOCKED = (
     "git.lab.test",

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted(
     page for pattern in ("*.md", "docs/**/*.md", "roles/*/README.md", ".github/**/*.md") for page in ROOT.glob(pattern)
 )

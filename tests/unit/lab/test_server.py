@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from helpers.paths import ROOT
 
 from lab.servers import hosts
 from lab.servers.faults import Fault
@@ -22,7 +23,6 @@ from lab.servers.server import LabServer, Listener
 
 from .conftest import REPOSITORY, Built, clean_environment
 
-ROOT = Path(__file__).resolve().parents[3]
 BIG = "/lab-fakes/tiny-sd15/resolve/main/v1-5-pruned-emaonly.safetensors"
 
 

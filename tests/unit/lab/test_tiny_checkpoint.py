@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 
 import numpy
 from ansible_collections.sdops.webui.plugins.module_utils.content_scan.model_config import check_config
 from ansible_collections.sdops.webui.plugins.module_utils.content_scan.scan import scan_file
+from helpers import tiny_checkpoint
 from safetensors import safe_open
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "real"))
-
-import tiny_checkpoint
 
 
 def test_the_checkpoint_and_its_config_are_accepted(tmp_path: Path) -> None:

@@ -10,10 +10,9 @@ import sys
 from pathlib import Path
 
 import yaml
+from helpers.paths import BIN, ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 ROLES = ROOT / "roles"
-BIN = Path(sys.executable).parent
 TEMPLATE = "ansible.builtin.template"
 SHELLS = ("bash", "dash")
 # signs of which each means something to a shell, to Jinja or to a config file

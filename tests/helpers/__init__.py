@@ -1,0 +1,1 @@
+"""What tests share: modules as processes, throw-away hosts, fake and running programs."""

@@ -1,0 +1,142 @@
+"""Playbooks for later, on a box without its GPU: what they may remove, and that they work at all."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers.paths import BIN, ROOT
+
+UNINSTALL = str(ROOT / "playbooks/uninstall.yml")
+STATUS = str(ROOT / "playbooks/status.yml")
+
+
+@pytest.fixture
+def installed(site):
+    """Directories as the roles make them, and one of the user's own."""
+    data, home = site.base / "data", site.base / "home"
+    for path in (
+        data / "webui/.git",
+        data / "webui/models",
+        data / "env",
+        data / "env.before",
+        data / "env.extension",
+        home / "secrets",
+    ):
+        path.mkdir(parents=True)
+    (data / "webui/.git/config").write_text("[sdops]\n\tpin = 1\n")
+    (data / "env/.sdops-made").write_text("")
+    (data / "mine.txt").write_text("mine")
+    (site.base / "boot.sh").write_text(
+        "#!/bin/sh\n# BEGIN sdops.webui\nsupervisord\n# END sdops.webui\necho mine\nexit 0\n"
+    )
+    site.variables.update(
+        sdops_webui_dir=f"{data}/webui",
+        sdops_env_prefix=f"{data}/env",
+        sdops_device="cuda",
+        sdops_nvidia_smi="/bin/false",
+    )
+    return site
+
+
+def left(site) -> list[str]:
+    return sorted(str(p.relative_to(site.base)) for p in (site.base / "data").iterdir())
+
+
+def test_without_data_everything_of_the_users_stays(installed):
+    result = installed.play(UNINSTALL)
+    assert result.returncode == 0, result.stdout
+    assert left(installed) == ["data/env", "data/mine.txt", "data/webui"]
+    assert not (installed.base / "home").exists()
+    assert (installed.base / "boot.sh").read_text() == "#!/bin/sh\necho mine\nexit 0\n"
+
+
+def test_with_data_what_we_have_made_goes(installed):
+    result = installed.play(UNINSTALL, sdops_uninstall_data=True)
+    assert result.returncode == 0, result.stdout
+    assert left(installed) == ["data/mine.txt"]
+
+
+def test_an_environment_of_somebody_else_stays_and_all_the_rest_with_it(installed):
+    other = installed.base / "miniconda3"
+    (other / "conda-meta").mkdir(parents=True)
+    result = installed.play(UNINSTALL, sdops_uninstall_data=True, sdops_env_prefix=str(other))
+    assert result.returncode != 0
+    assert f"{other} is no environment" in result.stdout and "Nothing was removed" in result.stdout
+    assert other.exists() and (installed.base / "home/secrets").exists() and (installed.base / "data/webui").exists()
+
+
+@pytest.mark.parametrize("playbook", ["status", "stop", "fetch_outputs"])
+def test_playbooks_that_need_no_gpu(installed, playbook):
+    result = installed.play(str(ROOT / "playbooks" / f"{playbook}.yml"), sdops_hosts="box")
+    assert result.returncode == 0, result.stdout
+    assert "changed=0" in result.stdout
+
+
+def test_a_start_needs_it(installed):
+    result = installed.play(str(ROOT / "playbooks/start.yml"))
+    assert result.returncode != 0 and "sdops_device is cuda" in result.stdout
+
+
+def test_the_boot_hook_begins_with_us_and_keeps_its_mode(site):
+    """Whatever ends the user's script ends it after supervisord was started."""
+    hook = Path(site.variables["sdops_boot_hook"])
+    play = site.base / "hook.yml"
+    play.write_text(
+        "- hosts: webui\n  gather_facts: true\n  tasks:\n"
+        "    - ansible.builtin.include_role:\n        name: sdops.webui.base\n        tasks_from: boot_hook\n"
+    )
+    for before, after in (
+        ("#!/bin/bash\nexit 0\n", "#!/bin/bash\n# BEGIN sdops.webui\nX\n# END sdops.webui\nexit 0\n"),
+        ("exit 0\n", "# BEGIN sdops.webui\nX\n# END sdops.webui\nexit 0\n"),
+        (None, "# BEGIN sdops.webui\nX\n# END sdops.webui\n"),
+    ):
+        hook.unlink(missing_ok=True)
+        if before is not None:
+            hook.write_text(before)
+            hook.chmod(0o740)
+        for changed in ("changed=1", "changed=0"):
+            result = site.play(str(play))
+            assert result.returncode == 0 and changed in result.stdout, result.stdout
+        started = f"{site.base}/home/toolbox/bin/supervisord -c {site.base}/home/supervisor/supervisord.conf"
+        text = re.sub(rf"env( -u \w+_(proxy|PROXY)){{8}} {re.escape(started)}", "X", hook.read_text())
+        assert text == after
+        assert hook.stat().st_mode & 0o777 == (0o755 if before is None else 0o740)
+
+
+@pytest.mark.parametrize(
+    "damage", ["its Python is gone", "its Python does not start", "no packages", "only a directory"]
+)
+def test_no_playbook_is_stuck_with_a_toolbox_that_does_not_work(installed, damage):
+    """With the supervisord that was started from it still running: its files may go while it runs."""
+    # as of a host in the inventory: the roles choose another one
+    interpreter = installed.variables.pop("ansible_python_interpreter")
+    (installed.base / "host_vars").mkdir()
+    (installed.base / "host_vars/box.yml").write_text(f"ansible_python_interpreter: {interpreter}\n")
+    home = installed.base / "home"
+    (home / "supervisor").mkdir()
+    (home / "supervisor/supervisord.conf").write_text(
+        f"[unix_http_server]\nfile={home}/supervisor/supervisor.sock\n[supervisord]\nlogfile={home}/log\n"
+        f"pidfile={home}/supervisor/supervisord.pid\n[rpcinterface:supervisor]\n"
+        "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
+        "[program:sleeper]\ncommand=sleep 1000\n"
+    )
+    subprocess.run([BIN / "supervisord", "-c", home / "supervisor/supervisord.conf"], check=True)
+    python = home / "toolbox/bin/python"
+    python.parent.mkdir(parents=True)
+    if damage == "its Python is gone":
+        python.symlink_to("/opt/gone/bin/python3")
+    elif damage == "its Python does not start":
+        python.write_text("#!/bin/sh\nexit 127\n")
+        python.chmod(0o755)
+    elif damage == "no packages":
+        python.symlink_to("/usr/bin/python3")
+    result = installed.play(STATUS)
+    assert result.returncode == 0, result.stdout
+    assert "the toolbox does not work" in result.stdout and "--tags base" in result.stdout
+    pid = int((home / "supervisor/supervisord.pid").read_text())
+    result = installed.play(UNINSTALL)
+    assert result.returncode == 0, result.stdout
+    assert not home.exists() and not Path(f"/proc/{pid}").exists()

@@ -1,0 +1,66 @@
+"""plugins/ on the Pythons of targets: ansible-core 2.19 supports them from 3.8 on."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import ansible
+import pytest
+from helpers.paths import ROOT
+
+PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
+# what runs on the controller only needs the controller's Python
+TARGET = [path for path in PLUGINS if path.relative_to(ROOT / "plugins").parts[0] in ("modules", "module_utils")]
+IMPORT = """
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print("imported", len(sys.argv) - 1)
+"""
+
+
+def interpreters() -> list[str]:
+    """python3.8 and newer ones that are here: by $PATH, or as pyenv keeps them."""
+    found = {}
+    for minor in (8, 9, 10, 12, 13):
+        name = f"python3.{minor}"
+        for path in [shutil.which(name), *map(str, Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/{name}"))]:
+            works = path and subprocess.run([path, "-c", ""], capture_output=True).returncode == 0
+            if works:
+                found[name] = path
+    return list(found.values())
+
+
+@pytest.mark.parametrize("path", PLUGINS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_syntax_of_38(path):
+    ast.parse(path.read_text(), feature_version=(3, 8))
+
+
+def test_import_with_other_pythons(tmp_path):
+    """Also without requests and all else that a bare target lacks: a module must come so far as to say what is missing."""
+    pythons = interpreters()
+    if not pythons:
+        pytest.skip("No other Python is here: only the syntax of 3.8 was checked, the import was not.")
+    package = tmp_path / "ansible"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "module_utils").symlink_to(Path(ansible.__file__).parent / "module_utils")
+    names = [
+        "ansible_collections.sdops.webui."
+        + ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in TARGET
+    ]
+    path = os.pathsep.join([str(tmp_path), str(ROOT / ".work" / "collections")])
+    for python in pythons:
+        done = subprocess.run(
+            [python, "-c", IMPORT, *names],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": path, "PYTHONPYCACHEPREFIX": str(tmp_path / "pyc")},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.strip() == f"imported {len(names)}", f"{python}: {done.stderr}"

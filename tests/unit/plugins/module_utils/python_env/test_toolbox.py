@@ -1,0 +1,327 @@
+"""The toolbox is judged by what it can do. Oracles: real virtual environments, real pip, and interpreters that are gone."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.errors import ToolboxError
+from ansible_collections.sdops.webui.plugins.module_utils.python_env.toolbox import (
+    Toolbox,
+    effective_setting,
+    find_unreachable,
+    host_python,
+    parse_default_index,
+    parse_pip_config,
+)
+from helpers.paths import ROOT
+from pip._internal.models.index import PyPI
+
+LOCK = ROOT / "roles/base/files/toolbox-requirements.txt"
+BLOCKS = re.split(r"(?m)^(?=[A-Za-z0-9])", LOCK.read_text())[1:]
+# small enough for a test, with a script (pip's own come too) and without dependencies
+SMALL = "".join(block for block in BLOCKS if block.startswith(("packaging==", "certifi==")))
+BASE = getattr(sys, "_base_executable", sys.executable)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """(where toolboxes of these tests lie, a copy of one that is whole)"""
+    top = tmp_path_factory.mktemp("home")
+    return top / "toolbox", top / "copy"
+
+
+@pytest.fixture
+def box(whole, run_module):
+    """A toolbox that holds SMALL."""
+    path, copy = whole
+    if not copy.exists():
+        result = run_module("toolbox", path=str(path), requirements=SMALL, python=BASE)
+        assert not result["failed"], result
+        path.rename(copy)
+    shutil.rmtree(path, ignore_errors=True)
+    shutil.copytree(copy, path, symlinks=True)
+    return path
+
+
+def info(run_module, path):
+    result = run_module("toolbox_info", path=str(path), pip_index=False)
+    assert not result["failed"], result
+    return result
+
+
+def test_check_apply_check_apply(tmp_path, four_times, run_module):
+    path = tmp_path / "toolbox"
+    assert info(run_module, path)["usable"] is False
+    planned, applied = four_times("toolbox", path=str(path), requirements=SMALL, python=BASE)
+    assert planned["actions"] == applied["actions"] == [f"rebuild {path}"]
+    found = info(run_module, path)
+    assert found["usable"] and not found["reason"] and found["python"] == sys.executable
+    # a newer lock: packages only
+    lock = SMALL + next(block for block in BLOCKS if block.startswith("requests=="))
+    lock += "".join(b for b in BLOCKS if b.startswith(("urllib3==", "charset-normalizer==", "idna==")))
+    planned, applied = four_times("toolbox", path=str(path), requirements=lock, python=BASE)
+    assert planned["actions"] == applied["actions"] == [f"install packages into {path}"]
+    assert subprocess.run([path / "bin/python", "-c", "import requests"]).returncode == 0
+
+
+def site(path: Path) -> Path:
+    return next((path / "lib").glob("python3*/site-packages"))
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def another_python(path: Path) -> None:
+    """As after an upgrade of the distribution: the interpreter is a newer one, the packages lie in the former one's directory."""
+    lib = next((path / "lib").glob("python3*"))
+    lib.rename(path / "lib" / "python3.1")
+
+
+def removed_python(path: Path) -> None:
+    for name in path.glob("bin/python*"):
+        name.unlink()
+        name.symlink_to("/opt/gone/bin/python3.9")
+
+
+def broken_python(path: Path) -> None:
+    for name in path.glob("bin/python*"):
+        name.unlink()
+        name.write_text("#!/bin/sh\necho 'error while loading shared libraries: libpython3.9.so' >&2\nexit 127\n")
+        name.chmod(0o755)
+
+
+def moved(path: Path) -> None:
+    for script in path.glob("bin/pip*"):
+        script.write_bytes(script.read_bytes().replace(os.fsencode(path), b"/" + b"x" * (len(os.fsencode(path)) - 1)))
+
+
+DAMAGES = {
+    "no pip": lambda path: shutil.rmtree(site(path) / "pip"),
+    "pip not unpacked": lambda path: [shutil.rmtree(each) for each in site(path).glob("pip*")],
+    "a file without content": lambda path: empty(site(path) / "packaging/markers.py"),
+    "a file that is short": lambda path: os.truncate(site(path) / "certifi/cacert.pem", 1000),
+    "a module of zeros": lambda path: (site(path) / "packaging/__init__.py").write_bytes(
+        b"\0" * (site(path) / "packaging/__init__.py").stat().st_size
+    ),
+    "no RECORD": lambda path: empty(next(site(path).glob("certifi*.dist-info")) / "RECORD"),
+    "no METADATA": lambda path: empty(next(site(path).glob("certifi*.dist-info")) / "METADATA"),
+    "another Python": another_python,
+    "its Python is gone": removed_python,
+    "its Python does not start": broken_python,
+    "no pyvenv.cfg": lambda path: (path / "pyvenv.cfg").unlink(),
+    "moved": moved,
+    "only a directory": lambda path: [shutil.rmtree(path), path.mkdir()],
+    "a file in its place": lambda path: [shutil.rmtree(path / "bin"), (path / "bin").write_text("")],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_does_not_work_is_seen(box, run_module, damage):
+    assert info(run_module, box)["usable"]
+    DAMAGES[damage](box)
+    found = info(run_module, box)
+    assert not found["usable"] and found["reason"], found
+    assert subprocess.run([found["python"], "-c", ""]).returncode == 0
+    planned = run_module("toolbox", check=True, path=str(box), requirements=SMALL, python=BASE)
+    assert not planned["failed"] and planned["actions"] == [f"rebuild {box}"], planned
+
+
+@pytest.mark.parametrize("damage", ["no pip", "another Python", "its Python is gone", "a file in its place"])
+def test_what_does_not_work_is_rebuilt(box, run_module, damage):
+    DAMAGES[damage](box)
+    result = run_module("toolbox", path=str(box), requirements=SMALL, python=BASE)
+    assert not result["failed"] and result["actions"] == [f"rebuild {box}"], result
+    assert info(run_module, box)["usable"]
+    assert not run_module("toolbox", path=str(box), requirements=SMALL, python=BASE)["changed"]
+
+
+@pytest.mark.parametrize("there", ["photo.txt", "bin/tool", "pyvenv.cfg", "requirements.txt"])
+def test_a_directory_of_somebody_else_is_not_cleared(tmp_path, run_module, there):
+    path = tmp_path / "toolbox"
+    (path / there).parent.mkdir(parents=True)
+    (path / there).write_text("mine")
+    for check in (True, False):
+        result = run_module("toolbox", check=check, path=str(path), requirements=SMALL, python=BASE)
+        assert result["failed"] and str(path) in result["msg"] and "was not made by this collection" in result["msg"]
+    assert (path / there).read_text() == "mine" and len(list(path.iterdir())) == 1
+
+
+def test_a_package_that_is_gone_is_installed(box, run_module):
+    for each in site(box).glob("packaging*"):
+        shutil.rmtree(each)
+    assert not info(run_module, box)["usable"]
+    result = run_module("toolbox", path=str(box), requirements=SMALL, python=BASE)
+    assert not result["failed"] and result["actions"] == [f"install packages into {box}"], result
+    assert info(run_module, box)["usable"]
+
+
+def test_a_python_without_ensurepip_is_named(tmp_path, run_module):
+    """As on Debian without python3-venv: venv leaves a half-made directory, which must not be taken for one."""
+    fake = tmp_path / "python3"
+    fake.write_text(
+        f'#!/bin/sh\ntest "$2" = venv || exec {BASE} "$@"\n{BASE} -m venv --without-pip "$3"\n'
+        "echo 'The virtual environment was not created successfully because ensurepip is not available.'\nexit 1\n"
+    )
+    fake.chmod(0o755)
+    path = tmp_path / "toolbox"
+    for _ in range(2):
+        result = run_module("toolbox", path=str(path), requirements=SMALL, python=str(fake))
+        assert result["failed"] and "python3-venv" in result["msg"] and "ansible_python_interpreter" in result["msg"]
+        assert not info(run_module, path)["usable"]
+    assert (path / "bin/python").exists()
+    assert run_module("toolbox", path=str(path), requirements=SMALL, python=BASE)["actions"] == [f"rebuild {path}"]
+
+
+def test_the_host_python_beneath_a_toolbox(box):
+    assert host_python(str(box), "/usr/bin/python3.11") == "/usr/bin/python3.11"
+    beneath = host_python(str(box), str(box / "bin/python"))
+    assert not beneath.startswith(str(box)) and os.access(beneath, os.X_OK)
+    (box / "pyvenv.cfg").write_text("home = /opt/gone/bin\n")
+    assert host_python(str(box), str(box / "bin/python")) in ("/usr/bin/python3", str(box / "bin/python"))
+
+
+# --- the index
+
+
+@pytest.fixture
+def pip_conf(tmp_path, monkeypatch):
+    """pip.conf of the host: ``pip_conf(text)``."""
+    for name in list(os.environ):
+        if name.startswith("PIP_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home/.config"))
+    monkeypatch.setenv("XDG_CONFIG_DIRS", str(tmp_path / "none"))
+    config = tmp_path / "home/.config/pip/pip.conf"
+    config.parent.mkdir(parents=True)
+    return config.write_text
+
+
+@pytest.fixture
+def closed():
+    """A port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def silent():
+    """A port that takes connections and says nothing, as a firewall that swallows."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(50)
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("kind", ["refused", "silent", "no such name", "404", "502"])
+def test_a_dead_index_is_named_within_seconds(tmp_path, run_module, pip_conf, closed, silent, serve, kind):
+    answers, _ = serve(lambda path, headers: (502 if kind == "502" else 404, {}, b"bad"))
+    url = {
+        "refused": f"http://127.0.0.1:{closed}/simple",
+        "silent": f"http://127.0.0.1:{silent}/simple/",
+        "no such name": "http://mirror.invalid/simple",
+    }.get(kind, answers + "/simple")
+    pip_conf(f"[global]\nindex-url = {url.replace('://', '://me:pass@hunter2@')}\n")
+    started = time.monotonic()
+    result = run_module("toolbox", path=str(tmp_path / "toolbox"), requirements=SMALL, python=BASE)
+    assert time.monotonic() - started < 30
+    assert result["failed"] and url in result["msg"] and "hunter2" not in str(result), result["msg"]
+    for word in ("pip.conf", "sdops_pip_index_url", "mirrors"):
+        assert word in result["msg"]
+    assert not (tmp_path / "toolbox").exists()
+
+
+def test_an_index_of_other_packages_is_not_dead(serve):
+    url, _ = serve(lambda path, headers: (200 if path == "/simple/" else 404, {}, b"<a>mine</a>"))
+    assert find_unreachable([url + "/simple", url + "/simple/"]) == ["", ""]
+    assert find_unreachable([url + "/other"]) == ["it answers 404 Not Found"]
+
+
+def test_without_an_index_none_is_asked(tmp_path, closed):
+    settings = {"global.no-index": "true", "global.index-url": f"http://127.0.0.1:{closed}/simple"}
+    toolbox = Toolbox(str(tmp_path), BASE)
+    main = toolbox._main_index(settings)
+    assert toolbox._reachable_indexes(settings, main) == ({}, [])
+    with pytest.raises(ToolboxError):
+        toolbox._reachable_indexes({**settings, "global.no-index": "false"}, main)
+
+
+@pytest.mark.parametrize("columns", ["", "40", "200"])
+def test_where_none_is_set_it_is_pips_own(tmp_path, pip_conf, monkeypatch, columns):
+    """pip is the oracle: the index that it has built in is the one that its help names."""
+    monkeypatch.setenv("COLUMNS", columns)
+    toolbox = Toolbox(str(tmp_path), sys.executable)
+    assert toolbox._main_index(toolbox._pip_settings()) == (PyPI.simple_url, "")
+    assert parse_default_index("") == parse_default_index("  -i, --index-url <url>  (no default)") == ""
+
+
+def test_without_pip_its_default_is_not_called_dead(tmp_path, pip_conf, closed):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho No module named pip >&2; exit 1\n")
+    python.chmod(0o755)
+    toolbox = Toolbox(str(tmp_path / "toolbox"), str(python))
+    main = toolbox._main_index(toolbox._pip_settings())
+    assert main == ("", "")
+    more = f"http://127.0.0.1:{closed}/simple"
+    assert toolbox._reachable_indexes({}, main) == ({}, [])
+    _, (warning,) = toolbox._reachable_indexes({":env:.extra-index-url": more}, main)
+    assert more in warning
+
+
+def test_a_toolbox_that_works_is_not_cleared_for_a_dead_index(box, run_module, pip_conf, closed):
+    pip_conf(f"[install]\nindex-url = http://127.0.0.1:{closed}/simple\n")
+    shutil.rmtree(site(box) / "certifi")
+    before = sorted(box.rglob("*"))
+    assert run_module("toolbox", path=str(box), requirements=SMALL, python=BASE)["failed"]
+    assert sorted(box.rglob("*")) == before
+
+
+def real_index() -> str:
+    done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True)
+    return effective_setting(parse_pip_config(done.stdout), "index-url") or PyPI.simple_url
+
+
+REAL_INDEX = real_index()
+REAL_CONFIG = {
+    k: v for k, v in os.environ.items() if k.lower().endswith("_proxy") or k in ("PIP_CERT", "PIP_CLIENT_CERT")
+}
+
+
+@pytest.mark.parametrize("section", ["global", "install"])
+def test_a_dead_additional_index_is_a_warning(tmp_path, run_module, pip_conf, closed, monkeypatch, section):
+    for name, value in REAL_CONFIG.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1," + os.environ.get("NO_PROXY", ""))
+    pip_conf(f"[{section}]\nindex-url = {REAL_INDEX}\nextra-index-url = http://127.0.0.1:{closed}/simple\n")
+    started = time.monotonic()
+    result = run_module("toolbox", path=str(tmp_path / "toolbox"), requirements=SMALL, python=BASE)
+    assert not result["failed"], result
+    assert time.monotonic() - started < 90
+    (warning,) = [line for line in map(str, result["warnings"]) if "additional package index" in line]
+    assert f"127.0.0.1:{closed}" in warning
+
+
+def test_another_file_than_the_locked_one_is_said_so(tmp_path, run_module):
+    wrong = re.sub("sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, SMALL)
+    result = run_module("toolbox", path=str(tmp_path / "toolbox"), requirements=wrong, python=BASE)
+    assert result["failed"] and "other files than the lock" in result["msg"], result["msg"]
+    assert not info(run_module, tmp_path / "toolbox")["usable"]
+
+
+def test_what_pip_lists():
+    text = (
+        "global.index-url='https://a/simple'\n:env:.index-url='https://b'\ninstall.extra_index_url='x\\ny'\nnonsense\n"
+    )
+    found = parse_pip_config(text)
+    assert effective_setting(found, "index-url") == "https://b"
+    assert effective_setting(found, "extra-index-url").split() == ["x", "y"]

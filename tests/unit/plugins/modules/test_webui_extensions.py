@@ -1,0 +1,330 @@
+"""webui_extensions as a process: real git, real uv, a real environment, wheels made here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.roop.hardened import render_hardened
+from helpers.git_server import Repo, git
+from helpers.module_process import four_times, run_module, start_module
+from helpers.wheels import install, sdist, venv, wheel
+
+TORCH_MOVED = """
+import glob, os, site
+for place in site.getsitepackages():
+    for path in glob.glob(os.path.join(place, "torch-*.dist-info", "METADATA")):
+        text = open(path).read(); os.unlink(path); open(path, "w").write(text.replace("Version: 2.1.2", "Version: 9.9"))
+"""
+# writes into files and puts none in their place
+WRITTEN_INTO = """
+import glob, os, site
+for place in site.getsitepackages():
+    for path in glob.glob(os.path.join(place, "torch-*.dist-info", "METADATA")):
+        with open(path, "r+") as handle:
+            text = handle.read(); handle.seek(0); handle.write(text.replace("Version: 2.1.2", "Version: 9.9.9"))
+    for path in glob.glob(os.path.join(place, "torch*", "__init__.py")):
+        open(path, "w").write("evil")
+"""
+
+
+@pytest.fixture(scope="module")
+def links(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("links")
+    for name, *versions in (
+        ("torch", "2.1.2", "2.2.0"),
+        ("protobuf", "3.20.0", "4.25.3"),
+        ("pillow", "9.5.0", "10.0.0"),
+    ):
+        for version in versions:
+            wheel(where, name, version)
+    wheel(where, "mediapipe", "0.10.15", "protobuf>=4.25.3")
+    wheel(where, "rich", "13.9.4")
+    wheel(where, "greedy", "1.0", "pillow>=10")
+    return where
+
+
+class Box:
+    """A WebUI's directory, its environment, and repositories of extensions."""
+
+    def __init__(self, base: Path, links: Path) -> None:
+        self.base, self.links = base, links
+        self.python = venv(base / "env")
+        install(self.python, "--no-index", "--find-links", links, "torch==2.1.2", "protobuf==3.20.0", "pillow==9.5.0")
+        self.webui = base / "webui"
+        (self.webui / "extensions").mkdir(parents=True)
+        (self.webui / "requirements_versions.txt").write_text("Pillow==9.5.0\nprotobuf==3.20.0\n")
+        self.arguments = {
+            "python": str(self.python),
+            "webui_dir": str(self.webui),
+            "env": {"UV_OFFLINE": "1", "UV_FIND_LINKS": str(links), "UV_CACHE_DIR": str(base / "cache")},
+        }
+
+    def extension(self, name: str, files: dict[str, str], **more) -> dict:
+        repo = Repo(self.base, name)
+        return {"name": name, "repo": str(repo.bare), "commit": repo.commit({"README.md": name, **files}), **more}
+
+    def run(self, *extensions: dict, **more) -> dict:
+        return run_module("webui_extensions", extensions=list(extensions), **self.arguments, **more)
+
+    def version(self, name: str) -> str:
+        code = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
+        done = subprocess.run([self.python, "-c", code, name], capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    @property
+    def untouched(self) -> bool:
+        return (self.version("torch"), self.version("protobuf"), self.version("pillow")) == ("2.1.2", "3.20.0", "9.5.0")
+
+
+@pytest.fixture
+def box(tmp_path: Path, links: Path) -> Box:
+    return Box(tmp_path, links)
+
+
+def test_four_times(box: Box) -> None:
+    script = "import os; open(os.path.join(os.path.dirname(__file__), 'ran'), 'a').write('x')"
+    one = box.extension("one", {"requirements.txt": "rich==13.9.4\n", "install.py": script})
+    first, applied, again, last = four_times("webui_extensions", extensions=[one], **box.arguments)
+    assert any("clone" in action for action in first["actions"])
+    assert {"one: install rich 13.9.4"} <= set(applied["actions"])
+    assert box.version("rich") == "13.9.4"
+    # once, and not again although it was asked for two more times
+    assert (box.webui / "extensions/one/ran").read_text() == "x"
+    assert not again["actions"] and not last["actions"]
+
+
+def test_a_package_may_not_move_what_the_webui_pins(box: Box) -> None:
+    bad = box.extension("bad", {"requirements.txt": "greedy\n"})
+    good = box.extension("good", {"requirements.txt": "rich\n"})
+    told = box.run(bad, good)
+    assert told["failed"] and told["failed_extensions"] == ["bad"]
+    assert "pillow" in told["msg"] and "bad" in told["msg"]
+    assert box.untouched and box.version("rich") == "13.9.4"
+    assert [(e["name"], e["status"]) for e in told["extensions"]] == [("bad", "failed"), ("good", "changed")]
+
+
+def test_another_torch_is_refused(box: Box) -> None:
+    told = box.run(box.extension("bad", {"requirements.txt": "torch==2.2.0\n"}))
+    assert told["failed"] and "must not change torch==2.1.2" in told["msg"]
+    assert box.untouched
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("import sys; sys.exit('no server')", ["ended with 1", "no server"]),
+        (TORCH_MOVED, ["changed torch from 2.1.2 to 9.9", "put back"]),
+        (TORCH_MOVED + "raise SystemExit(3)", ["ended with 3"]),
+        (WRITTEN_INTO, ["changed torch from 2.1.2 to 9.9.9", "put back"]),
+        ("import shutil, site; shutil.rmtree(site.getsitepackages()[0])", ["put back"]),
+    ],
+    ids=["fails", "moves torch", "moves torch and fails", "writes into torch", "removes everything"],
+)
+def test_a_hostile_script_is_undone(box: Box, script: str, words: list[str]) -> None:
+    told = box.run(box.extension("hostile", {"install.py": script}))
+    assert told["failed"] and told["failed_extensions"] == ["hostile"]
+    for word in words:
+        assert word in told["msg"], told["msg"]
+    assert box.untouched
+    assert not Path(str(box.base / "env") + ".extension").exists()
+    # it is tried again, since it has not worked
+    assert box.run(box.extension("other", {}), check=True)["changed"]
+
+
+def test_what_is_kept_is_kept(box: Box) -> None:
+    spec = box.extension("media", {}, packages=["mediapipe==0.10.15"], keep=["protobuf"])
+    assert box.run({**spec, "keep": []})["failed"]
+    assert box.run(spec)["changed"]
+    assert box.version("mediapipe") == "0.10.15" and box.untouched
+    assert not box.run(spec)["changed"]
+
+
+PROJECT = """[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+BACKEND = """import os, zipfile
+def build_wheel(directory, config=None, metadata=None):
+    with open(os.environ["BUILDS"], "a") as handle:
+        handle.write("x")
+    name = "faces-0.7.3-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(directory, name), "w") as bundle:
+        bundle.writestr("faces.py", "x = 1")
+        info = "faces-0.7.3.dist-info/"
+        bundle.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: faces\\nVersion: 0.7.3\\n")
+        bundle.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        bundle.writestr(info + "RECORD", "faces.py,,\\n%sMETADATA,,\\n%sWHEEL,,\\n%sRECORD,,\\n" % ((info,) * 3))
+    return name
+"""
+
+
+def test_what_has_no_wheel_is_built_once(box: Box, tmp_path: Path) -> None:
+    """As insightface: an sdist only. The next environment takes the wheel from the shared cache."""
+    sources, wheels, builds = tmp_path / "sources", tmp_path / "shared/wheels", tmp_path / "builds"
+    sources.mkdir()
+    sdist(sources, "faces", "0.7.3", {"pyproject.toml": PROJECT, "backend.py": BACKEND})
+    common = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(sources), "BUILDS": str(builds)}
+    one = box.extension("one", {}, packages=["faces==0.7.3"], build=["faces==0.7.3"])
+    for number in (1, 2):
+        python = tmp_path / f"env{number}/bin/python"
+        subprocess.run([sys.executable, "-m", "venv", tmp_path / f"env{number}"], check=True)
+        arguments = {
+            **box.arguments,
+            "python": str(python),
+            "wheels_dirs": [str(wheels)],
+            "env": {
+                **box.arguments["env"],
+                **common,
+                "UV_CACHE_DIR": str(tmp_path / f"cache{number}"),
+                "UV_NO_BUILD": "1",
+            },
+        }
+        told = run_module("webui_extensions", extensions=[one], **arguments)
+        assert not told.get("failed"), told
+        assert "one: install faces 0.7.3" in told["actions"]
+        assert builds.read_text() == "x"
+    assert [p.name for p in wheels.glob("*/*.whl")] == ["faces-0.7.3-py3-none-any.whl"]
+
+
+def test_a_cut_run_is_put_right(box: Box) -> None:
+    """A power cut in the middle of an install.py: the next run begins with the environment as it was."""
+    slow = box.extension("slow", {"install.py": TORCH_MOVED + "import os; os.kill(os.getppid(), 9)"})
+    process = start_module("webui_extensions", extensions=[slow], **box.arguments)
+    process.communicate(timeout=60)
+    assert process.returncode == -9
+    assert box.version("torch") == "9.9"
+    good = box.extension("good", {})
+    told = box.run(good)
+    assert "put the environment back, in which an installation was cut off" in told["actions"]
+    assert box.untouched
+
+
+def test_disabled_absent_and_foreign(box: Box) -> None:
+    one = box.extension("one", {"requirements.txt": "rich\n"}, state="disabled")
+    (box.webui / "extensions/mine").mkdir()
+    told = box.run(one)
+    assert told["changed"] and told["foreign"] == ["mine"]
+    assert box.version("rich") == ""
+    gone = box.run({**one, "state": "absent"})
+    assert gone["changed"] and not (box.webui / "extensions/one").exists()
+    assert not box.run({**one, "state": "absent"})["changed"]
+    told = box.run({"name": "mine", "state": "absent"})
+    assert told["failed"] and "not ours" in told["msg"] and (box.webui / "extensions/mine").exists()
+
+
+ROOP = """import tempfile
+from ifnude import detect
+
+
+def convert_to_sd(img):
+    shapes = []
+    for chunk in detect(img):
+        shapes.append(chunk["score"] > 0.95)
+    return [any(shapes), tempfile.NamedTemporaryFile(delete=False, suffix=".png")]
+"""
+
+
+def test_our_own_patch_is_no_work_of_the_user(box: Box) -> None:
+    roop = box.extension("roop", {"scripts/cimage.py": ROOP})
+    box.run(roop)
+    place = box.webui / "extensions/roop"
+    (place / "scripts/cimage.py").write_text(render_hardened(0.7))
+    (place / "scripts/cimage.py.before-sdops").write_text(ROOP)
+    (place / "scripts/__pycache__").mkdir()
+    (place / "scripts/__pycache__/cimage.pyc").write_text("x")
+    assert not box.run(roop)["changed"]
+    gone = {**roop, "state": "absent"}
+    assert box.run(gone, check=True)["changed"] and place.exists()
+    assert box.run(gone)["changed"] and not place.exists()
+
+
+@pytest.mark.parametrize("kind", ["ignored", "untracked", "commit", "branch", "stash"])
+def test_what_the_user_has_put_there_is_never_removed(box: Box, kind: str) -> None:
+    one = box.extension("one", {"a.py": "a = 1\n", ".gitignore": "*.pth\n"})
+    box.run(one)
+    place = box.webui / "extensions/one"
+    who = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+    if kind == "ignored":
+        (place / "models").mkdir()
+        (place / "models/mine.pth").write_text("x")
+    elif kind == "untracked":
+        (place / "wildcards.txt").write_text("mine")
+    else:
+        if kind == "branch":
+            git(place, "switch", "-q", "-c", "mine")
+        (place / "a.py").write_text("a = 2\n")
+        git(place, *who, *(["stash", "-q"] if kind == "stash" else ["commit", "-qam", "mine"]))
+        if kind == "branch":
+            git(place, "switch", "-q", "-")
+    word = {"ignored": "models/", "untracked": "wildcards.txt"}.get(kind, "commits of somebody's own")
+    told = box.run({**one, "state": "absent"})
+    assert told["failed"] and word in told["msg"] and "one" in told["msg"], told["msg"]
+    assert place.exists()
+
+
+def test_a_checkout_of_the_user_is_not_ours(box: Box) -> None:
+    one = box.extension("one", {"a.py": "a = 1\n"})
+    subprocess.run(["git", "clone", "-q", one["repo"], box.webui / "extensions/one"], check=True)
+    told = box.run({**one, "state": "absent"})
+    assert told["failed"] and "not ours to remove" in told["msg"] and (box.webui / "extensions/one/a.py").exists()
+
+
+def test_requirements_that_are_no_text_are_named_and_the_others_go_on(box: Box) -> None:
+    repo = Repo(box.base, "latin")
+    (repo.tree / "requirements.txt").write_bytes("rich # \u00e9".encode("latin-1"))
+    git(repo.tree, "add", ".")
+    bad = {"name": "latin", "repo": str(repo.bare), "commit": repo.push()}
+    told = box.run(bad, box.extension("good", {}))
+    assert told["failed_extensions"] == ["latin"] and "no UTF-8" in told["msg"]
+    assert (box.webui / "extensions/good/README.md").exists()
+
+
+def test_an_install_script_that_takes_too_long_is_ended_with_its_children(box: Box) -> None:
+    mark = box.base / "child"
+    child = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(300)"
+    script = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(300)"
+    told = box.run(box.extension("slow", {"install.py": script}), timeout=3)
+    assert told["failed"] and "did not end within 3" in told["msg"]
+    stat = Path(f"/proc/{mark.read_text()}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_local_work_is_never_removed(box: Box) -> None:
+    one = box.extension("one", {"a.py": "a = 1\n"})
+    box.run(one)
+    (box.webui / "extensions/one/a.py").write_text("a = 2\n")
+    told = box.run({**one, "state": "absent"})
+    assert told["failed"] and "a.py" in told["msg"]
+    assert (box.webui / "extensions/one/a.py").read_text() == "a = 2\n"
+
+
+def test_a_dead_repository_is_named_and_the_others_go_on(box: Box) -> None:
+    dead = {"name": "dead", "repo": str(box.base / "nowhere.git"), "commit": "1" * 40}
+    told = box.run(dead, box.extension("good", {}))
+    assert told["failed_extensions"] == ["dead"] and "nowhere.git" in told["msg"]
+    assert (box.webui / "extensions/good/README.md").exists()
+
+
+def test_a_moved_commit_runs_the_script_again(box: Box) -> None:
+    repo = Repo(box.base, "one")
+    script = "import os; open(os.path.join(os.path.dirname(__file__), 'ran'), 'a').write('x')"
+    spec = {"name": "one", "repo": str(repo.bare), "commit": repo.commit({"install.py": script})}
+    box.run(spec)
+    spec["commit"] = repo.commit({"README.md": "newer"})
+    box.run(spec)
+    assert (box.webui / "extensions/one/ran").read_text() == "xx"
+    assert git(box.webui / "extensions/one", "rev-parse", "HEAD") == spec["commit"]
+
+
+def test_without_a_python_the_role_is_named(box: Box) -> None:
+    arguments = {**box.arguments, "python": str(box.base / "none/bin/python")}
+    spec = box.extension("one", {"requirements.txt": "rich\n"})
+    told = run_module("webui_extensions", extensions=[spec], **arguments)
+    assert told["failed"] and "conda_env" in told["msg"]
+    assert run_module("webui_extensions", extensions=[spec], check=True, **arguments)["changed"]
+    json.dumps(told)
