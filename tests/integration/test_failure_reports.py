@@ -26,7 +26,7 @@ def test_the_cause_of_a_command_is_told_once_at_the_end(site):
     reroute = {
         "ansible.builtin.include_role": {
             "name": "sdops.webui.sdops",
-            "tasks_from": "retry_with_other_route",
+            "tasks_from": "select_other_route",
             "public": True,
         }
     }

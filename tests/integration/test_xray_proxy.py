@@ -60,9 +60,7 @@ def test_one_that_dies_half_way_is_left_by_logins_and_git(site, logins):
             {"ansible.builtin.include_role": {"name": "sdops.webui.sdops"}},
             {"ansible.builtin.fail": {"msg": "cut off"}},
         ],
-        "rescue": [
-            {"ansible.builtin.include_role": {"name": "sdops.webui.sdops", "tasks_from": "retry_with_other_route"}}
-        ],
+        "rescue": [{"ansible.builtin.include_role": {"name": "sdops.webui.sdops", "tasks_from": "select_other_route"}}],
     }
     play = playbook(site, tasks=[task], vars={"xray_proxy_link": LINK, "sdops_network": "auto"})
     result = site.play(play, **NO_CORE)
