@@ -103,14 +103,14 @@ def main():
         # a process that has been told to end may still answer
         while not (answers() and pid_of("xray") and (name == "xray killed" or pid_of("webui") not in (0, before))):
             if time.monotonic() - started > DEADLINE:
-                sys.exit("event %d, %s: not back after %d s; %s" % (number + 1, name, DEADLINE, ctl("status")))
+                sys.exit("event {}, {}: not back after {} s; {}".format(number + 1, name, DEADLINE, ctl("status")))
             time.sleep(0.2)
-        print("%2d %-30s back after %.1f s" % (number + 1, name, time.monotonic() - started), flush=True)
+        print(f"{number + 1:2d} {name:<30} back after {time.monotonic() - started:.1f} s", flush=True)
     drawn = ask("/sdapi/v1/txt2img", {"prompt": "x", "steps": 1, "width": 64, "height": 64}, timeout=DEADLINE)
     if not drawn or not drawn["images"]:
-        sys.exit("it renders nothing after %d events; %s" % (count, ctl("status")))
+        sys.exit("it renders nothing after {} events; {}".format(count, ctl("status")))
     if webuis() != [pid_of("webui")]:
-        sys.exit("WebUIs %s, but supervisord runs %d" % (webuis(), pid_of("webui")))
+        sys.exit("WebUIs {}, but supervisord runs {}".format(webuis(), pid_of("webui")))
 
 
 main()
