@@ -28,7 +28,7 @@ def number(value: Any) -> float | None:
 
 
 def _scaled(value: float, unit: int) -> str:
-    return "%.*f" % (1 if unit else 0, value / 1024**unit)
+    return f"{value / 1024**unit:.{1 if unit else 0}f}"
 
 
 def _unit(value: float) -> int:
@@ -57,7 +57,7 @@ def clock(seconds: float) -> str:
     """75 -> "1:15", 3675 -> "1:01:15"."""
     minutes, rest = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
-    return "%d:%02d:%02d" % (hours, minutes, rest) if hours else "%d:%02d" % (minutes, rest)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def percent(done: float | None, total: float | None) -> int | None:
@@ -77,7 +77,7 @@ def flow(done: float | None, total: float | None, speed: float | None, eta: floa
     parts = []
     share = percent(done, total)
     if share is not None:
-        parts.append("%3d%%" % share)
+        parts.append(f"{share:3d}%")
     parts.append(amount(done or 0, total))
     if speed:
         parts.append(f"{size(speed)}/s")
@@ -125,7 +125,7 @@ def steps(file: File, memory: _Memory, now: float) -> str:
     """ ", 43%, step 12 of 28, ETA 5:10", as far as it is known: the steps still to come take as long as those we saw."""
     if file.done is None or not file.total:
         return ""
-    text = ", %d%%, step %d of %d" % (percent(file.done, file.total) or 0, file.done, file.total)
+    text = f", {percent(file.done, file.total) or 0}%, step {int(file.done)} of {int(file.total)}"
     if memory.built is None:
         memory.built = (now, file.done)
     since, first = memory.built
@@ -213,7 +213,7 @@ class View:
     def _all(snapshot: dict[str, Any], files: list[File]) -> tuple[str, str]:
         ended = sum(file.state == "done" for file in files)
         failed = sum(file.state == "failed" for file in files)
-        name = "%d of %d files" % (ended, len(files)) + (", %d failed" % failed if failed else "")
+        name = f"{ended} of {len(files)} files" + (f", {failed} failed" if failed else "")
         done, total = number(snapshot.get("done")), number(snapshot.get("total"))
         return name, flow(done, total, number(snapshot.get("speed")), number(snapshot.get("eta")))
 
@@ -227,4 +227,4 @@ class View:
         elif mark == self._whole.mark and now - self._whole.told < self.patience:
             return []
         self._whole.mark, self._whole.told = mark, now
-        return ["%d%%" % share]
+        return [f"{share}%"]

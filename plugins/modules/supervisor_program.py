@@ -187,7 +187,7 @@ def apply_program(module: AnsibleModule) -> dict:
     after = before
     command = p["command"] or described(before)
     left = orphans(command, supervisor.pid() if answers else 0) if p["end_orphans"] else []
-    actions = ["end process %d of %s, which a former supervisord left behind" % (pid, name) for pid in left]
+    actions = [f"end process {pid} of {name}, which a former supervisord left behind" for pid in left]
     if not module.check_mode:
         for pid in left:
             end(pid, p["stopwaitsecs"])

@@ -224,7 +224,7 @@ def apply_extensions(module: AnsibleModule) -> dict[str, Any]:
         "diff": {"before": "", "after": "".join(action + "\n" for action in actions)},
     }
     if failed:
-        found["msg"] = "%d of %d extensions failed. %s" % (
+        found["msg"] = "{} of {} extensions failed. {}".format(
             len(failed),
             len(results),
             "\n".join(r.reason if r.reason.startswith(r.name) else f"{r.name}: {r.reason}" for r in failed),

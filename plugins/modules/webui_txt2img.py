@@ -147,7 +147,7 @@ def matches(data: bytes, p: dict) -> bool:
         "negative_prompt": p["negative_prompt"].strip(),
         "Seed": str(p["seed"]),
         "Steps": str(p["steps"]),
-        "Size": "%dx%d" % (p["width"], p["height"]),
+        "Size": "{}x{}".format(p["width"], p["height"]),
     }
     # since 1.9 the WebUI takes a name such as "DPM++ 2M Karras" apart into a sampler and a schedule
     drawn = {info.get("Sampler", ""), "{} {}".format(info.get("Sampler", ""), info.get("Schedule type", ""))}

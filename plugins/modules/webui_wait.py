@@ -100,10 +100,8 @@ def main() -> None:
         # one that a dead supervisord left behind answers too
         others = [o for o in port_owners(port) if o["pid"] and info["pid"] not in ancestry(o["pid"])]
         if others:
-            return "port %d belongs to %s (pid %d), which supervisord did not start" % (
-                port,
-                others[0]["command"],
-                others[0]["pid"],
+            return "port {} belongs to {} (pid {}), which supervisord did not start".format(
+                port, others[0]["command"], others[0]["pid"]
             )
         return None
 

@@ -54,7 +54,7 @@ def check_relative_path(root: str, path: Any) -> str:
         if has_unseen(part):
             raise UntrustedPathError(f"{quote_path(path)} has control characters in its name")
         if len(part.encode("utf-8")) > MAX_NAME_BYTES:
-            raise UntrustedPathError("%s has a name of more than %d bytes" % (quote_path(path), MAX_NAME_BYTES))
+            raise UntrustedPathError(f"{quote_path(path)} has a name of more than {MAX_NAME_BYTES} bytes")
     return relative
 
 

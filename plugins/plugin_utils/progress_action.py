@@ -161,14 +161,12 @@ class ProgressActionBase(ActionBase):
                 why = " ".join(printable(str(exc)).split())[-200:]  # ssh hands on what the target says
                 if now - since + pause > PATIENCE:
                     raise _Unreachable(
-                        "%s has not answered for %d seconds (%s). The %s may go on there. "
+                        f"{host} has not answered for {int(now - since)} seconds ({why}). The {self.what} may go on there. "
                         "Run the playbook again when it can be reached: what is complete stays, the rest is resumed."
-                        % (host, now - since, why, self.what)
                     ) from None  # Ansible would append it once more
                 # not display.warning(): a task's warnings are shown when it is over
                 display.display(
-                    "[%s] no answer, the %s goes on; next try in %d s, for up to %d s more. %s"
-                    % (host, self.what, pause, PATIENCE - (now - since), why),
+                    f"[{host}] no answer, the {self.what} goes on; next try in {int(pause)} s, for up to {int(PATIENCE - (now - since))} s more. {why}",
                     color=C.COLOR_WARN,
                     stderr=True,
                 )
@@ -210,7 +208,7 @@ class ProgressActionBase(ActionBase):
             interval = float(wanted)
         except (TypeError, ValueError):
             display.warning(
-                "sdops_progress_interval is %r and not a number of seconds; %d is used." % (wanted, DEFAULT_INTERVAL)
+                f"sdops_progress_interval is {wanted!r} and not a number of seconds; {int(DEFAULT_INTERVAL)} is used."
             )
             return DEFAULT_INTERVAL
         return interval if interval > 0 else 0.0

@@ -105,16 +105,14 @@ def main():
         # a process that is about to end may still answer
         while not (is_ready() and pid_of("xray") and (name == "xray killed" or pid_of("webui") not in (0, before))):
             if time.monotonic() - started > DEADLINE:
-                sys.exit(
-                    "event %d, %s: not back after %d s; %s" % (number + 1, name, DEADLINE, supervisorctl("status"))
-                )
+                sys.exit(f"event {number + 1}, {name}: not back after {DEADLINE} s; {supervisorctl('status')}")
             time.sleep(0.2)
-        print("%2d %-30s back after %.1f s" % (number + 1, name, time.monotonic() - started), flush=True)
+        print(f"{number + 1:2d} {name:<30} back after {time.monotonic() - started:.1f} s", flush=True)
     rendered = query("/sdapi/v1/txt2img", {"prompt": "x", "steps": 1, "width": 64, "height": 64}, timeout=DEADLINE)
     if not rendered or not rendered["images"]:
-        sys.exit("the WebUI renders nothing after %d events; %s" % (count, supervisorctl("status")))
+        sys.exit(f"the WebUI renders nothing after {count} events; {supervisorctl('status')}")
     if webui_pids() != [pid_of("webui")]:
-        sys.exit("WebUIs %s, but supervisord runs %d" % (webui_pids(), pid_of("webui")))
+        sys.exit(f"WebUIs {webui_pids()}, but supervisord runs {pid_of('webui')}")
 
 
 main()

@@ -177,7 +177,7 @@ class Extensions:
         if checkout.has_unpublished_commits(head):
             work.append("commits of somebody's own")
         if work:
-            shown = ", ".join(work[:5]) + (" and %d more" % (len(work) - 5) if len(work) > 5 else "")
+            shown = ", ".join(work[:5]) + (f" and {len(work) - 5} more" if len(work) > 5 else "")
             raise ExtensionError(
                 f"{name}: {path} holds {shown}, which the repository does not give again; nothing was removed. Move that to another place, "
                 "or remove the directory by hand."
@@ -305,8 +305,10 @@ class Extensions:
         }
         done = run([self.wants.python, script], env=environment, cwd=self.wants.webui_dir, timeout=self.wants.timeout)
         if done.rc != 0:
-            raise ExtensionError("%s: its install.py ended with %d. The environment was put back as it was. It says: %s"
-                                 % (spec["name"], done.rc, redact_logins(done.tail(15))))  # fmt: skip
+            output = redact_logins(done.tail(15))
+            raise ExtensionError(
+                f"{spec['name']}: its install.py ended with {done.rc}. The environment was put back as it was. It says: {output}"
+            )
 
 
 def _made_by_running(path: str) -> bool:

@@ -67,7 +67,7 @@ def classify_check(data: bytes) -> CheckStatus:
         return CheckStatus("unknown", reason=f"it is no Python (line {exc.lineno})")
     functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "convert_to_sd"]
     if len(functions) != 1:
-        return CheckStatus("unknown", reason="it has %d functions convert_to_sd and not one" % len(functions))
+        return CheckStatus("unknown", reason=f"it has {len(functions)} functions convert_to_sd and not one")
     return _classify_function(tree, functions[0])
 
 

@@ -99,9 +99,9 @@ class Program(NamedTuple):
             "directory={}".format(escape("directory", self.directory)),
             "autostart=true",
             "autorestart={}".format(escape("autorestart", self.autorestart)),
-            "startsecs=%d" % self.startsecs,
-            "startretries=%d" % self.startretries,
-            "stopwaitsecs=%d" % self.stopwaitsecs,
+            f"startsecs={self.startsecs}",
+            f"startretries={self.startretries}",
+            f"stopwaitsecs={self.stopwaitsecs}",
             "stopsignal={}".format(escape("stopsignal", self.stopsignal)),
             # a launcher's children have to go with it, or the port stays taken
             "stopasgroup=true",
@@ -109,8 +109,8 @@ class Program(NamedTuple):
             "redirect_stderr=true",
             "stdout_logfile={}".format(escape("stdout_logfile", self.stdout_logfile)),
             "stdout_logfile_maxbytes={}".format(escape("log_maxbytes", self.log_maxbytes)),
-            "stdout_logfile_backups=%d" % self.log_backups,
-            "priority=%d" % self.priority,
+            f"stdout_logfile_backups={self.log_backups}",
+            f"priority={self.priority}",
         ]
         if self.user:
             lines.append("user={}".format(escape("user", self.user)))

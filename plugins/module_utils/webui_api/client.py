@@ -113,7 +113,7 @@ class Webui:
                         self._explain(path, answer.status, text.decode("utf-8", "replace")), answer.status
                     )
                 if len(text) > MOST:
-                    raise WebuiError("%s%s answered with more than %d MiB." % (self.url, path, MOST >> 20))
+                    raise WebuiError(f"{self.url}{path} answered with more than {MOST >> 20} MiB.")
                 return parse_json(text or b"null")
         except (OSError, ValueError, http.client.HTTPException) as exc:
             reason = exc if str(exc) else type(exc).__name__
@@ -129,7 +129,7 @@ class Webui:
             return f"{self.url} refuses the credentials for {path}. The WebUI was started with others; restart it."
         if status == 404 and path.startswith("/sdapi"):
             return f"{self.url} has no {path}. Was the WebUI started without --api, or with another version?"
-        return "%s%s answered %d: %s" % (self.url, path, status, str(text).strip()[:500])
+        return f"{self.url}{path} answered {status}: {str(text).strip()[:500]}"
 
     def options(self) -> dict[str, Any]:
         result: dict[str, Any] = self.request("/sdapi/v1/options")
@@ -183,7 +183,7 @@ class Webui:
                     "The WebUI at {} is not ready: {} while waiting for {}; last seen: {}{}{}".format(
                         self.url,
                         gone
-                        or ("it failed %d times" % refused if refused >= PROOFS else "%d seconds passed" % timeout),
+                        or (f"it failed {refused} times" if refused >= PROOFS else f"{int(timeout)} seconds passed"),
                         waiting_for,
                         seen,
                         likely_cause(log_file),
@@ -303,7 +303,8 @@ def typed(name: str, wanted: Any, like: Any) -> Any:
     elif like is None or wanted is None:
         fits = True
     else:
-        kind = {str: "a text", list: "a list", dict: "a mapping"}.get(type(like), type(like).__name__)
+        kinds: dict[type, str] = {str: "a text", list: "a list", dict: "a mapping"}
+        kind = kinds.get(type(like), type(like).__name__)
         fits = isinstance(wanted, type(like))
     if not fits:
         raise WebuiError(

@@ -79,7 +79,7 @@ class Build:
         self._pip(tell, "wheel", *BUILD, "--wheel-dir", out, tree)
         wheels = glob.glob(os.path.join(glob.escape(out), "*.whl"))
         if len(wheels) != 1:
-            raise BuildError("The build made %d wheels and not one; see %s." % (len(wheels), self.log))
+            raise BuildError(f"The build made {len(wheels)} wheels and not one; see {self.log}.")
         return wheels[0]
 
     def stop(self) -> None:
@@ -163,9 +163,7 @@ class Build:
         self._pip(lambda done, total: None, "download", *arguments)
         archives = glob.glob(os.path.join(glob.escape(folder), "*"))
         if len(archives) != 1:
-            raise BuildError(
-                "The package index gave %d files for %s and not one." % (len(archives), self.recipe.source)
-            )
+            raise BuildError(f"The package index gave {len(archives)} files for {self.recipe.source} and not one.")
         have = sha256_of(archives[0])
         if self.recipe.sha256 and have != self.recipe.sha256.lower():
             raise BuildError(
@@ -202,7 +200,7 @@ class Steps:
 def ended(code: int) -> str:
     if code in (-9, 137):
         return "it was killed, perhaps for want of memory: try a smaller xformers_build_max_jobs"
-    return "killed by signal %d" % -code if code < 0 else "exit status %d" % code
+    return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
 
 
 def unpack(archive: str, target: str) -> None:
@@ -219,7 +217,7 @@ def unpack(archive: str, target: str) -> None:
                     raise BuildError(f"{archive} holds {member.name!r}, which is no file, and was not unpacked.")
             tops = {member.name.split("/")[0] for member in members}
             if len(tops) != 1:
-                raise BuildError("%s is no source distribution: it has %d top directories." % (archive, len(tops)))
+                raise BuildError(f"{archive} is no source distribution: it has {len(tops)} top directories.")
             part = target + ".part"
             shutil.rmtree(part, ignore_errors=True)
             bundle.extractall(part, members=members)

@@ -23,7 +23,7 @@ def parse_config_text(text: str) -> Any:
     try:
         return parse_json(text)
     except json.JSONDecodeError as exc:
-        where = "line %d, column %d: %s" % (exc.lineno, exc.colno, exc.msg)
+        where = f"line {exc.lineno}, column {exc.colno}: {exc.msg}"
     except ValueError:
         where = "a number or a nesting too large"
     raise ClientConfigError(
@@ -48,23 +48,23 @@ def validate_client_config(config: str | dict[str, Any], http_port: int) -> dict
     if not isinstance(config, dict):
         raise ClientConfigError("xray_proxy_config must be a mapping with inbounds and outbounds, or the same as JSON.")
     get_mappings(config, "outbounds")
-    wanted = '{"listen": "%s", "port": %d, "protocol": "http"}' % (LOOPBACK, http_port)
+    wanted = f'{{"listen": "{LOOPBACK}", "port": {http_port}, "protocol": "http"}}'
     for inbound in get_mappings(config, "inbounds"):
         if str(inbound.get("port")) != str(http_port) or inbound.get("protocol") not in HTTP_PROTOCOLS:
             continue
         if inbound.get("listen") != LOOPBACK:
             raise ClientConfigError(
-                "The HTTP inbound on port %d in xray_proxy_config does not listen on %s alone, so others could use it. "
-                'Set "listen": "%s" there.' % (http_port, LOOPBACK, LOOPBACK)
+                f"The HTTP inbound on port {http_port} in xray_proxy_config does not listen on {LOOPBACK} alone, so others could use it. "
+                f'Set "listen": "{LOOPBACK}" there.'
             )
         settings = inbound.get("settings") or {}
         if isinstance(settings, dict) and (settings.get("accounts") or settings.get("users")):
             raise ClientConfigError(
-                "The HTTP inbound on port %d in xray_proxy_config asks for a password, but what uses it has none. Take its "
-                "accounts out; it listens on %s only." % (http_port, LOOPBACK)
+                f"The HTTP inbound on port {http_port} in xray_proxy_config asks for a password, but what uses it has none. Take its "
+                f"accounts out; it listens on {LOOPBACK} only."
             )
         return config
     raise ClientConfigError(
-        "xray_proxy_config has no HTTP inbound on %s:%d, which logins, git and the rest of the run use. Add %s to its "
-        "inbounds, or set sdops_proxy_http_port to the port of the one it has." % (LOOPBACK, http_port, wanted)
+        f"xray_proxy_config has no HTTP inbound on {LOOPBACK}:{http_port}, which logins, git and the rest of the run use. Add {wanted} to its "
+        "inbounds, or set sdops_proxy_http_port to the port of the one it has."
     )

@@ -65,9 +65,9 @@ def find_connection_obstacle(host: str, port: int, timeout: float) -> str | None
     except socket.gaierror as exc:
         return f"the name {host} cannot be resolved ({exc.strerror or exc})"
     except socket.timeout:
-        return "%s:%d does not answer within %g s (firewall, or the server is off)" % (host, port, timeout)
+        return f"{host}:{port} does not answer within {timeout:g} s (firewall, or the server is off)"
     except OSError as exc:
-        return "%s:%d refuses the connection (%s)" % (host, port, exc.strerror or exc)
+        return f"{host}:{port} refuses the connection ({exc.strerror or exc})"
     return None
 
 
@@ -123,7 +123,7 @@ class ProxyDiagnosis:
         except requests.RequestException as exc:
             raise ProxyError(self.explain_failure(url, describe_connection_error(exc, self.timeout))) from None
         if status in (502, 503, 504) and url.startswith("http:"):
-            raise ProxyError(self.explain_failure(url, "the proxy answered %d" % status))
+            raise ProxyError(self.explain_failure(url, f"the proxy answered {status}"))
         return round(time.monotonic() - started, 3)
 
     def explain_failure(self, url: str, why: str) -> str:
@@ -137,7 +137,7 @@ class ProxyDiagnosis:
                 f"Xray listens at {self.proxy}, but {url} does not come through it: {why}. Look at its log, xray.log, and check the servers and "
                 "keys in xray_proxy_config."
             )
-        where = "the Xray server %s:%d" % (self.server, self.port)
+        where = f"the Xray server {self.server}:{self.port}"
         obstacle = find_connection_obstacle(self.server, self.port, min(self.timeout, 10))
         if obstacle:
             return (
@@ -192,9 +192,10 @@ class ProxyDiagnosis:
         keys = "xray_proxy_public_key, xray_proxy_short_id and xray_proxy_server_name against the server's config"
         if abs(self.clock_skew) > MAX_CLOCK_SKEW:
             return (
-                "%sThe clock of this host is %d seconds %s the controller's, and a server may allow little difference "
-                "(maxTimeDiff): set it (or the controller's) right, then try again. If that does not help, check %s."
-                % (known, abs(self.clock_skew), "ahead of" if self.clock_skew > 0 else "behind", keys)
+                "{}The clock of this host is {} seconds {} the controller's, and a server may allow little difference "
+                "(maxTimeDiff): set it (or the controller's) right, then try again. If that does not help, check {}.".format(
+                    known, int(abs(self.clock_skew)), "ahead of" if self.clock_skew > 0 else "behind", keys
+                )
             )
         if self.version and _version_parts(self.version) < _version_parts(MIN_CLIENT_VERSION):
             return (

@@ -119,7 +119,9 @@ class XrayInstaller:
         with answer, open(sink, "wb") as out:
             if answer.status_code != 200:
                 raise TransferError(
-                    "%s answered %d: %s" % (redact_url(url), answer.status_code, response_summary(answer) or "nothing")
+                    "{} answered {}: {}".format(
+                        redact_url(url), answer.status_code, response_summary(answer) or "nothing"
+                    )
                 )
             left = MAX_ZIP
             try:
@@ -136,7 +138,7 @@ class XrayInstaller:
                 ) from None
             if left < 0:
                 raise TransferError(
-                    "%s sends more than %d MB; that is no Xray-core release." % (redact_url(url), MAX_ZIP >> 20)
+                    f"{redact_url(url)} sends more than {MAX_ZIP >> 20} MB; that is no Xray-core release."
                 )
         return digest.hexdigest()
 
@@ -152,8 +154,9 @@ class XrayInstaller:
             with HttpClient(**self.http_options).request("GET", url, stream=True) as answer:
                 if answer.status_code != 200:
                     raise TransferError(
-                        "%s answered %d: %s"
-                        % (redact_url(url), answer.status_code, response_summary(answer) or "nothing")
+                        "{} answered {}: {}".format(
+                            redact_url(url), answer.status_code, response_summary(answer) or "nothing"
+                        )
                     )
                 text = answer.raw.read(MAX_DIGEST, decode_content=True).decode("utf-8", "replace")
             return parse_dgst(text, redact_url(release.url(release.digest_base))), "dgst"
@@ -179,12 +182,12 @@ class XrayInstaller:
         http = HttpClient(**self.http_options)
         failures = []
         for number, base in enumerate(release.bases):
-            url, archive = release.url(base), os.path.join(work, "%d.zip" % number)
+            url, archive = release.url(base), os.path.join(work, f"{number}.zip")
             try:
                 self._download_file(http, url, archive)
                 verify_sha256(archive, sha256, redact_url(url))
                 return (
-                    self._unpack_release(archive, release, redact_url(url), os.path.join(work, "unpacked-%d" % number)),
+                    self._unpack_release(archive, release, redact_url(url), os.path.join(work, f"unpacked-{number}")),
                     base,
                 )
             except (TransferError, XrayError) as exc:
@@ -279,9 +282,7 @@ def check_zip_members(archive: str, name: str) -> None:
     except Exception as exc:  # zipfile has many for what is no zip
         raise XrayError(f"{name} cannot be unpacked: {exc}.") from exc
     if sum(m.file_size for m in members) > MAX_UNPACKED:
-        raise XrayError(
-            "%s would unpack to more than %d MB; that is no Xray-core release." % (name, MAX_UNPACKED >> 20)
-        )
+        raise XrayError(f"{name} would unpack to more than {MAX_UNPACKED >> 20} MB; that is no Xray-core release.")
     for member in members:
         path = member.filename
         if path.startswith("/") or ".." in path.split("/") or "\\" in path or stat.S_ISLNK(member.external_attr >> 16):

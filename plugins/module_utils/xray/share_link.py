@@ -245,10 +245,9 @@ def to_base64url(text: str) -> str:
 def parse_base64url_key(text: str, length: int, parameter: str, meaning: str) -> str:
     """``text`` in base64url without padding, as Xray wants it; standard base64 is converted."""
     key = to_base64url(text)
-    if not re.fullmatch(r"[A-Za-z0-9_-]{%d}" % length, key):
+    if not re.fullmatch(rf"[A-Za-z0-9_-]{{{length}}}", key):
         raise ShareLinkError(
-            "The share link's parameter %s (%s) must be %d characters of base64url. %s"
-            % (parameter, meaning, length, COPY_AGAIN_HINT)
+            f"The share link's parameter {parameter} ({meaning}) must be {length} characters of base64url. {COPY_AGAIN_HINT}"
         )
     return key
 
@@ -362,8 +361,7 @@ def parse_share_link(link: str) -> dict[str, Any]:
     uuid = decode_percent(user, "user id")
     if not UUID.fullmatch(uuid) and not 0 < len(uuid.encode("utf-8")) <= MAX_ID_BYTES:
         raise ShareLinkError(
-            "The share link's user id (before the @) must be a UUID (8-4-4-4-12 hex digits) or a text of %d bytes at most. %s"
-            % (MAX_ID_BYTES, COPY_AGAIN_HINT)
+            f"The share link's user id (before the @) must be a UUID (8-4-4-4-12 hex digits) or a text of {MAX_ID_BYTES} bytes at most. {COPY_AGAIN_HINT}"
         )
     host, port = split_address(address)
     parameters, ignored = split_query(query)
@@ -402,8 +400,9 @@ def build_share_link(fields: dict[str, Any]) -> str:
     unknown = set(fields) - set(LINK_FIELDS) - {"ignored"}
     if unknown:
         raise ShareLinkError(
-            "A share link is built from the fields %s only; %d others were given."
-            % (", ".join(LINK_FIELDS), len(unknown))
+            "A share link is built from the fields {} only; {} others were given.".format(
+                ", ".join(LINK_FIELDS), len(unknown)
+            )
         )
     try:
         return format_share_link(parse_share_link(format_share_link(fields)))

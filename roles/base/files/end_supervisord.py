@@ -28,7 +28,7 @@ class Transport(xmlrpc.client.Transport):
 
 def runs(pid):
     try:
-        with open("/proc/%d/stat" % pid, encoding="utf-8", errors="replace") as handle:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as handle:
             return handle.read().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
@@ -44,9 +44,7 @@ def main():
     deadline = time.monotonic() + 90
     while runs(pid) or os.path.exists(sys.argv[1]):
         if time.monotonic() > deadline:
-            sys.exit(
-                "supervisord (process %d) was told to end and still runs. End it by hand, and run this again." % pid
-            )
+            sys.exit(f"supervisord (process {pid}) was told to end and still runs. End it by hand, and run this again.")
         time.sleep(0.1)
     print("ended")
 

@@ -146,7 +146,7 @@ def main():
             continue
         try:
             done = subprocess.run(shlex.split(config["command"]), stdin=subprocess.DEVNULL, check=False)
-            say("it ended with %d" % done.returncode)
+            say(f"it ended with {done.returncode}")
         except OSError as exc:
             say(f"it cannot be run: {exc}")
 

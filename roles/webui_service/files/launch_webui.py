@@ -253,7 +253,7 @@ class Guard:
 
     @staticmethod
     def too_many(wait):
-        return 429, "Too many failed logins. Try again in %d seconds." % math.ceil(wait), math.ceil(wait)
+        return 429, f"Too many failed logins. Try again in {math.ceil(wait)} seconds.", math.ceil(wait)
 
     async def refuse(self, scope, send, refusal):
         status, detail, wait = refusal

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 from typing import Iterator
 
 import pytest
@@ -17,9 +16,9 @@ from ansible_collections.sdops.webui.plugins.module_utils.webui_versions import 
     WebuiVersion,
     find_webui_version,
 )
+from helpers.paths import ROOT
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parents[3]
 TABLE = ROOT / "plugins" / "module_utils" / "webui_versions.py"
 GITHUB = "https://mirror.example/github.com"
 DEFAULTS, SPECS = (

@@ -435,7 +435,7 @@ def test_an_answer_that_is_none_does_not_end_the_watch(webui, idle):
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        log, ended = idle(0.03, url="http://127.0.0.1:%d" % server.getsockname()[1])
+        log, ended = idle(0.03, url=f"http://127.0.0.1:{server.getsockname()[1]}")
         server.settimeout(1)
         deadline = time.monotonic() + 20
         while not ended.exists() and time.monotonic() < deadline:

@@ -47,7 +47,7 @@ def starting(profile, phases):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield "http://127.0.0.1:%d" % server.server_address[1], tracebacks
+        yield f"http://127.0.0.1:{server.server_address[1]}", tracebacks
     finally:
         server.shutdown()
         server.server_close()

@@ -365,8 +365,8 @@ def test_many_clients_are_slowed_down_together_and_forgotten():
     judged = 0
     for number in range(20000):
         now[0] += 0.005
-        if not limiter.wait("10.%d" % number):
-            limiter.count("10.%d" % number)
+        if not limiter.wait(f"10.{number}"):
+            limiter.count(f"10.{number}")
             judged += 1
     assert judged <= 60 + 100 + 1
     assert limiter.wait("somebody else") > 0
@@ -374,8 +374,8 @@ def test_many_clients_are_slowed_down_together_and_forgotten():
     now[0] += 120
     assert limiter.wait("somebody else") == 0
     for number in range(20000):
-        limiter.count("11.%d" % number)
-        limiter.succeeded("12.%d" % number)
+        limiter.count(f"11.{number}")
+        limiter.succeeded(f"12.{number}")
     assert len(limiter.failed) <= limiter.MOST and len(limiter.known) <= limiter.MOST
 
 

@@ -116,5 +116,5 @@ def test_a_cpu_build_wants_no_toolkit(tools, bare, monkeypatch):
 def test_tags_tell_the_c_library() -> None:
     """A wheel that was built with a newer one does not load with an older one, so hosts of both kinds do not share it."""
     python, platform_ = tags(sys.executable)
-    assert python == "cp%d%d" % sys.version_info[:2]
+    assert python == f"cp{sys.version_info[0]}{sys.version_info[1]}"
     assert platform_.startswith("linux_") and platform_.endswith("_".join(platform.libc_ver()).replace(".", "_"))
