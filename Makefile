@@ -75,6 +75,7 @@ test: lint unit integration molecule
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/yamllint -s .
 	$(BIN)/ansible-lint --offline
 	$(BIN)/antsibull-changelog lint

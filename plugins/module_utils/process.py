@@ -107,8 +107,9 @@ def _communicate(process: subprocess.Popen[bytes], data: bytes, timeout: float |
                     waiting.unregister(key.fileobj)
                     key.fileobj.close()  # type: ignore[union-attr]
             if len(out) > MAX_STDOUT:
+                program = str(process.args[0])  # type: ignore[index]
                 raise ProcessError(
-                    f"{process.args[0]} printed more than {MAX_STDOUT >> 20} MiB and was stopped. Run it by hand to see what it prints."  # type: ignore[index]
+                    f"{program} printed more than {MAX_STDOUT >> 20} MiB and was stopped. Run it by hand to see what it prints."
                 )
             del err[:-MAX_STDERR]
     process.wait(_remaining(until))

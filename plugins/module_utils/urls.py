@@ -118,7 +118,7 @@ def prepare_url(url: str) -> str:
     """
     check_url(url)
     try:
-        prepared: str = requests.Request("GET", url).prepare().url
+        prepared = requests.Request("GET", url).prepare().url or ""
         check_url(prepared)
         by_urllib3, by_stdlib = parse_url(prepared), urlsplit(prepared)
         same = (by_urllib3.scheme, by_urllib3.port) == (by_stdlib.scheme, by_stdlib.port)

@@ -163,7 +163,7 @@ class Cache:
             known = {**self._recorded(), os.path.realpath(entry.path): entry.sha256}
             write_atomic(self.state_file, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
 
-    def lock(self, fit: Fit) -> ContextManager[None]:
+    def lock(self, fit: Fit) -> ContextManager[bool]:
         """One builder at a time; the kernel frees it when the builder dies."""
         return locked(os.path.join(self.directory, "." + fit.words() + ".lock"))
 

@@ -143,7 +143,7 @@ def decide(facts: Facts, capabilities: list[str], version: str, made: dict[str, 
             "skip", f"torch {facts.torch} is built for AMD (ROCm), for which none of the published xformers is."
         )
     installed = Installed(facts.xformers, facts.xformers_torch, made) if facts.xformers else None
-    return resolve(facts.torch, facts.cuda, facts.python, capabilities, installed, version, index)
+    return resolve(facts.torch, facts.cuda, facts.python or "", capabilities, installed, version, index)
 
 
 def plan_xformers(module: AnsibleModule) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def apply_client_config(module: AnsibleModule) -> dict:
     if target.version != before.version:
         actions.append(f"change from Xray-core {before.version} to {target.version}")
     if p["state"] == "present" and actions:
-        if not module.check_mode or query_version(client.installer.program_path(target.version)):
+        if not module.check_mode or query_version(client.installer.program_path(target.version or "")):
             client.test_config(target)
         if not module.check_mode:
             client.activate(target)

@@ -223,7 +223,7 @@ class DetachedModule:
 
     # --- details ----------------------------------------------------------------------------------------------------
 
-    def _leftovers(self) -> dict[str, str]:
+    def _leftovers(self) -> dict[str, Any]:
         return {
             "tidy": "false" if C.DEFAULT_KEEP_REMOTE_FILES else "true",
             "own": shlex.quote(self._own) if self._own else "",

@@ -271,16 +271,16 @@ def find_engine(
     return RattlerLibrary(rattler_python, ca_path, channel_alias)
 
 
-def prefix_of(name: str, envs_dir: str | None, engine: CondaEngine) -> str:
-    """Where the environment ``name`` lies, or would lie."""
+def prefix_of(name: str, envs_dir: str | None, engine: CondaEngine | None) -> str:
+    """Where the environment ``name`` lies, or would lie; ``engine`` is asked unless ``envs_dir`` says it."""
     if os.sep in name or name in ("", ".", "..", "base", "root"):
         raise CondaError(
             f"{name!r} is no name for an environment of its own. Use a plain name, or give a path with prefix."
         )
     if envs_dir:
         return os.path.join(envs_dir, name)
-    for prefix in engine.environments():
+    for prefix in engine.environments() if engine else ():
         if os.path.basename(prefix) == name and os.path.basename(os.path.dirname(prefix)) == "envs":
             return prefix
     # conda's own place where its installation cannot be written to
-    return os.path.join(engine.envs_dir() or os.path.expanduser("~/.conda/envs"), name)
+    return os.path.join((engine and engine.envs_dir()) or os.path.expanduser("~/.conda/envs"), name)

@@ -61,7 +61,7 @@ def check_config(path: str) -> None:
             "it may name code to run, and PyYAML, which reads it, is missing on the target; run the role base first, which "
             "installs it"
         )
-    loaders = [yaml.SafeLoader, *([yaml.CSafeLoader] if hasattr(yaml, "CSafeLoader") else [])]
+    loaders: list[Any] = [yaml.SafeLoader, *([yaml.CSafeLoader] if hasattr(yaml, "CSafeLoader") else [])]
     for loader in loaders:  # OmegaConf has used either
         try:
             _check_depth(text)

@@ -97,9 +97,10 @@ def install_one_file(spec: ModelSpec, params: dict[str, Any], dest: str, check_m
     Returns the result of a module, with ``warnings`` for it to show. Raises SdopsError.
     """
     if spec.sha256 is not None:
-        spec = spec._replace(sha256=parse_sha256(spec.sha256, spec.label))
+        sha256 = parse_sha256(spec.sha256, spec.label)
+        spec = spec._replace(sha256=sha256)
         if "sha256" in spec.locator:
-            spec.locator["sha256"] = spec.sha256
+            spec.locator["sha256"] = sha256
     installer = make_installer(params, os.path.dirname(os.path.abspath(dest)), check_mode)
     file = installer.install_at(spec, dest)
     changed = file.status is not FileStatus.OK

@@ -76,7 +76,7 @@ class ProgressWriter:
     def snapshot(self, state: str = "running") -> dict[str, Any]:
         now = time.monotonic()
         with self._lock:
-            files = [
+            files: list[dict[str, Any]] = [
                 {"name": n.name, "state": n.state, "done": n.done, "total": n.total, "speed": round(n.speed(now), 1)}
                 for n in self._entries
             ]

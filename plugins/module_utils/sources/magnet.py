@@ -48,9 +48,9 @@ ARIA2_EXIT_CAUSES = {
 
 
 class TorrentFile(NamedTuple):
-    """``index`` as --select-file counts, from 1; ``path`` below the directory that aria2 is given."""
+    """``number`` as --select-file counts, from 1; ``path`` below the directory that aria2 is given."""
 
-    index: int
+    number: int
     path: str
     size: int
 
@@ -106,7 +106,7 @@ def download_torrent_file(
     """
     file = choose_torrent_file(list_torrent_files(read_regular(torrent, MAX_METADATA)), *wanted)
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    options = [f"--select-file={file.index}", "--bt-remove-unselected-file=true", "--check-integrity=true"]
+    options = [f"--select-file={file.number}", "--bt-remove-unselected-file=true", "--check-integrity=true"]
     # not the magnet link: what is known already need not be asked for again
     _run_aria2([*options, "--torrent-file=" + torrent], b"", directory, report, STALL_LIMIT)
     path = os.path.join(directory, file.path)

@@ -55,7 +55,7 @@ class DownloadJournal:
     def _is_of(self, noted: Any) -> bool:
         if noted == self.identity:
             return True
-        etag = self.identity.get("etag")
+        etag = str(self.identity.get("etag") or "")
         return bool(etag) and {**noted, "etag": etag} == self.identity and is_same_version(str(noted["etag"]), etag)
 
     def begin(self, spans: Iterable[Span]) -> None:

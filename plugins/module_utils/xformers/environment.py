@@ -33,7 +33,7 @@ class Facts(NamedTuple):
     ``xformers_torch`` is the torch that the installed xformers was built for, ``trouble`` why torch's CUDA is not known.
     """
 
-    python: str
+    python: str | None
     torch: str | None
     cuda: str | None
     hip: str | None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Callable, ContextManager, NamedTuple
+from typing import Any, Callable, ContextManager, NamedTuple
 
 from ..errors import BuildError
 from ..python_env.environment import inspect_environment
@@ -103,7 +103,7 @@ class Builder:
     def _trouble(self) -> list[str]:
         return sorted({line for cache in self.caches for line in cache.trouble})
 
-    def _locks(self) -> ContextManager[None]:
+    def _locks(self) -> ContextManager[Any]:
         """The cache's against other hosts; the tree is this host's, and has the cache's lock around it."""
         return self.caches[0].lock(self.fit) if self.caches else contextlib.nullcontext()
 

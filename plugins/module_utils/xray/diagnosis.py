@@ -103,7 +103,7 @@ class ProxyDiagnosis:
         session = requests.Session()
         session.trust_env = False
         # requests reads the whole body of a redirect, also of one that it does not follow
-        session.get_redirect_target = lambda answer: None
+        session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
         answer = session.get(
             url,
             proxies={"http": self.proxy, "https": self.proxy},

@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import ProcessError, SdopsError, TransferError, XrayError
 from ..filesystem import sha256_of
@@ -101,7 +101,7 @@ class XrayInstaller:
 
     def __init__(self, dest: str, ca_path: str | None = None, proxy: str | None = None, timeout: float = 60) -> None:
         self.dest = dest
-        self.http_options = {"ca_path": ca_path, "proxy": proxy, "timeout": timeout, "retries": 1}
+        self.http_options: dict[str, Any] = {"ca_path": ca_path, "proxy": proxy, "timeout": timeout, "retries": 1}
 
     def program_path(self, version: str) -> str:
         return os.path.join(self.dest, version, "xray")

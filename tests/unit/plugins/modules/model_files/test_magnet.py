@@ -210,7 +210,7 @@ def test_only_the_wanted_file_comes_and_its_room_is_planned(box, seed, run_modul
         ["aria2c", "--show-files", str(seed.torrent)], capture_output=True, text=True, check=True
     ).stdout
     for file in magnet.list_torrent_files(seed.torrent.read_bytes()):
-        assert f"{file.index}|./{file.path}" in shown.replace(" ", "")
+        assert f"{file.number}|./{file.path}" in shown.replace(" ", "")
 
 
 def test_a_torrent_that_does_not_fit_is_not_begun(box, seed, run_module, monkeypatch, tmp_path):
