@@ -41,7 +41,7 @@ $(COLLECTION):
 	@mkdir -p $(dir $@)
 	@ln -sfn $(CURDIR) $@
 
-# the WebUI's gradio and fastapi, both generations, without torch: the guard of its launcher is tested on them
+# the WebUI's gradio and fastapi, both generations, without torch: the guard of its launcher is tested on them, and the fake WebUI runs on the first
 $(WORK)/gradio-%/.done: requirements/gradio-%.txt $(VENV)/.done
 	@tools/make-venv $(BIN)/python $(@D) $<
 	@touch $@

@@ -15,16 +15,15 @@ import shutil
 import signal
 import struct
 import subprocess
-import sys
 import time
 import urllib.parse
-from importlib import metadata
 from pathlib import Path
 
 from helpers.paths import ROOT
 from lab.ports import free_port
 
 FAKES = ROOT / "lab" / "fakes"
+PYTHON = str(ROOT / ".work/gradio-3/bin/python")  # it has the fastapi that the fake needs
 FIXED = {
     **{f"GIT_{who}_{what}": "lab@lab.test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -70,7 +69,7 @@ class Site:
             self.pins[f"{prefix}_REPO"], self.pins[f"{prefix}_COMMIT_HASH"] = str(self.upstream / name), commit
         self.commit = checkout(FAKES / "webui", self.webui, "v1.10.1")
         requirements = root / "requirements.txt"
-        requirements.write_text(f"pytest=={metadata.version('pytest')}\n")
+        requirements.write_text("fastapi==0.94.0\n")
         trees = [FAKES / "wheels" / name for name in ("torch", "torchvision", "xformers")]
         trees += [FAKES / "packages" / "CLIP", FAKES / "packages" / "open_clip" / "src"]
         keep = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
@@ -89,7 +88,7 @@ class Site:
 
     def launch(self, *args: str, webui: Path | None = None, **env: str) -> subprocess.CompletedProcess:
         """Run launch.py to its end."""
-        command = [sys.executable, "launch.py", *args]
+        command = [PYTHON, "launch.py", *args]
         env = {name: value for name, value in {**self.env, **env}.items() if value}
         return subprocess.run(command, cwd=webui or self.webui, env=env, capture_output=True, text=True, timeout=60)
 
@@ -129,7 +128,7 @@ class Instance:
         env = {name: value for name, value in {**self.site.env, **env}.items() if value}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "launch.py", *common, "--no-download-sd-model", *args],
+                [PYTHON, "launch.py", *common, "--no-download-sd-model", *args],
                 cwd=self.site.webui,
                 env=env,
                 stdout=log,

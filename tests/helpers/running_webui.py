@@ -17,6 +17,7 @@ from helpers.paths import ROOT
 from lab.ports import free_port
 from lab.servers.build import models
 
+PYTHON = ROOT / ".work/gradio-3/bin/python"  # it has the fastapi that the fake needs
 PASSWORD = "correct-horse-battery"
 
 
@@ -70,7 +71,7 @@ def start(
     log = directory / "webui.log"
     environment = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
     process = subprocess.Popen(
-        [sys.executable, "-u", str(ROOT / "roles/webui_service/files/launch_webui.py"), str(directory / "launch.json")],
+        [str(PYTHON), "-u", str(ROOT / "roles/webui_service/files/launch_webui.py"), str(directory / "launch.json")],
         stdout=log.open("wb"),
         stderr=subprocess.STDOUT,
         env={

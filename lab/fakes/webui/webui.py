@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import html
 import os
+import secrets
 import signal
+import socket
 import threading
 import time
+import urllib.parse
 from typing import Iterator
 
 from modules import errors, fake, paths, proxy_check, timer
@@ -22,6 +25,9 @@ def _imports() -> None:
 
     startup_timer.record("import torch")
     proxy_check.check_client()
+    import fastapi  # noqa: F401
+    import uvicorn  # noqa: F401
+
     startup_timer.record("import gradio")
     paths.add_repositories()
     import k_diffusion.sampling  # noqa: F401
@@ -33,9 +39,12 @@ def _imports() -> None:
 
 _imports()
 
+import uvicorn  # noqa: E402
+from fastapi import FastAPI, HTTPException, Request, Response  # noqa: E402
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse  # noqa: E402
+from fastapi.staticfiles import StaticFiles  # noqa: E402
 from modules import api, extensions, generate, launch_utils, library, scripts, shared, sysinfo  # noqa: E402
 from modules.engine import engine, xformers_available  # noqa: E402
-from modules.http import App, Request, Response, bind, page, static  # noqa: E402
 from modules.paths_internal import extensions_dir  # noqa: E402
 
 opts, flags = shared.opts, shared.cmd_opts
@@ -124,7 +133,17 @@ def _host() -> str:
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
-def _login_page(request: Request) -> Response:
+def page(title: str, body: str) -> HTMLResponse:
+    return HTMLResponse(
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title>"
+        '<link rel="stylesheet" href="/webui-assets/css/fake.css"></head>'
+        f'<body><p class="fake">{html.escape(fake.BANNER)}.</p>{body}</body></html>'
+    )
+
+
+def _login_page() -> HTMLResponse:
     form = (
         '<main><h1>Login</h1><form method="post" action="/login">'
         '<p><label>username <input name="username" autocomplete="username" required></label></p>'
@@ -134,10 +153,9 @@ def _login_page(request: Request) -> Response:
     return page("Stable Diffusion (sdops lab fake): login", form)
 
 
-def _home(app: App, request: Request) -> Response:
-    user = app.user(request)
+def _home(user: str | None) -> HTMLResponse:
     if user is None:
-        return _login_page(request)
+        return _login_page()
     text = html.escape
     model = engine.model
     loaded = model.info.title if model else "no model is loaded"
@@ -166,63 +184,78 @@ def _home(app: App, request: Request) -> Response:
     return page("Stable Diffusion (sdops lab fake)", body)
 
 
-def _config(request: Request) -> dict:
-    return {
-        "version": "3.41.2",
-        "mode": "blocks",
-        "title": "Stable Diffusion",
-        "fake": fake.NAME,
-        "components": [],
-    }
+def _add_page(app: FastAPI) -> None:
+    logins = dict(_logins())
+    app.tokens = tokens = {}  # who is logged in, by the value of the cookie; where gradio has them
 
+    def user_of(request: Request) -> str | None:
+        """Who is logged in on the page ('' when no login is wanted)."""
+        return tokens.get(request.cookies.get("access-token-unsecure")) if logins else ""
 
-def _openapi(app: App) -> dict:
-    paths = {
-        path: {method.lower(): {"responses": {"200": {"description": "see 1.10.1"}}} for method in methods}
-        for path, methods in app.routes.items()
-    }
-    return {"openapi": "3.0.2", "info": {"title": fake.NAME, "version": fake.CONTRACT}, "paths": paths}
+    @app.head("/", include_in_schema=False)
+    @app.get("/")
+    def home(request: Request):
+        return _home(user_of(request))
 
+    @app.post("/login")
+    async def login(request: Request):
+        form = dict(urllib.parse.parse_qsl((await request.body()).decode("utf8", "replace")))
+        user = form.get("username", "")
+        if not api.same(logins.get(user), form.get("password", "")):
+            return JSONResponse({"detail": "Incorrect credentials."}, 400)
+        by_browser = "text/html" in request.headers.get("accept", "")
+        answer: Response = RedirectResponse("/", 303) if by_browser else JSONResponse({"success": True})
+        token = secrets.token_urlsafe(16)
+        tokens[token] = user
+        for name in ("access-token", "access-token-unsecure"):
+            answer.set_cookie(name, token, httponly=True)
+        return answer
 
-def _page_routes(app: App) -> None:
-    app.add("/", lambda request: _home(app, request))
-    app.add("/login", _login_page)
-    app.add("/login", app.login, "POST")
-    app.add("/config", _config, login=True)
-    app.add(
-        "/webui-assets/*", lambda request: static(launch_utils.repo_dir(_assets), request.path[len("/webui-assets/") :])
-    )
-    app.add("/internal/ping", lambda request: {})
-    app.add("/internal/profile-startup", lambda request: timer.startup_record)
-    app.add("/internal/sysinfo", lambda request: Response(sysinfo.get().encode("utf8")))
-    app.add("/openapi.json", lambda request: _openapi(app))
+    @app.get("/config")
+    def config(request: Request):
+        if user_of(request) is None:
+            raise HTTPException(401, "Not authenticated")
+        about = {"title": "Stable Diffusion", "fake": fake.NAME}
+        return {"version": "3.41.2", "mode": "blocks", **about, "components": []}
 
-
-_assets = "stable-diffusion-webui-assets"
+    app.get("/login")(_login_page)
+    app.get("/internal/ping")(lambda: {})
+    app.get("/internal/profile-startup")(lambda: timer.startup_record)
+    app.get("/internal/sysinfo")(lambda: PlainTextResponse(sysinfo.get()))
+    app.mount("/webui-assets", StaticFiles(directory=launch_utils.repo_dir("stable-diffusion-webui-assets")))
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
+def _listen(host: str) -> socket.socket:
+    """A socket on --port or GRADIO_SERVER_PORT, else on the first free port from 7860; OSError when there is none."""
+    first = flags.port or int(os.environ.get("GRADIO_SERVER_PORT") or 0)
+    ports = [first] if first else list(range(7860, 7960))
+    for port in ports:
+        try:
+            return socket.create_server((host, port))
+        except OSError as exc:
+            last = exc
+    raise OSError(
+        f"Cannot find empty port in range: {ports[0]}-{ports[-1]}. You can specify a different port by setting the "
+        "GRADIO_SERVER_PORT environment variable or passing the `server_port` parameter to `launch()`."
+    ) from last
+
+
 def webui() -> None:
     """The page, /internal and, with --api, the API; until a signal ends the process."""
     initialize()
-    app = App(flags.api_auth if flags.api else None, list(_logins()))
-    host = _host()
-    first = flags.port or int(os.environ.get("GRADIO_SERVER_PORT") or 0)
-    ports = [first] if first else list(range(7860, 7960))
-    _page_routes(app)
+    app = FastAPI(title=fake.NAME, version=fake.CONTRACT)
+    _add_page(app)
     api.add_lora_routes(app)
     if flags.api:
-        api.add_routes(app)
-    try:
-        server = bind(app, host, ports)
-    except OSError as exc:
-        raise OSError(
-            f"Cannot find empty port in range: {ports[0]}-{ports[-1]}. You can specify a different port by setting the "
-            "GRADIO_SERVER_PORT environment variable or passing the `server_port` parameter to `launch()`."
-        ) from exc
-    local = f"http://{host}:{server.server_address[1]}"
+        api.add_routes(app, flags.api_auth)
+    host = _host()
+    listener = _listen(host)
+    local = f"http://{host}:{listener.getsockname()[1]}"
+    about = {"server_header": False, "headers": [("server", fake.SERVER)]}
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", **about))
     print(f"Running on local URL:  {local}")
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True, name="http").start()
+    threading.Thread(target=server.run, args=([listener],), daemon=True, name="http").start()
     if flags.share:
         print("\nCould not create share link. The sdops lab fake makes none.")
     else:

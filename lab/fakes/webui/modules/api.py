@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import base64
+import secrets
 import time
-from typing import Any
+from typing import Any, Callable, Optional
 
-from modules import extensions, generate, library, schema, shared
-from modules.http import App, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from pydantic import create_model
+
+from modules import errors, extensions, generate, library, shared
+
+Txt2ImgRequest = create_model(
+    "StableDiffusionTxt2ImgProcessingAPI",
+    **{name: (Optional[kind], default) for name, (kind, default) in generate.FIELDS.items()},
+)
 
 
-def get_options(request: Request) -> dict[str, Any]:
-    """All known settings; a stored value that does not fit its setting's type makes this fail (status 500)."""
-    labels, data = shared.opts.data_labels, shared.opts.data
-    values = {name: data.get(name, info.default) for name, info in labels.items()}
-    kinds = {name: schema.answer_kind(labels[name].default) if name in data else None for name in labels}
-    return schema.answer("Options", kinds, values)
+def options_model() -> type:
+    """Types by the defaults: a stored value that does not fit its setting's makes the answer fail (status 500)."""
+
+    def kind(default: Any) -> Any:
+        return (float if type(default) is int else type(default)) if default else Any
+
+    labels = shared.opts.data_labels.items()
+    return create_model("Options", **{name: (Optional[kind(info.default)], info.default) for name, info in labels})
 
 
-def set_options(request: Request) -> None:
-    body = request.json()
+def get_options():
+    return shared.opts.data
+
+
+def set_options(body: dict) -> None:
     name = body.get("sd_model_checkpoint")
     if name is not None and library.checkpoints.find(name) is None:
         raise RuntimeError(f"model {name!r} not found")
@@ -28,7 +43,7 @@ def set_options(request: Request) -> None:
     shared.opts.save(shared.config_filename)
 
 
-def progress(request: Request) -> dict[str, Any]:
+def progress():
     state = shared.state
     answer = {"progress": 0.0, "eta_relative": 0.0, "state": state.dict(), "current_image": None}
     if state.job_count:
@@ -42,7 +57,7 @@ def progress(request: Request) -> dict[str, Any]:
     return {**answer, "textinfo": state.textinfo}
 
 
-def sd_models(request: Request) -> list:
+def sd_models():
     return [
         {
             "title": info.title,
@@ -56,27 +71,27 @@ def sd_models(request: Request) -> list:
     ]
 
 
-def sd_vae(request: Request) -> list:
+def sd_vae():
     return [{"model_name": name, "filename": path} for name, path in library.vaes.all.items()]
 
 
-def loras(request: Request) -> list:
+def loras():
     return [
         {"name": lora.name, "alias": lora.alias, "path": lora.filename, "metadata": lora.metadata}
         for lora in library.loras.all.values()
     ]
 
 
-def embeddings(request: Request) -> dict[str, Any]:
+def embeddings():
     return {"loaded": library.embeddings.loaded, "skipped": library.embeddings.skipped}
 
 
-def refresh_checkpoints(request: Request) -> None:
+def refresh_checkpoints() -> None:
     with shared.queue_lock:
         library.checkpoints.refresh()
 
 
-def get_extensions(request: Request) -> list:
+def get_extensions():
     extensions.list_extensions()
     names = ("name", "remote", "branch", "commit_hash", "commit_date", "version", "enabled")
     found = []
@@ -87,32 +102,66 @@ def get_extensions(request: Request) -> list:
     return found
 
 
-def txt2img(request: Request) -> dict[str, Any]:
-    fields = schema.request(generate.FIELDS, request.json())
+def txt2img(body: Txt2ImgRequest):
+    fields = body.dict()
     result = generate.txt2img(fields)
     images = [base64.b64encode(image).decode("ascii") for image in result["images"]] if fields["send_images"] else []
     return {"images": images, "parameters": fields, "info": result["info"]}
 
 
-def add_lora_routes(app: App) -> None:
+def add_lora_routes(app: FastAPI) -> None:
     """What the built-in LoRA extension brings: there without --api, and outside --api-auth, as in the original."""
     if any(entry.name == "Lora" for entry in extensions.active()):
-        app.add("/sdapi/v1/loras", loras)
+        app.get("/sdapi/v1/loras")(loras)
 
 
-def add_routes(app: App) -> None:
-    for path, function in (
-        ("options", get_options),
-        ("progress", progress),
-        ("sd-models", sd_models),
-        ("sd-vae", sd_vae),
-        ("embeddings", embeddings),
-        ("extensions", get_extensions),
+def same(wanted: str | None, given: str) -> bool:
+    return wanted is not None and secrets.compare_digest(wanted.encode("utf8"), given.encode("utf8"))
+
+
+def _basic_login(users: dict[str, str]) -> Callable:
+    def check(given: HTTPBasicCredentials = Depends(HTTPBasic())) -> None:  # noqa: B008
+        if not same(users.get(given.username), given.password):
+            raise HTTPException(401, "Incorrect username or password")
+
+    return check
+
+
+def _failure(request: Request, exc: Exception) -> JSONResponse:
+    """The original's body of an error; it drops the WWW-Authenticate header: a client must send Basic unasked."""
+    refused = isinstance(exc, HTTPException)
+    body = {"error": type(exc).__name__, "detail": "", "body": "", "errors": "" if refused else str(exc)}
+    if refused:
+        return JSONResponse({**body, "detail": exc.detail}, exc.status_code)
+    errors.report(f"API error: {request.method}: {request.url} {body}", exc_info=True)
+    return JSONResponse(body, 500)
+
+
+async def _guarded(request: Request, call_next: Callable) -> Any:
+    started = time.monotonic()
+    try:
+        answer = await call_next(request)
+    except Exception as exc:
+        return _failure(request, exc)
+    answer.headers["X-Process-Time"] = f"{time.monotonic() - started:.4f}"
+    return answer
+
+
+def add_routes(app: FastAPI, api_auth: str | None) -> None:
+    app.middleware("http")(_guarded)
+    app.exception_handler(HTTPException)(_failure)
+    # a pair without a colon ends the start (ValueError), as in the original
+    users = {user: password for user, password in (pair.split(":") for pair in api_auth.split(","))} if api_auth else {}
+    login = [Depends(_basic_login(users))] if users else []
+    for method, path, function, model in (
+        ("GET", "options", get_options, options_model()),
+        ("GET", "progress", progress, None),
+        ("GET", "sd-models", sd_models, None),
+        ("GET", "sd-vae", sd_vae, None),
+        ("GET", "embeddings", embeddings, None),
+        ("GET", "extensions", get_extensions, None),
+        ("POST", "options", set_options, None),
+        ("POST", "txt2img", txt2img, None),
+        ("POST", "refresh-checkpoints", refresh_checkpoints, None),
     ):
-        app.add(f"/sdapi/v1/{path}", function, api=True)
-    for path, function in (
-        ("options", set_options),
-        ("txt2img", txt2img),
-        ("refresh-checkpoints", refresh_checkpoints),
-    ):
-        app.add(f"/sdapi/v1/{path}", function, "POST", api=True)
+        app.add_api_route(f"/sdapi/v1/{path}", function, methods=[method], response_model=model, dependencies=login)

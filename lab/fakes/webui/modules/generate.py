@@ -9,10 +9,11 @@ import random
 import re
 from typing import Any
 
+from fastapi import HTTPException
+
 from modules import errors, launch_utils, library, picture, png, samplers, scripts, shared, weights
 from modules.engine import engine
 from modules.fake import infotext_version
-from modules.http import HTTPException
 from modules.paths_internal import data_path
 
 # name -> (type, default) of the request, as 1.10.1 has them

@@ -171,7 +171,7 @@ def test_xformers_is_installed_only_when_asked_for(site):
 
 def test_requirements_are_compared_by_their_pins(site, tmp_path):
     wanted = tmp_path / "requirements.txt"
-    wanted.write_text("pytest==0.0.1  # another version is here\n")
+    wanted.write_text("fastapi==0.0.1  # another version is here\n")
     env = {"REQS_FILE": str(wanted), "INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_NO_INDEX": "1"}
     done = site.launch(*EXIT, **env)
     assert "Installing requirements" in done.stdout
