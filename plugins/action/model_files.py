@@ -12,6 +12,6 @@ class ActionModule(ProgressActionBase):
     what = "download"
     killed = "What is complete is in its place and what is not is kept: run the playbook again and it resumes."
 
-    def worth(self) -> bool:
+    def has_work(self) -> bool:
         # "absent" is over in a moment
         return self._task.args.get("state") != "absent" and bool(self._task.args.get("models"))

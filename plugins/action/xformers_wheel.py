@@ -12,5 +12,5 @@ class ActionModule(ProgressActionBase):
     what = "build"
     killed = "What was compiled is kept: run the playbook again and it goes on there."
 
-    def worth(self) -> bool:
+    def has_work(self) -> bool:
         return bool(self._task.args.get("build", True))

@@ -24,10 +24,10 @@ from .errors import FileTypeError, SdopsError, WheelChangedError
 from .filesystem import load_json, locked, reject_irregular, sha256_of, sync_directory, write_atomic
 
 FACTS = "wheel.json"
-MOST_METADATA = 1 << 20  # bytes
+MAX_METADATA_BYTES = 1 << 20  # bytes
 
 
-class Fit(NamedTuple):
+class BuildKey(NamedTuple):
     """What a wheel was built for.
 
     ``torch`` "2.1.2" without a label, ``cuda`` "12.1" (None for a CPU build), ``python`` "cp310", ``platform``
@@ -49,8 +49,8 @@ class Fit(NamedTuple):
         parts += ["sm" + arch.replace(".", "") for arch in sorted(self.archs)]
         return re.sub(r"[^A-Za-z0-9.+_-]", "_", "-".join(parts))
 
-    def serves(self, other: Fit) -> bool:
-        """Whether a wheel of this fit will do where ``other`` is wanted: more GPUs are no harm."""
+    def serves(self, other: BuildKey) -> bool:
+        """Whether a wheel of this key will do where ``other`` is wanted: more GPUs are no harm."""
         return self._replace(archs=()) == other._replace(archs=()) and set(self.archs) >= set(other.archs)
 
 
@@ -59,7 +59,7 @@ class CachedWheel(NamedTuple):
 
     path: str
     sha256: str
-    fit: Fit
+    key: BuildKey
 
 
 def identity(wheel: str) -> tuple[str, str]:
@@ -68,7 +68,7 @@ def identity(wheel: str) -> tuple[str, str]:
         with zipfile.ZipFile(wheel) as bundle:
             [member] = [n for n in bundle.namelist() if re.match(r"^[^/]+\.dist-info/METADATA$", n)]
             with bundle.open(member) as metadata:  # the headers come first; a description of any length may follow
-                headers = HeaderParser().parsestr(metadata.read(MOST_METADATA).decode("utf-8", "replace"))
+                headers = HeaderParser().parsestr(metadata.read(MAX_METADATA_BYTES).decode("utf-8", "replace"))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
         raise SdopsError(f"{wheel} is no wheel: {exc}.") from exc
     return re.sub(r"[-_.]+", "-", headers.get("Name") or "").lower(), headers.get("Version") or ""
@@ -89,8 +89,8 @@ class Cache:
         self.read_only = read_only
         self.trouble: list[str] = []
 
-    def find(self, fit: Fit) -> CachedWheel | None:
-        """A wheel that serves ``fit``, verified; None when there is none. Raises WheelChangedError."""
+    def find(self, key: BuildKey) -> CachedWheel | None:
+        """A wheel that serves ``key``, verified; None when there is none. Raises WheelChangedError."""
         try:
             names = sorted(os.listdir(self.directory))
         except OSError:
@@ -100,7 +100,7 @@ class Cache:
                 continue
             folder = os.path.join(self.directory, name)
             found = self._read(folder)
-            if found and found.fit.serves(fit):
+            if found and found.key.serves(key):
                 wrong = self._wrong(found)
                 if not wrong:
                     self._compare(found)
@@ -113,11 +113,11 @@ class Cache:
             if os.path.islink(folder):
                 raise ValueError("the directory is a symbolic link")
             facts: dict[str, Any] = load_json(os.path.join(folder, FACTS))
-            fit = Fit(**{**facts["fit"], "archs": tuple(facts["fit"]["archs"])})
+            key = BuildKey(**{**facts["key"], "archs": tuple(facts["key"]["archs"])})
             name = str(facts["wheel"])
             if os.path.basename(name) != name or not name.endswith(".whl"):
                 raise ValueError(f"its wheel is called {name!r}")
-            return CachedWheel(os.path.join(folder, name), str(facts["sha256"]), fit)
+            return CachedWheel(os.path.join(folder, name), str(facts["sha256"]), key)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, LookupError, AttributeError, FileTypeError) as exc:
@@ -134,7 +134,7 @@ class Cache:
         except (OSError, SdopsError) as exc:
             return str(exc)
         # a build adds a label: 0.0.23.post1+1a2b3c4.d20240101
-        if (name, version.split("+")[0]) != (entry.fit.name, entry.fit.version):
+        if (name, version.split("+")[0]) != (entry.key.name, entry.key.version):
             return f"it is {name} {version}."
         return ""
 
@@ -163,27 +163,27 @@ class Cache:
             known = {**self._recorded(), os.path.realpath(entry.path): entry.sha256}
             write_atomic(self.state_file, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
 
-    def lock(self, fit: Fit) -> ContextManager[bool]:
+    def lock(self, key: BuildKey) -> ContextManager[bool]:
         """One builder at a time; the kernel frees it when the builder dies."""
-        return locked(os.path.join(self.directory, "." + fit.words() + ".lock"))
+        return locked(os.path.join(self.directory, "." + key.words() + ".lock"))
 
-    def publish(self, wheel: str, fit: Fit) -> CachedWheel:
-        """Put a wheel in, whole or not at all. Raises SdopsError when it is not what ``fit`` says."""
+    def publish(self, wheel: str, key: BuildKey) -> CachedWheel:
+        """Put a wheel in, whole or not at all. Raises SdopsError when it is not what ``key`` says."""
         name, version = identity(wheel)
-        if (name, version.split("+")[0]) != (fit.name, fit.version):
-            raise SdopsError(f"The build made {name} {version}, but {fit.name} {fit.version} was wanted.")
+        if (name, version.split("+")[0]) != (key.name, key.version):
+            raise SdopsError(f"The build made {name} {version}, but {key.name} {key.version} was wanted.")
         os.makedirs(self.directory, exist_ok=True)
         work = tempfile.mkdtemp(prefix=".incoming-", dir=self.directory)
-        final = os.path.join(self.directory, fit.words())
+        final = os.path.join(self.directory, key.words())
         try:
             copy = os.path.join(work, os.path.basename(wheel))
             shutil.copyfile(wheel, copy)
-            entry = CachedWheel(os.path.join(final, os.path.basename(wheel)), sha256_of(copy), fit)
+            entry = CachedWheel(os.path.join(final, os.path.basename(wheel)), sha256_of(copy), key)
             facts = {
                 "wheel": os.path.basename(wheel),
                 "sha256": entry.sha256,
                 "size": os.path.getsize(copy),
-                "fit": {**fit._asdict(), "archs": sorted(fit.archs)},
+                "key": {**key._asdict(), "archs": sorted(key.archs)},
                 "built": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             }
             with open(os.path.join(work, FACTS), "w", encoding="utf-8") as handle:

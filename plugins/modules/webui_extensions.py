@@ -151,7 +151,7 @@ extensions:
       state: present
       status: changed
       commit: 56cec5b2958edf3b1807b7e7b2b1b5186dbd2f81
-foreign:
+unmanaged:
   description: Directories below C(extensions/) that are not in the list.
   returned: always
   type: list
@@ -177,7 +177,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.extensions.install import Extensions, Wants
+from ..module_utils.extensions.install import ExtensionInstaller, InstallOptions
 from ..module_utils.filesystem import load_json
 from ..module_utils.git.command import Git
 from ..module_utils.git.pin import partial_path
@@ -194,7 +194,7 @@ def environment(path: Any) -> dict[str, str]:
 def apply_extensions(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
     data_dir = p["data_dir"] or p["webui_dir"]
-    wants = Wants(
+    options = InstallOptions(
         python=p["python"],
         webui_dir=p["webui_dir"],
         data_dir=data_dir,
@@ -208,18 +208,18 @@ def apply_extensions(module: AnsibleModule) -> dict[str, Any]:
     )
     places = [os.path.join(os.path.realpath(data_dir), "extensions", e["name"]) for e in p["extensions"]]
     with Git([d for place in places for d in (place, partial_path(place))], 3) as git:
-        extensions = Extensions(wants, git)
-        actions = extensions.finish_cut_run()
-        results = [extensions.bring(spec) for spec in p["extensions"]]
+        extensions = ExtensionInstaller(options, git)
+        actions = extensions.finish_interrupted_run()
+        results = [extensions.apply(spec) for spec in p["extensions"]]
         extensions.finish()
-        foreign = extensions.foreign([spec["name"] for spec in p["extensions"]])
+        unmanaged = extensions.find_unmanaged([spec["name"] for spec in p["extensions"]])
     actions += [f"{r.name}: {action}" for r in results for action in r.actions]
     failed = [r for r in results if r.status == "failed"]
     found = {
         "changed": bool(actions),
         "actions": actions,
         "extensions": [r.as_dict() for r in results],
-        "foreign": foreign,
+        "unmanaged": unmanaged,
         "failed_extensions": [r.name for r in failed],
         "diff": {"before": "", "after": "".join(action + "\n" for action in actions)},
     }

@@ -122,11 +122,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
 from ..module_utils.filesystem import load_json
-from ..module_utils.xformers.environment import Facts, look
+from ..module_utils.xformers.environment import TorchFacts, inspect_torch
 from ..module_utils.xformers.resolver import PYTORCH_INDEX, Installed, Plan, as_dict, resolve
 
 
-def written_down(path: str | None) -> dict[str, Any] | None:
+def recorded(path: str | None) -> dict[str, Any] | None:
     """What the record says, None where there is none that can be read."""
     try:
         found = load_json(path or "")
@@ -135,7 +135,7 @@ def written_down(path: str | None) -> dict[str, Any] | None:
         return None
 
 
-def decide(facts: Facts, capabilities: list[str], version: str, made: dict[str, Any] | None, index: str) -> Plan:
+def decide(facts: TorchFacts, capabilities: list[str], version: str, made: dict[str, Any] | None, index: str) -> Plan:
     if facts.trouble:
         return Plan("unknown", facts.trouble)
     if facts.hip:
@@ -148,13 +148,13 @@ def decide(facts: Facts, capabilities: list[str], version: str, made: dict[str, 
 
 def plan_xformers(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
-    facts = Facts(None, None, None, None, None, None)
+    facts = TorchFacts(None, None, None, None, None, None)
     if module.check_mode and not os.path.exists(p["python"]):
         plan = Plan("unknown", "the environment of {} does not exist yet.".format(p["python"]))
     else:
-        facts = look(p["python"])
+        facts = inspect_torch(p["python"])
         seen = [g["capability"] for g in p["gpu"].get("gpus") or [] if g.get("capability")]
-        plan = decide(facts, p["capabilities"] or seen, p["version"], written_down(p["record"]), p["index_base"])
+        plan = decide(facts, p["capabilities"] or seen, p["version"], recorded(p["record"]), p["index_base"])
     return {
         **as_dict(plan),
         "torch": facts.torch,

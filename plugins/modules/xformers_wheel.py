@@ -145,20 +145,20 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.errors import SdopsError
 from ..module_utils.models.progress import ProgressWriter
 from ..module_utils.wheel_cache import Cache
-from ..module_utils.xformers.environment import look
+from ..module_utils.xformers.environment import inspect_torch
 from ..module_utils.xformers.wheel import Builder, Wanted
 
 NAME = "xformers"
 
 
 def answer(builder: Builder, begun: float, got: Any, would: bool) -> dict[str, Any]:
-    what = "{} {} for {}".format(builder.fit.name, builder.fit.version, ", ".join(builder.fit.archs) or "CPU")
+    what = "{} {} for {}".format(builder.key.name, builder.key.version, ", ".join(builder.key.archs) or "CPU")
     return {
         "changed": got.built or would,
         "path": got.entry.path if got.entry else None,
         "sha256": got.entry.sha256 if got.entry else None,
         "origin": "built" if got.built else "cache" if got.entry else "none",
-        "archs": list(got.entry.fit.archs) if got.entry else [],
+        "archs": list(got.entry.key.archs) if got.entry else [],
         "seconds": round(time.monotonic() - begun, 1),
         "actions": ["build " + what] if got.built or would else [],
     }
@@ -194,7 +194,7 @@ def provide_wheel(module: AnsibleModule) -> dict[str, Any]:
     )
     builder = Builder(
         wanted,
-        look(p["python"]),
+        inspect_torch(p["python"]),
         [Cache(directory, p["state_file"], module.check_mode) for directory in p["cache_dirs"]],
     )
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a module detached on the target while its action plugin looks on: start, look, take the result, stop, leave nothing.
+"""Run a module detached on the target while its action plugin looks on: start, poll, take the result, stop, leave nothing.
 
 Ansible's own async_wrapper carries the module. Its processes are found by the name of their temporary directory, which is
 unique and stands in their command lines, so nothing has to be known about process ids beforehand.
@@ -56,7 +56,7 @@ CLEAN_SCRIPT = """
 
 
 class PollResult(NamedTuple):
-    """What one look saw. ``state`` is running, ended (there is a result), or lost (no process and no result)."""
+    """What one poll saw. ``state`` is running, ended (there is a result), or lost (no process and no result)."""
 
     state: str
     pids: list[int]
@@ -135,7 +135,7 @@ class DetachedModule:
         self._own = lines[-1].strip()
         return self._own
 
-    def look(self, seconds: float) -> PollResult:
+    def poll(self, seconds: float) -> PollResult:
         """Wait up to ``seconds`` on the target for something to end, then tell. Raises DetachedModuleError and Ansible's own."""
         out = self._sh(
             POLL_SCRIPT,

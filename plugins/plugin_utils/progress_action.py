@@ -24,9 +24,9 @@ from ..module_utils.terminal import printable
 from .detached_module import DetachedModule, PollResult, is_supported
 
 DEFAULT_INTERVAL = 5.0  # seconds between two prints
-LONGEST_LOOK = 10.0  # seconds that one command stays on the target
-PATIENCE = 300.0  # seconds without an answer from the target until the task gives up
-LONGEST_PAUSE = 30.0  # seconds between two tries to reach it
+MAX_POLL_SECONDS = 10.0  # seconds that one command stays on the target
+UNREACHABLE_LIMIT = 300.0  # seconds without an answer from the target until the task gives up
+MAX_RETRY_PAUSE = 30.0  # seconds between two tries to reach it
 
 display = Display()
 
@@ -81,7 +81,7 @@ class ProgressActionBase(ActionBase):
     what = "work"  # what goes on there while the target does not answer
     killed = ""  # what to do when the module was killed
 
-    def worth(self) -> bool:
+    def has_work(self) -> bool:
         """Whether the arguments promise work that takes long."""
         raise NotImplementedError
 
@@ -90,7 +90,13 @@ class ProgressActionBase(ActionBase):
         task_vars = task_vars or {}
         interval = self._interval(task_vars)
         # a user who set async watches in another way
-        if not interval or self._task.async_val or self._task.check_mode or not self.worth() or not is_supported(self):
+        if (
+            not interval
+            or self._task.async_val
+            or self._task.check_mode
+            or not self.has_work()
+            or not is_supported(self)
+        ):
             return self._run_plain(task_vars)
         with interruptible():
             return self._run_detached(task_vars, interval)
@@ -134,19 +140,19 @@ class ProgressActionBase(ActionBase):
         told = 0.0
         wait = min(1.0, interval)  # a batch with nothing to do ends at once
         while True:
-            look = self._retry_unreachable(host, lambda seconds=wait: job.look(seconds))
+            poll = self._retry_unreachable(host, lambda seconds=wait: job.poll(seconds))
             now = time.monotonic()
-            if look.state != "running" or now - told >= interval - 0.5:
+            if poll.state != "running" or now - told >= interval - 0.5:
                 told = now
-                self._display_progress(view, look, now)
-            if look.state == "ended":
+                self._display_progress(view, poll, now)
+            if poll.state == "ended":
                 result = self._retry_unreachable(host, job.result)
                 return self._lost_result(host) if result is None else result
-            if look.state == "lost":
+            if poll.state == "lost":
                 return self._lost_result(host)
             if os.getppid() != parent:
                 raise _Interrupted(signal.SIGTERM)  # ansible-playbook is gone: nobody waits for this
-            wait = min(interval, LONGEST_LOOK)
+            wait = min(interval, MAX_POLL_SECONDS)
 
     def _retry_unreachable(self, host: str, ask: Any) -> Any:
         """``ask()``; while the target does not answer, the work goes on there and we try again."""
@@ -159,19 +165,19 @@ class ProgressActionBase(ActionBase):
                 now = time.monotonic()
                 since = now if since is None else since
                 why = " ".join(printable(str(exc)).split())[-200:]  # ssh hands on what the target says
-                if now - since + pause > PATIENCE:
+                if now - since + pause > UNREACHABLE_LIMIT:
                     raise _Unreachable(
                         f"{host} has not answered for {int(now - since)} seconds ({why}). The {self.what} may go on there. "
                         "Run the playbook again when it can be reached: what is complete stays, the rest is resumed."
                     ) from None  # Ansible would append it once more
                 # not display.warning(): a task's warnings are shown when it is over
                 display.display(
-                    f"[{host}] no answer, the {self.what} goes on; next try in {int(pause)} s, for up to {int(PATIENCE - (now - since))} s more. {why}",
+                    f"[{host}] no answer, the {self.what} goes on; next try in {int(pause)} s, for up to {int(UNREACHABLE_LIMIT - (now - since))} s more. {why}",
                     color=C.COLOR_WARN,
                     stderr=True,
                 )
                 time.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                pause = min(pause * 2, MAX_RETRY_PAUSE)
                 if (
                     isinstance(exc, AnsibleConnectionFailure)
                     and type(self._connection).reset is not ConnectionBase.reset
@@ -179,10 +185,10 @@ class ProgressActionBase(ActionBase):
                     with contextlib.suppress(Exception):
                         self._connection.reset()
 
-    def _display_progress(self, view: View, look: PollResult, now: float) -> None:
+    def _display_progress(self, view: View, poll: PollResult, now: float) -> None:
         """Whatever goes wrong here is no reason to fail."""
         try:
-            lines = view.lines(look.snapshot, now) if look.snapshot else []
+            lines = view.lines(poll.snapshot, now) if poll.snapshot else []
             if lines:
                 # One call: other hosts' lines do not come in between. On stderr: stdout may be a callback's JSON, and through
                 # a pipe it would come minutes late.

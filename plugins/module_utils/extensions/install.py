@@ -28,12 +28,12 @@ from ..snapshot import Snapshot
 from ..urls import redact_logins
 from .wheel_builder import built
 
-NOTHING = PipRequest([], [], [], [], "", [], None, [], False, False, False, False, None)
+EMPTY_REQUEST = PipRequest([], [], [], [], "", [], None, [], False, False, False, False, None)
 # what the WebUI stands on, besides its own requirements
-GUARDED = ("torch", "torchvision", "torchaudio", "xformers", "numpy", "protobuf")
+PROTECTED_PACKAGES = ("torch", "torchvision", "torchaudio", "xformers", "numpy", "protobuf")
 
 
-class Wants(NamedTuple):
+class InstallOptions(NamedTuple):
     """What holds for all extensions. Paths on the target; ``environment`` for install.py; ``timeout`` of it in seconds."""
 
     python: str
@@ -65,33 +65,33 @@ class Result:
         return {**found, "reason": self.reason} if self.reason else found
 
 
-class Extensions:
+class ExtensionInstaller:
     """The directory extensions/ of a WebUI and the environment that its extensions share."""
 
-    def __init__(self, wants: Wants, git: Git) -> None:
-        self.wants = wants
+    def __init__(self, options: InstallOptions, git: Git) -> None:
+        self.options = options
         self.git = git
-        self.prefix = os.path.dirname(os.path.dirname(wants.python))
-        self.directory = os.path.join(wants.data_dir, "extensions")
+        self.prefix = os.path.dirname(os.path.dirname(options.python))
+        self.directory = os.path.join(options.data_dir, "extensions")
         self.snapshot = Snapshot(self.prefix + ".extension")
         # in the environment itself: made anew, it has nothing installed
         self.record = os.path.join(self.prefix, ".sdops-extensions.json")
 
     # --- all of them ---------------------------------------------------------------------------------------------------
-    def finish_cut_run(self) -> list[str]:
+    def finish_interrupted_run(self) -> list[str]:
         """Put the environment back as it was before an installation that was cut off."""
         if self.snapshot.manifest() is None:
             return []
-        if not self.wants.check:
+        if not self.options.check:
             self.snapshot.restore()
         return ["put the environment back, in which an installation was cut off"]
 
     def finish(self) -> None:
         """Remove what was kept while extensions were installed."""
-        if not self.wants.check:
+        if not self.options.check:
             self.snapshot.delete()
 
-    def foreign(self, ours: list[str]) -> list[str]:
+    def find_unmanaged(self, ours: list[str]) -> list[str]:
         """Directories of extensions that are not in the list: the user's own."""
         try:
             found = [e.name for e in os.scandir(self.directory) if e.is_dir() and not e.name.startswith(".")]
@@ -99,7 +99,7 @@ class Extensions:
             return []
         return sorted(set(found) - set(ours))
 
-    def bring(self, spec: dict[str, Any]) -> Result:
+    def apply(self, spec: dict[str, Any]) -> Result:
         """Bring one extension to its state. A failure is in the result, and everything else is as it was before."""
         result = Result(spec["name"], spec["state"])
         try:
@@ -124,12 +124,12 @@ class Extensions:
     def _check_out(self, spec: dict[str, Any], result: Result) -> None:
         checkout = self._checkout(spec)
         if not self.git.program:
-            if not self.wants.check:
+            if not self.options.check:
                 raise ExtensionError("git is not installed on this host. Run the role base.")
             result.act("clone {} into {}".format(redact_logins(spec["repo"]), self._path(spec["name"])))
             return
         self._set_patch_aside(spec, checkout)
-        outcome = CheckoutMover(checkout).apply(self.wants.check)
+        outcome = CheckoutMover(checkout).apply(self.options.check)
         for action in outcome.actions:
             result.act(action)
         result.commit = outcome.after
@@ -143,7 +143,7 @@ class Extensions:
             return
         if ours and (spec["state"] == "absent" or checkout.head() != spec["commit"]):
             checkout.ignored_changes = (os.path.join("scripts", "cimage.py"),)
-            if not self.wants.check and spec["state"] != "absent":
+            if not self.options.check and spec["state"] != "absent":
                 patch.write(patch.target_content("upstream", MAX_THRESHOLD))
 
     def _remove(self, spec: dict[str, Any], result: Result) -> None:
@@ -158,15 +158,15 @@ class Extensions:
             raise ExtensionError("git is not installed on this host. Run the role base.")
         checkout = self._checkout(spec)
         self._set_patch_aside(spec, checkout)
-        self._refuse_work(spec["name"], path, checkout)
+        self._reject_local_work(spec["name"], path, checkout)
         result.act(f"remove {path}")
-        if not self.wants.check:
+        if not self.options.check:
             gone = partial_path(path) + ".removed"
             shutil.rmtree(gone, ignore_errors=True)
             os.rename(path, gone)  # the WebUI never sees half of one
             shutil.rmtree(gone)
 
-    def _refuse_work(self, name: str, path: str, checkout: Checkout) -> None:
+    def _reject_local_work(self, name: str, path: str, checkout: Checkout) -> None:
         """Raise ExtensionError when removing would lose something that is not at the pin."""
         head = checkout.head() or ""
         if not checkout.is_managed():
@@ -185,27 +185,27 @@ class Extensions:
 
     # --- its packages --------------------------------------------------------------------------------------------------
     def _install(self, spec: dict[str, Any], result: Result) -> None:
-        if not os.path.exists(self.wants.python):
-            if not self.wants.check:
+        if not os.path.exists(self.options.python):
+            if not self.options.check:
                 raise ExtensionError(
-                    "{}: there is no Python at {}. Run the role conda_env.".format(spec["name"], self.wants.python)
+                    "{}: there is no Python at {}. Run the role conda_env.".format(spec["name"], self.options.python)
                 )
             result.act("install what {} needs".format(spec["name"]))
             return
-        wish = self._wish(spec)
-        installer = UvInstaller(self.wants.python)
+        wish = self._pip_request(spec)
+        installer = UvInstaller(self.options.python)
         script, mark = self._script(spec)
         unmet = installer.unmet(wish) if wish.packages or wish.requirements else []
         if not unmet and not script:
             return
-        if self.wants.check:
+        if self.options.check:
             for requirement in unmet:
                 result.act(f"install {redact_logins(requirement)}")
             if script:
                 result.act(f"run {script}")
             return
         links = [
-            built(r, self.wants.python, self.wants.wheels, self.wants.environment, self.wants.wheels_state_file)
+            built(r, self.options.python, self.options.wheels, self.options.environment, self.options.wheels_state_file)
             for r in spec["build"]
             if r in unmet
         ]
@@ -213,13 +213,13 @@ class Extensions:
         before = version_labels(installer.before)
         self.snapshot.create([self.prefix], [])
         try:
-            with _Constraints(wish, self._pins(spec, installer)) as held:
+            with _Constraints(wish, self._pins(spec, installer)) as constrained:
                 if unmet:
-                    installer.install(held, self._guarded())
+                    installer.install(constrained, self._guarded())
                 if script:
-                    self._run(spec, script, held)
-            changes = compare_versions(before, version_labels(inspect_environment(self.wants.python)))
-            self._judge(spec, changes)
+                    self._run(spec, script, constrained)
+            changes = compare_versions(before, version_labels(inspect_environment(self.options.python)))
+            self._check_changes(spec, changes)
         except BaseException as exc:
             try:
                 self.snapshot.restore()
@@ -227,7 +227,7 @@ class Extensions:
                 raise ExtensionError(f"{exc} {more}") from exc
             raise
         if script:
-            self._note(spec["name"], mark)
+            self._record_script(spec["name"], mark)
         self.snapshot.mark_obsolete()
         for change in changes:
             result.act(
@@ -238,18 +238,19 @@ class Extensions:
         if script:
             result.act(f"run {script}")
 
-    def _wish(self, spec: dict[str, Any]) -> PipRequest:
+    def _pip_request(self, spec: dict[str, Any]) -> PipRequest:
         path = os.path.join(self._path(spec["name"]), "requirements.txt")
         files = [path] if spec["requirements"] and os.path.isfile(path) else []
-        return NOTHING._replace(
-            packages=list(spec["packages"]), requirements=files, constraints=list(self.wants.constraints)
+        return EMPTY_REQUEST._replace(
+            packages=list(spec["packages"]), requirements=files, constraints=list(self.options.constraints)
         )
 
     def _guarded(self) -> list[str]:
         """What no extension may change."""
-        own = read_requirements(self.wants.requirements).requirements if os.path.isfile(self.wants.requirements) else []
+        listed = self.options.requirements
+        own = read_requirements(listed).requirements if os.path.isfile(listed) else []
         names = [normalize_name(_name_of(line)) for line in own]
-        return sorted({*GUARDED, *(name for name in names if name)})
+        return sorted({*PROTECTED_PACKAGES, *(name for name in names if name)})
 
     def _pins(self, spec: dict[str, Any], installer: UvInstaller) -> tuple[list[str], list[str]]:
         """(constraints, overrides): what is guarded stays; for what is kept, requirements do not count."""
@@ -262,7 +263,7 @@ class Extensions:
         kept = [stays[n] for n in map(normalize_name, spec["keep"]) if n in stays]
         return list(stays.values()), kept
 
-    def _judge(self, spec: dict[str, Any], changes: list[dict[str, Any]]) -> None:
+    def _check_changes(self, spec: dict[str, Any], changes: list[dict[str, Any]]) -> None:
         guarded = self._guarded()
         broken = [c for c in changes if c["name"] in guarded and c["before"]]
         if broken:
@@ -282,28 +283,31 @@ class Extensions:
         if not spec["install_script"] or not os.path.isfile(path):
             return "", ""
         mark = hashlib.sha256(spec["commit"].encode() + read_regular(path, follow=True)).hexdigest()
-        return ("", "") if self._noted().get(spec["name"]) == mark else (path, mark)
+        return ("", "") if self._recorded_scripts().get(spec["name"]) == mark else (path, mark)
 
-    def _noted(self) -> dict[str, str]:
+    def _recorded_scripts(self) -> dict[str, str]:
         try:
             found: dict[str, str] = load_json(self.record)
             return found if isinstance(found, dict) else {}
         except (OSError, ValueError):
             return {}
 
-    def _note(self, name: str, mark: str) -> None:
-        write_atomic(self.record, (json.dumps({**self._noted(), name: mark}, indent=1, sort_keys=True) + "\n").encode())
+    def _record_script(self, name: str, mark: str) -> None:
+        recorded = {**self._recorded_scripts(), name: mark}
+        write_atomic(self.record, (json.dumps(recorded, indent=1, sort_keys=True) + "\n").encode())
 
-    def _run(self, spec: dict[str, Any], script: str, held: PipRequest) -> None:
-        path = os.pathsep.join([os.path.dirname(self.wants.python), os.environ.get("PATH", "/usr/bin:/bin")])
+    def _run(self, spec: dict[str, Any], script: str, constrained: PipRequest) -> None:
+        path = os.pathsep.join([os.path.dirname(self.options.python), os.environ.get("PATH", "/usr/bin:/bin")])
         environment = {
-            **self.wants.environment,
-            "PYTHONPATH": self.wants.webui_dir,  # as the WebUI itself runs it
+            **self.options.environment,
+            "PYTHONPATH": self.options.webui_dir,  # as the WebUI itself runs it
             "PATH": path,
-            "PIP_CONSTRAINT": " ".join(held.constraints),
-            "UV_CONSTRAINT": " ".join(held.constraints),
+            "PIP_CONSTRAINT": " ".join(constrained.constraints),
+            "UV_CONSTRAINT": " ".join(constrained.constraints),
         }
-        done = run([self.wants.python, script], env=environment, cwd=self.wants.webui_dir, timeout=self.wants.timeout)
+        done = run(
+            [self.options.python, script], env=environment, cwd=self.options.webui_dir, timeout=self.options.timeout
+        )
         if done.rc != 0:
             output = redact_logins(done.tail(15))
             raise ExtensionError(

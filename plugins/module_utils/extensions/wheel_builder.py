@@ -12,7 +12,7 @@ import tempfile
 from ..errors import SdopsError, WheelChangedError
 from ..process import run
 from ..python_env.environment import normalize_name, run_probe
-from ..wheel_cache import Cache, Fit
+from ..wheel_cache import BuildKey, Cache
 
 # a wheel runs where the C library is not older than where it was built
 HERE = """
@@ -34,13 +34,13 @@ def built(
     name, _, version = requirement.partition("==")
     if not version or not directories:
         return None
-    fit = Fit(normalize_name(name), version, "", None, archs=(), **run_probe(python, HERE, "its platform"))
+    key = BuildKey(normalize_name(name), version, "", None, archs=(), **run_probe(python, HERE, "its platform"))
     caches = [Cache(directory, state_file) for directory in directories]
     try:
         os.makedirs(caches[0].directory, exist_ok=True)
-        with caches[0].lock(fit):
+        with caches[0].lock(key):
             for cache in caches:
-                found = cache.find(fit)
+                found = cache.find(key)
                 if found:
                     return os.path.dirname(found.path)
             with tempfile.TemporaryDirectory(prefix="sdops-built-") as work:
@@ -49,7 +49,7 @@ def built(
                 wheels = glob.glob(os.path.join(work, "*.whl"))
                 if done.rc != 0 or len(wheels) != 1:
                     return None
-                return os.path.dirname(caches[0].publish(wheels[0], fit).path)
+                return os.path.dirname(caches[0].publish(wheels[0], key).path)
     except WheelChangedError:
         raise
     except (OSError, SdopsError):

@@ -20,7 +20,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "program": {"type": "str"},
     "supervisor_dir": {"type": "path"},
 }
-SECONDS = 10  # a WebUI that loads a model accepts late
+CONNECT_TIMEOUT = 10  # a WebUI that loads a model accepts late
 
 
 def supervised(program: str, supervisor_dir: str) -> Callable[[int], bool]:
@@ -56,7 +56,7 @@ def connect(params: dict[str, Any]) -> Webui:
         is_trusted = owned(params["credentials_file"])
 
     def check(connection: socket.socket) -> None:
-        stranger: str | None = describe_untrusted_peer(connection, is_trusted, SECONDS)
+        stranger: str | None = describe_untrusted_peer(connection, is_trusted, CONNECT_TIMEOUT)
         if stranger:
             raise WebuiError(
                 "The credentials were not sent to {}: the other end of the connection {}. It must be {}. Stop what has the "

@@ -42,9 +42,9 @@ CAUSES = (
 )
 
 
-MOST = 256 << 20  # bytes of an answer; a large image in JSON has some ten MiB
-MOST_ERROR = 64 << 10  # bytes of an error answer; more is cut off
-PROOFS = 3  # what fails so often has no model that renders
+MAX_RESPONSE_BYTES = 256 << 20  # bytes of an answer; a large image in JSON has some ten MiB
+MAX_ERROR_BYTES = 64 << 10  # bytes of an error answer; more is cut off
+MAX_RENDER_FAILURES = 3  # what fails so often has no model that renders
 
 
 def read_credentials(path: str) -> str:
@@ -107,13 +107,13 @@ class Webui:
                 place = urllib.parse.urlsplit(self.url).path + path
                 connection.request("GET" if data is None else "POST", place, data, headers)
                 answer = connection.getresponse()
-                text = answer.read(MOST + 1 if answer.status < 300 else MOST_ERROR)
+                text = answer.read(MAX_RESPONSE_BYTES + 1 if answer.status < 300 else MAX_ERROR_BYTES)
                 if answer.status >= 300:
                     raise WebuiStatusError(
                         self._explain(path, answer.status, text.decode("utf-8", "replace")), answer.status
                     )
-                if len(text) > MOST:
-                    raise WebuiError(f"{self.url}{path} answered with more than {MOST >> 20} MiB.")
+                if len(text) > MAX_RESPONSE_BYTES:
+                    raise WebuiError(f"{self.url}{path} answered with more than {MAX_RESPONSE_BYTES >> 20} MiB.")
                 return parse_json(text or b"null")
         except (OSError, ValueError, http.client.HTTPException) as exc:
             reason = exc if str(exc) else type(exc).__name__
@@ -148,7 +148,7 @@ class Webui:
                 raise
             return True
 
-    def prove_model(self, timeout: float) -> None:
+    def check_model_renders(self, timeout: float) -> None:
         """Render one step of a tiny image and keep nothing of it. Raises WebuiError when no model can.
 
         The settings name a checkpoint and its hash long before, and also when it cannot be loaded: the WebUI keeps them
@@ -171,25 +171,29 @@ class Webui:
         """Wait for the liveness probe and then for a model that renders: the port answers long before one is loaded.
 
         ``alive`` returns a reason to give up at once (the process is gone), or None. A model that the WebUI fails to load
-        is tried ``PROOFS`` times. Returns ``{seconds, checkpoint}``.
+        is tried ``MAX_RENDER_FAILURES`` times. Returns ``{seconds, checkpoint}``.
         """
         started = time.monotonic()
         waiting_for, seen, refused = "/internal/ping", "nothing yet", 0
         while True:
             gone = alive()
             left = timeout - (time.monotonic() - started)
-            if gone or left < 0 or refused >= PROOFS:
+            if gone or left < 0 or refused >= MAX_RENDER_FAILURES:
                 raise WebuiError(
                     "The WebUI at {} is not ready: {} while waiting for {}; last seen: {}{}{}".format(
                         self.url,
                         gone
-                        or (f"it failed {refused} times" if refused >= PROOFS else f"{int(timeout)} seconds passed"),
+                        or (
+                            f"it failed {refused} times"
+                            if refused >= MAX_RENDER_FAILURES
+                            else f"{int(timeout)} seconds passed"
+                        ),
                         waiting_for,
                         seen,
-                        likely_cause(log_file),
+                        find_likely_cause(log_file),
                         f" The end of {log_file}:" if log_file else "",
                     ),
-                    details=useful_tail(log_file) if log_file else "",
+                    details=log_tail(log_file) if log_file else "",
                 )
             try:
                 waiting_for = "/internal/ping"
@@ -201,7 +205,7 @@ class Webui:
                 self.options()
                 if need_model:
                     waiting_for = "a loaded model"
-                    self.prove_model(max(left, 1))
+                    self.check_model_renders(max(left, 1))
                 return {
                     "seconds": round(time.monotonic() - started, 1),
                     "checkpoint": self.options().get("sd_model_checkpoint"),
@@ -313,14 +317,14 @@ def typed(name: str, wanted: Any, like: Any) -> Any:
     return wanted
 
 
-def likely_cause(log_file: str | None) -> str:
+def find_likely_cause(log_file: str | None) -> str:
     """What the end of the log is known to mean, as a sentence with a space before it; "" when nothing known is there."""
     said = read_tail(log_file, 200) if log_file else ""
     last = {said.rfind(word): meaning for word, meaning in CAUSES if word in said}
     return " " + last[max(last)] if last else ""
 
 
-def useful_tail(log_file: str, lines: int = 15) -> str:
+def log_tail(log_file: str, lines: int = 15) -> str:
     """The end of the log without its start lines, which hold all arguments."""
     said: list[str] = [
         line for line in read_tail(log_file, 200).splitlines() if line.strip() and not line.startswith("Launching ")

@@ -25,10 +25,10 @@ STEP = re.compile(r"\[(\d+)/(\d+)\]")
 Tell = Callable[[int, Optional[int]], None]
 # the old way of building ends a failure with "setup.py clean", which throws away what hours have compiled
 BUILD = ("--use-pep517", "--no-build-isolation", "--no-deps", "--verbose")
-LOOK = 0.5  # seconds between two looks at the log
+POLL_SECONDS = 0.5  # seconds between two looks at the log
 
 
-class Recipe(NamedTuple):
+class BuildSpec(NamedTuple):
     """What to build, with what.
 
     ``source`` is a directory with the sources, or a requirement ("xformers==0.0.23.post1") whose sdist the package index
@@ -55,7 +55,7 @@ def switches(archs: list[str], max_jobs: int, gpu_visible: bool, cuda: bool) -> 
 class Build:
     """One build. ``log`` is where everything is said."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: BuildSpec) -> None:
         self.recipe = recipe
         self.work = os.path.abspath(recipe.work)
         self.log = os.path.join(self.work, "build.log")
@@ -112,7 +112,7 @@ class Build:
         try:
             steps = Steps(self.log, begin)
             while self._process.poll() is None:
-                time.sleep(LOOK)
+                time.sleep(POLL_SECONDS)
                 if steps.look():
                     tell(steps.done, steps.total)
         except BaseException:
@@ -120,11 +120,11 @@ class Build:
             raise
         if self._process.returncode:
             raise BuildError(
-                f"The build failed ({ended(self._process.returncode)}). The last lines of {self.log}:",
-                details=self._why(),
+                f"The build failed ({describe_exit(self._process.returncode)}). The last lines of {self.log}:",
+                details=self._failure_reason(),
             )
 
-    def _why(self) -> str:
+    def _failure_reason(self) -> str:
         """What a person needs of the log: from the first error of its end on."""
         lines = read_tail(self.log, 400, 1 << 20).splitlines()
         first = [i for i, line in enumerate(lines) if re.search(r"\b(fatal )?error\b|^FAILED|Killed|Error:", line)]
@@ -138,7 +138,7 @@ class Build:
         there = os.path.join(self.work, "source")
         name = hashlib.sha256((self.recipe.source + (self.recipe.sha256 or "")).encode()).hexdigest()
         done = os.path.join(self.work, "unpacked")
-        if self._said(done) == name:
+        if self._read_log(done) == name:
             return there
         for each in (there, os.path.join(self.work, "sdist")):
             shutil.rmtree(each, ignore_errors=True)
@@ -149,7 +149,7 @@ class Build:
         return there
 
     @staticmethod
-    def _said(path: str) -> str:
+    def _read_log(path: str) -> str:
         try:
             with open(path, encoding="ascii") as handle:
                 return handle.read()
@@ -197,7 +197,7 @@ class Steps:
         return True
 
 
-def ended(code: int) -> str:
+def describe_exit(code: int) -> str:
     if code in (-9, 137):
         return "it was killed, perhaps for want of memory: try a smaller xformers_build_max_jobs"
     return f"killed by signal {-code}" if code < 0 else f"exit status {code}"

@@ -27,7 +27,7 @@ print(json.dumps({"cuda": found.get("cuda"), "hip": found.get("hip")}))
 """
 
 
-class Facts(NamedTuple):
+class TorchFacts(NamedTuple):
     """``torch`` "2.1.2+cu121", ``cuda`` "12.1" (None: CPU build), ``hip`` for AMD, versions of Python and xformers.
 
     ``xformers_torch`` is the torch that the installed xformers was built for, ``trouble`` why torch's CUDA is not known.
@@ -42,13 +42,13 @@ class Facts(NamedTuple):
     trouble: str | None = None
 
 
-def look(python: str) -> Facts:
+def inspect_torch(python: str) -> TorchFacts:
     """Ask the interpreter ``python``. Raises PythonEnvError when it does not run."""
     state = inspect_environment(python)
     found: dict[str, Any] = state["distributions"]
     # what a cut installation has left is not there
     xformers, torch = (found.get(n) if found.get(n, {}).get("complete") else None for n in ("xformers", "torch"))
-    facts = Facts(
+    facts = TorchFacts(
         state["python"],
         torch["version"] if torch else None,
         None,

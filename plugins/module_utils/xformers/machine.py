@@ -14,8 +14,8 @@ from ..errors import BuildError
 from ..process import run
 
 GB_PER_JOB = 10  # one nvcc with its threads over flash attention takes up to that
-ROOM = 6 << 30  # bytes that sources, objects and the wheel take
-CUDA_PLACES = ("/usr/local/cuda", "/opt/cuda")
+BUILD_DISK_BYTES = 6 << 30  # bytes that sources, objects and the wheel take
+CUDA_DIRECTORIES = ("/usr/local/cuda", "/opt/cuda")
 
 
 class Machine(NamedTuple):
@@ -82,7 +82,7 @@ def jobs(here: Machine) -> int:
     return max(1, min(int(here.cores), here.memory // (GB_PER_JOB << 30)))
 
 
-def nvcc_of(cuda_home: str | None) -> str | None:
+def find_nvcc(cuda_home: str | None) -> str | None:
     """Path of nvcc: below ``cuda_home``, else as the environment and the usual places have it."""
     if cuda_home:
         places = [cuda_home]
@@ -97,7 +97,7 @@ def nvcc_of(cuda_home: str | None) -> str | None:
     found = shutil.which("nvcc")
     if found:
         return found
-    for place in CUDA_PLACES:
+    for place in CUDA_DIRECTORIES:
         path = os.path.join(place, "bin", "nvcc")
         if os.access(path, os.X_OK):
             return path
@@ -117,7 +117,7 @@ def check_tools(python: str, cuda: str | None, cuda_home: str | None, work: str,
     if not shutil.which("ninja", path=path):
         lacks.append("ninja (it comes with the Python package of that name)")
     if cuda:
-        nvcc = nvcc_of(cuda_home)
+        nvcc = find_nvcc(cuda_home)
         if not nvcc:
             lacks.append(
                 f"nvcc of CUDA {cuda} (take an image with the CUDA toolkit, or say where it is: xformers_build_cuda_home)"
@@ -134,8 +134,8 @@ def check_tools(python: str, cuda: str | None, cuda_home: str | None, work: str,
     while not os.path.isdir(there):
         there = os.path.dirname(there)
     free = shutil.disk_usage(there).free
-    if cuda and free < ROOM:
-        lacks.append(f"{ROOM / 2**30:.0f} GiB of room in {there}, where {free / 2**30:.1f} GiB are left")
+    if cuda and free < BUILD_DISK_BYTES:
+        lacks.append(f"{BUILD_DISK_BYTES / 2**30:.0f} GiB of room in {there}, where {free / 2**30:.1f} GiB are left")
     if cuda and here.memory < 3 << 30:
         lacks.append("memory: %.1f GiB are left, and one compiler takes 3 GiB and more" % (here.memory / 2**30))
     if lacks:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Sequence
 PYTORCH_INDEX = "https://download.pytorch.org/whl"
 
 
-class Row(NamedTuple):
+class PublishedRelease(NamedTuple):
     """The published xformers for one torch.
 
     ``versions``: all of them; ``best``: the one to take; ``cuda``: that of the wheels on the normal package index, None
@@ -31,29 +31,31 @@ class Row(NamedTuple):
 
 ANY = (3, 999)  # built for the stable ABI
 TABLE = (
-    Row("1.13.1", ("0.0.16",), "0.0.16", "11.7", (), ((3, 7), (3, 10))),
-    Row("2.0.0", ("0.0.17", "0.0.18", "0.0.19"), "0.0.19", "11.8", (), ((3, 8), (3, 10))),
+    PublishedRelease("1.13.1", ("0.0.16",), "0.0.16", "11.7", (), ((3, 7), (3, 10))),
+    PublishedRelease("2.0.0", ("0.0.17", "0.0.18", "0.0.19"), "0.0.19", "11.8", (), ((3, 8), (3, 10))),
     # 0.0.20 is what the WebUI of that time pins
-    Row("2.0.1", ("0.0.20", "0.0.21", "0.0.22"), "0.0.20", "11.8", (), ((3, 8), (3, 11))),
-    Row("2.1.0", ("0.0.22.post7",), "0.0.22.post7", "12.1", ("11.8",), ((3, 8), (3, 11))),
-    Row("2.1.1", ("0.0.23",), "0.0.23", "12.1", ("11.8",), ((3, 8), (3, 11))),
-    Row("2.1.2", ("0.0.23.post1",), "0.0.23.post1", "12.1", ("11.8",), ((3, 8), (3, 11))),
-    Row("2.2.0", ("0.0.24",), "0.0.24", "12.1", ("11.8",), ((3, 8), (3, 11))),
-    Row("2.2.1", ("0.0.25",), "0.0.25", "12.1", ("11.8",), ((3, 8), (3, 11))),
-    Row("2.2.2", ("0.0.25.post1",), "0.0.25.post1", "12.1", ("11.8",), ((3, 8), (3, 11))),
-    Row("2.3.0", ("0.0.26.post1",), "0.0.26.post1", "12.1", ("11.8",), ((3, 8), (3, 11))),
-    Row("2.3.1", ("0.0.27",), "0.0.27", "12.1", ("11.8",), ((3, 8), (3, 12))),
-    Row("2.4.0", ("0.0.27.post1", "0.0.27.post2"), "0.0.27.post2", "12.1", ("11.8",), ((3, 8), (3, 12))),
-    Row("2.4.1", ("0.0.28", "0.0.28.post1"), "0.0.28.post1", "12.1", ("11.8",), ((3, 8), (3, 12))),
-    Row("2.5.0", ("0.0.28.post2",), "0.0.28.post2", "12.1", ("11.8",), ((3, 8), (3, 12))),
-    Row("2.5.1", ("0.0.28.post3", "0.0.29", "0.0.29.post1"), "0.0.29.post1", "12.1", ("11.8",), ((3, 8), (3, 12))),
-    Row("2.6.0", ("0.0.29.post2", "0.0.29.post3"), "0.0.29.post3", "12.4", ("11.8",), ((3, 8), (3, 12))),
-    Row("2.7.0", ("0.0.30",), "0.0.30", "12.6", ("11.8", "12.8"), ((3, 9), (3, 12))),
-    Row("2.7.1", ("0.0.31", "0.0.31.post1"), "0.0.31.post1", "12.6", ("11.8", "12.8"), ((3, 9), ANY)),
-    Row("2.8.0", ("0.0.32.post1", "0.0.32.post2"), "0.0.32.post2", "12.8", ("12.6",), ((3, 9), ANY)),
-    Row("2.9.0", ("0.0.33", "0.0.33.post1"), "0.0.33.post1", "12.8", ("12.6",), ((3, 9), ANY)),
-    Row("2.9.1", ("0.0.33.post2",), "0.0.33.post2", "12.8", ("12.6",), ((3, 9), ANY)),
-    Row("2.10.0", ("0.0.34", "0.0.35"), "0.0.34", None, (), ((3, 9), ANY)),
+    PublishedRelease("2.0.1", ("0.0.20", "0.0.21", "0.0.22"), "0.0.20", "11.8", (), ((3, 8), (3, 11))),
+    PublishedRelease("2.1.0", ("0.0.22.post7",), "0.0.22.post7", "12.1", ("11.8",), ((3, 8), (3, 11))),
+    PublishedRelease("2.1.1", ("0.0.23",), "0.0.23", "12.1", ("11.8",), ((3, 8), (3, 11))),
+    PublishedRelease("2.1.2", ("0.0.23.post1",), "0.0.23.post1", "12.1", ("11.8",), ((3, 8), (3, 11))),
+    PublishedRelease("2.2.0", ("0.0.24",), "0.0.24", "12.1", ("11.8",), ((3, 8), (3, 11))),
+    PublishedRelease("2.2.1", ("0.0.25",), "0.0.25", "12.1", ("11.8",), ((3, 8), (3, 11))),
+    PublishedRelease("2.2.2", ("0.0.25.post1",), "0.0.25.post1", "12.1", ("11.8",), ((3, 8), (3, 11))),
+    PublishedRelease("2.3.0", ("0.0.26.post1",), "0.0.26.post1", "12.1", ("11.8",), ((3, 8), (3, 11))),
+    PublishedRelease("2.3.1", ("0.0.27",), "0.0.27", "12.1", ("11.8",), ((3, 8), (3, 12))),
+    PublishedRelease("2.4.0", ("0.0.27.post1", "0.0.27.post2"), "0.0.27.post2", "12.1", ("11.8",), ((3, 8), (3, 12))),
+    PublishedRelease("2.4.1", ("0.0.28", "0.0.28.post1"), "0.0.28.post1", "12.1", ("11.8",), ((3, 8), (3, 12))),
+    PublishedRelease("2.5.0", ("0.0.28.post2",), "0.0.28.post2", "12.1", ("11.8",), ((3, 8), (3, 12))),
+    PublishedRelease(
+        "2.5.1", ("0.0.28.post3", "0.0.29", "0.0.29.post1"), "0.0.29.post1", "12.1", ("11.8",), ((3, 8), (3, 12))
+    ),
+    PublishedRelease("2.6.0", ("0.0.29.post2", "0.0.29.post3"), "0.0.29.post3", "12.4", ("11.8",), ((3, 8), (3, 12))),
+    PublishedRelease("2.7.0", ("0.0.30",), "0.0.30", "12.6", ("11.8", "12.8"), ((3, 9), (3, 12))),
+    PublishedRelease("2.7.1", ("0.0.31", "0.0.31.post1"), "0.0.31.post1", "12.6", ("11.8", "12.8"), ((3, 9), ANY)),
+    PublishedRelease("2.8.0", ("0.0.32.post1", "0.0.32.post2"), "0.0.32.post2", "12.8", ("12.6",), ((3, 9), ANY)),
+    PublishedRelease("2.9.0", ("0.0.33", "0.0.33.post1"), "0.0.33.post1", "12.8", ("12.6",), ((3, 9), ANY)),
+    PublishedRelease("2.9.1", ("0.0.33.post2",), "0.0.33.post2", "12.8", ("12.6",), ((3, 9), ANY)),
+    PublishedRelease("2.10.0", ("0.0.34", "0.0.35"), "0.0.34", None, (), ((3, 9), ANY)),
 )
 # does not depend on the version of torch any more, from this torch on
 NEWEST, NEWEST_TORCH = "0.0.35", (2, 10)
@@ -93,7 +95,7 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(n) for n in match.group().split(".")) if match else ()
 
 
-def index_of(cuda: str, base: str = PYTORCH_INDEX) -> str:
+def torch_index_url(cuda: str, base: str = PYTORCH_INDEX) -> str:
     return "{}/cu{}".format(base.rstrip("/"), cuda.replace(".", ""))
 
 
@@ -134,7 +136,9 @@ def _gpu_trouble(torch: str, cuda: str, capabilities: Sequence[str], index: str)
             return Plan(
                 "unsupported",
                 "this GPU (compute capability {}) needs torch 2.7 or newer built for CUDA 12.8 or newer, and torch is {} "
-                "for CUDA {}. Take torch 2.7.0 from {}.".format(capability, torch, cuda, index_of("12.8", index)),
+                "for CUDA {}. Take torch 2.7.0 from {}.".format(
+                    capability, torch, cuda, torch_index_url("12.8", index)
+                ),
             )
         if have < (7, 5) and base >= (2, 7, 1):
             return Plan(
@@ -199,11 +203,11 @@ def resolve(
     if cuda == row.cuda:
         return Plan("wheel", reason, requirement)
     if cuda in row.elsewhere:
-        return Plan("wheel", reason, requirement, index_of(cuda, index))
+        return Plan("wheel", reason, requirement, torch_index_url(cuda, index))
     return Plan(
         "build",
         "xformers {} was published for CUDA {}, but torch {} is built for CUDA {}. With torch from {} no build is needed.".format(
-            version, " and ".join([row.cuda, *row.elsewhere]), torch, cuda, index_of(row.cuda, index)
+            version, " and ".join([row.cuda, *row.elsewhere]), torch, cuda, torch_index_url(row.cuda, index)
         ),
         requirement,
     )

@@ -11,9 +11,9 @@ from typing import Any, Callable, ContextManager, NamedTuple
 
 from ..errors import BuildError
 from ..python_env.environment import inspect_environment
-from ..wheel_cache import Cache, CachedWheel, Fit
-from .build import Build, Recipe, Tell, switches, tags
-from .environment import Facts
+from ..wheel_cache import BuildKey, Cache, CachedWheel
+from .build import Build, BuildSpec, Tell, switches, tags
+from .environment import TorchFacts
 from .machine import check_tools, jobs, machine
 from .resolver import torch_base
 
@@ -21,7 +21,7 @@ PROTECTED = ("torch", "torchvision", "numpy")  # what a build has no business wi
 
 
 class Wanted(NamedTuple):
-    """``version`` of ``name`` for the environment of ``python``; how it is built if it has to be (see build.Recipe)."""
+    """``version`` of ``name`` for the environment of ``python``; how it is built if it has to be (see build.BuildSpec)."""
 
     name: str
     version: str
@@ -35,7 +35,7 @@ class Wanted(NamedTuple):
     work_dir: str
 
 
-class Got(NamedTuple):
+class WheelResult(NamedTuple):
     """``entry`` None: nowhere cached, and not to be built."""
 
     entry: CachedWheel | None
@@ -43,7 +43,7 @@ class Got(NamedTuple):
     trouble: list[str]
 
 
-def fit_of(wanted: Wanted, facts: Facts) -> Fit:
+def make_build_key(wanted: Wanted, facts: TorchFacts) -> BuildKey:
     """What a wheel must be built for. Raises BuildError when that is not known."""
     if not facts.torch:
         raise BuildError(
@@ -56,12 +56,12 @@ def fit_of(wanted: Wanted, facts: Facts) -> Fit:
         )
     python, platform = tags(wanted.python)
     archs = tuple(sorted(set(wanted.archs))) if facts.cuda else ()
-    return Fit(wanted.name, wanted.version, torch_base(facts.torch), facts.cuda, python, platform, archs)
+    return BuildKey(wanted.name, wanted.version, torch_base(facts.torch), facts.cuda, python, platform, archs)
 
 
-def look_up(fit: Fit, caches: list[Cache]) -> CachedWheel | None:
+def find_cached_wheel(key: BuildKey, caches: list[Cache]) -> CachedWheel | None:
     for cache in caches:
-        found = cache.find(fit)
+        found = cache.find(key)
         if found:
             return found
     return None
@@ -70,9 +70,9 @@ def look_up(fit: Fit, caches: list[Cache]) -> CachedWheel | None:
 class Builder:
     """Builds what no cache has. ``stop`` ends it from a signal handler."""
 
-    def __init__(self, wanted: Wanted, facts: Facts, caches: list[Cache]) -> None:
+    def __init__(self, wanted: Wanted, facts: TorchFacts, caches: list[Cache]) -> None:
         self.wanted, self.facts, self.caches = wanted, facts, caches
-        self.fit = fit_of(wanted, facts)
+        self.key = make_build_key(wanted, facts)
         self._build: Build | None = None
 
     @property
@@ -80,21 +80,21 @@ class Builder:
         return os.path.join(self._work(), "build.log")
 
     def _work(self) -> str:
-        return os.path.join(os.path.abspath(self.wanted.work_dir), self.fit.words())
+        return os.path.join(os.path.abspath(self.wanted.work_dir), self.key.words())
 
     def get(
         self, build: bool, tell: Tell = lambda done, total: None, waiting: Callable[[], None] = lambda: None
-    ) -> Got:
+    ) -> WheelResult:
         """Raises BuildError and SdopsError. ``waiting`` is called before another builder may be waited for."""
-        entry = look_up(self.fit, self.caches)
+        entry = find_cached_wheel(self.key, self.caches)
         if entry or not build:
-            return Got(entry, False, self._trouble())
+            return WheelResult(entry, False, self._trouble())
         waiting()
         with self._locks():
-            entry = look_up(self.fit, self.caches)  # another one may have built it meanwhile
+            entry = find_cached_wheel(self.key, self.caches)  # another one may have built it meanwhile
             if entry:
-                return Got(entry, False, self._trouble())
-            return Got(self._make(tell), True, self._trouble())
+                return WheelResult(entry, False, self._trouble())
+            return WheelResult(self._make(tell), True, self._trouble())
 
     def stop(self) -> None:
         if self._build:
@@ -105,7 +105,7 @@ class Builder:
 
     def _locks(self) -> ContextManager[Any]:
         """The cache's against other hosts; the tree is this host's, and has the cache's lock around it."""
-        return self.caches[0].lock(self.fit) if self.caches else contextlib.nullcontext()
+        return self.caches[0].lock(self.key) if self.caches else contextlib.nullcontext()
 
     def _make(self, tell: Tell) -> CachedWheel:
         wanted, here = self.wanted, machine()
@@ -114,7 +114,7 @@ class Builder:
             switches(wanted.archs, wanted.max_jobs or jobs(here), wanted.gpu_visible, bool(self.facts.cuda))
         )
         before = self._versions()
-        self._build = Build(Recipe(wanted.python, wanted.source, wanted.sha256, environment, self._work()))
+        self._build = Build(BuildSpec(wanted.python, wanted.source, wanted.sha256, environment, self._work()))
         wheel = self._build.run(tell)
         after = self._versions()
         if after != before:
@@ -123,7 +123,7 @@ class Builder:
                     ", ".join(f"{n} from {before[n]} to {after[n]}" for n in PROTECTED if before[n] != after[n])
                 )
             )
-        entry = self.caches[0].publish(wheel, self.fit)
+        entry = self.caches[0].publish(wheel, self.key)
         self._build.clean()
         return entry
 

@@ -208,7 +208,7 @@ def test_disabled_absent_and_foreign(box: Box) -> None:
     one = box.extension("one", {"requirements.txt": "rich\n"}, state="disabled")
     (box.webui / "extensions/mine").mkdir()
     told = box.run(one)
-    assert told["changed"] and told["foreign"] == ["mine"]
+    assert told["changed"] and told["unmanaged"] == ["mine"]
     assert box.version("rich") == ""
     gone = box.run({**one, "state": "absent"})
     assert gone["changed"] and not (box.webui / "extensions/one").exists()

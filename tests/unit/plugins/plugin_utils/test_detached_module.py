@@ -134,20 +134,20 @@ def alive(target: Target) -> list[int]:
 
 def until(job: DetachedModule, check, seconds: float = 20.0):
     deadline = time.monotonic() + seconds
-    while not check(look := job.look(0.2)):
-        assert time.monotonic() < deadline, look
-    return look
+    while not check(poll := job.poll(0.2)):
+        assert time.monotonic() < deadline, poll
+    return poll
 
 
 def test_a_run_is_watched_and_leaves_nothing_but_its_result(make):
     target, job = make(TELL + "tell(done=1)\ntime.sleep(1)\ntell(done=2)\nend(models=['m'])", models=["m"])
     job.start()
     assert (target._task.async_val, target._task.environment) == (0, [])
-    look = until(job, lambda look: look.snapshot)
-    assert (look.state, look.snapshot["done"]) == ("running", 1)
-    assert look.snapshot["pid"] in look.pids
-    look = until(job, lambda look: look.state != "running")
-    assert (look.state, look.snapshot["done"]) == ("ended", 2)
+    poll = until(job, lambda poll: poll.snapshot)
+    assert (poll.state, poll.snapshot["done"]) == ("running", 1)
+    assert poll.snapshot["pid"] in poll.pids
+    poll = until(job, lambda poll: poll.state != "running")
+    assert (poll.state, poll.snapshot["done"]) == ("ended", 2)
     assert job.result() == {
         "changed": True,
         "models": ["m"],
@@ -161,7 +161,7 @@ def test_the_end_is_noticed_while_a_look_waits(make):
     _, job = make(TELL + "time.sleep(1)\nend()")
     job.start()
     started = time.monotonic()
-    assert job.look(30).state == "ended"
+    assert job.poll(30).state == "ended"
     assert time.monotonic() - started < 5
 
 
@@ -170,8 +170,8 @@ def test_the_arguments_do_not_stay_on_the_disk_while_the_module_runs(make):
     job.start()
     assert "hf_secret" in (target.tmpdir / "AnsiballZ_fake.py").read_text()
     assert (target.tmpdir.stat().st_mode & 0o777) == 0o700
-    until(job, lambda look: look.snapshot)
-    job.look(0.2)
+    until(job, lambda poll: poll.snapshot)
+    job.poll(0.2)
     assert not (target.tmpdir / "AnsiballZ_fake.py").exists()
     assert not any("hf_secret" in command for command in target.commands)
     job.stop()
@@ -180,11 +180,11 @@ def test_the_arguments_do_not_stay_on_the_disk_while_the_module_runs(make):
 def test_killed_for_want_of_memory_is_lost_within_seconds(make):
     target, job = make(FOREVER)
     job.start()
-    pids = until(job, lambda look: look.snapshot).pids
+    pids = until(job, lambda poll: poll.snapshot).pids
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     started = time.monotonic()
-    assert until(job, lambda look: look.state != "running").state == "lost"
+    assert until(job, lambda poll: poll.state != "running").state == "lost"
     assert time.monotonic() - started < 5
     job.clean()
     assert target.leftovers() == []
@@ -193,16 +193,16 @@ def test_killed_for_want_of_memory_is_lost_within_seconds(make):
 def test_the_module_alone_killed_has_no_result(make):
     _, job = make(FOREVER)
     job.start()
-    look = until(job, lambda look: look.snapshot)
-    os.kill(look.snapshot["pid"], signal.SIGKILL)
-    assert until(job, lambda look: look.state != "running").state == "ended"
+    poll = until(job, lambda poll: poll.snapshot)
+    os.kill(poll.snapshot["pid"], signal.SIGKILL)
+    assert until(job, lambda poll: poll.state != "running").state == "ended"
     assert job.result() is None
 
 
 def test_a_crash_tells_what_it_said(make):
     _, job = make("import sys, os\nsys.stderr.write('out of luck')\nsys.stderr.flush()\nos._exit(3)")
     job.start()
-    until(job, lambda look: look.state == "ended")
+    until(job, lambda poll: poll.state == "ended")
     result = job.result()
     assert result["failed"]
     assert result["module_stderr"] == "out of luck"
@@ -211,7 +211,7 @@ def test_a_crash_tells_what_it_said(make):
 def test_what_the_module_says_on_stderr_is_not_in_its_result(make):
     _, job = make(TELL + "sys.stderr.write('chatter')\nend()")
     job.start()
-    until(job, lambda look: look.state == "ended")
+    until(job, lambda poll: poll.state == "ended")
     assert "stderr" not in job.result()
 
 
@@ -241,10 +241,10 @@ IN_THE_WRAPPERS_GROUP = "import os\nos.setpgid(0, os.getsid(0))\n"
 def test_stop_ends_the_module_and_what_it_started(make, before):
     target, job = make(before + CHILD)
     job.start()
-    look = until(job, lambda look: look.snapshot)
+    poll = until(job, lambda poll: poll.snapshot)
     job.stop()
     assert alive(target) == []
-    assert gone(look.snapshot["pid"]) and gone(look.snapshot["child"])
+    assert gone(poll.snapshot["pid"]) and gone(poll.snapshot["child"])
     assert target.leftovers() == []
 
 
@@ -259,7 +259,7 @@ while True: time.sleep(0.1)
 """
     target, job = make(TELL + deaf)
     job.start()
-    until(job, lambda look: look.snapshot)
+    until(job, lambda poll: poll.snapshot)
     started = time.monotonic()
     job.stop(2)
     assert time.monotonic() - started < 8
@@ -272,9 +272,9 @@ def test_a_given_progress_file_stays_and_an_old_one_is_not_believed(make, tmp_pa
     given.write_text(json.dumps({"pid": 1, "done": 99}))
     _, job = make(TELL + "time.sleep(1.5)\ntell(done=1)\ntime.sleep(1)\nend()", progress_file=str(given))
     job.start()
-    assert job.look(0.2).snapshot is None
-    assert until(job, lambda look: look.snapshot).snapshot["done"] == 1
-    until(job, lambda look: look.state == "ended")
+    assert job.poll(0.2).snapshot is None
+    assert until(job, lambda poll: poll.snapshot).snapshot["done"] == 1
+    until(job, lambda poll: poll.state == "ended")
     assert job.result()["invocation"]["module_args"]["progress_file"] == str(given)
     job.clean()
     assert json.loads(given.read_text())["done"] == 1
@@ -284,7 +284,7 @@ def test_a_user_who_may_not_write_there_gets_a_private_directory(make):
     target, job = make(FOREVER)
     target.become = True
     job.start()
-    until(job, lambda look: look.snapshot)
+    until(job, lambda poll: poll.snapshot)
     (own,) = target.base.glob("sdops-progress-*")
     assert (own.stat().st_mode & 0o777) == 0o700
     assert (own / "progress.json").exists()
@@ -302,14 +302,14 @@ def test_a_terminals_line_ends_are_understood(make):
         return {**found, "stdout": found["stdout"].replace("\n", "\r\n")}
 
     target._low_level_execute_command = terminal
-    assert until(job, lambda look: look.snapshot).pids
+    assert until(job, lambda poll: poll.snapshot).pids
     job.stop()
 
 
 def test_half_a_snapshot_is_none(make):
     _, job = make(TELL + "open(args['progress_file'], 'w').write('{\"files')\ntime.sleep(60)")
     job.start()
-    assert job.look(1).snapshot is None
+    assert job.poll(1).snapshot is None
     job.stop()
 
 
@@ -320,9 +320,9 @@ def test_no_answer_is_an_error_and_not_the_end(make):
     for answer in ({"rc": 1, "stdout": "", "stderr": "fork: no memory"}, {"rc": 0, "stdout": "Welcome!", "stderr": ""}):
         target._low_level_execute_command = lambda cmd, sudoable=True, answer=answer: answer
         with pytest.raises(DetachedModuleError):
-            job.look(0.2)
+            job.poll(0.2)
     target._low_level_execute_command = shell
-    assert job.look(0.2).state == "running"
+    assert job.poll(0.2).state == "running"
     job.stop()
 
 

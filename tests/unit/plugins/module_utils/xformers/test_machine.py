@@ -75,7 +75,7 @@ def bare(monkeypatch, tmp_path):
     for name in ("CUDA_HOME", "CUDA_PATH", "CXX"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    monkeypatch.setattr(room, "CUDA_PLACES", ())
+    monkeypatch.setattr(room, "CUDA_DIRECTORIES", ())
     return tmp_path
 
 
@@ -87,7 +87,7 @@ def test_everything_that_is_missing_is_told_at_once(bare):
 
 
 def test_no_room(bare, monkeypatch):
-    monkeypatch.setattr(room, "ROOM", 1 << 60)
+    monkeypatch.setattr(room, "BUILD_DISK_BYTES", 1 << 60)
     with pytest.raises(BuildError, match=r"GiB of room in .*, where"):
         check_tools("/usr/bin/python3", "12.1", None, str(bare / "work"), Machine(1, 64 * GIB))
 

@@ -7,9 +7,9 @@ from ansible_collections.sdops.webui.plugins.module_utils.xformers.resolver impo
     TABLE,
     Installed,
     covers,
-    index_of,
     resolve,
     torch_cuda,
+    torch_index_url,
     torch_required,
 )
 
@@ -45,7 +45,7 @@ def test_wheels(torch: str, cuda: str, python: str, xformers: str, own_index: bo
     plan = resolve(torch, cuda, python)
     assert plan.decision == "wheel", plan
     assert plan.requirement == "xformers==" + xformers
-    assert plan.index_hint == (index_of(cuda) if own_index else None)
+    assert plan.index_hint == (torch_index_url(cuda) if own_index else None)
     assert torch.split("+")[0] in plan.reason or "2.10" in plan.reason
 
 
@@ -65,7 +65,7 @@ def test_blackwell_needs_a_newer_torch(capability: str) -> None:
         plan = resolve(torch, cuda, "3.10.6", [capability])
         assert plan.decision == "unsupported"
         assert "cu128" in plan.reason and capability in plan.reason
-    assert resolve("2.7.0+cu128", "12.8", "3.10.6", [capability]).index_hint == index_of("12.8")
+    assert resolve("2.7.0+cu128", "12.8", "3.10.6", [capability]).index_hint == torch_index_url("12.8")
 
 
 def test_blackwell_is_unsupported_even_when_xformers_is_there() -> None:
@@ -97,7 +97,7 @@ def test_no_torch() -> None:
 def test_cu117_torch_does_not_get_the_cu118_wheel() -> None:
     plan = resolve("2.0.1", "11.7", "3.10.6")
     assert plan.decision == "build"
-    assert index_of("11.8") in plan.reason
+    assert torch_index_url("11.8") in plan.reason
 
 
 def test_installed() -> None:
@@ -213,7 +213,7 @@ def test_every_row_of_the_facts(row: list[str]) -> None:
             for python in filter(None, (oldest, newest)) if oldest else ("3.10",):
                 plan = resolve(torch, where, python + ".6", wanted=version)
                 assert (plan.decision, plan.requirement) == ("wheel", "xformers==" + version), (where, python)
-                assert plan.index_hint == (index_of(where) if where in elsewhere.split() else None)
+                assert plan.index_hint == (torch_index_url(where) if where in elsewhere.split() else None)
                 installed = Installed(version, torch)
                 assert resolve(torch, where, python + ".6", installed=installed).decision == "none_needed"
         if oldest:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
-from ansible_collections.sdops.webui.plugins.module_utils.wheel_cache import Cache, Fit
+from ansible_collections.sdops.webui.plugins.module_utils.wheel_cache import BuildKey, Cache
 from helpers.wheels import wheel
 
-FIT = Fit("xformers", "0.0.23.post1", "2.1.2", "12.1", "cp310", "linux_x86_64", ("8.6",))
+FIT = BuildKey("xformers", "0.0.23.post1", "2.1.2", "12.1", "cp310", "linux_x86_64", ("8.6",))
 
 
 @pytest.fixture
