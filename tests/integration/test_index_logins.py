@@ -14,11 +14,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import test_secrets
 import yaml
 from helpers.ansible_site import ansible_environment
 from helpers.paths import BIN
-from test_secrets import Watcher
+
+from . import test_secrets
+from .test_secrets import Watcher
 
 PASSWORDS = ("index-password-1", "extra-password-2", "github-password-3")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers.paths import BIN, ROOT
-from test_variables import GOOD_PROXY, LINK
+
+from .test_variables import GOOD_PROXY, LINK
 
 NO_CORE = {
     "xray_proxy_release_base": "http://127.0.0.1:9/releases",
