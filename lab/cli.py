@@ -1,4 +1,4 @@
-"""``python -m lab``: bring a lab up, use it, take it down."""
+"""``python -m lab``: create a lab, use it, remove it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .servers import faults, gateway
 
 
 def choose_backend(lab: Lab, mode: str = "auto") -> Containers | Processes:
-    """What runs this lab: as its state says, else what ``mode`` asks for and the machine can do."""
+    """The backend of this lab: the one in its state, else the one of ``mode`` that the machine supports."""
     state = lab.state
     mode = state.get("mode", mode)
     if mode == "processes":
@@ -35,8 +35,8 @@ def choose_backend(lab: Lab, mode: str = "auto") -> Containers | Processes:
     if found:
         return Containers(lab, found)
     if mode == "containers":
-        raise LabError("no container engine can be had here: neither a running Docker nor root to start one")
-    report("no container engine can be had here (not root, no Docker): the lab runs as processes on 127.0.0.1")
+        raise LabError("no container engine is available: neither a running Docker nor root to start one")
+    report("no container engine is available (not root, no Docker): the lab runs as processes on 127.0.0.1")
     return Processes(lab)
 
 
@@ -47,32 +47,32 @@ def build_parser() -> argparse.ArgumentParser:
     def command(name: str, help_text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help_text)
         sub.add_argument(
-            "--name", default=os.environ.get("SDOPS_LAB", "demo"), help="several labs can stand side by side"
+            "--name",
+            default=os.environ.get("SDOPS_LAB", "demo"),
+            help="name of the lab; several can run at the same time (%(default)s)",
         )
         return sub
 
-    up = command("up", "bring it up; what already runs is kept")
+    up = command("up", "create the lab, or start what is missing of it")
     up.add_argument("--mode", choices=["auto", "containers", "processes"], default=os.environ.get("LAB_MODE", "auto"))
     up.add_argument("--targets", type=int, default=1)
-    command("down", "end and remove everything of it")
-    command("status", "what runs")
-    command("logs", "where its logs are")
+    command("down", "stop the lab and remove all of its parts")
+    command("status", "list what runs")
+    command("logs", "print the directory of the logs")
     execute = command("exec", "run a command on a target")
     execute.add_argument("target")
     execute.add_argument("arguments", nargs="*", metavar="-- COMMAND")
     command("restart", "power a target off and on").add_argument("target")
-    gateway_command = command(
-        "gateway", "stop or start the gateway, give it a fault or none (normal), or ask for its counters"
-    )
+    gateway_command = command("gateway", "stop or start the gateway, set its condition, or print its counters")
     gateway_command.add_argument("action", choices=["stop", "start", *gateway.CONDITIONS, "stats"])
     gateway_command.add_argument(
         "--rate", type=int, default=gateway.RATE, help="bytes per second when it is slow (%(default)s)"
     )
-    gateway_command.add_argument("--reset", action="store_true", help="with stats: count from 0 again")
-    turbo = command("turbo", "switch AutoDL's acceleration: the proxy (stop, start) or the targets' file (off, on)")
+    gateway_command.add_argument("--reset", action="store_true", help="with stats: reset the counters")
+    turbo = command("turbo", "switch the turbo proxy (stop, start) or the targets' file for it (off, on)")
     turbo.add_argument("action", choices=["stop", "start", "off", "on"])
     turbo.add_argument("target", nargs="?", help="for off and on; default: all")
-    add_fault_options(command("fault", "what goes wrong at the services: add, list, clear"))
+    add_fault_options(command("fault", "add, list or clear faults of the services"))
     gpu = command("gpu", "choose the card that a target's nvidia-smi reports")
     gpu.add_argument("target")
     gpu.add_argument("card", choices=GPUS)
@@ -82,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
 def add_fault_options(fault: argparse.ArgumentParser) -> None:
     """Options are the fields of lab.servers.faults.Fault; what is not given keeps its default there."""
     fault.add_argument("action", choices=["add", "list", "clear"])
-    given = fault.add_argument_group("what add takes", description="see lab/servers/faults.py for what each kind does")
+    given = fault.add_argument_group("options of add", description="see lab/servers/faults.py for what each kind does")
     given.add_argument("--kind", choices=faults.KINDS)
     for name in ("host", "path", "method"):
         given.add_argument(f"--{name}", help="a glob; default: all")
@@ -90,12 +90,12 @@ def add_fault_options(fault: argparse.ArgumentParser) -> None:
         given.add_argument(f"--{name}", type=int)
     given.add_argument("--seconds", type=float)
     given.add_argument("--body")
-    given.add_argument("--header", action="append", metavar="NAME[:VALUE]", help="without a value: take it away")
+    given.add_argument("--header", action="append", metavar="NAME[:VALUE]", help="without a value: remove the header")
     given.add_argument("--ranged", action=argparse.BooleanOptionalAction)
     given.add_argument("--reset", action="store_true", default=None)
 
 
-def run_fault_command(options: argparse.Namespace, what: Containers | Processes) -> None:
+def run_fault_command(options: argparse.Namespace, backend: Containers | Processes) -> None:
     """Carry out ``fault ACTION``; prints the faults as JSON, each with the service that has it."""
     if options.action == "add":
         if not options.kind:
@@ -106,25 +106,25 @@ def run_fault_command(options: argparse.Namespace, what: Containers | Processes)
             split = (text.partition(":") for text in options.header)
             value["headers"] = {name.strip(): item.strip() if colon else None for name, colon, item in split}
         glob = options.host or "*"
-        services = [name for name, hosts in what.services.items() if any(fnmatchcase(host, glob) for host in hosts)]
+        services = [name for name, hosts in backend.services.items() if any(fnmatchcase(host, glob) for host in hosts)]
         if not services:
-            known = ", ".join(sorted(host for hosts in what.services.values() for host in hosts))
+            known = ", ".join(sorted(host for hosts in backend.services.values() for host in hosts))
             raise LabError(f"no service has a host {glob}; there are {known}")
-        answers = [what.control(service, "POST", value) for service in services]
+        answers = [backend.control(service, "POST", value) for service in services]
         for answer in answers:
             if "error" in answer:
                 raise LabError(answer["error"])
         result = [{"service": service, **answer} for service, answer in zip(services, answers, strict=True)]
     else:
         method = "DELETE" if options.action == "clear" else "GET"
-        result = [{"service": name, **item} for name in what.services for item in what.control(name, method)]
+        result = [{"service": name, **item} for name in backend.services for item in backend.control(name, method)]
     print(json.dumps(result, indent=1))
 
 
 def run_command(options: argparse.Namespace) -> int:
     lab = Lab(options.name)
     if options.command == "up":
-        lab.dir.mkdir(parents=True, exist_ok=True)  # now another one's `down` leaves us the engine
+        lab.dir.mkdir(parents=True, exist_ok=True)  # from now on `down` of another lab leaves the engine running
         choose_backend(lab, options.mode).up(options.targets)
         report(f"the lab {lab.name!r} is up ({lab.state['mode']}): " + ", ".join(lab.state["hosts"]))
     elif options.command == "down":
@@ -137,34 +137,34 @@ def run_command(options: argparse.Namespace) -> int:
         lab.remove_files()
     else:
         lab.require_state()
-        what = choose_backend(lab)
+        backend = choose_backend(lab)
         if options.command == "status":
-            print(what.status())
+            print(backend.status())
         elif options.command == "logs":
             print(lab.dir / "log")
         elif options.command == "exec":
-            return what.execute(options.target, options.arguments)
+            return backend.execute(options.target, options.arguments)
         elif options.command == "restart":
-            what.restart(options.target)
+            backend.restart(options.target)
         elif options.command == "gateway" and options.action == "stats":
-            print(json.dumps(what.gateway_stats(options.reset)))
+            print(json.dumps(backend.gateway_stats(options.reset)))
         elif options.command == "gateway":
-            what.gateway(options.action, options.rate)
+            backend.gateway(options.action, options.rate)
         elif options.command == "turbo":
-            what.turbo(options.action, [options.target] if options.target else list(lab.state["hosts"]))
+            backend.turbo(options.action, [options.target] if options.target else list(lab.state["hosts"]))
         elif options.command == "fault":
-            run_fault_command(options, what)
+            run_fault_command(options, backend)
         elif options.command == "gpu":
-            what.gpu(options.target, options.card)
+            backend.gpu(options.target, options.card)
     return 0
 
 
 def main() -> None:
     argv = sys.argv[1:]
-    cut = argv.index("--") if "--" in argv else len(argv)  # what follows is the target's, dashes and all
-    options = build_parser().parse_args(argv[:cut])
+    separator = argv.index("--") if "--" in argv else len(argv)  # the rest belongs to the target, dashes included
+    options = build_parser().parse_args(argv[:separator])
     if options.command == "exec":
-        options.arguments += argv[cut + 1 :]
+        options.arguments += argv[separator + 1 :]
     try:
         sys.exit(run_command(options))
     except LabError as exc:

@@ -320,7 +320,7 @@ class Containers:
         return SERVICES
 
     def control(self, service: str, method: str, value: Any = None) -> Any:
-        """Ask a lab server about its faults; see LabServer.control."""
+        """Read or change the faults of a lab server; see LabServer.control."""
         command = ["curl", "-sSk", "-X", method, "--data-binary", "@-", "https://127.0.0.1/.lab/faults"]
         answer = self.docker("exec", "-i", self.name(service), *command, input=json.dumps(value))
         return json.loads(answer)

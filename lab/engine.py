@@ -73,7 +73,7 @@ class PrivateDaemon:
             return Engine(self.known["host"], private=True) if self.is_running() else self._start()
 
     def _start(self) -> Engine:
-        # it was killed: what the machine was like before is what its state file says, not what it is now
+        # it was killed: what the machine was like before is in its state file, not what it is now
         previous = self.known
         # what its containers left is found and ended from there
         run_dir = Path(previous.get("run") or self.dir / "run")

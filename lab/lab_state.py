@@ -71,7 +71,7 @@ class Lab:
     def require_state(self) -> dict[str, Any]:
         state = self.state
         if not state:
-            raise LabError(f"the lab {self.name!r} is not up; `python -m lab up --name {self.name}` brings it up")
+            raise LabError(f"the lab {self.name!r} is not up; `python -m lab up --name {self.name}` creates it")
         return state
 
     def remove_files(self) -> None:
@@ -88,7 +88,7 @@ def exclusive_lock(place: Path) -> Iterator[None]:
 
 
 def build_content(work: Path, python: str, shebang: str, root: Path | None) -> dict[str, Any]:
-    """The lab's content below ``work`` (kept where nothing changed); its summary."""
+    """The lab's content below ``work`` (left as it is where nothing changed); its summary."""
     command = [sys.executable, "-m", "lab.servers", "build", "--work", str(work), "--launcher-shebang", shebang]
     command += ["--launcher-python", python, *(["--python-root", str(root)] if root else [])]
     summary: dict[str, Any] = json.loads(run(*command, cwd=ROOT).stdout)
@@ -127,22 +127,22 @@ def write_gateway_config(
     return {f"xray_proxy_{name}": client[key] for name, key in names.items()}
 
 
-def retry_until_answer(ask: Callable[[], Any], what: str, seconds: float = 20) -> Any:
-    """What ``ask`` returns, once it does so without a LabError."""
+def retry_until_answer(query: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+    """What ``query`` returns, once it does so without a LabError."""
     deadline = time.monotonic() + seconds
     while True:
         try:
-            return ask()
+            return query()
         except LabError as exc:
             if time.monotonic() > deadline:
-                raise LabError(f"{what} does not come up: {exc}") from exc
+                raise LabError(f"{what} does not answer: {exc}") from exc
             time.sleep(0.2)
 
 
 def parse_user_traffic(statistics: str) -> dict[str, int]:
     """{"uplink", "downlink"} of the client's user in Xray's counters, as ``api statsquery`` prints them."""
     found = {item["name"]: int(item.get("value", 0)) for item in json.loads(statistics).get("stat", [])}
-    return {way: found.get(f"user>>>{USER}>>>traffic>>>{way}", 0) for way in ("uplink", "downlink")}
+    return {direction: found.get(f"user>>>{USER}>>>traffic>>>{direction}", 0) for direction in ("uplink", "downlink")}
 
 
 def turbo_script(proxy: str, ca: str) -> str:
@@ -184,7 +184,7 @@ def write_ca_bundle(content: Path, target: Path) -> None:
 
 
 def inventory_variables(summary: dict[str, Any], gateway: dict[str, Any], domestic: dict[str, str]) -> dict[str, Any]:
-    """What the inventory says in every mode. ``domestic``: base URLs of the domestic services, by the first part of their names."""
+    """The inventory's variables in every mode. ``domestic``: base URLs of the domestic services, by the first part of their names."""
     return {
         "sdops_network": "xray",
         "sdops_github": "https://git.lab.test",

@@ -31,9 +31,9 @@ PORTS = ("blocked", "www", "accelerated", "plain", *DOMESTIC, "gateway", "api", 
 
 
 def start_time(pid: int) -> str | None:
-    """When the process started, in clock ticks: with the pid it names a process, even after the pid was given again.
+    """When the process started, in clock ticks: with the pid it names a process, even after the pid was reused.
 
-    None when it has ended, also while its parent has not looked yet.
+    None when it has ended, also as a zombie, until its parent has waited.
     """
     try:
         state, *facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -270,7 +270,7 @@ class Processes:
         return {"servers": hosts.ALL}
 
     def control(self, service: str, method: str, value: Any = None) -> Any:
-        """Ask the lab server about its faults; see LabServer.control."""
+        """Read or change the faults of a lab server; see LabServer.control."""
         url = f"https://127.0.0.1:{self.lab.require_state()['ports']['blocked']}/.lab/faults"
         trusted = ssl.create_default_context(cafile=str(self.lab.dir / "ca-bundle.pem"))
         direct = urllib.request.build_opener(

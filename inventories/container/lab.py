@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Inventory of the lab that `python -m lab up` brought up. SDOPS_LAB names another one than the demo's."""
+"""Inventory of the lab that `python -m lab up` created. SDOPS_LAB: name of the lab; default: demo."""
 
 import json
 import os
@@ -18,8 +18,8 @@ try:
     with open(os.path.join(lab, "vars.json"), encoding="utf-8") as handle:
         variables = json.load(handle)
 except OSError:
-    # molecule looks at the inventory before it has made the lab: an empty one is true then
-    sys.stderr.write(f"The lab {name!r} is not up; `python -m lab up --name {name}` brings it up.\n")
+    # molecule reads the inventory before the lab exists: it is empty then
+    sys.stderr.write(f"The lab {name!r} is not up; `python -m lab up --name {name}` creates it.\n")
     print(json.dumps({"_meta": {"hostvars": {}}}))
     sys.exit()
 print(

@@ -122,7 +122,7 @@ def main() -> int:
     command.add_argument("--redirect", metavar="HOST:PORT", help="send all traffic there, whatever name it is for")
     command.add_argument("--public", metavar="HOST:PORT", help="what clients connect to, when it is not --listen")
     command.add_argument("--access-log", help="path as the gateway sees it (default: WORK/log/gateway-access.log)")
-    command.add_argument("--api", default=gateway.API, metavar="ADDR:PORT", help="where its counters can be asked for")
+    command.add_argument("--api", default=gateway.API, metavar="ADDR:PORT", help="address of the API with its counters")
     command.add_argument("--condition", choices=gateway.CONDITIONS, help="what is wrong with it (default: as it was)")
     command.add_argument("--rate", type=int, default=gateway.RATE, help="bytes per second when it is slow")
     command.set_defaults(run=gateway_config)

@@ -4,7 +4,7 @@ One registry for the whole server. Faults come from tests (``registry.add(Fault(
 when it changes, or over HTTP (``/.lab/faults`` on any virtual host). JSON is a list of objects with the fields of Fault.
 
 kind          what happens
-cut           the connection closes after ``after`` bytes of the body (``reset``: with a TCP reset)
+disconnect    the connection closes after ``after`` bytes of the body (``reset``: with a TCP reset)
 stall         nothing is sent for ``seconds`` once ``after`` bytes of the body are out, then it goes on
 slow          the body is sent at ``rate`` bytes per second
 status        ``status`` with ``headers`` and ``body`` instead of the answer
@@ -12,8 +12,8 @@ delay         the answer begins ``seconds`` late
 ignore_range  the Range header is not seen: 200 with the whole file
 wrong_bytes   ``count`` bytes from ``after`` (an offset in the file) are inverted
 headers       ``headers`` are set on the answer, a null value removes one (without Content-Length the body is chunked)
-short         the body ends after ``after`` bytes, and Content-Length agrees (a cache that kept half a file)
-until_close   no Content-Length and no chunks: the body ends where the connection ends, so that a cut looks like an end
+short         the body ends after ``after`` bytes, and Content-Length agrees (a cache that has half a file)
+until_close   no Content-Length and no chunks: the body ends where the connection ends, so that an interruption looks like an end
 drop          the connection closes before there is any answer
 expire        links that are signed for this request live ``seconds`` (0: they are already expired)
 """
@@ -30,7 +30,7 @@ from typing import Any
 from .web import JsonFile, Request
 
 KINDS = (
-    "cut", "stall", "slow", "status", "delay", "ignore_range", "wrong_bytes", "headers", "short", "until_close", "drop",
+    "disconnect", "stall", "slow", "status", "delay", "ignore_range", "wrong_bytes", "headers", "short", "until_close", "drop",
     "expire",
 )  # fmt: skip
 

@@ -4,7 +4,7 @@ What may be wrong with it, its condition:
 
 normal      nothing
 wrong-key   it has other keys and another short id than the client knows
-old-client  it wants a newer client than there is
+old-client  it requires a newer client than there is
 slow        all that goes through it shares ``rate`` bytes per second in each direction
 """
 
@@ -61,7 +61,7 @@ def server_config(
     """The server's config. ``dest``: where unknown clients (and REALITY's handshake) are sent, a TLS 1.3 server.
 
     ``redirect``: all traffic goes to this HOST:PORT instead of where it was addressed to. ``access_log`` is a path as the
-    gateway sees it, or "" for its output. ``api``: where its counters can be asked for. ``min_client``: the oldest client
+    gateway sees it, or "" for its output. ``api``: address of the API with its counters. ``min_client``: the oldest client
     version that it lets in, "" for the core's own choice.
     """
     host, port = parse_address(listen)
@@ -166,10 +166,10 @@ def write_config(
     log = access_log if access_log is not None else str((work / "log" / "gateway-access.log").resolve())
     if access_log is None:
         (work / "log").mkdir(parents=True, exist_ok=True)
-    how_it_runs = work / "gateway-run.json"
+    run_file = work / "gateway-run.json"
     if condition is None:
-        kept = json.loads(how_it_runs.read_text(encoding="utf-8")) if how_it_runs.exists() else {}
-        condition, rate = kept.get("condition", "normal"), kept.get("rate", rate)
+        previous = json.loads(run_file.read_text(encoding="utf-8")) if run_file.exists() else {}
+        condition, rate = previous.get("condition", "normal"), previous.get("rate", rate)
     if condition not in CONDITIONS:
         raise ValueError(f"The gateway can be {', '.join(CONDITIONS)}, not {condition!r}.")
     served = {**made, **new_keys()} if condition == "wrong-key" else made
@@ -179,7 +179,7 @@ def write_config(
     text = json.dumps(server_config(served, inner, dest, redirect, log, api, newest), indent=1)
     write_atomic(config, text.encode(), 0o600)
     run = {"condition": condition, "rate": rate, "listen": listen, "to": inner, "api": api}
-    write_atomic(how_it_runs, json.dumps(run, indent=1).encode(), 0o600)
+    write_atomic(run_file, json.dumps(run, indent=1).encode(), 0o600)
     return {
         "config": str(config),
         "access_log": log,

@@ -4,8 +4,8 @@ In a test::
 
     with LabServer(root, [Listener(default_host="huggingface.lab.test", tls=False), ...]) as lab_server:
         requests.get(lab_server.url("huggingface.lab.test") + "/api/models/lab-fakes/tiny-sd15")
-        lab_server.faults.add(Fault("cut", path="*.safetensors", after=1000, times=1))
-        lab_server.log.entries  # what was asked, by host
+        lab_server.faults.add(Fault("disconnect", path="*.safetensors", after=1000, times=1))
+        lab_server.log.entries  # the requests, with their hosts
 
 It also serves as the ``dest`` of a REALITY inbound: TLS 1.3, X25519, http/1.1, and connections that end in the handshake
 are no news.
@@ -70,7 +70,7 @@ class Listener:
     """Where to listen. ``default_host`` answers when the Host header is no lab name (one port per host on 127.0.0.1).
 
     ``public`` is the origin under which that default host is reached ("http://localhost:8081"), when it is not the address.
-    ``hosts``: only these answer here. ``to_https``: all that is said here is that the site is at https.
+    ``hosts``: only these answer here. ``to_https``: every request is redirected to https.
     """
 
     address: str = "127.0.0.1"
@@ -112,8 +112,8 @@ class Settings:
 class AccessLog:
     """One JSON object per request: the last ones in memory, all of them in ``path`` (one line each). Never a secret."""
 
-    def __init__(self, path: Path | None = None, keep: int = 20000) -> None:
-        self.entries: deque[dict[str, Any]] = deque(maxlen=keep)
+    def __init__(self, path: Path | None = None, max_entries: int = 20000) -> None:
+        self.entries: deque[dict[str, Any]] = deque(maxlen=max_entries)
         self._lock = threading.Condition()
         self._unfinished = 0
         self._path = path
@@ -181,7 +181,7 @@ class BodyReader(io.RawIOBase):
 
 
 # faults that need the body in pieces
-CHANGES_BODY = frozenset(["cut", "stall", "slow", "wrong_bytes", "short"])
+CHANGES_BODY = frozenset(["disconnect", "stall", "slow", "wrong_bytes", "short"])
 
 
 class _Disconnect(Exception):
@@ -251,10 +251,10 @@ class _Handler(BaseHTTPRequestHandler):
             if not body.done:
                 self.close_connection = True
         except _Disconnect:
-            entry["cut"] = True
+            entry["interrupted"] = True
             self.close_connection = True
         except (OSError, ssl.SSLError) as exc:
-            entry["cut"] = type(exc).__name__
+            entry["interrupted"] = type(exc).__name__
             self.close_connection = True
         finally:
             entry["seconds"] = round(time.time() - started, 3)
@@ -351,8 +351,8 @@ class _Handler(BaseHTTPRequestHandler):
     ) -> Iterator[bytes | memoryview]:
         """The body in pieces (its first ``limit`` bytes), with what the faults do to it."""
         stops = sorted(
-            (fault for fault in faults if fault.kind in ("cut", "stall")),
-            key=lambda item: (item.after, item.kind == "cut"),
+            (fault for fault in faults if fault.kind in ("disconnect", "stall")),
+            key=lambda item: (item.after, item.kind == "disconnect"),
         )
         rate = min((fault.rate for fault in faults if fault.kind == "slow"), default=None)
         wrong = [fault for fault in faults if fault.kind == "wrong_bytes"]
@@ -382,7 +382,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _interrupt(self, fault: Fault) -> None:
         if fault.kind == "stall":
-            # a client says nothing more while it waits: what can be read is its farewell
+            # a waiting client sends nothing: if there is something to read, the client has closed the connection
             if select.select([self.connection], [], [], fault.seconds)[0]:
                 raise _Disconnect
             return
@@ -513,14 +513,14 @@ class LabServer:
         self.hub.reset()
 
     def replace_hub_file(
-        self, repo: str, path: str, data: bytes | Content, *, commit: bool = True, forget: bool = False
+        self, repo: str, path: str, data: bytes | Content, *, commit: bool = True, squash: bool = False
     ) -> dict[str, Any]:
         """From now on the main branch of ``repo`` (made if missing) has ``data`` at ``path``: another ETag.
 
-        ``commit``: under a new commit, else (a mirror that mixes things up) under the old one. ``forget``: the old commit
+        ``commit``: under a new commit, else (a mirror that mixes things up) under the old one. ``squash``: the old commit
         is gone, as after a squash. In memory, until ``reset``. Returns {"commit", "sha256", "oid", "size", "lfs"}.
         """
-        return self.hub.replace(repo, path, data, commit, forget)
+        return self.hub.replace(repo, path, data, commit, squash)
 
     __enter__ = start
 
@@ -535,7 +535,7 @@ class LabServer:
         raise KeyError(f"no listener has the default host {host}")
 
     def link(self, request: Request, host: str, path: str) -> str:
-        """An absolute URL on another virtual host, reachable the way ``request`` came in."""
+        """An absolute URL on another virtual host, with the scheme and port of ``request``."""
         if request.direct:
             return self.url(host) + path
         port = request.authority.rsplit(":", 1)[1] if ":" in request.authority else None

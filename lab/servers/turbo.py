@@ -104,7 +104,7 @@ class TurboProxy:
                 writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)
                 await writer.drain()
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError) as exc:
-            entry["cut"] = type(exc).__name__
+            entry["interrupted"] = type(exc).__name__
         finally:
             entry["seconds"] = round(time.time() - started, 3)
             self.log.write(entry)
@@ -123,13 +123,15 @@ class TurboProxy:
             host, port = "", 0
         entry.update(method=method, host=host, port=port)
         if not host or (not connect and address.scheme != "http"):
-            raise _ProxyError("400 Bad Request", "A proxy wants CONNECT HOST:PORT or GET http://HOST/PATH.")
+            raise _ProxyError("400 Bad Request", "A proxy expects CONNECT HOST:PORT or GET http://HOST/PATH.")
         if not connect:
             entry["path"] = address.path
         if host not in self.hosts or port not in self.routes:
             raise _ProxyError("403 Forbidden", f"{host}:{port} is not accelerated.")
         try:
-            there, onward = await asyncio.wait_for(asyncio.open_connection(*self.routes[port]), HEAD_SECONDS)
+            upstream_reader, upstream_writer = await asyncio.wait_for(
+                asyncio.open_connection(*self.routes[port]), HEAD_SECONDS
+            )
         except (OSError, TimeoutError) as exc:
             raise _ProxyError("502 Bad Gateway", f"{host} cannot be reached ({type(exc).__name__}).") from exc
         entry.update(status=200, sent=0, received=0)
@@ -138,13 +140,17 @@ class TurboProxy:
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             else:
                 path = (address.path or "/") + (f"?{address.query}" if address.query else "")
-                kept = [line for line in headers if line.partition(":")[0].strip().lower() not in HOP]
-                onward.write(
-                    "\r\n".join([f"{method} {path} HTTP/1.1", *kept, "Connection: close", "", ""]).encode("latin-1")
+                forwarded = [line for line in headers if line.partition(":")[0].strip().lower() not in HOP]
+                upstream_writer.write(
+                    "\r\n".join([f"{method} {path} HTTP/1.1", *forwarded, "Connection: close", "", ""]).encode(
+                        "latin-1"
+                    )
                 )
-            await asyncio.gather(_copy(reader, onward, entry, "sent"), _copy(there, writer, entry, "received"))
+            await asyncio.gather(
+                _copy(reader, upstream_writer, entry, "sent"), _copy(upstream_reader, writer, entry, "received")
+            )
         finally:
-            await _closed(onward)
+            await _closed(upstream_writer)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, entry: dict[str, Any], count: str) -> None:

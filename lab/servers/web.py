@@ -31,7 +31,7 @@ class Request:
     body: IO[bytes]
     client: str
     direct: bool = False  # True when the Host header is no lab name and the listener's default host answers
-    link_life: float | None = None  # seconds that links signed for this request live, when a fault says so
+    link_life: float | None = None  # seconds that links signed for this request live, set by a fault
 
     @classmethod
     def target(cls, target: str) -> tuple[str, str]:
@@ -204,8 +204,8 @@ def parse_range(value: str, size: int) -> tuple[int, int] | None | bool:
     if not match or not (match[1] or match[2]):
         return None
     if not match[1]:
-        wanted = int(match[2])
-        return (max(0, size - wanted), size - 1) if wanted and size else False
+        length = int(match[2])
+        return (max(0, size - length), size - 1) if length and size else False
     first = int(match[1])
     last = min(int(match[2]), size - 1) if match[2] else size - 1
     if match[2] and int(match[2]) < first:
@@ -216,7 +216,7 @@ def parse_range(value: str, size: int) -> tuple[int, int] | None | bool:
 def content_response(
     request: Request, content: Content, headers: dict[str, str] | None = None, ranges: bool = True
 ) -> Response:
-    """The content, or the part that ``Range`` asks for (206), or 416. ``headers`` may hold ETag for If-Range/If-None-Match."""
+    """The content, or the part that ``Range`` requests (206), or 416. ``headers`` may hold ETag for If-Range/If-None-Match."""
     size = content.size
     given = {"Content-Type": "application/octet-stream", **(headers or {})}
     etag = given.get("ETag")
@@ -225,10 +225,10 @@ def content_response(
     if not ranges:
         return Response(200, given, content.slice(0, size))
     given["Accept-Ranges"] = "bytes"
-    wanted = request.headers.get("Range")
+    requested_range = request.headers.get("Range")
     condition = request.headers.get("If-Range")
-    if wanted and (condition is None or condition == etag):
-        span = parse_range(wanted, size)
+    if requested_range and (condition is None or condition == etag):
+        span = parse_range(requested_range, size)
         if span is False:
             return Response(416, {"Content-Range": f"bytes */{size}", "Content-Type": "text/plain"}, b"")
         if isinstance(span, tuple):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # LAB FAKE: not the xray program of XTLS/Xray-core, but a launcher around a real core.
-# The core is the extension module of the PyPI wheel xray-core, in core/ beside this file. For the sdops.webui lab only.
+# The core is the extension module of the PyPI wheel xray-core, in core/ next to this file. For the sdops.webui lab only.
 #
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
@@ -34,7 +34,7 @@ def load_core():
     """The module with the real core. Under a Python it was not built for, the right one takes over, if it is there."""
     if os.path.isdir(CORE):
         sys.path.insert(0, CORE)
-    # the original looks for geosite.dat and geoip.dat beside itself; here that would be beside Python. The core sees only the
+    # the original looks for geosite.dat and geoip.dat next to itself; here that would be next to Python. The core sees only the
     # environment that the process was started with.
     if "XRAY_LOCATION_ASSET" not in os.environ:
         os.environ["XRAY_LOCATION_ASSET"] = HERE
@@ -42,13 +42,13 @@ def load_core():
     try:
         import xray
     except ImportError as exc:
-        wanted = sorted(
+        core_versions = sorted(
             part.split(".")[1][len("cpython-") :].split("-")[0]
             for _, _, names in os.walk(CORE)
             for part in names
             if part.startswith("xray.cpython-")
         )
-        for version in wanted:
+        for version in core_versions:
             program = f"python{version[0]}.{version[1:]}"
             if version != PYTHON.replace(".", "") and not os.environ.get("LAB_XRAY_PYTHON"):
                 try:
@@ -57,7 +57,7 @@ def load_core():
                 except OSError:
                     pass
         raise SystemExit(
-            f"lab xray: no core for Python {PYTHON} ({exc}); there is one for: {', '.join(wanted) or 'none'}"
+            f"lab xray: no core for Python {PYTHON} ({exc}); there is one for: {', '.join(core_versions) or 'none'}"
         ) from exc
     return xray
 
@@ -121,7 +121,7 @@ def free_port():
 
 
 def relocate_listeners(config):
-    """The config with every listener on a free loopback port and no log files: it can start beside the one in use."""
+    """The config with every listener on a free loopback port and no log files: it can run at the same time as the one in use."""
     config = json.loads(json.dumps(config))
     inbounds = config.get("inbounds")
     for inbound in inbounds if isinstance(inbounds, list) else []:
@@ -273,7 +273,7 @@ def encode_base64url(data):
 
 
 def key_pair(private=None):
-    """(private, public) in base64url without padding, as REALITY wants them."""
+    """(private, public) in base64url without padding, as REALITY expects them."""
     private = clamp(private or secrets.token_bytes(32))
     return encode_base64url(private), encode_base64url(x25519(private))
 

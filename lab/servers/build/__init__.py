@@ -1,6 +1,6 @@
 """Builds what the lab serves: certificates, git repositories, wheels, models, the Xray release, the conda channel.
 
-Every part is remembered with a fingerprint of its sources in WORK/build.json and built again only when that has changed or
+Every part is recorded with a fingerprint of its sources in WORK/build.json and built again only when that has changed or
 its files are gone. Content is deterministic (fixed seeds, authors and dates), so commit ids and hashes are stable.
 """
 

@@ -167,7 +167,7 @@ def _copy_library(source: Path, target: Path) -> None:
 
 
 def _pack(stage: Path, package: Path, interpreter: Interpreter) -> None:
-    """info/ beside the files, then the .conda archive."""
+    """info/ next to the files, then the .conda archive."""
     from conda_package_handling.conda_fmt import CondaFormat_v2
 
     files, paths = [], []
@@ -221,7 +221,7 @@ def _pack(stage: Path, package: Path, interpreter: Interpreter) -> None:
 
 
 def _index(channel: Path, package: Path) -> None:
-    """repodata.json. In a child, judged by its result: py-rattler sometimes crashes when its interpreter ends."""
+    """repodata.json. In a child process, of which only the result counts: py-rattler sometimes crashes when its interpreter ends."""
     done = subprocess.run([sys.executable, "-c", INDEX, str(channel)], capture_output=True, text=True)
     try:
         listed = json.loads((channel / "linux-64" / "repodata.json").read_text(encoding="utf-8"))["packages.conda"]

@@ -398,10 +398,10 @@ def _civitai_content() -> list[tuple[int, str, str, list[dict[str, Any]]]]:
         entry, data = _file(number, name, safetensors_bytes(f"lora {number}", tiny_tensors()), **safe)
         return {**entry, **(changed or {})}, data
 
-    def hashed(number: int, keep: Iterable[str] = (), **other: str) -> tuple[dict[str, Any], bytes]:
-        """A file that the API shows other hashes of than it has."""
+    def hashed(number: int, true_hashes: Iterable[str] = (), **other: str) -> tuple[dict[str, Any], bytes]:
+        """A file whose hashes in the API are wrong, except ``true_hashes``."""
         entry, data = tiny_lora(number, f"hashes-{number}.safetensors")
-        table = {name: value for name, value in entry["hashes"].items() if name in keep}
+        table = {name: value for name, value in entry["hashes"].items() if name in true_hashes}
         return {**entry, "hashes": {**table, **other}}, data
 
     pending = {

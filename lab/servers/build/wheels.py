@@ -35,7 +35,7 @@ def zip_bytes(members: dict[str, bytes], executable: frozenset[str] = frozenset(
 def build(builder: Builder, entries: list[dict[str, Any]], fakes: Path) -> dict[str, Any]:
     """content/wheels/*.whl for every entry {"source", "name", "version", "tag"?, "summary"?, "requires_python"?, "replace"?, "folder"?}.
 
-    ``replace`` maps texts of the tree to what another version says instead; ``folder`` is a directory below content/wheels.
+    ``replace`` maps texts of the tree to those of another version; ``folder`` is a directory below content/wheels.
     """
     folder = builder.content / "wheels"
     folder.mkdir(parents=True, exist_ok=True)

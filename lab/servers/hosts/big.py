@@ -1,6 +1,6 @@
 """big.lab.test: files of any size that nobody stores. ``/NAME-BYTES-SEED.EXT``, for example /zeros-7000000000-a.safetensors.
 
-One mebibyte of noise is made from the seed and sent again and again, turned by another angle each time: no two pieces are
+One mebibyte of noise is made from the seed and sent repeatedly, rotated by another offset each time: no two pieces are
 alike (below 1 TiB), so that a piece in the wrong place is found by its hash. ``.safetensors`` has a header that adds up.
 """
 
@@ -91,13 +91,13 @@ def big_path(size: int, seed: str = "0", extension: str = "safetensors", name: s
 
 
 class BigHost:
-    """Answers with ETag and ranges, to GET and HEAD, and asks for nothing."""
+    """Answers with ETag and ranges, to GET and HEAD, and requires no token."""
 
     def handle(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
             return text(405, "Method Not Allowed", Allow="GET, HEAD")
         match = NAME.fullmatch(request.path)
         if match is None:
-            return text(404, "big.lab.test (lab fake): ask for /NAME-BYTES-SEED.EXT\n")
+            return text(404, "big.lab.test (lab fake): request /NAME-BYTES-SEED.EXT\n")
         big = Big(int(match[1]), match[2], match[3])
         return content_response(request, big, {"ETag": f'"big-{big.size}-{big.seed}"'})

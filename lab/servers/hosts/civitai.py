@@ -102,10 +102,10 @@ class CivitaiHost:
         if parts[:1] == ["models"] and len(parts) == 2:
             return self._model(request, parts[1])
         if parts[:2] == ["model-versions", "by-hash"] and parts[2:] in ([], ["ids"]) and request.method == "POST":
-            found = [(wanted, pair) for wanted in json.loads(request.body.read()) if (pair := self._by_hash(wanted))]
+            found = [(digest, pair) for digest in json.loads(request.body.read()) if (pair := self._by_hash(digest))]
             if parts[2:]:
                 return json_response(200, [{"modelVersionId": pair[1]["id"], "hash": key} for key, pair in found])
-            return json_response(200, [version_body(request, *pair) for _wanted, pair in found])
+            return json_response(200, [version_body(request, *pair) for _digest, pair in found])
         if parts[:2] == ["model-versions", "by-hash"] and len(parts) == 3:
             pair = self._by_hash(parts[2])
             return (
@@ -121,10 +121,10 @@ class CivitaiHost:
             return json_response(404, {"error": "Model not found"})
         return json_response(404, {"error": "Not found"})
 
-    def _by_hash(self, wanted: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    def _by_hash(self, digest: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """(model, version) of the oldest file that has this hash, of whatever kind."""
         for model, version in sorted(self._versions(), key=lambda pair: pair[1]["publishedAt"]):
-            if any(wanted.upper() in file["hashes"].values() for file in version["files"]):
+            if any(digest.upper() in file["hashes"].values() for file in version["files"]):
                 return model, version
         return None
 
@@ -285,27 +285,29 @@ class BackblazeStorage:
 def choose_file(
     files: list[dict[str, Any]], query: dict[str, str], prefers: dict[str, str] | None = None
 ) -> dict[str, Any] | None:
-    """The file that the query means: ``fileId`` exactly, else the best one that has every property asked for.
+    """The file that the query means: ``fileId`` exactly, else the best one that has every requested property.
 
     Which is the best depends on what the caller ``prefers``: the same link leads others to another file.
     """
     if query.get("fileId"):
         return next((file for file in files if file["id"] == int(query["fileId"])), None)
-    fits = files
+    candidates = files
     if query.get("type"):
-        fits = [file for file in fits if file["type"] == query["type"]]
+        candidates = [file for file in candidates if file["type"] == query["type"]]
     for name in ("format", "size", "fp", "quantType"):
         if query.get(name):
-            fits = [file for file in fits if (file["metadata"].get(name) or "").lower() == query[name].lower()]
-    return max(fits, key=lambda file: score(file, prefers), default=None)
+            candidates = [
+                file for file in candidates if (file["metadata"].get(name) or "").lower() == query[name].lower()
+            ]
+    return max(candidates, key=lambda file: score(file, prefers), default=None)
 
 
 def score(file: dict[str, Any], prefers: dict[str, str] | None = None) -> int:
     """How much a file is the main one of its version."""
-    wanted = {"format": "SafeTensor", "size": "pruned", "fp": "fp16", **(prefers or {})}
+    preferences = {"format": "SafeTensor", "size": "pruned", "fp": "fp16", **(prefers or {})}
     points = {"format": 100, "size": 10, "fp": 1}
     return (1000 if file["type"] in MAIN_TYPES else 0) + sum(
-        points[name] if file["metadata"].get(name) == value else -points[name] for name, value in wanted.items()
+        points[name] if file["metadata"].get(name) == value else -points[name] for name, value in preferences.items()
     )
 
 
@@ -316,7 +318,7 @@ def version_body(request: Request, model: dict[str, Any], version: dict[str, Any
     base = f"{request.origin}/api/download/models/{version['id']}"
     files = [] if archived else version["files"]
     primary = max(files, key=score, default=None)
-    shown = []
+    public_files = []
     for file in files:
         metadata = file["metadata"]
         pairs = [("type", file["type"]), *((name, metadata.get(name)) for name in ("format", "size", "fp"))]
@@ -324,7 +326,7 @@ def version_body(request: Request, model: dict[str, Any], version: dict[str, Any
         entry = {**file, "downloadUrl": base if file is primary else f"{base}?{query}"}
         if file is primary:
             entry["primary"] = True
-        shown.append(entry)
+        public_files.append(entry)
     body = {name: value for name, value in version.items() if name not in ("lab", "files")}
     body.update(
         modelId=model["id"],
@@ -335,7 +337,7 @@ def version_body(request: Request, model: dict[str, Any], version: dict[str, Any
         earlyAccessEndsAt=lab.get("early_access_until"),
         paidAccess={"permanent": False, "endsAt": lab["early_access_until"]} if lab.get("early_access_until") else None,
         model={name: model[name] for name in ("name", "type", "nsfw", "poi")},
-        files=shown,
+        files=public_files,
         images=[],
     )
     if archived:

@@ -114,8 +114,8 @@ class GitHost:
         )
         if found.returncode:
             return text(404, "404: Not Found")
-        shown = re.sub(r"^v(?=\d)", "", ref).replace("/", "-")
-        name = f"{repository.stem}-{shown}"
+        ref_name = re.sub(r"^v(?=\d)", "", ref).replace("/", "-")
+        name = f"{repository.stem}-{ref_name}"
         done = subprocess.run(
             ["git", "-C", str(repository), "archive", "--format=zip", f"--prefix={name}/", found.stdout.strip()],
             capture_output=True,

@@ -78,7 +78,7 @@ class HubContent:
         on_disk = self._index.read()
         return {**on_disk, "repos": {**on_disk["repos"], **self._replaced}}
 
-    def replace(self, name: str, path: str, data: bytes | Content, commit: bool, forget: bool) -> dict[str, Any]:
+    def replace(self, name: str, path: str, data: bytes | Content, commit: bool, squash: bool) -> dict[str, Any]:
         """See LabServer.replace_hub_file."""
         content: Content = BytesContent(data) if isinstance(data, bytes) else data
         entry = _entry(path, content)
@@ -89,9 +89,9 @@ class HubContent:
             new = old
             if commit or not old:
                 new = hashlib.sha1(json.dumps([name, old, files], sort_keys=True).encode()).hexdigest()
-            for dropped in repo["commits"][old].items() if forget or new == old else ():
+            for dropped in repo["commits"][old].items() if squash or new == old else ():
                 self._orphans[repo_id(name), xet_hash(dropped[1])] = (name, *dropped)
-            if forget or not old:
+            if squash or not old:
                 del repo["commits"][old]
             repo["commits"][new] = files
             repo["refs"]["main"] = new
@@ -338,9 +338,9 @@ class HubHost:
         if rest[0] == "tree" and len(rest) >= 2:
             return self._tree(request, name, repo, rest[1], "/".join(rest[2:]))
         if rest[0] == "paths-info" and len(rest) == 2 and request.method == "POST":
-            wanted = parse_qs(request.body.read().decode()).get("paths", [])
+            requested_paths = parse_qs(request.body.read().decode()).get("paths", [])
             files = repo["commits"][self._commit(repo, rest[1])]
-            return json_response(200, [_tree_entry(path, files[path]) for path in wanted if path in files])
+            return json_response(200, [_tree_entry(path, files[path]) for path in requested_paths if path in files])
         raise _HubError(404, None, "Not Found")
 
     def _info(self, request: Request, name: str, repo: dict[str, Any], revision: str) -> dict[str, Any]:
@@ -453,7 +453,7 @@ def pointer(entry: dict[str, Any]) -> str:
 
 
 def _entry(path: str, content: Content) -> dict[str, Any]:
-    """The index's entry for a file; what is large or binary goes the way of git-lfs."""
+    """The index's entry for a file; what is large or binary is stored with git-lfs."""
     size, sha256 = content.size, content.sha256()
     entry = {"size": size, "sha256": sha256, "lfs": path.endswith(LFS) or size > 10 << 20}
     blob = pointer(entry).encode() if entry["lfs"] else b"".join(content.slice(0, size).chunks())

@@ -1,4 +1,4 @@
-"""How the tests ask the WebUI of the target."""
+"""Access of the tests to the WebUI of the target."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ URL = "http://127.0.0.1:6006"
 def api(host):
     """(status, body) of a request made on the target itself; the password goes through a file, not argv."""
 
-    def ask(path, credentials=True, data=None):
+    def query(path, credentials=True, data=None):
         auth = f"-K <(sed 's/.*/user = \"&\"/' {HOME}/secrets/webui-credentials)" if credentials else ""
         body = f"-H 'Content-Type: application/json' -d '{json.dumps(data)}'" if data is not None else ""
         out = host.run("bash -c %s", f"curl -s --noproxy '*' -w '\\n%{{http_code}}' {auth} {body} {URL}{path}")
         text, _, status = out.stdout.rpartition("\n")
         return int(status), text
 
-    return ask
+    return query
 
 
 @pytest.fixture(scope="module")
 def programs(host):
-    """What the supervisor says about its programs."""
+    """supervisord's status of all programs, as a function."""
 
-    def ask():
+    def query():
         return host.check_output(f"{HOME}/toolbox/bin/supervisorctl -c {HOME}/supervisor/supervisord.conf status")
 
-    return ask
+    return query
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A user's way in: an SSH tunnel, a real browser, the login, the image. The screenshot is kept in .work/screenshots."""
+"""What a user does: an SSH tunnel, a real browser, the login, the image. The screenshot is in .work/screenshots."""
 
 from __future__ import annotations
 
@@ -15,25 +15,33 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-KEPT = Path(__file__).resolve().parents[3] / ".work" / "screenshots"
+SCREENSHOTS = Path(__file__).resolve().parents[3] / ".work" / "screenshots"
 PROMPT = "a lighthouse on a cliff above the sea at dawn"
 
 
 @contextlib.contextmanager
 def tunnel(host):
     """The address on this machine that leads to the WebUI."""
-    known = host.ansible.get_variables()
+    connection = host.ansible.get_variables()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
         "ssh",
-        *shlex.split(known.get("ansible_ssh_common_args", "")),
+        *shlex.split(connection.get("ansible_ssh_common_args", "")),
         "-i",
-        known["ansible_ssh_private_key_file"],
+        connection["ansible_ssh_private_key_file"],
     ]
-    command += ["-N", "-o", "ExitOnForwardFailure=yes", "-o", "BatchMode=yes", "-p", str(known.get("ansible_port", 22))]
-    command += ["-L", f"127.0.0.1:{port}:127.0.0.1:6006", f"{known['ansible_user']}@{known['ansible_host']}"]
+    command += [
+        "-N",
+        "-o",
+        "ExitOnForwardFailure=yes",
+        "-o",
+        "BatchMode=yes",
+        "-p",
+        str(connection.get("ansible_port", 22)),
+    ]
+    command += ["-L", f"127.0.0.1:{port}:127.0.0.1:6006", f"{connection['ansible_user']}@{connection['ansible_host']}"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 30
@@ -78,11 +86,11 @@ def test_a_user_logs_in_and_sees_the_image(host, api, ready, browser):
         browser.find_element(By.NAME, "username").send_keys(user)
         browser.find_element(By.NAME, "password").send_keys(password)
         browser.find_element(By.TAG_NAME, "button").click()
-        shown = WebDriverWait(browser, 30).until(lambda page: page.find_element(By.CSS_SELECTOR, "figure img"))
-        WebDriverWait(browser, 30).until(lambda page: shown.get_property("complete"))
-        assert (shown.get_property("naturalWidth"), shown.get_property("naturalHeight")) == (512, 320)
+        image_element = WebDriverWait(browser, 30).until(lambda page: page.find_element(By.CSS_SELECTOR, "figure img"))
+        WebDriverWait(browser, 30).until(lambda page: image_element.get_property("complete"))
+        assert (image_element.get_property("naturalWidth"), image_element.get_property("naturalHeight")) == (512, 320)
         text = browser.find_element(By.TAG_NAME, "body").text
         assert PROMPT in text and f"logged in as {user}" in text and "v1-5-pruned-emaonly" in text
         assert password not in browser.page_source and password not in browser.current_url
-        KEPT.mkdir(parents=True, exist_ok=True)
-        assert browser.save_screenshot(str(KEPT / "webui.png"))
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        assert browser.save_screenshot(str(SCREENSHOTS / "webui.png"))

@@ -86,11 +86,11 @@ NOT_LISTED = [
 def test_nothing_answers_without_credentials(api, ready):
     """Every route there is, as the WebUI itself lists them, and those that it does not list."""
     routes = json.loads(api("/openapi.json")[1])["paths"]
-    asked = [(method, path) for path, methods in routes.items() for method in methods] + NOT_LISTED
-    assert len(asked) > 40
+    requests = [(method, path) for path, methods in routes.items() for method in methods] + NOT_LISTED
+    assert len(requests) > 40
     answering = {
         (method, path)
-        for method, path in asked
+        for method, path in requests
         if api(path, credentials=False, data=None if method == "get" else {})[0] != 401
     }
     assert answering == {("get", "/"), ("get", "/login"), ("post", "/login"), ("get", "/internal/ping")}
@@ -124,14 +124,14 @@ def test_login_shells_and_git_use_the_proxy(host):
     assert host.check_output("git config --global http.proxy") == "http://127.0.0.1:10809"
 
 
-def test_environment_has_the_python_that_was_asked_for(host):
+def test_environment_has_the_configured_python(host):
     prefix = "/root/autodl-tmp/envs/StableDiffusion"
     assert host.check_output(f"{prefix}/bin/python -c 'import sys; print(sys.prefix)'") == prefix
     assert host.check_output(f"{prefix}/bin/python -c 'import xformers; print(xformers.__version__)'") == "0.0.23.post1"
 
 
 def test_other_places_were_left_alone(host):
-    """Only our own paths, and what apt is allowed to bring, differ from the snapshot taken before the first run."""
+    """Only paths of the collection, and those that apt may install, differ from the list made before the first run."""
     allowed = (
         r"^/opt/sdops",
         r"^/opt$",
@@ -145,5 +145,5 @@ def test_other_places_were_left_alone(host):
     now = "find /etc /usr /root /opt /init -xdev -not -path '/root/.ansible*' -printf '%p %m %u %s\\n' | sort"
     diff = host.run(f'bash -c "diff /var/tmp/before.txt <({now})"').stdout
     touched = {line.split()[1] for line in diff.splitlines() if line[:1] in "<>"}
-    strangers = sorted(p for p in touched if not any(re.search(a, p) for a in allowed))
-    assert strangers == []
+    unexpected = sorted(p for p in touched if not any(re.search(a, p) for a in allowed))
+    assert unexpected == []

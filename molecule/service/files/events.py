@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Crashes and restarts of the service, one after the other; each time it must be back. Runs on the target.
+"""Crashes and restarts of the service, one after the other; after each the WebUI must be back. Runs on the target.
 
 Crashes come four times as often as restarts on demand, for each of which supervisorctl waits five seconds.
 
-events.py COUNT SEED: prints one line per event and fails at the first after which the WebUI does not come back, or not with its
-credentials and settings. At the end it has to render, and the only WebUI has to be the one that supervisord runs.
+events.py COUNT SEED: prints one line per event and fails at the first after which the WebUI does not come back with its
+credentials and settings. At the end the WebUI has to render, and the only WebUI has to be the one that supervisord runs.
 """
 
 import base64
@@ -17,22 +17,24 @@ import sys
 import time
 import urllib.request
 
-CTL = ["/opt/sdops/toolbox/bin/supervisorctl", "-c", "/opt/sdops/supervisor/supervisord.conf"]
+SUPERVISORCTL = ["/opt/sdops/toolbox/bin/supervisorctl", "-c", "/opt/sdops/supervisor/supervisord.conf"]
 DEADLINE = 60
 
 
-def ctl(*words):
-    done = subprocess.run([*CTL, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+def supervisorctl(*words):
+    done = subprocess.run(
+        [*SUPERVISORCTL, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     return done.stdout.strip()
 
 
 def pid_of(program):
-    said = ctl("pid", program)
-    return int(said) if said.isdigit() else 0
+    output = supervisorctl("pid", program)
+    return int(output) if output.isdigit() else 0
 
 
-def ask(path, body=None, timeout=5):
-    """The WebUI's answer to its user; None when there is none."""
+def query(path, body=None, timeout=5):
+    """The WebUI's JSON answer to a request with the credentials; None without an answer."""
     with open("/opt/sdops/secrets/webui-credentials", encoding="utf-8") as handle:
         secret = base64.b64encode(handle.readline().strip().encode()).decode()
     data = json.dumps(body).encode() if body is not None else None
@@ -47,14 +49,14 @@ def ask(path, body=None, timeout=5):
         return None
 
 
-def answers():
-    """Whether it takes the credentials and has the settings."""
-    options = ask("/sdapi/v1/options")
+def is_ready():
+    """Whether the WebUI accepts the credentials and has the settings."""
+    options = query("/sdapi/v1/options")
     return bool(options) and options["CLIP_stop_at_last_layers"] == 2
 
 
-def webuis():
-    """Processes of the WebUI."""
+def webui_pids():
+    """PIDs of all WebUI processes."""
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -66,29 +68,29 @@ def webuis():
     return found
 
 
-def send(program, number):
+def send_signal(program, number):
     pid = pid_of(program)
     if pid:
         os.kill(pid, number)
 
 
 CRASHES = {
-    "webui killed": lambda: send("webui", signal.SIGKILL),
-    "webui crashed": lambda: send("webui", signal.SIGSEGV),
-    "webui ended": lambda: send("webui", signal.SIGTERM),
-    "webui interrupted": lambda: send("webui", signal.SIGINT),
-    "xray killed": lambda: send("xray", signal.SIGKILL),
+    "webui killed": lambda: send_signal("webui", signal.SIGKILL),
+    "webui crashed": lambda: send_signal("webui", signal.SIGSEGV),
+    "webui ended": lambda: send_signal("webui", signal.SIGTERM),
+    "webui interrupted": lambda: send_signal("webui", signal.SIGINT),
+    "xray killed": lambda: send_signal("xray", signal.SIGKILL),
     "webui killed while it starts": lambda: (
-        send("webui", signal.SIGKILL),
+        send_signal("webui", signal.SIGKILL),
         time.sleep(1.5),
-        send("webui", signal.SIGKILL),
+        send_signal("webui", signal.SIGKILL),
     ),
 }
-ORDERS = {
-    "webui restarted": lambda: ctl("restart", "webui"),
-    "webui stopped and started": lambda: (ctl("stop", "webui"), ctl("start", "webui")),
-    "everything restarted": lambda: ctl("restart", "all"),
-    "supervisord reloaded": lambda: ctl("reload"),
+RESTARTS = {
+    "webui restarted": lambda: supervisorctl("restart", "webui"),
+    "webui stopped and started": lambda: (supervisorctl("stop", "webui"), supervisorctl("start", "webui")),
+    "everything restarted": lambda: supervisorctl("restart", "all"),
+    "supervisord reloaded": lambda: supervisorctl("reload"),
 }
 
 
@@ -96,21 +98,23 @@ def main():
     count, seed = int(sys.argv[1]), int(sys.argv[2])
     chance = random.Random(seed)
     for number in range(count):
-        name = chance.choice(sorted(CRASHES) * 4 + sorted(ORDERS))
+        name = chance.choice(sorted(CRASHES) * 4 + sorted(RESTARTS))
         before = pid_of("webui")
-        {**CRASHES, **ORDERS}[name]()
+        {**CRASHES, **RESTARTS}[name]()
         started = time.monotonic()
-        # a process that has been told to end may still answer
-        while not (answers() and pid_of("xray") and (name == "xray killed" or pid_of("webui") not in (0, before))):
+        # a process that is about to end may still answer
+        while not (is_ready() and pid_of("xray") and (name == "xray killed" or pid_of("webui") not in (0, before))):
             if time.monotonic() - started > DEADLINE:
-                sys.exit("event %d, %s: not back after %d s; %s" % (number + 1, name, DEADLINE, ctl("status")))
+                sys.exit(
+                    "event %d, %s: not back after %d s; %s" % (number + 1, name, DEADLINE, supervisorctl("status"))
+                )
             time.sleep(0.2)
         print("%2d %-30s back after %.1f s" % (number + 1, name, time.monotonic() - started), flush=True)
-    drawn = ask("/sdapi/v1/txt2img", {"prompt": "x", "steps": 1, "width": 64, "height": 64}, timeout=DEADLINE)
-    if not drawn or not drawn["images"]:
-        sys.exit("it renders nothing after %d events; %s" % (count, ctl("status")))
-    if webuis() != [pid_of("webui")]:
-        sys.exit("WebUIs %s, but supervisord runs %d" % (webuis(), pid_of("webui")))
+    rendered = query("/sdapi/v1/txt2img", {"prompt": "x", "steps": 1, "width": 64, "height": 64}, timeout=DEADLINE)
+    if not rendered or not rendered["images"]:
+        sys.exit("the WebUI renders nothing after %d events; %s" % (count, supervisorctl("status")))
+    if webui_pids() != [pid_of("webui")]:
+        sys.exit("WebUIs %s, but supervisord runs %d" % (webui_pids(), pid_of("webui")))
 
 
 main()

@@ -274,7 +274,7 @@ def test_the_plan_counts_what_is_there_already(box, lab_server, run_module, tmp_
     size = {name: Path(p).stat().st_size for name, p in sources(lab_server).items()}
     planned = run_module("model_files", check=True, **box.arguments, models=[CHECKPOINT, VAE])
     assert planned["bytes_planned"] == planned["space_needed"] == size["checkpoint"] + size["vae"]
-    cut = lab_server.faults.add(Fault("cut", host=STORAGE, after=3_000_000))
+    cut = lab_server.faults.add(Fault("disconnect", host=STORAGE, after=3_000_000))
     refuse = lab_server.faults.add(Fault("status", host=STORAGE, status=403, body="not now", skip=1))
     assert run_module("model_files", **box.arguments, connections=1, models=[CHECKPOINT])["failed"]
     assert cut.hits and refuse.hits

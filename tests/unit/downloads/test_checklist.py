@@ -121,7 +121,7 @@ def test_renamed_repository(box, lab_server, fetch):
 def test_link_that_expires_under_way(box, lab_server, fetch):
     lab_server.faults.add(Fault("expire", host=hosts.HUB, seconds=1.0))
     lab_server.faults.add(Fault("slow", host=hosts.HUB_STORAGE, rate=8_000_000, times=1))
-    lab_server.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=12_000_000, times=1))
+    lab_server.faults.add(Fault("disconnect", host=hosts.HUB_STORAGE, after=12_000_000, times=1))
     arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
 
 
@@ -142,7 +142,7 @@ def test_a_403_that_is_no_expiry_shows_its_cause(box, lab_server, fetch):
 
 def test_ranges_are_asked_for_so_that_they_are_given(box, lab_server, fetch):
     """The network in front of the storage sends everything to those who take gzip."""
-    lab_server.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
+    lab_server.faults.add(Fault("disconnect", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
     arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
     entries = asked(lab_server, hosts.HUB_STORAGE)
     assert any(entry["range"] for entry in entries)
@@ -151,7 +151,7 @@ def test_ranges_are_asked_for_so_that_they_are_given(box, lab_server, fetch):
 
 
 def test_a_416_starts_over(box, lab_server, fetch):
-    lab_server.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
+    lab_server.faults.add(Fault("disconnect", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
     lab_server.faults.add(Fault("status", host=hosts.HUB_STORAGE, status=416, ranged=True, times=1))
     arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
 
@@ -181,7 +181,7 @@ def test_no_length_anywhere_and_a_cut_that_looks_like_an_end(box, lab_server, fe
     lab_server.settings.hub_tree_page = 1
     lab_server.faults.add(Fault("headers", host=hosts.HUB, path="*/resolve/*", headers={"X-Linked-Size": None}))
     lab_server.faults.add(Fault("until_close", host=hosts.HUB_STORAGE))
-    lab_server.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
+    lab_server.faults.add(Fault("disconnect", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
     arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
 
 
@@ -265,7 +265,7 @@ def test_mirror_without_ranges_and_lengths(box, lab_server, fetch):
     lab_server.faults.add(
         Fault("headers", host=hosts.HUB_STORAGE, headers={"Content-Length": None, "Accept-Ranges": None})
     )
-    lab_server.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
+    lab_server.faults.add(Fault("disconnect", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
     found = fetch(CHECKPOINT, "checkpoint", huggingface_endpoint=lab_server.url(hosts.HUB_PROXY))
     arrived(box, found, sha256(hub_file(lab_server)))
 
@@ -275,7 +275,7 @@ def test_mirror_without_ranges_and_lengths(box, lab_server, fetch):
 
 def half_done(lab_server, fetch) -> None:
     """A first run that leaves part of the file behind."""
-    cut = lab_server.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=3_000_000))
+    cut = lab_server.faults.add(Fault("disconnect", host=hosts.HUB_STORAGE, after=3_000_000))
     refuse = lab_server.faults.add(Fault("status", host=hosts.HUB_STORAGE, status=403, body="not now", skip=1))
     assert fetch(CHECKPOINT, "checkpoint")["failed"]
     assert cut.hits and refuse.hits
@@ -301,7 +301,7 @@ def test_another_file_on_the_branch_between_two_runs(box, lab_server, fetch, siz
 def test_another_file_while_it_comes_down(box, lab_server, fetch, how):
     """The link that was given leads to the old file until its end."""
     old = sha256(hub_file(lab_server))
-    lab_server.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
+    lab_server.faults.add(Fault("disconnect", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
     made = {}
 
     def replace() -> None:
@@ -323,7 +323,7 @@ def test_another_file_while_it_comes_down(box, lab_server, fetch, how):
 
 def test_plain_url_whose_file_changes_between_two_tries(box, lab_server, fetch):
     url = lab_server.url(hosts.BIG) + big_path(20_000_000, "a")
-    lab_server.faults.add(Fault("cut", host=hosts.BIG, after=5_000_000, times=3))
+    lab_server.faults.add(Fault("disconnect", host=hosts.BIG, after=5_000_000, times=3))
     # from the second answer on it is another file, and says so
     lab_server.faults.add(Fault("headers", host=hosts.BIG, headers={"ETag": '"other"'}, skip=2))
     lab_server.faults.add(Fault("wrong_bytes", host=hosts.BIG, after=1_000_000, skip=2))
@@ -345,7 +345,7 @@ def test_big_file_by_url(box, lab_server, run_module):
         "sha256": big_sha256(size, "u"),
     }
     lab_server.faults.add(Fault("until_close", host=hosts.BIG))
-    lab_server.faults.add(Fault("cut", host=hosts.BIG, after=30_000_000, times=4))
+    lab_server.faults.add(Fault("disconnect", host=hosts.BIG, after=30_000_000, times=4))
     arrived(box, run_module("model_files", **box.arguments, models=[wish]), big_sha256(size, "u"))
 
 
@@ -467,7 +467,7 @@ def test_civitai_link_that_expires_under_way(box, lab_server, fetch, storage):
     host = hosts.CIVITAI_B2 if storage == "b2" else hosts.CIVITAI_STORAGE
     lab_server.faults.add(Fault("expire", host=hosts.CIVITAI, seconds=1.0))
     lab_server.faults.add(Fault("slow", host=host, rate=4_000_000, times=1))
-    lab_server.faults.add(Fault("cut", host=host, after=6_000_000, times=1))
+    lab_server.faults.add(Fault("disconnect", host=host, after=6_000_000, times=1))
     found = fetch("civitai://11745?fileId=11745001", None)
     arrived(box, found, sha256(civitai_file(lab_server, 11745001)))
 
@@ -481,7 +481,7 @@ def test_civitai_links_that_are_always_expired(box, lab_server, fetch, storage):
 
 def test_civitai_storage_without_length(box, lab_server, fetch):
     lab_server.faults.add(Fault("until_close", host=hosts.CIVITAI_STORAGE))
-    lab_server.faults.add(Fault("cut", host=hosts.CIVITAI_STORAGE, after=5_000_000, times=1))
+    lab_server.faults.add(Fault("disconnect", host=hosts.CIVITAI_STORAGE, after=5_000_000, times=1))
     arrived(box, fetch("civitai://11745?fileId=11745001", None), sha256(civitai_file(lab_server, 11745001)))
 
 

@@ -38,7 +38,7 @@ def test_a_long_name_is_fetched_resumed_and_removed(box, lab_server, run_module,
     wish = {"source": lab_server.url("big.lab.test") + big_path(size, "l"), "kind": "checkpoint", "name": name}
     wish["sha256"] = big_sha256(size, "l")
     place = box.path("models/Stable-diffusion") / name
-    lab_server.faults.add(Fault("cut", host="big.lab.test", after=2_000_000))
+    lab_server.faults.add(Fault("disconnect", host="big.lab.test", after=2_000_000))
     lab_server.faults.add(Fault("status", host="big.lab.test", status=403, body="not now", skip=2))
     more = {"connections": 1}
     found = run_module("model_files", **box.arguments, **more, models=[wish])

@@ -131,7 +131,7 @@ def test_pickles_are_refused_unless_allowed_and_hostile_ones_always(box, run_mod
 
 
 def test_a_broken_line_is_resumed(box, lab_server, run_module):
-    lab_server.faults.add(Fault("cut", host="cdn.*", after=700_000, times=5))
+    lab_server.faults.add(Fault("disconnect", host="cdn.*", after=700_000, times=5))
     found = run_module("model_files", **box.arguments, models=[{"source": CHECKPOINT, "kind": "checkpoint"}])
     assert not found["failed"], found.get("msg")
     storage = [e for e in lab_server.log.entries if e["host"] == "cdn.huggingface.lab.test"]
@@ -142,7 +142,7 @@ def test_a_broken_line_is_resumed(box, lab_server, run_module):
 
 
 def test_a_server_that_ignores_ranges_is_survived(box, lab_server, run_module):
-    lab_server.faults.add(Fault("cut", host="cdn.*", after=5_000_000, times=1))
+    lab_server.faults.add(Fault("disconnect", host="cdn.*", after=5_000_000, times=1))
     lab_server.faults.add(Fault("ignore_range", host="cdn.*"))
     found = run_module("model_files", **box.arguments, models=[{"source": CHECKPOINT, "kind": "checkpoint"}])
     assert not found["failed"], found.get("msg")

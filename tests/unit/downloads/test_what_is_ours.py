@@ -429,7 +429,7 @@ def test_without_locks_a_part_of_a_dead_process_is_gone_on_with(box, lab_server,
 
     monkeypatch.setattr(filesystem.fcntl, "flock", no_locks)
     wish = {**plain(lab_server, 40_000_000), "sha256": big_sha256(40_000_000, "p")}
-    cut = lab_server.faults.add(Fault("cut", host="big.lab.test", after=10_000_000))
+    cut = lab_server.faults.add(Fault("disconnect", host="big.lab.test", after=10_000_000))
     refuse = lab_server.faults.add(Fault("status", host="big.lab.test", status=403, body="not now", skip=2))
     assert make_test_installer(box, connections=1).install_all([parse_model_entry(wish)], 1)[0].status.value == "failed"
     assert cut.hits and refuse.hits

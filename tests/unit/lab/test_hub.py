@@ -218,7 +218,7 @@ def test_replaced_file_has_a_new_etag_and_commit(lab_server: LabServer, http: re
     assert old["X-Linked-Etag"] == before["X-Linked-Etag"]
     assert http.get(old["Location"], headers={"Range": "bytes=0-9"}).status_code == 206
 
-    lab_server.replace_hub_file(SD, BIG, b"again", forget=True)
+    lab_server.replace_hub_file(SD, BIG, b"again", squash=True)
     gone = http.head(url.replace("main", made["commit"]), allow_redirects=False)
     assert (gone.status_code, gone.headers["X-Error-Code"]) == (404, "RevisionNotFound")
     assert http.get(after["Location"]).content == b"other content"  # links live longer than commits

@@ -113,11 +113,11 @@ def test_log_names_the_traffic_and_no_secret(lab_server: LabServer, http: reques
 
 
 def test_cut(lab_server: LabServer, http: requests.Session) -> None:
-    lab_server.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=100_000, times=1))
+    lab_server.faults.add(Fault("disconnect", host=hosts.HUB_STORAGE, after=100_000, times=1))
     url = storage(lab_server, http)
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         http.get(url)
-    assert lab_server.log.entries[-1]["bytes"] == 100_000 and lab_server.log.entries[-1]["cut"]
+    assert lab_server.log.entries[-1]["bytes"] == 100_000 and lab_server.log.entries[-1]["interrupted"]
     assert http.get(url).status_code == 200  # once means once
 
 
@@ -139,7 +139,7 @@ def test_stall_ends_when_nobody_waits(lab_server: LabServer, http: requests.Sess
     started = time.monotonic()
     lab_server.log.wait_until_written(10)
     assert time.monotonic() - started < 5
-    assert lab_server.log.entries[-1]["cut"]
+    assert lab_server.log.entries[-1]["interrupted"]
 
 
 def test_status_and_skip(lab_server: LabServer, http: requests.Session) -> None:
@@ -194,7 +194,7 @@ def test_until_close_hides_a_cut(lab_server: LabServer, http: requests.Session) 
     lab_server.faults.add(Fault("until_close", host=hosts.HUB_STORAGE))
     whole = http.get(storage(lab_server, http))
     assert {"Content-Length", "Transfer-Encoding"}.isdisjoint(whole.headers)
-    lab_server.faults.add(Fault("cut", host=hosts.HUB_STORAGE, after=1000))
+    lab_server.faults.add(Fault("disconnect", host=hosts.HUB_STORAGE, after=1000))
     assert http.get(storage(lab_server, http)).content == whole.content[:1000]
 
 
@@ -215,7 +215,7 @@ def test_faults_from_a_file_and_over_http(built: Built, http: requests.Session, 
         assert [fault["hits"] for fault in http.get(control).json()] == [1]
         assert http.post(control, json={"kind": "explode"}).status_code == 400
         assert (
-            http.post(control, json={"kind": "cut", "afterwards": 1})
+            http.post(control, json={"kind": "disconnect", "afterwards": 1})
             .json()["error"]
             .startswith("unknown field 'afterwards'")
         )

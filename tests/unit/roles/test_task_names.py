@@ -13,6 +13,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
+MOLECULE = sorted(path for path in (ROOT / "molecule").rglob("*.yml") if path.name != "molecule.yml")
 PRONOUNS = re.compile(
     r"\b(it|its|itself|they|them|their|theirs|themselves|we|us|our|ours|you|your|i|my|mine|he|him|his|she|her|hers|one|ones"
     r"|these|those|who|whom|whose|what|which|some(body|one|thing)|any(body|one|thing)|every(body|one|thing)"
@@ -58,6 +59,13 @@ def test_names_of_a_role_have_no_pronoun(role: str) -> None:
 @pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
 def test_names_of_a_playbook_have_no_pronoun(playbook: Path) -> None:
     assert [name for name in names(playbook) if PRONOUNS.search(name)] == []
+
+
+@pytest.mark.parametrize("path", MOLECULE, ids=lambda path: str(path.relative_to(ROOT / "molecule")))
+def test_names_in_molecule_have_no_pronoun_and_stand_once_in_a_file(path: Path) -> None:
+    found = names(path)
+    assert [name for name in found if PRONOUNS.search(name)] == []
+    assert [name for name, times in Counter(found).items() if times > 1] == []
 
 
 @pytest.mark.parametrize(

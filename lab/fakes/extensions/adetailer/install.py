@@ -1,4 +1,4 @@
-"""Installer of the adetailer fake, run by the WebUI at every start: brings what requirements.txt names when it is missing."""
+"""Installer of the adetailer fake, run by the WebUI at every start: installs what requirements.txt names when it is missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 def missing():
     """The requirements (NAME>=NUMBER) that this environment does not meet."""
-    wanted = []
+    unmet = []
     with open(os.path.join(HERE, "requirements.txt")) as file:
         for line in file.read().split():
             name, _, least = line.partition(">=")
@@ -23,8 +23,8 @@ def missing():
                     continue
             except importlib.metadata.PackageNotFoundError:
                 pass
-            wanted.append(line)
-    return wanted
+            unmet.append(line)
+    return unmet
 
 
 if __name__ == "__main__":

@@ -98,9 +98,9 @@ class Engine:
                 return None, ""
             if chosen in vaes.all:
                 return vaes.all[chosen], "from user metadata"
-            beside = vaes.beside(checkpoint)
-            if beside is not None:
-                return beside, "found near the checkpoint"
+            sidecar = vaes.sidecar_of(checkpoint)
+            if sidecar is not None:
+                return sidecar, "found near the checkpoint"
         if setting in vaes.all:
             return vaes.all[setting], "specified in settings"
         if setting != "None" and not automatic:

@@ -185,9 +185,9 @@ def _quote(value: Any) -> str:
 
 def _check(request: dict[str, Any]) -> dict[str, list]:
     """Refuse what the fake cannot do; return the arguments of always-on scripts by name."""
-    asked = [name for name in REFUSED if request[name]]
-    if asked:
-        raise HTTPException(422, f"the sdops lab fake does not do {', '.join(asked)}")
+    unsupported = [name for name in REFUSED if request[name]]
+    if unsupported:
+        raise HTTPException(422, f"the sdops lab fake does not support {', '.join(unsupported)}")
     for name in ("width", "height"):
         if not 64 <= (request[name] or 0) <= 2048:
             raise HTTPException(422, f"the sdops lab fake draws 64 to 2048 pixels, {name} is {request[name]}")

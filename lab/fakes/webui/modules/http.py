@@ -104,7 +104,7 @@ class App(FastAPI):
             self.routes.setdefault(path, {})[method] = route
 
     def user(self, request: Request) -> str | None:
-        """Who is logged in on the page ('' when no login is wanted)."""
+        """Who is logged in on the page ('' when no login is required)."""
         return self.tokens.get(request.cookie("access-token-unsecure") or "") if self.logins else ""
 
     def login(self, request: Request) -> Response:
@@ -178,7 +178,7 @@ class App(FastAPI):
         except RequestError as exc:
             return _json({"detail": exc.problems}, 422)
         except HTTPException as exc:
-            # the original's handler drops the WWW-Authenticate header: a client must send Basic unasked
+            # the original's handler drops the WWW-Authenticate header: a client must send Basic without a challenge
             body = {"error": "HTTPException", "detail": exc.detail, "body": "", "errors": ""}
             return _json(body, exc.status)
         except Exception as exc:
@@ -191,8 +191,8 @@ class App(FastAPI):
 TOKENS = ("access-token", "access-token-unsecure")
 
 
-def _same(wanted: str | None, given: str) -> bool:
-    return wanted is not None and hmac.compare_digest(wanted.encode("utf8"), given.encode("utf8"))
+def _same(expected: str | None, given: str) -> bool:
+    return expected is not None and hmac.compare_digest(expected.encode("utf8"), given.encode("utf8"))
 
 
 def _json(value: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Response:

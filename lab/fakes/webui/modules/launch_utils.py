@@ -280,14 +280,14 @@ def requirements_met(requirements_file: str) -> bool:
     for pin in _pins(requirements_file):
         if pin is None:
             return False
-        name, wanted = pin
-        if not wanted:
+        name, required = pin
+        if not required:
             continue
         try:
             installed = importlib.metadata.version(name)
         except Exception:
             return False
-        if _parse_version(installed) != _parse_version(wanted):
+        if _parse_version(installed) != _parse_version(required):
             return False
     return True
 

@@ -139,8 +139,8 @@ class CheckpointInfo:
 
     @property
     def config(self) -> str | None:
-        beside = os.path.splitext(self.filename)[0] + ".yaml"
-        return beside if os.path.exists(beside) else None
+        sidecar = os.path.splitext(self.filename)[0] + ".yaml"
+        return sidecar if os.path.exists(sidecar) else None
 
     def calculate_shorthash(self) -> str | None:
         self.sha256 = hashes.sha256(self.filename, self._cache_title) or self.sha256
@@ -182,8 +182,8 @@ class Checkpoints:
 
     def select(self) -> CheckpointInfo:
         """The checkpoint of the settings, else the first one; FileNotFoundError when there is none."""
-        wanted = shared.opts.sd_model_checkpoint
-        info = self.find(wanted)
+        selected = shared.opts.sd_model_checkpoint
+        info = self.find(selected)
         if info is not None:
             return info
         if not self.all:
@@ -193,8 +193,8 @@ class Checkpoints:
                 lines.append(f" - directory {os.path.abspath(shared.cmd_opts.ckpt_dir)}")
             text = "Can't run without a checkpoint. Find and place a .ckpt or .safetensors file into any of those locations."
             raise FileNotFoundError("\n".join(lines) + text)
-        if wanted is not None:
-            print(f"Checkpoint {wanted} not found; loading fallback {self.all[0].title}", file=sys.stderr)
+        if selected is not None:
+            print(f"Checkpoint {selected} not found; loading fallback {self.all[0].title}", file=sys.stderr)
         return self.all[0]
 
 
@@ -219,7 +219,7 @@ def _download_default(directory: str) -> list[str]:
 
 
 class Vaes:
-    """File name -> path of every VAE: those in models/VAE and --vae-dir, and ``*.vae.*`` beside the checkpoints."""
+    """File name -> path of every VAE: those in models/VAE and --vae-dir, and ``*.vae.*`` next to the checkpoints."""
 
     def __init__(self) -> None:
         self.all: dict[str, str] = {}
@@ -236,7 +236,7 @@ class Vaes:
                 found[os.path.basename(path)] = path
         self.all = dict(sorted(found.items(), key=lambda item: natural_key(item[0])))
 
-    def beside(self, checkpoint: str) -> str | None:
+    def sidecar_of(self, checkpoint: str) -> str | None:
         start = os.path.basename(checkpoint).rsplit(".", 1)[0]
         return next((path for path in self.all.values() if os.path.basename(path).startswith(start)), None)
 

@@ -114,9 +114,9 @@ class Options:
             self.data = {}
         bad = [name for name, value in self.data.items() if not self._same_type(name, value)]
         for name in bad:
-            value, wanted = self.data[name], type(self.data_labels[name].default).__name__
+            value, expected = self.data[name], type(self.data_labels[name].default).__name__
             print(
-                f"Warning: bad setting value: {name}: {value} ({type(value).__name__}; expected {wanted})",
+                f"Warning: bad setting value: {name}: {value} ({type(value).__name__}; expected {expected})",
                 file=sys.stderr,
             )
         if bad:

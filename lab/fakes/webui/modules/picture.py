@@ -109,9 +109,9 @@ def render(
     ``style`` (checkpoint, VAE) chooses colours and shapes, ``composition`` (everything else) places them; every part of both
     reaches the pixels through the noise of sky and ridges. ``step`` is called with the share that is done.
     """
-    look, rng = _rng("style", *style), _rng("composition", *style, *composition)
+    style_rng, rng = _rng("style", *style), _rng("composition", *style, *composition)
     palette = _palette(_mood(prompt, rng), _rng("tint", *style, *composition))
-    sharp, trees = look.random() < 0.6, look.random() < 0.7
+    sharp, trees = style_rng.random() < 0.6, style_rng.random() < 0.7
     lake = rng.random() < 0.75
     shore = int(height * rng.uniform(0.72, 0.82)) if lake else height
     horizon = int(height * rng.uniform(0.42, 0.58))
@@ -138,8 +138,8 @@ def render(
     tops: list[list[int]] = []
     for ridge in range(RIDGES):
         part = ridge / (RIDGES - 1)
-        line = _skyline(width, rng, look.uniform(1.5, 3) + 2 * part, sharp and ridge < 3)
-        swing = height * (0.34 - 0.2 * part) * look.uniform(0.7, 1.2)
+        line = _skyline(width, rng, style_rng.uniform(1.5, 3) + 2 * part, sharp and ridge < 3)
+        swing = height * (0.34 - 0.2 * part) * style_rng.uniform(0.7, 1.2)
         foot = horizon + (shore - horizon) * (0.25 + 0.75 * part) + height * 0.04
         top = [int(foot - swing * value) for value in line]
         if trees and ridge == RIDGES - 1:

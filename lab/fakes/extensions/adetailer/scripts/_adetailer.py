@@ -1,4 +1,4 @@
-"""sdops lab fake of adetailer: notes the detector that is asked for in the infotext. It detects and repaints nothing."""
+"""sdops lab fake of adetailer: notes the requested detector in the infotext. It detects and repaints nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""sdops lab fake of numpy 1.24.1 (not the real package): as in PyTorch's indexes, a version that nobody asked for."""
+"""sdops lab fake of numpy 1.24.1 (not the real package): as in PyTorch's indexes, another version than the requirements have."""
 
 from __future__ import annotations
 
