@@ -15,13 +15,7 @@ description:
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  idempotent:
-    support: full
+  - sdops.webui.attributes.info_module
 options:
   nvidia_smi:
     description: Name or path of C(nvidia-smi). A name is looked for on C(PATH) and where containers and WSL put it.

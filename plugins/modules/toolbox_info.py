@@ -16,13 +16,7 @@ description:
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  idempotent:
-    support: full
+  - sdops.webui.attributes.info_module
 options:
   path:
     description: Directory of the toolbox.

@@ -295,7 +295,7 @@ def test_another_file_on_the_branch_between_two_runs(box, lab_server, fetch, siz
 
 @pytest.mark.parametrize(
     "how",
-    [{}, {"forget": True}, {"commit": False}],
+    [{}, {"squash": True}, {"commit": False}],
     ids=["new-commit", "squashed", "same-commit-other-etag"],
 )
 def test_another_file_while_it_comes_down(box, lab_server, fetch, how):
