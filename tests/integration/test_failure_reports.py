@@ -32,13 +32,14 @@ def test_the_cause_of_a_command_is_told_once_at_the_end(site):
     }
     rescue = {
         "ansible.builtin.include_role": {
-            "name": "sdops.webui.sd_webui",
+            "name": "sdops.webui.webui_rollback",
             "tasks_from": "rollback_and_fail",
             "public": True,
-        }
+        },
+        "vars": {"webui_rollback_failure": "{{ failure }}"},
     }
     command = {"name": "Install clip", "ansible.builtin.command": {"argv": [sys.executable, "-c", PROGRAM]}}
-    reason = {"ansible.builtin.set_fact": {"__sd_webui_failure": "{{ __sdops_failure_message }}"}}
+    reason = {"ansible.builtin.set_fact": {"failure": "{{ __sdops_failure_message }}"}}
     play = {
         "hosts": "webui",
         "gather_facts": False,
@@ -52,7 +53,7 @@ def test_the_cause_of_a_command_is_told_once_at_the_end(site):
                         "rescue": [reason, rescue],
                     }
                 ],
-                "rescue": [reason, {**rescue, "vars": {"__sdops_defer_report": False}}],
+                "rescue": [reason, {**rescue, "vars": {**rescue["vars"], "__sdops_defer_report": False}}],
             }
         ],
     }
