@@ -139,19 +139,22 @@ def until(job: DetachedModule, check, seconds: float = 20.0):
     return poll
 
 
-def test_a_run_is_watched_and_leaves_nothing_but_its_result(make):
-    target, job = make(TELL + "tell(done=1)\ntime.sleep(1)\ntell(done=2)\nend(models=['m'])", models=["m"])
+def test_a_run_is_watched_and_leaves_nothing_but_its_result(make, tmp_path):
+    program = "tell(done=1)\nwhile not os.path.exists(args['seen']): time.sleep(0.05)\ntell(done=2)\nend(models=['m'])"
+    seen = str(tmp_path / "seen")
+    target, job = make(TELL + program, models=["m"], seen=seen)
     job.start()
     assert (target._task.async_val, target._task.environment) == (0, [])
     poll = until(job, lambda poll: poll.snapshot)
     assert (poll.state, poll.snapshot["done"]) == ("running", 1)
     assert poll.snapshot["pid"] in poll.pids
+    Path(seen).touch()
     poll = until(job, lambda poll: poll.state != "running")
     assert (poll.state, poll.snapshot["done"]) == ("ended", 2)
     assert job.result() == {
         "changed": True,
         "models": ["m"],
-        "invocation": {"module_args": {"models": ["m"], "progress_file": None}},
+        "invocation": {"module_args": {"models": ["m"], "seen": seen, "progress_file": None}},
     }
     job.clean()
     assert target.leftovers() == []
