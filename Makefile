@@ -15,7 +15,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(WORK)/collections
 export UV_CACHE_DIR := $(CURDIR)/$(WORK)/cache/uv
 export PIP_CACHE_DIR := $(CURDIR)/$(WORK)/cache/pip
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# the tests start thousands of Python processes: each compiling everything anew takes half of their time
+# the tests start thousands of Python processes: each compiling everything again takes half of their time
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(WORK)/pyc
 
@@ -125,7 +125,7 @@ lock: setup
 	cd roles/base/files && $(CURDIR)/$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.8 --no-annotate \
 	  --custom-compile-command 'make lock' toolbox-requirements.in -o toolbox-requirements.txt
 
-# the entry of galaxy.yml's version is written anew from all fragments
+# the entry of galaxy.yml's version is rewritten from all fragments
 changelog: setup
 	$(BIN)/antsibull-changelog release --update-existing --refresh --reload-plugins
 

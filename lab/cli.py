@@ -82,17 +82,17 @@ def build_parser() -> argparse.ArgumentParser:
 def add_fault_options(fault: argparse.ArgumentParser) -> None:
     """Options are the fields of lab.servers.faults.Fault; what is not given keeps its default there."""
     fault.add_argument("action", choices=["add", "list", "clear"])
-    given = fault.add_argument_group("options of add", description="see lab/servers/faults.py for what each kind does")
-    given.add_argument("--kind", choices=faults.KINDS)
+    group = fault.add_argument_group("options of add", description="see lab/servers/faults.py for what each kind does")
+    group.add_argument("--kind", choices=faults.KINDS)
     for name in ("host", "path", "method"):
-        given.add_argument(f"--{name}", help="a glob; default: all")
+        group.add_argument(f"--{name}", help="a glob; default: all")
     for name in ("skip", "times", "after", "rate", "count", "status"):
-        given.add_argument(f"--{name}", type=int)
-    given.add_argument("--seconds", type=float)
-    given.add_argument("--body")
-    given.add_argument("--header", action="append", metavar="NAME[:VALUE]", help="without a value: remove the header")
-    given.add_argument("--ranged", action=argparse.BooleanOptionalAction)
-    given.add_argument("--reset", action="store_true", default=None)
+        group.add_argument(f"--{name}", type=int)
+    group.add_argument("--seconds", type=float)
+    group.add_argument("--body")
+    group.add_argument("--header", action="append", metavar="NAME[:VALUE]", help="without a value: remove the header")
+    group.add_argument("--ranged", action=argparse.BooleanOptionalAction)
+    group.add_argument("--reset", action="store_true", default=None)
 
 
 def run_fault_command(options: argparse.Namespace, backend: Containers | Processes) -> None:

@@ -61,8 +61,8 @@ class Containers:
         subnet = self._networks()
         report("starting the services and the gateway")
         www = {"address": "0.0.0.0", "port": WWW_PORT, "hosts": [hosts.WWW]}
-        accelerated = {"address": "0.0.0.0", "port": TURBO_LISTENER_PORT, "hosts": list(hosts.ACCELERATED)}
-        self._service("upstream", tag, "blocked", [www, accelerated])
+        turbo_upstream = {"address": "0.0.0.0", "port": TURBO_LISTENER_PORT, "hosts": list(hosts.TURBO_HOSTS)}
+        self._service("upstream", tag, "blocked", [www, turbo_upstream])
         self._service("domestic", tag, "domestic", [])
         client = self._gateway_config()
         self._gateway(tag)
@@ -71,7 +71,7 @@ class Containers:
         if not key.exists():
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sdops-lab", "-f", str(key))
         target_hosts = {}
-        own = lab_state.ssh_control_dir(self.lab)
+        control_dir = lab_state.ssh_control_dir(self.lab)
         for number in range(1, targets + 1):
             address = f"{subnet}.{10 + number}"
             self._target(f"target{number}", tag, address, number)
@@ -81,7 +81,7 @@ class Containers:
                 "ansible_ssh_private_key_file": str(key),
                 "ansible_python_interpreter": "/usr/bin/python3",
                 "ansible_ssh_common_args": f"-o UserKnownHostsFile={lab}/known_hosts -o StrictHostKeyChecking=yes",
-                **({"ansible_control_path_dir": str(own)} if own else {}),
+                **({"ansible_control_path_dir": str(control_dir)} if control_dir else {}),
             }
         self._known_hosts(target_hosts)
         domestic = {name.split(".")[0]: f"https://{name}" for name in hosts.DOMESTIC}

@@ -172,9 +172,9 @@ def remove_chains() -> None:
 
 def find_engine() -> Engine | None:
     """The machine's own engine, a private one, or None where none can be had."""
-    own = Engine(os.environ.get("DOCKER_HOST"), private=False)
-    if own.is_usable():
-        return own
+    engine = Engine(os.environ.get("DOCKER_HOST"), private=False)
+    if engine.is_usable():
+        return engine
     if os.geteuid() != 0:
         return None
     missing = sorted({package for program, package in PACKAGES.items() if not shutil.which(program)})

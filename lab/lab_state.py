@@ -111,7 +111,7 @@ def write_gateway_config(
     ``condition``: what is wrong with it (see lab.servers.gateway), None keeps it as it is.
     """
     command = [sys.executable, "-m", "lab.servers", "gateway-config", "--work", str(lab)]
-    given = {
+    options = {
         "listen": listen,
         "dest": dest,
         "public": public,
@@ -121,7 +121,7 @@ def write_gateway_config(
         "condition": condition,
         "rate": rate,
     }
-    command += [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
+    command += [part for name, value in options.items() if value is not None for part in (f"--{name}", str(value))]
     client = json.loads(run(*command, cwd=ROOT).stdout)["client"]
     names = {"server": "address", **{n: n for n in ("port", "uuid", "public_key", "short_id", "server_name")}}
     return {f"xray_proxy_{name}": client[key] for name, key in names.items()}
@@ -177,8 +177,8 @@ def index_hosts() -> list[str]:
 
 def write_ca_bundle(content: Path, target: Path) -> None:
     """This machine's trusted certificates (LAB_CA_BUNDLE to name others) and the lab's, in one file."""
-    own = os.environ.get("LAB_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt"
-    text = Path(own).read_text() if Path(own).is_file() else ""
+    bundle = os.environ.get("LAB_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt"
+    text = Path(bundle).read_text() if Path(bundle).is_file() else ""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text + "\n" + (content / "ca" / "ca.pem").read_text())
 

@@ -27,7 +27,7 @@ TARGET = "target1"
 # what listens: the blocked services and their restricted listeners (see containers.py), each domestic one, the gateway, and what the target's
 # own services get
 DOMESTIC = tuple(name.split(".")[0] for name in hosts.DOMESTIC)
-PORTS = ("blocked", "www", "accelerated", "plain", *DOMESTIC, "gateway", "api", "turbo", "http", "socks", "webui")
+PORTS = ("blocked", "www", "turbo_upstream", "plain", *DOMESTIC, "gateway", "api", "turbo", "http", "socks", "webui")
 
 
 def start_time(pid: int) -> str | None:
@@ -97,7 +97,7 @@ class Processes:
             "listeners": [
                 {"address": "127.0.0.1", "port": ports["blocked"]},
                 {"address": "127.0.0.1", "port": ports["www"], "hosts": [hosts.WWW]},
-                {"address": "127.0.0.1", "port": ports["accelerated"], "hosts": list(hosts.ACCELERATED)},
+                {"address": "127.0.0.1", "port": ports["turbo_upstream"], "hosts": list(hosts.TURBO_HOSTS)},
                 {"address": "127.0.0.1", "port": ports["plain"], "tls": False, "to_https": True},
                 *(
                     {"address": "127.0.0.1", "port": ports[name.split(".")[0]], "default_host": name, "hosts": [name]}
@@ -106,8 +106,8 @@ class Processes:
             ],
         }
         (lab / "servers.json").write_text(json.dumps(config))
-        accelerated = {443: f"127.0.0.1:{ports['accelerated']}", 80: f"127.0.0.1:{ports['plain']}"}
-        proxy = {"address": "127.0.0.1", "port": ports["turbo"], "routes": accelerated}
+        turbo_upstream = {443: f"127.0.0.1:{ports['turbo_upstream']}", 80: f"127.0.0.1:{ports['plain']}"}
+        proxy = {"address": "127.0.0.1", "port": ports["turbo"], "routes": turbo_upstream}
         (lab / "turbo.json").write_text(json.dumps({**proxy, "log": str(lab / "log" / "turbo.log")}))
         client = self._gateway_config(ports)
         report("starting the services and the gateway")

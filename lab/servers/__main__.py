@@ -38,7 +38,7 @@ def turbo(arguments: argparse.Namespace) -> int:
 
     stop = stop_on_signal()
     with TurboProxy.from_config(arguments.config) as proxy:
-        print(json.dumps({"fake": "sdops.webui lab acceleration", "listening": proxy.url}), flush=True)
+        print(json.dumps({"fake": "sdops.webui lab turbo proxy", "listening": proxy.url}), flush=True)
         stop.wait()
     return 0
 
@@ -97,7 +97,7 @@ def main() -> int:
     command.add_argument("--config", required=True, help="JSON: root, cert, key, log, faults, settings, listeners")
     command.set_defaults(run=serve)
 
-    command = commands.add_parser("turbo", help="be the acceleration's proxy until SIGTERM (standard library only)")
+    command = commands.add_parser("turbo", help="be the turbo proxy until SIGTERM (standard library only)")
     command.add_argument("--config", required=True, help="JSON: address, port, routes, log")
     command.set_defaults(run=turbo)
 

@@ -36,11 +36,11 @@ class ThrottlingProxy:
 
     async def client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
-            there, onward = await asyncio.open_connection(*self._to)
+            upstream, upstream_writer = await asyncio.open_connection(*self._to)
             try:
-                await asyncio.gather(_copy(reader, onward, self._up), _copy(there, writer, self._down))
+                await asyncio.gather(_copy(reader, upstream_writer, self._up), _copy(upstream, writer, self._down))
             finally:
-                onward.close()
+                upstream_writer.close()
         writer.close()
 
 
@@ -55,21 +55,21 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limi
 
 def run(work: Path, program: str) -> int:
     """Until SIGTERM, or until Xray ends; its exit status. In all conditions but slow this process becomes Xray."""
-    how = json.loads((work / "gateway-run.json").read_text(encoding="utf-8"))
+    config = json.loads((work / "gateway-run.json").read_text(encoding="utf-8"))
     argv = [program, "run", "-c", str(work / "gateway-config.json")]
-    if how["condition"] != "slow":
+    if config["condition"] != "slow":
         os.execv(program, argv)
-    return asyncio.run(_run_throttled(argv, how))
+    return asyncio.run(_run_throttled(argv, config))
 
 
-async def _run_throttled(argv: list[str], how: dict) -> int:
+async def _run_throttled(argv: list[str], config: dict) -> int:
     loop = asyncio.get_running_loop()
-    host, port = parse_address(how["listen"])
+    host, port = parse_address(config["listen"])
     with subprocess.Popen(argv) as core:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, core.terminate)
         try:
-            server = await asyncio.start_server(ThrottlingProxy(how["to"], how["rate"]).client, host, port)
+            server = await asyncio.start_server(ThrottlingProxy(config["to"], config["rate"]).client, host, port)
             async with server:
                 while core.poll() is None:
                     await asyncio.sleep(0.1)

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .gateway import parse_address
-from .hosts import ACCELERATED
+from .hosts import TURBO_HOSTS
 from .server import AccessLog
 
 PORT = 12798
@@ -46,7 +46,7 @@ class TurboProxy:
         port: int,
         routes: dict[int, str],
         log: str | Path | None = None,
-        hosts: tuple[str, ...] = ACCELERATED,
+        hosts: tuple[str, ...] = TURBO_HOSTS,
     ) -> None:
         self.address, self.port = address, port
         self.routes = {int(number): parse_address(to) for number, to in routes.items()}
@@ -98,7 +98,7 @@ class TurboProxy:
             await self._serve(reader, writer, entry)
         except _ProxyError as error:
             entry["status"] = int(error.status.split()[0])
-            body = f"{error} This is the lab's acceleration (fake).\n".encode()
+            body = f"{error} This is the lab's turbo proxy (fake).\n".encode()
             head = f"HTTP/1.1 {error.status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
             with contextlib.suppress(OSError):
                 writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)

@@ -218,13 +218,13 @@ def content_response(
 ) -> Response:
     """The content, or the part that ``Range`` requests (206), or 416. ``headers`` may hold ETag for If-Range/If-None-Match."""
     size = content.size
-    given = {"Content-Type": "application/octet-stream", **(headers or {})}
-    etag = given.get("ETag")
+    response_headers = {"Content-Type": "application/octet-stream", **(headers or {})}
+    etag = response_headers.get("ETag")
     if etag and request.headers.get("If-None-Match") in (etag, "*"):
         return Response(304, {"ETag": etag})
     if not ranges:
-        return Response(200, given, content.slice(0, size))
-    given["Accept-Ranges"] = "bytes"
+        return Response(200, response_headers, content.slice(0, size))
+    response_headers["Accept-Ranges"] = "bytes"
     requested_range = request.headers.get("Range")
     condition = request.headers.get("If-Range")
     if requested_range and (condition is None or condition == etag):
@@ -233,15 +233,15 @@ def content_response(
             return Response(416, {"Content-Range": f"bytes */{size}", "Content-Type": "text/plain"}, b"")
         if isinstance(span, tuple):
             first, last = span
-            given["Content-Range"] = f"bytes {first}-{last}/{size}"
-            return Response(206, given, content.slice(first, last - first + 1))
-    return Response(200, given, content.slice(0, size))
+            response_headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+            return Response(206, response_headers, content.slice(first, last - first + 1))
+    return Response(200, response_headers, content.slice(0, size))
 
 
 def file_response(request: Request, path: Path, headers: dict[str, str] | None = None, ranges: bool = True) -> Response:
     """``content_response`` for a file on disk, with a type by its name."""
-    given = {"Content-Type": content_type(path.name), **(headers or {})}
-    return content_response(request, FileContent(path), given, ranges)
+    response_headers = {"Content-Type": content_type(path.name), **(headers or {})}
+    return content_response(request, FileContent(path), response_headers, ranges)
 
 
 def resolve_below(root: Path, parts: list[str]) -> Path | None:

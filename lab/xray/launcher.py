@@ -297,24 +297,26 @@ def api(arguments):
     """``api statsquery``: the counters of a running core with an API inbound, as JSON."""
     if arguments[:1] != ["statsquery"]:
         return usage("of api there is statsquery only")
-    given, rest = {"server": "127.0.0.1:8080", "pattern": "", "timeout": "3", "reset": "false"}, arguments[1:]
+    options, rest = {"server": "127.0.0.1:8080", "pattern": "", "timeout": "3", "reset": "false"}, arguments[1:]
     short = {"s": "server", "t": "timeout"}
     while rest:
         option = rest.pop(0)
         name, equals, value = option.lstrip("-").partition("=")
         name = short.get(name, name)
-        if name not in given or not option.startswith("-"):
+        if name not in options or not option.startswith("-"):
             return usage(f"api statsquery does not know {option}")
         if not equals:
             if name != "reset" and not rest:
                 return usage(f"{option} needs a value")
             value = "true" if name == "reset" else rest.pop(0)
-        given[name] = value
-    answer = load_core().queryStats(given["server"], int(given["timeout"]), given["pattern"], given["reset"] == "true")
+        options[name] = value
+    answer = load_core().queryStats(
+        options["server"], int(options["timeout"]), options["pattern"], options["reset"] == "true"
+    )
     try:
         json.loads(answer)
     except ValueError:
-        print("{}: {}".format(answer.strip() or "no answer", given["server"]), file=sys.stderr)
+        print("{}: {}".format(answer.strip() or "no answer", options["server"]), file=sys.stderr)
         return 1
     print(answer.strip())
     return 0

@@ -71,14 +71,14 @@ class ActionModule(ActionBase):
                     self._fetch([FetchedFile(src, dest, os.path.basename(dest), None)], os.path.dirname(dest), [])
                 )
             else:
-                files, refused = self._list(src, dest, args["patterns"], task_vars)
-                result.update(self._fetch(files, dest, refused))
+                files, rejected = self._list(src, dest, args["patterns"], task_vars)
+                result.update(self._fetch(files, dest, rejected))
                 result["matched"] = len(files)
         except UntrustedPathError as exc:
             raise AnsibleActionFail(_warning(host, [str(exc)])) from None
         except SdopsError as exc:
             raise AnsibleActionFail(f"{host}: {exc}") from None
-        if result.pop("refused"):
+        if result.pop("rejected"):
             result.update(failed=True, msg=_warning(host, result["skipped_files"]))
         return result
 
@@ -96,7 +96,7 @@ class ActionModule(ActionBase):
                 )
             )
         entries = found.get("files")
-        files, refused = [], []
+        files, rejected = [], []
         for entry in entries if isinstance(entries, list) else [entries]:
             try:
                 path, size = (entry.get("path"), entry.get("size")) if isinstance(entry, dict) else (entry, None)
@@ -111,10 +111,10 @@ class ActionModule(ActionBase):
                     )
                 files.append(FetchedFile(str(path), check_local_path(dest, relative), relative, size))
             except UntrustedPathError as exc:
-                refused.append(str(exc))
-        return files, refused
+                rejected.append(str(exc))
+        return files, rejected
 
-    def _fetch(self, files: list[FetchedFile], root: str, refused: list[str]) -> dict[str, Any]:
+    def _fetch(self, files: list[FetchedFile], root: str, rejected: list[str]) -> dict[str, Any]:
         """Fetch what is not here in the same size; a run that was interrupted is resumed like this."""
         check = self._task.check_mode
         missing = [f for f in files if f.size is None or not _is_here(f)]
@@ -129,8 +129,8 @@ class ActionModule(ActionBase):
             "changed": bool(fetched),
             "files": fetched,
             "dest": root,
-            "skipped_files": refused,
-            "refused": bool(refused),
+            "skipped_files": rejected,
+            "rejected": bool(rejected),
             "diff": {"before": "", "after": "".join(label + "\n" for label in fetched), "after_header": root},
         }
 
@@ -154,7 +154,7 @@ class ActionModule(ActionBase):
                 _replace(file.dest, content, self._private)
             except OSError as exc:
                 raise FetchError(
-                    f"{file.dest} cannot be written on the controller: {exc.strerror or exc}. Make room for it, or choose another directory."
+                    f"{file.dest} cannot be written on the controller: {exc.strerror or exc}. Free space for it, or choose another directory."
                 ) from exc
         return True
 
@@ -196,12 +196,12 @@ class ActionModule(ActionBase):
             context.no_log = before
 
 
-def _warning(host: str, what: list[str]) -> str:
-    more = len(what) - MAX_LISTED_PROBLEMS
+def _warning(host: str, reasons: list[str]) -> str:
+    more = len(reasons) - MAX_LISTED_PROBLEMS
     return (
         "{}: not everything was fetched, because the answers of this host cannot be trusted: {}{}. Nothing was written outside of "
         "the directory for its files. Rename a file of your own that is among them; if you know of none, take the host for "
-        "compromised.".format(host, "; ".join(what[:MAX_LISTED_PROBLEMS]), f"; and {more} more" if more > 0 else "")
+        "compromised.".format(host, "; ".join(reasons[:MAX_LISTED_PROBLEMS]), f"; and {more} more" if more > 0 else "")
     )
 
 
@@ -220,10 +220,10 @@ def _same_content(path: str, content: Any) -> bool:
         return False
     with open(path, "rb") as handle:
         while True:
-            ours, theirs = handle.read(READ_SIZE), content.read(READ_SIZE)
-            if ours != theirs:
+            local, remote = handle.read(READ_SIZE), content.read(READ_SIZE)
+            if local != remote:
                 return False
-            if not ours:
+            if not local:
                 return True
 
 
@@ -236,7 +236,7 @@ def _require_space(root: str, needed: int) -> None:
     free = disk.f_bavail * disk.f_frsize
     if disk.f_blocks and needed + CONTROLLER_DISK_RESERVE > free:
         raise FetchError(
-            f"the files have {needed >> 20} MiB, but {place} on the controller has {free >> 20} MiB free. Make room there, or set another "
+            f"the files have {needed >> 20} MiB, but {place} on the controller has {free >> 20} MiB free. Free space there, or set another "
             "directory."
         )
 

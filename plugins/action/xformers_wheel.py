@@ -9,7 +9,7 @@ from ..plugin_utils.progress_action import ProgressActionBase
 
 
 class ActionModule(ProgressActionBase):
-    what = "build"
+    work = "build"
     killed = "What was compiled is kept: run the playbook again and it goes on there."
 
     def has_work(self) -> bool:

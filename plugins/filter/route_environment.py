@@ -12,7 +12,7 @@ author: The sdops.webui authors (!UNKNOWN)
 description:
   - Variables for a task that talks to some services. C(http_proxy), C(https_proxy) and C(no_proxy) in both spellings where one
     of them goes through a proxy, and C(HF_ENDPOINT) where Hugging Face is reached at a mirror.
-  - With AutoDL's acceleration its own exceptions and certificates (C(SSL_CERT_FILE), C(REQUESTS_CA_BUNDLE)) count as well.
+  - With AutoDL's turbo proxy its own exceptions and certificates (C(SSL_CERT_FILE), C(REQUESTS_CA_BUNDLE)) count as well.
   - Never C(all_proxy), which breaks the WebUI, pip and requests.
 positional: _input, services, no_proxy, indexes
 options:

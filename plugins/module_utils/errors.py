@@ -150,9 +150,9 @@ class DiskReserveError(PermanentError):
 
     def __init__(self, directory: str, url: str, reserve: int) -> None:
         super().__init__(
-            f"{url} does not tell how large its file is, and the disk of {directory} has no more than the "
-            f"reserve of {reserve >> 20} MiB left. The download was stopped and what had come was removed. Make room, point the "
-            "directory at a bigger disk, or take the file from an address that tells its size."
+            f"{url} does not report how large its file is, and the disk of {directory} has no more than the "
+            f"reserve of {reserve >> 20} MiB left. The download was stopped and what had come was removed. Free space, point the "
+            "directory at a bigger disk, or take the file from an address that reports its size."
         )
 
 
@@ -274,4 +274,4 @@ class DetachedModuleError(SdopsError):
 
 
 class NotStartedError(SdopsError):
-    """The module did not begin; it may be run the ordinary way."""
+    """The module did not begin; it may be run without detaching."""

@@ -114,18 +114,18 @@ def _cause(result: Mapping) -> str:
         return message
     if result.get("censored"):
         return "It failed, and its output is hidden, because it may hold secrets."
-    said = ""
+    output = ""
     for part in ("stderr", "stdout", "module_stderr", "module_stdout", "exception"):
-        said = said or printable(last_words(str(result.get(part) or "")))
-    said = _shortened(said, LONGEST)
+        output = output or printable(last_words(str(result.get(part) or "")))
+    output = _shortened(output, LONGEST)
     if not _is_quoted(result):
-        return said or message
+        return output or message
     rc = result.get("rc")
     name = printable(_program(result["cmd"]))
     if isinstance(rc, int) and rc < 0:
         memory = " That is what Linux does when memory runs out." if rc == -9 else ""
-        return f"{name} was ended by signal {-rc}.{memory} Before, it said: {said or 'nothing.'}"
-    return "{} ended with {}: {}".format(name, "an error" if rc is None else rc, said or "it said nothing.")
+        return f"{name} was ended by signal {-rc}.{memory} Before, it said: {output or 'nothing.'}"
+    return "{} ended with {}: {}".format(name, "an error" if rc is None else rc, output or "it said nothing.")
 
 
 def failure_message(result: Mapping, task: str = "") -> str:

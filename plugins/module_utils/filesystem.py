@@ -143,7 +143,7 @@ def read_tail(path: str, lines: int = 20, limit: int = 65536) -> str:
 
 
 def sha256_of(path: str, seen: Callable[[int], None] = lambda count: None) -> str:
-    """``seen`` is told the bytes read so far."""
+    """``seen`` is called with the bytes read so far."""
     digest = hashlib.sha256()
     done = 0
     with os.fdopen(open_regular(path, follow=True), "rb") as handle:
@@ -264,7 +264,7 @@ def is_private(path: str, links: int | None = 1) -> bool:
     """Whether the regular file at ``path`` is ours, and no other user of this host may write it.
 
     ``links``: how many names it may have (None: any number); another name may be somebody's way to write it. Where the owner
-    or the mode look foreign, a file made beside it tells what ours look like: NFS may map root to another user, and some
+    or the mode look like another user's, a file made next to it shows what our own look like: NFS may map root to another user, and some
     file systems show the same mode for everything.
     """
     try:

@@ -32,8 +32,8 @@ class Completed(NamedTuple):
 
     def tail(self, lines: int = 15) -> str:
         """The last ``lines`` lines of what it said, errors last: what a person needs to see of a failure."""
-        said = (self.out + "\n" + self.err).strip().splitlines()
-        return "\n".join(line for line in said[-lines:] if line.strip())
+        output = (self.out + "\n" + self.err).strip().splitlines()
+        return "\n".join(line for line in output[-lines:] if line.strip())
 
 
 def run(

@@ -87,12 +87,12 @@ def _tcp_table(proc: str) -> list[list[str]]:
 
 def _socket_owners(inodes: set[str], proc: str) -> list[dict[str, Any]]:
     """As ``port_owners``, of the processes that have one of these sockets open."""
-    wanted = {f"socket:[{inode}]" for inode in inodes}
+    sockets = {f"socket:[{inode}]" for inode in inodes}
     found = []
     for pid in process_ids(proc):
         try:
             directory = os.path.join(proc, str(pid), "fd")
-            is_owner = any(_read_link(os.path.join(directory, name)) in wanted for name in os.listdir(directory))
+            is_owner = any(_read_link(os.path.join(directory, name)) in sockets for name in os.listdir(directory))
             if is_owner:
                 with open(os.path.join(proc, str(pid), "cmdline"), "rb") as handle:
                     words = handle.read().rstrip(b"\0").split(b"\0")
@@ -216,13 +216,13 @@ def ancestry(pid: int, proc: str = "/proc") -> list[int]:
 
 def find_by_arguments(words: list[str], proc: str = "/proc") -> list[int]:
     """Processes of this user whose arguments end with ``words``."""
-    wanted, found = [os.fsencode(word) for word in words], []
+    arguments, found = [os.fsencode(word) for word in words], []
     for pid in process_ids(proc):
         directory = os.path.join(proc, str(pid))
         try:
             if os.stat(directory).st_uid == os.getuid():
                 with open(os.path.join(directory, "cmdline"), "rb") as handle:
-                    if handle.read().rstrip(b"\0").split(b"\0")[1:][-len(wanted) :] == wanted:
+                    if handle.read().rstrip(b"\0").split(b"\0")[1:][-len(arguments) :] == arguments:
                         found.append(pid)
         except OSError:
             continue

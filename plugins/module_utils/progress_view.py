@@ -16,7 +16,7 @@ from .terminal import printable
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 ACTIVE = ("asking", "fetching", "verifying", "building")
-ENDED = ("done", "failed")
+FINISHED = ("done", "failed")
 WIDTH = 44  # of the column with the names
 
 
@@ -66,13 +66,13 @@ def percent(done: float | None, total: float | None) -> int | None:
     return min(100, int(100 * done / total)) if total else 100
 
 
-def plain(name: Any) -> str:
+def short_name(name: Any) -> str:
     """A file name that can do nothing to a terminal and does not fill the line: its middle goes first."""
     text = printable(str(name))
     return text if len(text) <= WIDTH else text[: WIDTH - 16] + "..." + text[-13:]
 
 
-def flow(done: float | None, total: float | None, speed: float | None, eta: float | None) -> str:
+def describe_progress(done: float | None, total: float | None, speed: float | None, eta: float | None) -> str:
     """ " 43%, 1.8 of 4.0 GiB, 52.4 MiB/s, ETA 0:42", as far as it is known."""
     parts = []
     share = percent(done, total)
@@ -96,21 +96,21 @@ class File(NamedTuple):
     speed: float | None
 
 
-class _Memory:
-    """What was last told about a file."""
+class _LastReport:
+    """What was last reported about a file."""
 
     def __init__(self, now: float) -> None:
         self.mark: tuple[str, float | None] | None = None
-        self.told = now
+        self.reported = now
         self.fetching: float | None = None
         self.built: tuple[float, float] | None = None  # when its first step was seen, and which one that was
 
 
-def files_of(snapshot: dict[str, Any]) -> list[File]:
+def parse_files(snapshot: dict[str, Any]) -> list[File]:
     files = snapshot.get("files")
     return [
         File(
-            plain(item.get("name", "?")),
+            short_name(item.get("name", "?")),
             str(item.get("state", "")),
             number(item.get("done")),
             number(item.get("total")),
@@ -121,43 +121,43 @@ def files_of(snapshot: dict[str, Any]) -> list[File]:
     ]
 
 
-def steps(file: File, memory: _Memory, now: float) -> str:
+def steps(file: File, last: _LastReport, now: float) -> str:
     """ ", 43%, step 12 of 28, ETA 5:10", as far as it is known: the steps still to come take as long as those we saw."""
     if file.done is None or not file.total:
         return ""
     text = f", {percent(file.done, file.total) or 0}%, step {int(file.done)} of {int(file.total)}"
-    if memory.built is None:
-        memory.built = (now, file.done)
-    since, first = memory.built
+    if last.built is None:
+        last.built = (now, file.done)
+    since, first = last.built
     if file.done > first and file.done < file.total:
         text += ", ETA " + clock((now - since) / (file.done - first) * (file.total - file.done))
     return text
 
 
 class View:
-    """The lines of one host from one snapshot to the next. ``hidden`` shows the percentage and nothing else."""
+    """The lines of one host from one snapshot to the next. ``is_masked`` shows the percentage and nothing else."""
 
-    def __init__(self, host: str, hidden: bool = False, patience: float = 30.0) -> None:
+    def __init__(self, host: str, is_masked: bool = False, repeat_after: float = 30.0) -> None:
         self.host = host
-        self.hidden = hidden
-        self.patience = patience  # seconds after which an unchanged file is mentioned again
-        self._memory: dict[tuple[str, int], _Memory] = {}
-        self._whole: _Memory | None = None
-        self._first = True
+        self.is_masked = is_masked
+        self.repeat_after = repeat_after  # seconds after which an unchanged file is mentioned again
+        self._last_reports: dict[tuple[str, int], _LastReport] = {}
+        self._last_total: _LastReport | None = None
+        self._is_first_snapshot = True
 
     def lines(self, snapshot: dict[str, Any], now: float) -> list[str]:
         """What is new in ``snapshot`` at ``now`` (seconds of any clock), one line per file and one for all of them."""
-        files = files_of(snapshot)
-        if self.hidden:
-            told = self._hidden(snapshot, now)
+        files = parse_files(snapshot)
+        if self.is_masked:
+            reported = self._masked_line(snapshot, now)
         else:
             rows = self._rows(files, now)
-            if rows and sum(file.state not in ENDED for file in files) > 1:
+            if rows and sum(file.state not in FINISHED for file in files) > 1:
                 rows.append(self._all(snapshot, files))
             width = max((len(name) for name, _ in rows), default=0)
-            told = [f"{name.ljust(width)}  {text}" for name, text in rows]
-        self._first = False
-        return [f"[{self.host}] {line}" for line in told]
+            reported = [f"{name.ljust(width)}  {text}" for name, text in rows]
+        self._is_first_snapshot = False
+        return [f"[{self.host}] {line}" for line in reported]
 
     def _rows(self, files: list[File], now: float) -> list[tuple[str, str]]:
         rows = []
@@ -165,66 +165,66 @@ class View:
         busy = any(file.state in ACTIVE for file in files)
         for file in files:
             seen[file.name] = seen.get(file.name, 0) + 1
-            memory = self._memory.setdefault((file.name, seen[file.name]), _Memory(now))
-            if file.state == "fetching" and memory.fetching is None:
-                memory.fetching = now
-            mark = (file.state, None if file.state in ENDED else file.done)
-            fresh = mark != memory.mark
-            if file.state == "done" and self._first:
-                memory.mark = mark  # it was there before anybody looked
+            last = self._last_reports.setdefault((file.name, seen[file.name]), _LastReport(now))
+            if file.state == "fetching" and last.fetching is None:
+                last.fetching = now
+            mark = (file.state, None if file.state in FINISHED else file.done)
+            fresh = mark != last.mark
+            if file.state == "done" and self._is_first_snapshot:
+                last.mark = mark  # it was there before anybody looked
                 continue
-            if file.state in ENDED:
+            if file.state in FINISHED:
                 if not fresh:
                     continue
             elif file.state not in ACTIVE:
                 # the queue is in the line for all; only when nothing moves at all each waiting file is worth a line
-                if busy or now - memory.told < self.patience:
+                if busy or now - last.reported < self.repeat_after:
                     continue
                 fresh = False
-            elif not fresh and now - memory.told < self.patience:
+            elif not fresh and now - last.reported < self.repeat_after:
                 continue
-            memory.mark, memory.told = mark, now
-            rows.append((file.name, self._text(file, memory, fresh, now)))
+            last.mark, last.reported = mark, now
+            rows.append((file.name, self._text(file, last, fresh, now)))
         return rows
 
     @staticmethod
-    def _text(file: File, memory: _Memory, fresh: bool, now: float) -> str:
-        still = "" if fresh else "still "
+    def _text(file: File, last: _LastReport, fresh: bool, now: float) -> str:
+        prefix = "" if fresh else "still "
         if file.state == "done":
             total = file.total if file.total is not None else file.done
-            took = f" in {clock(now - memory.fetching)}" if memory.fetching is not None else ""
+            took = f" in {clock(now - last.fetching)}" if last.fetching is not None else ""
             return "done{}{}".format("" if total is None else ", " + size(total), took)
         if file.state == "failed":
             return "failed"
         if file.state == "asking":
-            return still + "asking its source"
+            return prefix + "asking its source"
         if file.state == "verifying":
-            text = flow(file.done, file.total, None, None) if file.done and file.done != file.total else ""
-            return still + "verifying" + (", " + text.strip() if text else "")
+            text = describe_progress(file.done, file.total, None, None) if file.done and file.done != file.total else ""
+            return prefix + "verifying" + (", " + text.strip() if text else "")
         if file.state == "building":
-            return still + "building" + steps(file, memory, now)
+            return prefix + "building" + steps(file, last, now)
         if file.state == "fetching":
             if fresh:
-                return flow(file.done, file.total, file.speed, None)
-            return "still waiting for bytes, " + flow(file.done, file.total, None, None).strip()
+                return describe_progress(file.done, file.total, file.speed, None)
+            return "still waiting for bytes, " + describe_progress(file.done, file.total, None, None).strip()
         return "still waiting"
 
     @staticmethod
     def _all(snapshot: dict[str, Any], files: list[File]) -> tuple[str, str]:
-        ended = sum(file.state == "done" for file in files)
+        finished = sum(file.state == "done" for file in files)
         failed = sum(file.state == "failed" for file in files)
-        name = f"{ended} of {len(files)} files" + (f", {failed} failed" if failed else "")
+        name = f"{finished} of {len(files)} files" + (f", {failed} failed" if failed else "")
         done, total = number(snapshot.get("done")), number(snapshot.get("total"))
-        return name, flow(done, total, number(snapshot.get("speed")), number(snapshot.get("eta")))
+        return name, describe_progress(done, total, number(snapshot.get("speed")), number(snapshot.get("eta")))
 
-    def _hidden(self, snapshot: dict[str, Any], now: float) -> list[str]:
+    def _masked_line(self, snapshot: dict[str, Any], now: float) -> list[str]:
         share = percent(number(snapshot.get("done")), number(snapshot.get("total")))
         if share is None:
             return []
         mark = ("", float(share))
-        if self._whole is None:
-            self._whole = _Memory(now)
-        elif mark == self._whole.mark and now - self._whole.told < self.patience:
+        if self._last_total is None:
+            self._last_total = _LastReport(now)
+        elif mark == self._last_total.mark and now - self._last_total.reported < self.repeat_after:
             return []
-        self._whole.mark, self._whole.told = mark, now
+        self._last_total.mark, self._last_total.reported = mark, now
         return [f"{share}%"]

@@ -76,14 +76,14 @@ def clean_token(value: str | None, option: str) -> str | None:
     return token or None
 
 
-def mask_secrets(module: Any, values: Iterable[str], shown: Iterable[str] = ()) -> None:
+def mask_secrets(module: Any, values: Iterable[str], public: Iterable[str] = ()) -> None:
     """Mask ``values`` in the results and logs of an AnsibleModule, but for those that are part of what is ``shown``.
 
     A path that is masked is of no use to the task that follows.
     """
-    kept = "\n".join(shown)
+    public_text = "\n".join(public)
     for value in values:
-        if value in kept:
+        if value in public_text:
             continue
         module.no_log_values.add(value)
         if register_secret is not None:

@@ -24,11 +24,11 @@ from .filesystem import load_json, read_regular, write_atomic
 MANIFEST = "manifest.json"
 SMALL_FILE = 1 << 20  # bytes
 PARTIAL_SUFFIX = ".sdops-copy"
-# of these there are many, and Python makes them anew or never reads them: they are linked too
+# of these there are many, and Python recreates them or never reads them: they are linked too
 LINKED_SUFFIXES = (".pyc", ".h", ".hpp", ".cuh", ".pyi")
 
 
-def _snapshot_tree(tree: str, kept: str, former: str) -> dict[str, list[int]]:
+def _snapshot_tree(tree: str, saved: str, former: str) -> dict[str, list[int]]:
     """Make ``manifest`` like ``tree``; gives ``{path below it: [size, time of change in ns]}`` of files that both share.
 
     Copies in ``former``, an earlier snapshot, are taken over where the file has not changed since.
@@ -36,7 +36,7 @@ def _snapshot_tree(tree: str, kept: str, former: str) -> dict[str, list[int]]:
     shared: dict[str, list[int]] = {}
     for directory, directories, files in os.walk(tree):
         below = os.path.relpath(directory, tree)
-        target = os.path.normpath(os.path.join(kept, below))
+        target = os.path.normpath(os.path.join(saved, below))
         os.mkdir(target)
         for name in [*files, *(d for d in directories if os.path.islink(os.path.join(directory, d)))]:
             source, copy, path = os.path.join(directory, name), os.path.join(target, name), os.path.join(below, name)
@@ -56,7 +56,7 @@ def _snapshot_tree(tree: str, kept: str, former: str) -> dict[str, list[int]]:
             else:
                 _copy(source, copy, found)
     for directory, _directories, _files in os.walk(tree):
-        shutil.copystat(directory, os.path.normpath(os.path.join(kept, os.path.relpath(directory, tree))))
+        shutil.copystat(directory, os.path.normpath(os.path.join(saved, os.path.relpath(directory, tree))))
     return shared
 
 
@@ -68,13 +68,13 @@ def _try_hardlink(source: str, copy: str) -> bool:
     return True
 
 
-def _is_unchanged(path: str, wanted: os.stat_result) -> bool:
+def _is_unchanged(path: str, expected: os.stat_result) -> bool:
     try:
         found = os.lstat(path)
     except OSError:
         return False
     return all(
-        getattr(found, k) == getattr(wanted, k) for k in ("st_mode", "st_size", "st_mtime_ns", "st_uid", "st_gid")
+        getattr(found, k) == getattr(expected, k) for k in ("st_mode", "st_size", "st_mtime_ns", "st_uid", "st_gid")
     )
 
 
@@ -124,9 +124,11 @@ class Snapshot:
     def create(self, trees: list[str], files: list[str]) -> None:
         """Make the snapshot. Interrupted, it counts as none and is made again."""
         trees = [os.path.realpath(tree) for tree in trees]
-        gone = [tree for tree in trees if not os.path.isdir(tree)]
-        if gone:
-            raise SnapshotError("{} cannot be saved in a snapshot: it is no directory.".format(", ".join(gone)))
+        not_directories = [tree for tree in trees if not os.path.isdir(tree)]
+        if not_directories:
+            raise SnapshotError(
+                "{} cannot be saved in a snapshot: it is no directory.".format(", ".join(not_directories))
+            )
         self._discard(self.store + ".new")
         new = self.store + ".new"
         try:
@@ -157,15 +159,15 @@ class Snapshot:
         if manifest is None:
             raise SnapshotError(f"There is no snapshot in {self.store} to restore.")
         for number, tree in enumerate(manifest["trees"]):
-            kept, failed = os.path.join(self.store, f"tree-{number}"), os.path.join(self.store, f"failed-{number}")
-            if os.path.isdir(kept):  # else it was restored before an interruption
+            saved, failed = os.path.join(self.store, f"tree-{number}"), os.path.join(self.store, f"failed-{number}")
+            if os.path.isdir(saved):  # else it was restored before an interruption
                 if os.path.isdir(tree):
                     self._discard(failed)
                     shutil.move(tree, failed)
-                shutil.move(kept, tree)
+                shutil.move(saved, tree)
         for number, path in enumerate(manifest["files"]):
-            kept = os.path.join(self.store, f"file-{number}")
-            write_atomic(path, read_regular(kept), os.stat(kept).st_mode & 0o7777)
+            saved = os.path.join(self.store, f"file-{number}")
+            write_atomic(path, read_regular(saved), os.stat(saved).st_mode & 0o7777)
         for path in manifest["missing"]:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)

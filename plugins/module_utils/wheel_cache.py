@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Wheels that were built once, in a directory that environments and hosts may share.
 
-Each lies in a directory of its own, named after what it fits, beside a JSON file with its hash. What does not agree with
+Each lies in a directory of its own, named after its build key, next to a JSON file with its hash. What does not agree with
 that file, or with its own metadata, is not used.
 """
 
@@ -31,7 +31,7 @@ class BuildKey(NamedTuple):
     """What a wheel was built for.
 
     ``torch`` "2.1.2" without a label, ``cuda`` "12.1" (None for a CPU build), ``python`` "cp310", ``platform``
-    "linux_x86_64_glibc_2_35", ``archs`` GPU capabilities (("8.6",); empty for a CPU build).
+    "linux_x86_64_glibc_2_35", ``capabilities`` GPU capabilities (("8.6",); empty for a CPU build).
     """
 
     name: str
@@ -40,18 +40,20 @@ class BuildKey(NamedTuple):
     cuda: str | None
     python: str
     platform: str
-    archs: tuple[str, ...]
+    capabilities: tuple[str, ...]
 
     def words(self) -> str:
         """One word per property, for names of directories."""
         cuda = "cu" + self.cuda.replace(".", "") if self.cuda else "cpu"
         parts = [self.name, self.version, "torch" + self.torch, cuda, self.python, self.platform]
-        parts += ["sm" + arch.replace(".", "") for arch in sorted(self.archs)]
+        parts += ["sm" + capability.replace(".", "") for capability in sorted(self.capabilities)]
         return re.sub(r"[^A-Za-z0-9.+_-]", "_", "-".join(parts))
 
     def serves(self, other: BuildKey) -> bool:
         """Whether a wheel of this key will do where ``other`` is wanted: more GPUs are no harm."""
-        return self._replace(archs=()) == other._replace(archs=()) and set(self.archs) >= set(other.archs)
+        return self._replace(capabilities=()) == other._replace(capabilities=()) and set(self.capabilities) >= set(
+            other.capabilities
+        )
 
 
 class CachedWheel(NamedTuple):
@@ -79,7 +81,7 @@ class Cache:
 
     The cache may be shared, and its JSON files with it: another host can replace a wheel together with its hash. So
     ``state_file``, a JSON file ``{"WHEEL'S PATH": SHA-256}`` of this host alone, notes the hash of each wheel when it is built
-    here or first taken from the cache; one that is another later is refused. Without ``state_file`` nothing is noted, nor with
+    here or first taken from the cache; one that is another later is rejected. Without ``state_file`` nothing is noted, nor with
     ``read_only``, for check mode.
     """
 
@@ -113,7 +115,7 @@ class Cache:
             if os.path.islink(folder):
                 raise ValueError("the directory is a symbolic link")
             facts: dict[str, Any] = load_json(os.path.join(folder, FACTS))
-            key = BuildKey(**{**facts["key"], "archs": tuple(facts["key"]["archs"])})
+            key = BuildKey(**{**facts["key"], "capabilities": tuple(facts["key"]["capabilities"])})
             name = str(facts["wheel"])
             if os.path.basename(name) != name or not name.endswith(".whl"):
                 raise ValueError(f"its wheel is called {name!r}")
@@ -183,7 +185,7 @@ class Cache:
                 "wheel": os.path.basename(wheel),
                 "sha256": entry.sha256,
                 "size": os.path.getsize(copy),
-                "key": {**key._asdict(), "archs": sorted(key.archs)},
+                "key": {**key._asdict(), "capabilities": sorted(key.capabilities)},
                 "built": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             }
             with open(os.path.join(work, FACTS), "w", encoding="utf-8") as handle:
@@ -197,7 +199,7 @@ class Cache:
             os.rename(work, final)
             sync_directory(self.directory)
         except OSError as exc:
-            raise SdopsError(f"The wheel could not be kept in {self.directory}: {exc}.") from exc
+            raise SdopsError(f"The wheel could not be stored in {self.directory}: {exc}.") from exc
         finally:
             with contextlib.suppress(OSError):
                 shutil.rmtree(work)

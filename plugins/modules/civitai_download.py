@@ -11,7 +11,7 @@ short_description: One file from Civitai
 version_added: 0.1.0
 description:
   - Fetches one file from Civitai to a path, verified by size, hash and format before it appears there.
-  - A file that already lies there and has the wanted hash is kept. Where Civitai tells only its first digits, these decide;
+  - A file that already lies there and has the wanted hash is kept. Where Civitai reports only its first digits, these decide;
     where it tells none, the size does, to within 1 KiB. Another file stays, and the module fails, unless O(force) is set.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
@@ -25,7 +25,7 @@ attributes:
     support: full
   idempotent:
     support: full
-    details: A file of which Civitai tells neither hash nor size cannot be known again; with O(force) it is fetched each time.
+    details: A file of which Civitai reports neither hash nor size cannot be known again; with O(force) it is fetched each time.
 options:
   version_id:
     description: Id of the model version.

@@ -23,7 +23,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Needs no engine; without one the plan is told all the same.
+    details: Needs no engine; without one the plan is reported all the same.
   diff_mode:
     support: full
   idempotent:
@@ -65,7 +65,7 @@ options:
     type: str
   recreate:
     description:
-      - Make an environment with another Python, or none that runs, anew instead of refusing it. Everything that was installed
+      - Recreate an environment with another Python, or with none that runs, instead of rejecting it. Everything that was installed
         into it is lost.
       - One with the wanted Python is never touched.
     type: bool
@@ -171,7 +171,7 @@ def listing(prefix: str, version: str, packages: dict[str, str]) -> str:
 
 
 def absent(module: AnsibleModule, environment: CondaEnvironment, result: dict[str, Any]) -> dict[str, Any]:
-    prefix = environment.wanted.prefix
+    prefix = environment.requested.prefix
     changed = environment.is_removable()
     before = listing(prefix, "environment", installed_packages(prefix)) if changed else ""
     if changed and not module.check_mode:
@@ -184,7 +184,7 @@ def absent(module: AnsibleModule, environment: CondaEnvironment, result: dict[st
 def present(
     module: AnsibleModule, environment: CondaEnvironment, engine: Any, result: dict[str, Any]
 ) -> dict[str, Any]:
-    wanted, prefix = environment.wanted, environment.wanted.prefix
+    requested, prefix = environment.requested, environment.requested.prefix
     found = environment.inspect(module.params["recreate"])
     before = {} if environment.is_unfinished() else installed_packages(prefix)
     actions = []
@@ -193,8 +193,8 @@ def present(
             actions.append("clear what an unfinished run left in " + prefix)
         elif before:
             actions.append("remove what is in " + prefix)
-        also = " and " + ", ".join(wanted.packages) if wanted.packages else ""
-        actions.append("make {} with Python {}{} by {}".format(prefix, wanted.python, also, result["engine"]))
+        also = " and " + ", ".join(requested.packages) if requested.packages else ""
+        actions.append("make {} with Python {}{} by {}".format(prefix, requested.python, also, result["engine"]))
     elif found.interrupted:
         actions.append(
             "finish adding {} to {} by {}".format(", ".join(found.missing) or "packages", prefix, result["engine"])
@@ -220,13 +220,13 @@ def present(
     result.update(
         changed=bool(actions),
         actions=actions,
-        python_version=wanted.python,
+        python_version=requested.python,
         packages=installed_packages(prefix),
         diff={
             "before": listing(prefix, (found.python or before.get("python", "")) + note, before)
             if before or found.python
             else "",
-            "after": listing(prefix, wanted.python, after),
+            "after": listing(prefix, requested.python, after),
         },
     )
     return result
@@ -239,7 +239,7 @@ def ensure_environment(module: AnsibleModule) -> dict[str, Any]:
         engine = find_engine(p["engine"], p["ca_path"], p["channel_alias"], p["rattler_python"])
         engine_name = engine.name
     except SdopsError:
-        # a bare host: the engine may come with the run itself
+        # not bootstrapped: the engine may come with the run itself
         if not module.check_mode or (p["name"] and not p["envs_dir"]):
             raise
     prefix = os.path.abspath(p["prefix"] or prefix_of(p["name"], p["envs_dir"], engine))

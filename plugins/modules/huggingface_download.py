@@ -54,7 +54,7 @@ options:
     type: path
     version_added: 0.2.0
   sha256:
-    description: SHA-256 that the file must have, besides the one that the Hub tells.
+    description: SHA-256 that the file must have, besides the one that the Hub reports.
     type: str
 """
 

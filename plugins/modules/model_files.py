@@ -12,15 +12,15 @@ version_added: 0.1.0
 description:
   - Brings a list of models from Hugging Face, Civitai, plain URLs, magnet links or the target's own disk into the directories
     where the WebUI looks for them, several at once, each over several connections.
-  - All sources are asked first. Nothing is fetched unless the disks have room for the whole batch.
-  - Every file is verified (size and hash as its source tells, structure by its format) before it appears under its final name.
+  - All sources are asked first. Nothing is fetched unless the disks have space for the whole batch.
+  - Every file is verified (size and hash as its source reports, structure by its format) before it appears under its final name.
   - What was placed is recorded below O(webui_dir), so a second run costs a stat for each file and no network.
   - A file that already lies there is verified and adopted; one that is another file, not placed by this module or changed since, is
-    left alone and the model fails. It is replaced only if it is empty, a web page, a git-lfs pointer, or a truncated copy of the wanted file. Where the source tells no hash and no record is left, a file of the same size and a sound
+    left alone and the model fails. It is replaced only if it is empty, a web page, a git-lfs pointer, or a truncated copy of the wanted file. Where the source reports no hash and no record is left, a file of the same size and a sound
     structure is taken for the wanted one; C(sha256) makes it sure.
   - A download that was cut, killed or powered off is resumed, if the file at the source is still the same.
   - One model that fails does not stop the others; at the end the module fails with the cause of each.
-  - While files are being fetched, a line for each tells how far it is, every C(sdops_progress_interval) seconds (a variable,
+  - While files are being fetched, a line for each reports how far it is, every C(sdops_progress_interval) seconds (a variable,
     5 by default; 0 for none).
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
@@ -69,7 +69,7 @@ options:
         O(huggingface_endpoint) and O(civitai_endpoint)), C(file:///...), or C(magnet:?...), which needs aria2 on the target.
       - A link of C(civitai.red) or C(civitai.green) is asked for there, all else of Civitai at O(civitai_endpoint).
       - An entry that cannot be understood does not stop the others; the module fails at its end and names it.
-      - Several ways to write one source are one file, and so are two sources for one path with equal hashes.
+      - Several spellings of one source are one file, and so are two sources for one path with equal hashes.
       - A mapping has C(source) and may have C(kind), C(name), C(sha256), C(config) (a source, placed as C(NAME.yaml) beside it)
         and C(vae) (a source or a name, placed as C(NAME.vae.EXT) beside it). Beside a name from the catalog, these win. For a magnet link with several files, C(file) names the one.
       - C(sha256) decides where Civitai lists another one for the file, with a warning.
@@ -80,7 +80,7 @@ options:
         C(target) values must name classes below C(ldm), C(sgm), C(torch.nn) or the WebUI's own models, unless it is taken for its
         C(sha256) with C(trusted).
       - Kinds are C(checkpoint), C(lora), C(embedding), C(vae), C(hypernetwork), C(upscaler), C(codeformer), C(gfpgan),
-        C(controlnet), C(adetailer), C(roop), C(insightface) and C(additional_networks_lora). Civitai tells the kind, other
+        C(controlnet), C(adetailer), C(roop), C(insightface) and C(additional_networks_lora). Civitai reports the kind, other
         sources do not.
       - A source under two names, or as two kinds, is two models. Without C(name) the one under the source's own name is meant.
       - User and password of a URL, and parameters of its query that are known for secrets by their names (C(token), C(key),
@@ -91,12 +91,12 @@ options:
   state:
     description:
       - V(absent) removes what this module placed for these models with the sidecars beside them, and nothing else. Of a model that
-        was never finished it removes the part, where its path can be told without asking the source.
+        was never finished it removes the part, where its path is known without asking the source.
     type: str
     choices: [present, absent]
     default: present
   parallel:
-    description: How many models are brought at once.
+    description: How many models are installed at once.
     type: int
     default: 2
   verify:
@@ -142,7 +142,7 @@ EXAMPLES = r"""
 RETURN = r"""
 models:
   description: One entry for each file. C(status) is ok, fetched, adopted, copied, from cache, removed or failed. In check mode, and
-    when the disks have no room, it is what would be done, which is ok, fetch, adopt, copy, from cache or removed, or it is failed or
+    when the disks have no space, it is what would be done, which is ok, fetch, adopt, copy, from cache or removed, or it is failed or
     unresolved (the source cannot be asked yet). C(reason), with failed and unresolved, says why.
   returned: always
   type: list
@@ -158,22 +158,22 @@ models:
       status: fetched
       seconds: 12.5
 bytes_planned:
-  description: Bytes that would be fetched, as far as the sources or the catalog tell; without what an earlier run has left of them.
-  returned: in check mode, and when the disks have no room
+  description: Bytes that would be fetched, as far as the sources or the catalog report; without what an earlier run has left of them.
+  returned: in check mode, and when the disks have no space
   type: int
   sample: 4265146304
 space_needed:
   description: Bytes that the disks of O(webui_dir) and O(cache_dir) would have to have free for the batch, as far as is known.
-  returned: in check mode, and when the disks have no room
+  returned: in check mode, and when the disks have no space
   type: int
   sample: 4265146304
 bytes_fetched:
   description: Bytes of the files that were fetched.
-  returned: outside check mode, unless the disks have no room
+  returned: outside check mode, unless the disks have no space
   type: int
   sample: 4265146304
 disk_free:
-  description: Free bytes on the disk of O(webui_dir). Null when its file system does not tell.
+  description: Free bytes on the disk of O(webui_dir). Null when its file system does not report it.
   returned: always
   type: int
   sample: 50000000000

@@ -11,7 +11,7 @@ short_description: The routes from a host to GitHub, Hugging Face, Civitai, PyPI
 version_added: 0.1.0
 description:
   - Chooses, for each service, how it is reached from this host. Directly, through the host's Xray client, through AutoDL's
-    acceleration (C(/etc/network_turbo)), or at a mirror.
+    turbo proxy (C(/etc/network_turbo)), or at a mirror.
   - Where there is more than one route, each is measured by reading up to 128 kB through it, all at once, and the fastest that
     works is taken. The choice is remembered on the host and stays while it works.
   - Nothing but the state file is changed; what the routes mean for other tasks is in the result.
@@ -30,7 +30,7 @@ attributes:
 options:
   network:
     description:
-      - V(direct) and V(xray) take this route for everything. V(turbo) takes the acceleration for GitHub and Hugging Face and goes
+      - V(direct) and V(xray) take this route for everything. V(turbo) takes the turbo proxy for GitHub and Hugging Face and goes
         directly elsewhere. V(mirrors) takes the fastest mirror, and goes directly where none works. V(auto) takes the
         fastest of all.
     type: str
@@ -56,7 +56,7 @@ options:
     type: str
     default: ""
   turbo_file:
-    description: The script that sets the acceleration's proxy.
+    description: The script that sets the turbo proxy.
     type: path
     default: /etc/network_turbo
   probe_paths:
@@ -67,7 +67,7 @@ options:
     description: JSON file on the host in which the choice is remembered. Nothing is remembered without.
     type: path
   refresh:
-    description: Measure everything anew, whatever is remembered.
+    description: Measure everything again, whatever is remembered.
     type: bool
     default: false
   timeout:
@@ -94,13 +94,13 @@ routes:
   returned: success
   type: dict
   sample:
-    huggingface: {way: mirror, base: https://hf-mirror.com, proxy: "", hosts: [hf-mirror.com, huggingface.co, hf.co]}
+    huggingface: {kind: mirror, base: https://hf-mirror.com, proxy: "", hosts: [hf-mirror.com, huggingface.co, hf.co]}
 measured:
   description: What was measured. C(seconds) is null where a route does not work, and C(error) says why.
   returned: success
   type: list
   elements: dict
-  sample: [{service: github, way: direct, base: https://github.com, seconds: null, error: not a byte for 8 seconds}]
+  sample: [{service: github, kind: direct, base: https://github.com, seconds: null, error: not a byte for 8 seconds}]
 table:
   description: The same for people.
   returned: success
@@ -184,19 +184,19 @@ def write_state(path: str, state: dict) -> None:
         ) from exc
 
 
-def describe_routes(chosen: dict[str, Route], measured: list[Measurement], acceleration: list[TurboProxy]) -> dict:
+def describe_routes(chosen: dict[str, Route], measured: list[Measurement], turbo_proxies: list[TurboProxy]) -> dict:
     """The module's results about routes and measurements."""
     return {
         "routes": {
             s: {
                 **route._asdict(),
                 "hosts": service_hosts(s, route.base),
-                **({"no_proxy": acceleration[0].no_proxy, "ca": acceleration[0].ca} if route.way == "turbo" else {}),
+                **({"no_proxy": turbo_proxies[0].no_proxy, "ca": turbo_proxies[0].ca} if route.kind == "turbo" else {}),
             }
             for s, route in chosen.items()
         },
         "measured": [
-            {"service": m.service, "way": m.route.way, "base": m.route.base, "seconds": m.seconds, "error": m.error}
+            {"service": m.service, "kind": m.route.kind, "base": m.route.base, "seconds": m.seconds, "error": m.error}
             for m in measured
         ],
         "table": format_measurements(chosen, measured),
@@ -227,15 +227,15 @@ def main() -> None:
     plain = {**p["base_urls"], **{s: without_login(str(p["base_urls"].get(s) or "")) for s in ("github", "pypi")}}
     paths = {**PROBES, **p["probe_paths"]}
     remembered = read_state(p["state_file"]) if p["state_file"] else {}
-    acceleration: list[TurboProxy] = []
+    turbo_proxies: list[TurboProxy] = []
 
     def turbo() -> str:
-        acceleration[:] = acceleration or [read_turbo(p["turbo_file"])]
-        return acceleration[0].proxy
+        turbo_proxies[:] = turbo_proxies or [read_turbo(p["turbo_file"])]
+        return turbo_proxies[0].proxy
 
     def login(service: str, route: Route) -> str:
-        given = str(p["base_urls"].get(service) or "")
-        return unquote(given.split("://", 1)[1].rpartition("@")[0]) if given != plain.get(service) == route.base else ""
+        base = str(p["base_urls"].get(service) or "")
+        return unquote(base.split("://", 1)[1].rpartition("@")[0]) if base != plain.get(service) == route.base else ""
 
     try:
         validate_services(p)
@@ -256,7 +256,7 @@ def main() -> None:
     reached = {m.service for m in measured if m.seconds is not None}
     unreached = sorted({m.service for m in measured} - reached)
     # only what was found out by measuring is worth remembering
-    current = {s: {"way": r.way, "base": r.base} for s, r in chosen.items() if s in reached}
+    current = {s: {"kind": r.kind, "base": r.base} for s, r in chosen.items() if s in reached}
     unmeasured = {s: v for s, v in remembered.items() if s in options and len(options[s]) > 1 and s not in current}
     new = {**unmeasured, **current}
     changed = bool(p["state_file"]) and new != remembered
@@ -267,9 +267,9 @@ def main() -> None:
             module.fail_json(msg=str(exc))
     module.exit_json(
         changed=changed,
-        **describe_routes(chosen, measured, acceleration),
+        **describe_routes(chosen, measured, turbo_proxies),
         unreached=unreached,
-        actions=["remember {} for {}".format(new[s]["way"], s) for s in new if new[s] != remembered.get(s)]
+        actions=["remember {} for {}".format(new[s]["kind"], s) for s in new if new[s] != remembered.get(s)]
         if changed
         else [],
         diff={

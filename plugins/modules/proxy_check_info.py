@@ -10,7 +10,7 @@ module: proxy_check_info
 short_description: Prove that requests get through a proxy
 version_added: 0.1.0
 description:
-  - Makes requests through an HTTP proxy. When they fail, finds out which leg of the way is broken and says what to check.
+  - Makes requests through an HTTP proxy. When they fail, finds out which leg of the route is broken and says what to check.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -26,7 +26,7 @@ options:
     elements: str
     required: true
   server:
-    description: The far end of the proxy, for the diagnosis. Without it that leg of the way is not tried by itself.
+    description: The far end of the proxy, for the diagnosis. Without it that leg of the route is not tried by itself.
     type: str
   port:
     description: Port of the far end.

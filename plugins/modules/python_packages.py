@@ -206,7 +206,7 @@ def ensure_packages(module: AnsibleModule) -> dict[str, Any]:
     request = PipRequest(**{field: p[field] for field in PipRequest._fields})
     files = request.requirements + request.constraints + request.overrides
     if module.check_mode and not all(os.path.exists(f) for f in [p["python"], *files]):
-        # a bare host: the environment and these files come with the run itself
+        # not bootstrapped: the environment and these files come with the run itself
         return plan_only(request.packages + request.requirements)
     installer = UvInstaller(p["python"], p["uv"], p["cache_dir"])
     unmet = installer.unmet(request)

@@ -10,7 +10,7 @@ module: roop_nsfw_patch
 short_description: Keep the safety check of the roop extension working
 version_added: 0.1.0
 description:
-  - The extension asks a detector before it swaps a face. As it is, the detector's model is loaded anew for every image, and is
+  - The extension asks a detector before it swaps a face. As it is, the detector's model is loaded again for every image, and is
     downloaded when the extension is imported, which takes it down behind a bad network.
   - O(state=hardened) puts a check in its place that loads the model once, never downloads, logs what it does, and swaps nothing
     when the detector is missing or fails.
@@ -35,7 +35,7 @@ options:
   state:
     description:
       - V(hardened) installs our check.
-      - V(upstream) brings the original back, byte by byte, from the backup or from the extension's git history.
+      - V(upstream) restores the original, byte by byte, from the backup or from the extension's git history.
     type: str
     choices: [hardened, upstream]
     default: hardened
@@ -76,7 +76,7 @@ reason:
   description: Why it counts as bypassed, else empty.
   returned: success
   type: str
-  sample: the verdict is always the same
+  sample: the result is always the same
 actions:
   description: What was done, or would be done.
   returned: success
@@ -113,7 +113,7 @@ def apply_safety_check(module: AnsibleModule) -> dict[str, Any]:
         if p["state"] == "hardened":
             actions.append("install the hardened check with threshold {}".format(p["threshold"]))
         else:
-            actions.append("bring the original check back")
+            actions.append("restore the original check")
         if not module.check_mode:
             patch.write(after)
     return {

@@ -13,7 +13,7 @@ description:
   - Checks out each extension at its commit and installs what it needs into the WebUI's environment.
   - The packages that the WebUI stands on (its own requirements, torch, numpy, protobuf, xformers) stay as they are. An
     extension that changes one of them all the same, or whose installation fails, is a failure that names it; the environment
-    is put back as it was before that extension, and the others go on.
+    is restored as it was before that extension, and the others go on.
   - Directories of extensions that are not in the list are left alone and listed.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:

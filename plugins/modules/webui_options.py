@@ -83,7 +83,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.errors import SdopsError, WebuiError, WebuiStatusError
 from ..module_utils.filesystem import load_json, write_atomic
 from ..module_utils.webui_api.access import ARGUMENTS, connect
-from ..module_utils.webui_api.client import LIKE, Webui, same_option, typed
+from ..module_utils.webui_api.client import OPTION_EXAMPLES, Webui, convert_option, same_option
 
 
 def read_config(path: str, check: bool) -> dict:
@@ -99,17 +99,17 @@ def read_config(path: str, check: bool) -> dict:
         ) from exc
 
 
-def members(name: str, have: Any, wish: dict[str, list[str]]) -> list[str]:
+def members(name: str, have: Any, changes: dict[str, list[str]]) -> list[str]:
     """The list with the members that shall be there, without those that shall not, in the order it has."""
-    unknown = sorted(set(wish) - {"present", "absent"})
+    unknown = sorted(set(changes) - {"present", "absent"})
     if unknown or not isinstance(have, list):
         raise WebuiError(
             "lists: {} takes present and absent, and not {}.".format(name, ", ".join(unknown))
             if unknown
             else f"lists: the option {name} is {have!r} and no list."
         )
-    kept = [member for member in have if member not in (wish.get("absent") or [])]
-    return kept + [member for member in wish.get("present") or [] if member not in kept]
+    remaining = [member for member in have if member not in (changes.get("absent") or [])]
+    return remaining + [member for member in changes.get("present") or [] if member not in remaining]
 
 
 def opened(p: dict[str, Any], check: bool) -> tuple[Webui | None, dict[str, Any]]:
@@ -131,14 +131,14 @@ def apply_options(module: AnsibleModule) -> dict:
         unknown = sorted({*p["options"], *p["lists"]} - set(have))
         if unknown:
             raise WebuiError("The WebUI at {} has no option {}.".format(p["url"], ", ".join(unknown)))
-    like = have if webui else {**have, **LIKE}
-    wanted = {name: typed(name, value, like.get(name)) for name, value in p["options"].items()}
+    example = have if webui else {**have, **OPTION_EXAMPLES}
+    requested = {name: convert_option(name, value, example.get(name)) for name, value in p["options"].items()}
     same = webui.same_option if webui else same_option
-    for name, wish in p["lists"].items():
-        now = members(name, have.get(name, []), wish)
-        if now or name in have:
-            wanted[name] = now
-    new = {k: v for k, v in wanted.items() if k not in have or not same(k, v, have[k])}
+    for name, changes in p["lists"].items():
+        updated = members(name, have.get(name, []), changes)
+        if updated or name in have:
+            requested[name] = updated
+    new = {k: v for k, v in requested.items() if k not in have or not same(k, v, have[k])}
     if new and not module.check_mode:
         if webui:
             webui.set_options(new)

@@ -79,11 +79,11 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Render the proof image
+- name: Render the test image
   sdops.webui.webui_txt2img:
     url: http://127.0.0.1:6006
     credentials_file: /opt/sdops/secrets/webui-credentials
-    dest: /opt/sdops/webui/proof.png
+    dest: /opt/sdops/webui/smoke_test.png
     prompt: a lighthouse at dawn
     seed: 7
 """
@@ -93,7 +93,7 @@ path:
   description: Where the image is.
   returned: always
   type: str
-  sample: /opt/sdops/webui/proof.png
+  sample: /opt/sdops/webui/smoke_test.png
 bytes:
   description: Its size.
   returned: when it exists
@@ -119,7 +119,7 @@ actions:
   returned: always
   type: list
   elements: str
-  sample: [render /opt/sdops/webui/proof.png]
+  sample: [render /opt/sdops/webui/smoke_test.png]
 """
 
 import base64
@@ -142,7 +142,7 @@ def matches(data: bytes, p: dict) -> bool:
         info = parse_infotext(read_text(data).get("parameters", ""))
     except SdopsError:
         return False
-    wanted = {
+    expected = {
         "prompt": p["prompt"].strip(),
         "negative_prompt": p["negative_prompt"].strip(),
         "Seed": str(p["seed"]),
@@ -151,7 +151,7 @@ def matches(data: bytes, p: dict) -> bool:
     }
     # since 1.9 the WebUI takes a name such as "DPM++ 2M Karras" apart into a sampler and a schedule
     drawn = {info.get("Sampler", ""), "{} {}".format(info.get("Sampler", ""), info.get("Schedule type", ""))}
-    return all(info.get(k, "") == v for k, v in wanted.items()) and p["sampler"] in drawn
+    return all(info.get(k, "") == v for k, v in expected.items()) and p["sampler"] in drawn
 
 
 def render(p: dict) -> bytes:

@@ -25,10 +25,10 @@ options:
     description: V(auto) or the version that is wanted.
     type: str
     default: auto
-  record:
+  state_file:
     description:
-      - JSON file that says what the installed xformers was installed for, C(version), C(torch), C(cuda) and C(archs) (the compute
-        capabilities that it was built for; empty for a published wheel). Its own metadata does not tell.
+      - JSON file that says what the installed xformers was installed for, C(version), C(torch), C(cuda) and
+        C(capabilities) (those that it was built for; empty for a published wheel). Its own metadata does not say so.
       - Without the file, or when it is of another version, only the metadata count.
     type: path
   index_base:
@@ -120,11 +120,14 @@ from ..module_utils.xformers.environment import TorchFacts, inspect_torch
 from ..module_utils.xformers.resolver import PYTORCH_INDEX, Installed, Plan, as_dict, resolve
 
 
-def recorded(path: str | None) -> dict[str, Any] | None:
-    """What the record says, None where there is none that can be read."""
+def read_state_file(path: str | None) -> dict[str, Any] | None:
+    """Content of the state file, None where there is none that can be read."""
     try:
         found = load_json(path or "")
-        return {"archs": [str(a) for a in found["archs"]], **{k: found[k] for k in ("version", "torch", "cuda")}}
+        return {
+            "capabilities": [str(a) for a in found["capabilities"]],
+            **{k: found[k] for k in ("version", "torch", "cuda")},
+        }
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -148,7 +151,7 @@ def plan_xformers(module: AnsibleModule) -> dict[str, Any]:
     else:
         facts = inspect_torch(p["python"])
         seen = [g["capability"] for g in p["gpu"].get("gpus") or [] if g.get("capability")]
-        plan = decide(facts, p["capabilities"] or seen, p["version"], recorded(p["record"]), p["index_base"])
+        plan = decide(facts, p["capabilities"] or seen, p["version"], read_state_file(p["state_file"]), p["index_base"])
     return {
         **as_dict(plan),
         "torch": facts.torch,
@@ -163,7 +166,7 @@ def main() -> None:
         argument_spec={
             "python": {"type": "path", "required": True},
             "version": {"type": "str", "default": "auto"},
-            "record": {"type": "path"},
+            "state_file": {"type": "path"},
             "index_base": {"type": "str", "default": PYTORCH_INDEX},
             "gpu": {"type": "dict", "default": {}},
             "capabilities": {"type": "list", "elements": "str", "default": []},

@@ -45,7 +45,7 @@ options:
     description: Whether to build what no cache has.
     type: bool
     default: true
-  archs:
+  capabilities:
     description:
       - Compute capabilities to build for, such as V(8.6). Required for a build of CUDA code.
       - A cached wheel for more of them than these is good, too.
@@ -95,7 +95,7 @@ EXAMPLES = r"""
   sdops.webui.xformers_wheel:
     python: /root/autodl-tmp/envs/StableDiffusion/bin/python
     version: 0.0.23.post1
-    archs: ["8.6"]
+    capabilities: ["8.6"]
     cache_dirs: [/root/autodl-fs/wheels]
     work_dir: /root/autodl-tmp/builds
 """
@@ -116,7 +116,7 @@ origin:
   returned: success
   type: str
   sample: built
-archs:
+capabilities:
   description: Compute capabilities that it has code for; empty where there is no wheel yet.
   returned: success
   type: list
@@ -146,19 +146,19 @@ from ..module_utils.errors import SdopsError
 from ..module_utils.models.progress import ProgressWriter
 from ..module_utils.wheel_cache import Cache
 from ..module_utils.xformers.environment import inspect_torch
-from ..module_utils.xformers.wheel import Builder, Wanted
+from ..module_utils.xformers.wheel import Builder, WheelRequest
 
 NAME = "xformers"
 
 
 def answer(builder: Builder, begun: float, got: Any, would: bool) -> dict[str, Any]:
-    what = "{} {} for {}".format(builder.key.name, builder.key.version, ", ".join(builder.key.archs) or "CPU")
+    what = "{} {} for {}".format(builder.key.name, builder.key.version, ", ".join(builder.key.capabilities) or "CPU")
     return {
         "changed": got.built or would,
         "path": got.entry.path if got.entry else None,
         "sha256": got.entry.sha256 if got.entry else None,
         "origin": "built" if got.built else "cache" if got.entry else "none",
-        "archs": list(got.entry.key.archs) if got.entry else [],
+        "capabilities": list(got.entry.key.capabilities) if got.entry else [],
         "seconds": round(time.monotonic() - begun, 1),
         "actions": ["build " + what] if got.built or would else [],
     }
@@ -167,24 +167,24 @@ def answer(builder: Builder, begun: float, got: Any, would: bool) -> dict[str, A
 def provide_wheel(module: AnsibleModule) -> dict[str, Any]:
     p, begun = module.params, time.monotonic()
     if module.check_mode and not os.path.exists(p["python"]):
-        # a bare host: the environment comes with the run itself
+        # not bootstrapped: the environment comes with the run itself
         actions = ["build {} {} if no cache has it".format(NAME, p["version"])] if p["build"] else []
         return {
             "changed": bool(actions),
             "path": None,
             "sha256": None,
             "origin": "none",
-            "archs": [],
+            "capabilities": [],
             "seconds": 0.0,
             "actions": actions,
         }
     if not p["cache_dirs"]:
         raise SdopsError("cache_dirs is empty; a wheel that was built has to be kept somewhere.")
-    wanted = Wanted(
+    request = WheelRequest(
         NAME,
         p["version"],
         p["python"],
-        p["archs"],
+        p["capabilities"],
         p["source"] or "{}=={}".format(NAME, p["version"]),
         p["sha256"],
         p["max_jobs"],
@@ -193,7 +193,7 @@ def provide_wheel(module: AnsibleModule) -> dict[str, Any]:
         p["work_dir"],
     )
     builder = Builder(
-        wanted,
+        request,
         inspect_torch(p["python"]),
         [Cache(directory, p["state_file"], module.check_mode) for directory in p["cache_dirs"]],
     )
@@ -224,7 +224,7 @@ def main() -> None:
             "version": {"type": "str", "required": True},
             "cache_dirs": {"type": "list", "elements": "path", "required": True},
             "build": {"type": "bool", "default": True},
-            "archs": {"type": "list", "elements": "str", "default": []},
+            "capabilities": {"type": "list", "elements": "str", "default": []},
             "gpu_visible": {"type": "bool", "default": True},
             "source": {"type": "path"},
             "sha256": {"type": "str"},

@@ -12,8 +12,8 @@ version_added: 0.1.0
 description:
   - Makes a config and an installed Xray-core the ones that the client starts with, both together, after that core has taken
     that config (C(xray run -test)). What it refuses changes nothing.
-  - Remembers what was in use before, so that it can be put back when the new config turns out not to work.
-  - A refusal is told in the core's words without anything that may be secret in the config.
+  - Remembers what was in use before, so that it can be restored when the new config turns out not to work.
+  - A rejection is reported in the core's words without anything that may be secret in the config.
   - Starts and stops nothing; M(sdops.webui.supervisor_program) does, by RV(inputs).
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
@@ -39,7 +39,7 @@ options:
     description: The client config (secret), JSON. Required when O(state=present).
     type: str
   state:
-    description: V(present) takes the config and the core. V(previous) puts back what was in use before the last change.
+    description: V(present) takes the config and the core. V(previous) restores what was in use before the last change.
     type: str
     choices: [present, previous]
     default: present

@@ -11,7 +11,7 @@ short_description: A pinned Xray-core
 version_added: 0.1.0
 description:
   - Installs one release of Xray-core below a directory, as C(VERSION/) with the link C(current).
-  - The zip must have the SHA-256 that was given, or the one that upstream itself tells of it. Then it is unpacked safely, and the
+  - The zip must have the SHA-256 that was given, or the one that upstream itself reports of it. Then it is unpacked safely, and the
     program is asked for its version before it becomes current. A damaged program is replaced.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
@@ -93,7 +93,7 @@ via:
   type: str
   sample: https://github.com/XTLS/Xray-core/releases/download
 verified:
-  description: What the zip was held against. C(sha256) for the option, C(dgst) for what upstream tells, empty when nothing was done.
+  description: What the zip was compared with. C(sha256) for the option, C(dgst) for what upstream reports, empty when nothing was done.
   returned: always
   type: str
   sample: dgst

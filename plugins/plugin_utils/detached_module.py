@@ -34,7 +34,7 @@ pause() { sleep %(pause)s 2>/dev/null || sleep 1; }
 # Processes before the job's state: a module that ends in between has its result there, and is not taken for lost.
 POLL_SCRIPT = """
 i=0; while [ $i -lt %(pauses)d ] && running; do
-  for q in %(known)s; do [ -d "/proc/$q" ] || break 2; done; pause; i=$((i+1)); done
+  for q in %(pids)s; do [ -d "/proc/$q" ] || break 2; done; pause; i=$((i+1)); done
 a=$(pids); if running; then s=running; elif [ -n "$l" ]; then s=ended; else s=gone; fi
 [ -d /proc/self ] || a=unknown
 if %(begun)s; then rm -f "$d"/AnsiballZ_*; fi 2>/dev/null
@@ -51,7 +51,7 @@ i=0; while [ $i -lt %(pauses)d ] && [ -n "$(pids)" ]; do pause; i=$((i+1)); done
 send KILL; i=0; while [ $i -lt 5 ] && [ -n "$(pids)" ]; do pause; i=$((i+1)); done
 """
 CLEAN_SCRIPT = """
-[ -z "$j" ] || rm -f "$j" "$j.tmp"; %(tidy)s && rm -rf "$d" %(own)s
+[ -z "$j" ] || rm -f "$j" "$j.tmp"; %(tidy)s && rm -rf "$d" %(progress_dir)s
 """
 
 
@@ -78,16 +78,16 @@ class DetachedModule:
         self._action = action
         self._task_vars = task_vars
         self._tmpdir = ""
-        self._own = (
+        self._progress_dir = (
             ""  # our directory for the progress file, where the temporary directory is not the module's to write
         )
         self._progress = ""
-        self._given = False  # the user watches the progress file, too
+        self._has_user_progress_file = False  # the user watches the progress file, too
         self._job: dict[str, str] = {}
-        self._first: dict[str, Any] = {}
+        self._start_result: dict[str, Any] = {}
         self._begun = False  # the module runs, and needs its file no more
-        self._known: list[int] = []
-        self._ever: list[int] = []
+        self._pids: list[int] = []
+        self._all_pids: list[int] = []
 
     # --- the life of a run ------------------------------------------------------------------------------------------
 
@@ -102,29 +102,32 @@ class DetachedModule:
         if not posixpath.basename(tmpdir).startswith("ansible-tmp-"):
             raise NotStartedError(f"The temporary directory {tmpdir} has a name of its own.")
         self._tmpdir = tmpdir
-        self._given = bool(task.args.get("progress_file"))
-        if self._given:
+        self._has_user_progress_file = bool(task.args.get("progress_file"))
+        if self._has_user_progress_file:
             self._progress = action._remote_expand_user(task.args["progress_file"])
-        place = self._make_own() if action._is_become_unprivileged() else self._tmpdir
-        if not self._given:
+        place = self._make_progress_dir() if action._is_become_unprivileged() else self._tmpdir
+        if not self._has_user_progress_file:
             self._progress = place + "/progress.json"
         # Ansible unpacks the module below TMPDIR, and a module that is killed removes nothing; the user's own TMPDIR wins
         task.environment.insert(0, {"TMPDIR": place})
         task.async_val = ASYNC_LIMIT
         try:
-            self._first = action._execute_module(
+            self._start_result = action._execute_module(
                 module_args={**task.args, "progress_file": self._progress}, task_vars=self._task_vars, wrap_async=True
             )
         finally:
             task.async_val = 0
             del task.environment[0]
-        self._job = {"id": self._first.get("ansible_job_id") or "", "file": self._first.get("results_file") or ""}
+        self._job = {
+            "id": self._start_result.get("ansible_job_id") or "",
+            "file": self._start_result.get("results_file") or "",
+        }
         if not (self._job["id"] and self._job["file"]):
             raise NotStartedError(
-                "Ansible could not detach the module: {}".format(self._first.get("msg", "it did not say why."))
+                "Ansible could not detach the module: {}".format(self._start_result.get("msg", "it did not say why."))
             )
 
-    def _make_own(self) -> str:
+    def _make_progress_dir(self) -> str:
         """A private directory of the user that the module runs as."""
         found = self._action._low_level_execute_command(
             'umask 077; mktemp -d "${TMPDIR:-/tmp}/sdops-progress-XXXXXXXX"'
@@ -132,34 +135,34 @@ class DetachedModule:
         lines = [line for line in found["stdout"].splitlines() if "/sdops-progress-" in line]
         if found["rc"] or not lines:
             raise NotStartedError("There is no place for the progress file: {}".format(found["stderr"].strip()))
-        self._own = lines[-1].strip()
-        return self._own
+        self._progress_dir = lines[-1].strip()
+        return self._progress_dir
 
     def poll(self, seconds: float) -> PollResult:
-        """Wait up to ``seconds`` on the target for something to end, then tell. Raises DetachedModuleError and Ansible's own."""
+        """Wait up to ``seconds`` on the target for something to end, then report. Raises DetachedModuleError and Ansible's own."""
         out = self._sh(
             POLL_SCRIPT,
             pauses=max(1, int(seconds / PAUSE)),
-            known=" ".join(str(pid) for pid in self._known) or '""',
+            pids=" ".join(str(pid) for pid in self._pids) or '""',
             # it holds the arguments, tokens among them: it shall not lie there for hours
             begun="true" if self._begun and not C.DEFAULT_KEEP_REMOTE_FILES else "false",
         )
         head, marker, tail = out.partition("sdops-snapshot\n")
-        said = dict(line.partition(" ")[::2] for line in head.splitlines() if line.startswith("sdops-"))
-        if not marker or said.get("sdops-state") not in ("running", "ended", "gone"):
+        fields = dict(line.partition(" ")[::2] for line in head.splitlines() if line.startswith("sdops-"))
+        if not marker or fields.get("sdops-state") not in ("running", "ended", "gone"):
             raise DetachedModuleError(f"The target answered with {out[-200:]!r}.")
-        words = said.get("sdops-pids", "").split()
-        self._known = [int(word) for word in words if word.isdigit()]
-        self._ever.extend(pid for pid in self._known if pid not in self._ever)
-        state = said["sdops-state"]
+        words = fields.get("sdops-pids", "").split()
+        self._pids = [int(word) for word in words if word.isdigit()]
+        self._all_pids.extend(pid for pid in self._pids if pid not in self._all_pids)
+        state = fields["sdops-state"]
         if state != "ended":
             state = "running" if words else "lost"
         snapshot = self._snapshot(tail)
         self._begun = self._begun or snapshot is not None
-        return PollResult(state, self._known, snapshot)
+        return PollResult(state, self._pids, snapshot)
 
     def result(self) -> dict[str, Any] | None:
-        """The module's result as if it had run the ordinary way; None when it left none."""
+        """The module's result as if it had run without detaching; None when it left none."""
         action = self._action
         data = action._execute_module(
             module_name="ansible.legacy.async_status",
@@ -171,31 +174,31 @@ class DetachedModule:
             task_vars=self._task_vars,
         )
         if data.get("ansible_job_id") != self._job["id"]:
-            raise DetachedModuleError("The target did not tell the result: {}".format(data.get("msg", "")))
+            raise DetachedModuleError("The target did not report the result: {}".format(data.get("msg", "")))
         # "started" is there while a job runs, and when there is no job
         if "started" in data or not data.get("finished"):
             return None
         stderr = data.get("stderr") or ""
-        # what a module says on stderr is no part of its result when it runs the ordinary way
+        # what a module says on stderr is no part of its result when it is not detached
         for key in (*ASYNC_KEYS, "stderr", "stderr_lines"):
             data.pop(key, None)
         if data.get("failed") and "cmd" in data and ("data" in data or "outdata" in data):
             return self._without_result(data, stderr)
         arguments = (data.get("invocation") or {}).get("module_args")
-        if not self._given and isinstance(arguments, dict) and "progress_file" in arguments:
+        if not self._has_user_progress_file and isinstance(arguments, dict) and "progress_file" in arguments:
             arguments["progress_file"] = None
         for key in ("warnings", "deprecations"):
-            told = data.get(key) or []
-            earlier = [each for each in self._first.get(key) or [] if each not in told]
+            messages = data.get(key) or []
+            earlier = [each for each in self._start_result.get(key) or [] if each not in messages]
             if earlier:
-                data[key] = [*earlier, *told]
-        if self._first.get("ansible_facts"):  # the interpreter that was discovered
-            data["ansible_facts"] = {**self._first["ansible_facts"], **(data.get("ansible_facts") or {})}
+                data[key] = [*earlier, *messages]
+        if self._start_result.get("ansible_facts"):  # the interpreter that was discovered
+            data["ansible_facts"] = {**self._start_result["ansible_facts"], **(data.get("ansible_facts") or {})}
         return data
 
     @staticmethod
     def _without_result(data: dict[str, Any], stderr: str) -> dict[str, Any] | None:
-        """What async_wrapper tells when the module printed no result; None when it printed nothing at all."""
+        """What async_wrapper reports when the module printed no result; None when it printed nothing at all."""
         if "outdata" in data:
             return {"failed": True, "msg": "The module could not be run: {}".format(data.get("msg"))}
         if not (data["data"].strip() or stderr.strip()):
@@ -226,7 +229,7 @@ class DetachedModule:
     def _leftovers(self) -> dict[str, Any]:
         return {
             "tidy": "false" if C.DEFAULT_KEEP_REMOTE_FILES else "true",
-            "own": shlex.quote(self._own) if self._own else "",
+            "progress_dir": shlex.quote(self._progress_dir) if self._progress_dir else "",
         }
 
     def _clean_as_login_user(self) -> None:
@@ -244,7 +247,7 @@ class DetachedModule:
             return None
         if not isinstance(snapshot, dict):
             return None
-        if self._given and snapshot.get("pid") not in self._ever:
+        if self._has_user_progress_file and snapshot.get("pid") not in self._all_pids:
             return None  # the user's file still holds an earlier run
         return snapshot
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An action plugin with live progress: its module runs detached, and lines tell how far it is."""
+"""An action plugin with live progress: its module runs detached, and lines report how far it is."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def interruptible() -> Iterator[None]:
         yield
         return
 
-    def later(_signum: int, _frame: Any) -> None:
+    def ignore(_signum: int, _frame: Any) -> None:
         """The stop is under way."""
 
     def interrupt(signum: int, _frame: Any) -> None:
         for each in before:
-            signal.signal(each, later)  # not SIG_IGN, which the commands that stop the module would inherit
+            signal.signal(each, ignore)  # not SIG_IGN, which the commands that stop the module would inherit
         raise _Interrupted(signum)
 
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -78,7 +78,7 @@ class ProgressActionBase(ActionBase):
 
     _supports_check_mode = True
     _supports_async = True
-    what = "work"  # what goes on there while the target does not answer
+    work = "work"  # what goes on there while the target does not answer
     killed = ""  # what to do when the module was killed
 
     def has_work(self) -> bool:
@@ -133,17 +133,17 @@ class ProgressActionBase(ActionBase):
         return result
 
     def _watch(self, job: DetachedModule, task_vars: dict[str, Any], interval: float) -> dict[str, Any]:
-        """Look and tell until the module has ended; its result."""
+        """Poll and report until the module has ended; its result."""
         host = self._name(task_vars)
-        view = View(host, hidden=bool(self._task.no_log))
+        view = View(host, is_masked=bool(self._task.no_log))
         parent = os.getppid()
-        told = 0.0
+        displayed = 0.0
         wait = min(1.0, interval)  # a batch with nothing to do ends at once
         while True:
             poll = self._retry_unreachable(host, lambda seconds=wait: job.poll(seconds))
             now = time.monotonic()
-            if poll.state != "running" or now - told >= interval - 0.5:
-                told = now
+            if poll.state != "running" or now - displayed >= interval - 0.5:
+                displayed = now
                 self._display_progress(view, poll, now)
             if poll.state == "ended":
                 result = self._retry_unreachable(host, job.result)
@@ -154,25 +154,25 @@ class ProgressActionBase(ActionBase):
                 raise _Interrupted(signal.SIGTERM)  # ansible-playbook is gone: nobody waits for this
             wait = min(interval, MAX_POLL_SECONDS)
 
-    def _retry_unreachable(self, host: str, ask: Any) -> Any:
+    def _retry_unreachable(self, host: str, call: Any) -> Any:
         """``ask()``; while the target does not answer, the work goes on there and we try again."""
         since: float | None = None
         pause = 1.0
         while True:
             try:
-                return ask()
+                return call()
             except (AnsibleError, SdopsError, OSError) as exc:
                 now = time.monotonic()
                 since = now if since is None else since
-                why = " ".join(printable(str(exc)).split())[-200:]  # ssh hands on what the target says
+                cause = " ".join(printable(str(exc)).split())[-200:]  # ssh hands on what the target says
                 if now - since + pause > UNREACHABLE_LIMIT:
                     raise _Unreachable(
-                        f"{host} has not answered for {int(now - since)} seconds ({why}). The {self.what} may go on there. "
+                        f"{host} has not answered for {int(now - since)} seconds ({cause}). The {self.work} may go on there. "
                         "Run the playbook again when it can be reached: what is complete stays, the rest is resumed."
                     ) from None  # Ansible would append it once more
                 # not display.warning(): a task's warnings are shown when it is over
                 display.display(
-                    f"[{host}] no answer, the {self.what} goes on; next try in {int(pause)} s, for up to {int(UNREACHABLE_LIMIT - (now - since))} s more. {why}",
+                    f"[{host}] no answer, the {self.work} goes on; next try in {int(pause)} s, for up to {int(UNREACHABLE_LIMIT - (now - since))} s more. {cause}",
                     color=C.COLOR_WARN,
                     stderr=True,
                 )
@@ -209,12 +209,12 @@ class ProgressActionBase(ActionBase):
 
     def _interval(self, task_vars: dict[str, Any]) -> float:
         """Seconds; 0 for no progress at all."""
-        wanted = self._templar.template(task_vars.get("sdops_progress_interval", DEFAULT_INTERVAL))
+        value = self._templar.template(task_vars.get("sdops_progress_interval", DEFAULT_INTERVAL))
         try:
-            interval = float(wanted)
+            interval = float(value)
         except (TypeError, ValueError):
             display.warning(
-                f"sdops_progress_interval is {wanted!r} and not a number of seconds; {int(DEFAULT_INTERVAL)} is used."
+                f"sdops_progress_interval is {value!r} and not a number of seconds; {int(DEFAULT_INTERVAL)} is used."
             )
             return DEFAULT_INTERVAL
         return interval if interval > 0 else 0.0

@@ -81,7 +81,7 @@ elif args[:1] in (["install"], ["create"]) and channels and (yes or args[0] == "
         fail("CondaToSNonInteractiveError",
              "Terms of Service have not been accepted for the following channels. Please accept or remove them: %%s" %% asked)
     if args[0] == "create":
-        # as the real one: over an environment that exists it asks, and with --yes removes it and makes it anew
+        # as the real one: over an environment that exists it asks, and with --yes removes it and recreates it
         if os.path.isdir(prefix) and os.listdir(prefix):
             if not yes:
                 fail("CondaSystemExit", "WARNING: A conda environment already exists at '%%s'. Remove it?" %% prefix)

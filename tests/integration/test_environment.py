@@ -156,7 +156,7 @@ def test_a_card_that_it_does_not_work_on_is_not_forgotten(site: Site, box: dict)
     said = passed(run())
     assert "changed=0" in said and asked not in said
     # written down for another CUDA: this is not the one that is wanted, although it is called the same
-    record = {"version": "0.0.23.post1", "torch": "2.1.2", "cuda": "11.8", "archs": [], "origin": "index"}
+    record = {"version": "0.0.23.post1", "torch": "2.1.2", "cuda": "11.8", "capabilities": [], "origin": "index"}
     (site.base / "home" / "webui" / "xformers.json").write_text(json.dumps(record))
     said = passed(
         site.play(
@@ -188,7 +188,7 @@ def test_an_environment_by_name_and_another_python(site: Site) -> None:
     (shared / "mine").touch()
     wanted.update(conda_env_engine=str(new), conda_env_python=VERSION)
     said = passed(site.play(play, **wanted, conda_env_recreate=True))
-    assert "changed=2" in said  # kept aside, made anew
+    assert "changed=2" in said  # kept aside, recreated
     assert not (shared / "mine").exists()
     assert (shared.with_name("sd.before") / "tree-0" / "mine").exists()
     assert "changed=0" in passed(site.play(play, **wanted, conda_env_recreate=True))

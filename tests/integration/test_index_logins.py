@@ -118,7 +118,7 @@ def test_logins_work_and_are_seen_nowhere(indexes, tmp_path, short_path):
                     },
                     "ignore_errors": True,
                 },
-                # again, with other ways out: every role does this
+                # again, with other routes: every role does this
                 {"ansible.builtin.include_role": {"name": "sdops.webui.sdops", "tasks_from": "select_routes"}},
                 {"ansible.builtin.debug": {"msg": "whole {{ sdops_github | hash('sha1') }}"}},
             ],

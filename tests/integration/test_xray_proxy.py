@@ -44,11 +44,11 @@ def logins(site) -> tuple[Path, Path]:
 
 
 def test_in_auto_the_run_goes_on_and_logins_do_without(site, logins):
-    # the link is a variable of the play: the box has Xray as one of its ways then, too
+    # the link is a variable of the play: the host has Xray as one of its routes then, too
     play = playbook(site, roles=["sdops.webui.xray_proxy"], vars={"xray_proxy_link": LINK, "sdops_network": "auto"})
     result = site.play(play, **NO_CORE)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "could not be fetched" in said(result) and "The other ways out are tried." in said(result)
+    assert "could not be fetched" in said(result) and "The other routes are tried." in said(result)
     profile, settings = logins
     assert not profile.exists()
     assert (settings.read_text(), settings.stat().st_mode & 0o777) == (GIT, 0o600)
@@ -95,7 +95,7 @@ def test_a_client_that_shall_go_is_no_way_out(site, network):
 
 
 def test_a_mirror_gets_no_token(site):
-    """The expressions of the role that hands tokens out, for each way."""
+    """The expressions of the role that hands tokens out, for each route."""
     tasks = yaml.safe_load((ROOT / "roles/model_fetch/tasks/fetch.yml").read_text())
     options = tasks[0]["sdops.webui.model_files"]
     shown = {
@@ -105,7 +105,7 @@ def test_a_mirror_gets_no_token(site):
         play = playbook(
             site,
             tasks=[{"ansible.builtin.debug": {"msg": f"{service}=<{text}>"}} for service, text in shown.items()],
-            vars={"sdops_routes": {service: {"way": way} for service in shown}},
+            vars={"sdops_routes": {service: {"kind": way} for service in shown}},
         )
         result = site.play(play, model_fetch_huggingface_token="secret", model_fetch_civitai_token="secret")
         for service in shown:

@@ -27,7 +27,7 @@ WHEELS_OFFICIAL = f"wheels-official.{DOMAIN}"
 GIT_MIRROR = f"git-mirror.{DOMAIN}"
 GIT_PREFIX = f"ghproxy.{DOMAIN}"
 HUB_MIRROR_CN = f"hf-mirror-cn.{DOMAIN}"
-# the proxy of AutoDL's acceleration
+# AutoDL's turbo proxy
 TURBO = f"turbo.{DOMAIN}"
 # what the gateway claims to be (REALITY serverName)
 WWW = f"www.{DOMAIN}"
@@ -39,7 +39,7 @@ BLOCKED = (
     CONDA_OFFICIAL, WHEELS_OFFICIAL,
 )  # fmt: skip
 DOMESTIC = (RELEASES, CONDA, WHEELS, GIT_MIRROR, GIT_PREFIX, HUB_MIRROR_CN)
-ACCELERATED = (GIT, HUB, HUB_STORAGE, HUB_SHORT)
+TURBO_HOSTS = (GIT, HUB, HUB_STORAGE, HUB_SHORT)
 ALL = (*BLOCKED, *DOMESTIC, WWW)
 
 

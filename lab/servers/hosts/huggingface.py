@@ -250,16 +250,16 @@ class HubHost:
 
     # --- files
 
-    def _resolve(self, request: Request, name: str, how: str, revision: str, path: str) -> Response:
+    def _resolve(self, request: Request, name: str, action: str, revision: str, path: str) -> Response:
         renamed = self._hub.index().get("renamed", {}).get(name)
         if renamed:
-            return Response(307, {"Location": f"/{renamed}/{how}/{quote(revision, safe='')}/{quote(path)}"})
+            return Response(307, {"Location": f"/{renamed}/{action}/{quote(revision, safe='')}/{quote(path)}"})
         repo = self._repo(request, name, files=True)
         commit = self._commit(repo, revision)
         entry = repo["commits"][commit].get(path)
         if entry is None:
             raise _HubError(404, "EntryNotFound", "Entry not found", **{"X-Repo-Commit": commit})
-        if how == "raw":
+        if action == "raw":
             return self._raw(request, name, commit, path, entry)
         if not entry["lfs"]:
             target = f"/api/resolve-cache/models/{name}/{commit}/{quote(path)}"
@@ -375,12 +375,12 @@ class HubHost:
         for path, entry in files.items():
             if not path.startswith(prefix):
                 continue
-            below_it = path[len(prefix) :].split("/")
-            for depth in range(1, len(below_it) if recursive else min(2, len(below_it))):
-                directory = prefix + "/".join(below_it[:depth])
+            parts = path[len(prefix) :].split("/")
+            for depth in range(1, len(parts) if recursive else min(2, len(parts))):
+                directory = prefix + "/".join(parts[:depth])
                 oid = hashlib.sha1(f"{name}/{directory}".encode()).hexdigest()
                 found[directory] = {"type": "directory", "oid": oid, "size": 0, "path": directory}
-            if recursive or len(below_it) == 1:
+            if recursive or len(parts) == 1:
                 found[path] = _tree_entry(path, entry)
         if folder and not found:
             raise _HubError(404, "EntryNotFound", f"{folder} does not exist on {revision}")

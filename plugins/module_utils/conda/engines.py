@@ -226,46 +226,46 @@ def channel_url(channel: str, alias: str | None) -> str:
     return "{}/{}".format((alias or CHANNEL_ALIAS).rstrip("/"), channel)
 
 
-def find_program(wanted: str) -> str | None:
+def find_program(engine: str) -> str | None:
     """Absolute path of the conda-like program ``wanted`` (auto, a name, a path); None for the rattler library.
 
     Raises CondaError when one that was named is missing.
     """
-    if wanted == "rattler":
+    if engine == "rattler":
         return None
-    if os.path.isabs(wanted):
-        if not os.access(wanted, os.X_OK) or os.path.isdir(wanted):
+    if os.path.isabs(engine):
+        if not os.access(engine, os.X_OK) or os.path.isdir(engine):
             raise CondaError(
-                f"The conda engine {wanted} does not exist or cannot be run. Correct the path, or use auto."
+                f"The conda engine {engine} does not exist or cannot be run. Correct the path, or use auto."
             )
-        return wanted
-    if wanted != "auto" and wanted not in ENGINE_NAMES:
+        return engine
+    if engine != "auto" and engine not in ENGINE_NAMES:
         raise CondaError(
             "engine is {!r}; it must be auto, {}, rattler or the absolute path of a program.".format(
-                wanted, ", ".join(ENGINE_NAMES)
+                engine, ", ".join(ENGINE_NAMES)
             )
         )
     directories = os.environ.get("PATH", "").split(os.pathsep) + [os.path.expanduser(p) for p in CONDA_DIRECTORIES]
-    for name in ENGINE_NAMES if wanted == "auto" else (wanted,):
+    for name in ENGINE_NAMES if engine == "auto" else (engine,):
         for directory in directories:
             candidate = os.path.join(directory, name)
             if directory and os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
                 return candidate
-    if wanted == "auto":
+    if engine == "auto":
         return None
     raise CondaError(
-        f"{wanted} was found neither on PATH nor in its usual places. Give its absolute path, or use auto."
+        f"{engine} was found neither on PATH nor in its usual places. Give its absolute path, or use auto."
     )
 
 
 def find_engine(
-    wanted: str,
+    engine: str,
     ca_path: str | None = None,
     channel_alias: str | None = None,
     rattler_python: str | None = None,
 ) -> CondaEngine:
     """The engine that ``wanted`` means. Raises CondaError when one that was named is missing."""
-    program = find_program(wanted)
+    program = find_program(engine)
     if program:
         return CondaProgram(program, ca_path, channel_alias)
     return RattlerLibrary(rattler_python, ca_path, channel_alias)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One conda environment: what is there, what is wanted, and the way from one to the other."""
+"""One conda environment: what is there, what is requested, and how one becomes the other."""
 
 from __future__ import annotations
 
@@ -109,15 +109,15 @@ def is_spec_met(spec: str, have: dict[str, str]) -> bool:
 class CondaEnvironment:
     """One environment, wanted and as it is on disk."""
 
-    def __init__(self, wanted: EnvironmentSpec) -> None:
-        self.wanted = wanted
+    def __init__(self, requested: EnvironmentSpec) -> None:
+        self.requested = requested
 
     @property
     def marker(self) -> str:
-        return os.path.join(self.wanted.prefix, INCOMPLETE_MARKER)
+        return os.path.join(self.requested.prefix, INCOMPLETE_MARKER)
 
     def _is_empty(self) -> bool:
-        prefix = self.wanted.prefix
+        prefix = self.requested.prefix
         if os.path.lexists(prefix) and not os.path.isdir(prefix):
             raise CondaError(f"{prefix} is in the way: it is no directory. Move it away, or choose another prefix.")
         return not os.path.isdir(prefix) or not os.listdir(prefix)
@@ -131,27 +131,27 @@ class CondaEnvironment:
 
         With ``recreate`` an environment with another Python counts as nothing to keep.
         """
-        prefix = self.wanted.prefix
+        prefix = self.requested.prefix
         if self._is_empty() or self.is_unfinished():
-            return EnvironmentState(None, list(self.wanted.packages))
+            return EnvironmentState(None, list(self.requested.packages))
         have, interrupted = python_version(prefix), os.path.exists(os.path.join(prefix, ADDING_MARKER))
-        if have != self.wanted.python and recreate and self.is_removable():
-            return EnvironmentState(None, list(self.wanted.packages))
-        if interrupted and have in (None, self.wanted.python):
-            return EnvironmentState(self.wanted.python, list(self.wanted.packages), True)
+        if have != self.requested.python and recreate and self.is_removable():
+            return EnvironmentState(None, list(self.requested.packages))
+        if interrupted and have in (None, self.requested.python):
+            return EnvironmentState(self.requested.python, list(self.requested.packages), True)
         if have is None:
             raise CondaError(
                 f"{prefix} exists but has no Python that runs, and it was not left behind by an unfinished run of this module, so "
                 "it stays untouched. Move it away, choose another prefix, or, if it is a conda environment, have it recreated "
                 "(recreate: true; conda_env_recreate in the role)."
             )
-        if have != self.wanted.python:
+        if have != self.requested.python:
             raise CondaError(
-                f"{prefix} exists with Python {have}, but {self.wanted.python} is wanted. It is recreated only on request: either ask for Python {have}, "
+                f"{prefix} exists with Python {have}, but {self.requested.python} is wanted. It is recreated only on request: either ask for Python {have}, "
                 "or choose another prefix or name, or have it recreated (recreate: true; conda_env_recreate in the role)."
             )
         present = installed_packages(prefix)
-        missing = [spec for spec in self.wanted.packages if not is_spec_met(spec, present)]
+        missing = [spec for spec in self.requested.packages if not is_spec_met(spec, present)]
         if missing and not os.path.isfile(os.path.join(prefix, "conda-meta", "history")):
             raise CondaError(
                 "{} is no conda environment, so {} cannot be added to it. Choose another prefix, or leave packages empty.".format(
@@ -162,7 +162,7 @@ class CondaEnvironment:
 
     def create(self, engine: CondaEngine) -> None:
         """Make the environment; what an unfinished run left is cleared first, and so is a failure of this one."""
-        prefix = self.wanted.prefix
+        prefix = self.requested.prefix
         try:
             os.makedirs(prefix, exist_ok=True)
             lock = self._mark(INCOMPLETE_MARKER)
@@ -175,7 +175,7 @@ class CondaEnvironment:
             # would remove the directory first, and our marker with it
             with open(os.path.join(prefix, "conda-meta", "history"), "w", encoding="utf-8"):
                 pass
-            self._install(engine, self.wanted.packages)
+            self._install(engine, self.requested.packages)
             os.replace(self.marker, os.path.join(prefix, CREATED_MARKER))
         except SdopsError:
             self._clear()
@@ -187,38 +187,38 @@ class CondaEnvironment:
         """Install ``missing`` into the existing environment; its Python stays what it is."""
         lock = self._mark(ADDING_MARKER)
         try:
-            shutil.rmtree(os.path.join(self.wanted.prefix, RATTLER_CACHE), ignore_errors=True)
+            shutil.rmtree(os.path.join(self.requested.prefix, RATTLER_CACHE), ignore_errors=True)
             self._install(engine, missing)
-            os.unlink(os.path.join(self.wanted.prefix, ADDING_MARKER))
+            os.unlink(os.path.join(self.requested.prefix, ADDING_MARKER))
         except SdopsError:
             # an engine that fails leaves the environment as it was
-            if python_version(self.wanted.prefix) == self.wanted.python:
-                os.unlink(os.path.join(self.wanted.prefix, ADDING_MARKER))
+            if python_version(self.requested.prefix) == self.requested.python:
+                os.unlink(os.path.join(self.requested.prefix, ADDING_MARKER))
             raise
         finally:
             os.close(lock)
 
     def _install(self, engine: CondaEngine, packages: list[str]) -> None:
-        prefix = self.wanted.prefix
-        error = engine.install(InstallRequest(prefix, self.wanted.python, packages, self.wanted.channels))
+        prefix = self.requested.prefix
+        error = engine.install(InstallRequest(prefix, self.requested.python, packages, self.requested.channels))
         have, present = python_version(prefix), installed_packages(prefix)
         missing = [spec for spec in packages if not is_spec_met(spec, present)]
-        if error is None and have == self.wanted.python and not missing:
+        if error is None and have == self.requested.python and not missing:
             return
         if error is None:
             error = (
-                f"it has Python {have}." if have != self.wanted.python else "it lacks {}.".format(", ".join(missing))
+                f"it has Python {have}." if have != self.requested.python else "it lacks {}.".format(", ".join(missing))
             )
         raise CondaError(
             "The environment {} could not be made with Python {} from {} by {}: {} Check that the channel has these "
             "packages and that this host reaches it (proxy, mirror, ca_path).".format(
-                prefix, self.wanted.python, ", ".join(self.wanted.channels), engine.name, error.rstrip(".") + "."
+                prefix, self.requested.python, ", ".join(self.requested.channels), engine.name, error.rstrip(".") + "."
             )
         )
 
     def is_removable(self) -> bool:
         """Whether there is an environment to remove. Raises CondaError when what is there is none, or is conda itself."""
-        prefix = self.wanted.prefix
+        prefix = self.requested.prefix
         if self._is_empty():
             return False
         if self.is_unfinished():
@@ -242,21 +242,21 @@ class CondaEnvironment:
 
         What a run that was killed has left behind is ended, or it would go on writing.
         """
-        handle = os.open(os.path.join(self.wanted.prefix, name), os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(os.path.join(self.requested.prefix, name), os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
             os.close(handle)
             raise CondaError(
-                f"{self.wanted.prefix} is being made by another run right now. Wait for it, then run again."
+                f"{self.requested.prefix} is being made by another run right now. Wait for it, then run again."
             ) from exc
-        kill_leftovers(self.wanted.prefix)
+        kill_leftovers(self.requested.prefix)
         os.write(handle, b"sdops.webui is at work here, or was interrupted. The next run starts over.\n")
         return handle
 
     def _clear(self, keep_marker: bool = False) -> None:
         """Empty the prefix, the marker last of all."""
-        for entry in list(os.scandir(self.wanted.prefix)):
+        for entry in list(os.scandir(self.requested.prefix)):
             if entry.name == INCOMPLETE_MARKER:
                 continue
             if entry.is_dir(follow_symlinks=False):
@@ -266,4 +266,4 @@ class CondaEnvironment:
         if not keep_marker:
             os.unlink(self.marker)
             with contextlib.suppress(OSError):  # a mount point or a symbolic link: empty is enough
-                os.rmdir(self.wanted.prefix)
+                os.rmdir(self.requested.prefix)

@@ -48,8 +48,8 @@ def describe_non_weights(head: bytes) -> str | None:
     if not head:
         return "it is empty"
     if text[:1] in (b"{", b"[") and not text.translate(None, PRINTABLE):
-        shown = "".join(c if c.isprintable() else " " for c in text[:100].decode("utf-8", "replace"))
-        return f"it is a JSON answer of a server ({shown}); check address and token"
+        excerpt = "".join(c if c.isprintable() else " " for c in text[:100].decode("utf-8", "replace"))
+        return f"it is a JSON answer of a server ({excerpt}); check address and token"
     for magic, what in ARCHIVE_MAGIC.items():
         if head.startswith(magic):
             return f"it is {what}; {UNPACK_ADVICE}"
@@ -78,8 +78,8 @@ def _list_plain_zip(path: str) -> str | None:
         return None
     if any(name.split("/")[-1] in ("data.pkl", "constants.pkl") for name in names):
         return None
-    shown = ", ".join(printable(name)[:100] for name in names[:5])
-    return shown + (", ..." if len(names) > 5 else "")
+    excerpt = ", ".join(printable(name)[:100] for name in names[:5])
+    return excerpt + (", ..." if len(names) > 5 else "")
 
 
 def describe_misnamed_file(path: str, name: str, head: bytes) -> str | None:
@@ -171,8 +171,8 @@ def _is_json(handle: BinaryIO, size: int) -> bool:
     return first in (b"{", b"[", b'"') and _is_text(handle, size)
 
 
-def _begins_with_any(*wanted: bytes) -> Callable[[BinaryIO, int], bool]:
-    return lambda handle, _size: handle.read(16).startswith(wanted)
+def _begins_with_any(*signatures: bytes) -> Callable[[BinaryIO, int], bool]:
+    return lambda handle, _size: handle.read(16).startswith(signatures)
 
 
 def _is_webp(handle: BinaryIO, size: int) -> bool:

@@ -134,7 +134,7 @@ class PickleScan(PickleValues):
 
     def _import(self, module: Any, name: Any) -> GlobalName:
         if not isinstance(module, str) or not isinstance(name, str):
-            raise ContentError("its pickle imports something whose name cannot be told before it is loaded")
+            raise ContentError("its pickle imports something whose name is not known before it is loaded")
         if not IDENTIFIER.fullmatch(module) or not IDENTIFIER.fullmatch(name):
             raise ContentError(f"its pickle imports {name!r:.60} from {module!r:.60}, which are no names")
         if len(self.imports) < 1000:  # refused by then, and named enough

@@ -35,9 +35,9 @@ def sanitize_name(name: str) -> str:
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", name.encode("utf-8", "replace").decode()))[-1]
     last = "".join("_" if c in '<>:"|?*' or is_unseen(c) else c for c in last).strip(" .")
     stem, dot, extension = last.rpartition(".")
-    room = MAX_NAME_BYTES - len((dot + extension).encode())
-    if dot and room > 0:
-        return stem.encode()[:room].decode("utf-8", "ignore") + dot + extension
+    max_stem_bytes = MAX_NAME_BYTES - len((dot + extension).encode())
+    if dot and max_stem_bytes > 0:
+        return stem.encode()[:max_stem_bytes].decode("utf-8", "ignore") + dot + extension
     return last.encode()[:MAX_NAME_BYTES].decode("utf-8", "ignore")
 
 

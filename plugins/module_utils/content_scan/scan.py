@@ -106,7 +106,7 @@ def _is_pickle(path: str, extension: str, head: bytes) -> bool:
 
 
 def _list_imports(path: str) -> list[str]:
-    """All of what the pickles of a torch file import, as "MODULE NAME"; empty where that cannot be told."""
+    """All of what the pickles of a torch file import, as "MODULE NAME"; empty where that is not known."""
     found = []
     try:
         with open(path, "rb") as handle:

@@ -160,13 +160,15 @@ def _locate_data(handle: BinaryIO, member: ZipMember, until: int) -> int:
     rest = _read_at(handle, member.header + 30, name_length + extra_length)
     wide = _parse_zip64(rest[name_length:], (1, 0x4246))  # "FB" pads the data to its alignment
     later = bool(flags & 8)  # the sizes follow the data
-    fits = unpacked == packed and (packed == member.size or (packed == ZIP64_MARK and wide) or (packed == 0 and later))
+    is_consistent = unpacked == packed and (
+        packed == member.size or (packed == ZIP64_MARK and wide) or (packed == 0 and later)
+    )
     # torch adds the place, and knows only one of the sizes by then
     place = [member.header] if member.header >= ZIP64_MARK else []
     sizes = ([member.size] * 2, [member.size, 0])
     if wide not in (None, place, *sizes, *(size + place for size in sizes)):
-        fits = False
-    if head[:4] != b"PK\x03\x04" or rest[:name_length] != member.name or flags & ~0x0808 or method or not fits:
+        is_consistent = False
+    if head[:4] != b"PK\x03\x04" or rest[:name_length] != member.name or flags & ~0x0808 or method or not is_consistent:
         raise _zip_error("{} has two headers that differ".format(member.name[:80].decode("utf-8", "replace")))
     begin = member.header + 30 + len(rest)
     gap = until - begin - member.size

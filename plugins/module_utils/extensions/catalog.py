@@ -41,7 +41,7 @@ class CatalogExtension(NamedTuple):
 # with that one; OpenCV 4.11 is the last one before numpy 2.
 MEDIAPIPE = "mediapipe==0.10.15"
 
-# No commit of the detector's repository is known for sure, nor a SHA-256: what the Hub tells for its branch is checked, and the
+# No commit of the detector's repository is known for sure, nor a SHA-256: what the Hub reports for its branch is checked, and the
 # hardened check refuses a list of names that is not the detector's.
 DETECTOR = "main"
 

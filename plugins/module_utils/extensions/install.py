@@ -74,7 +74,7 @@ class ExtensionInstaller:
         self.prefix = os.path.dirname(os.path.dirname(options.python))
         self.directory = os.path.join(options.data_dir, "extensions")
         self.snapshot = Snapshot(self.prefix + ".extension")
-        # in the environment itself: made anew, it has nothing installed
+        # in the environment itself: recreated, it has nothing installed
         self.record = os.path.join(self.prefix, ".sdops-extensions.json")
 
     # --- all of them ---------------------------------------------------------------------------------------------------
@@ -91,13 +91,13 @@ class ExtensionInstaller:
         if not self.options.check:
             self.snapshot.delete()
 
-    def find_unmanaged(self, ours: list[str]) -> list[str]:
+    def find_unmanaged(self, managed: list[str]) -> list[str]:
         """Directories of extensions that are not in the list: the user's own."""
         try:
             found = [e.name for e in os.scandir(self.directory) if e.is_dir() and not e.name.startswith(".")]
         except FileNotFoundError:
             return []
-        return sorted(set(found) - set(ours))
+        return sorted(set(found) - set(managed))
 
     def apply(self, spec: dict[str, Any]) -> Result:
         """Bring one extension to its state. A failure is in the result, and everything else is as it was before."""
@@ -138,10 +138,10 @@ class ExtensionInstaller:
         """Our own change to roop's check is no local change that a move could lose. roop_nsfw_patch makes it again."""
         patch = SafetyCheckPatch(self._path(spec["name"]))
         try:
-            ours = patch.inspect().status in ("hardened", "bypassed")
+            managed = patch.inspect().status in ("hardened", "bypassed")
         except RoopError:
             return
-        if ours and (spec["state"] == "absent" or checkout.head() != spec["commit"]):
+        if managed and (spec["state"] == "absent" or checkout.head() != spec["commit"]):
             checkout.ignored_changes = (os.path.join("scripts", "cimage.py"),)
             if not self.options.check and spec["state"] != "absent":
                 patch.write(patch.target_content("upstream", MAX_THRESHOLD))
@@ -161,10 +161,10 @@ class ExtensionInstaller:
         self._reject_local_work(spec["name"], path, checkout)
         result.act(f"remove {path}")
         if not self.options.check:
-            gone = partial_path(path) + ".removed"
-            shutil.rmtree(gone, ignore_errors=True)
-            os.rename(path, gone)  # the WebUI never sees half of one
-            shutil.rmtree(gone)
+            trash = partial_path(path) + ".removed"
+            shutil.rmtree(trash, ignore_errors=True)
+            os.rename(path, trash)  # the WebUI never sees half of one
+            shutil.rmtree(trash)
 
     def _reject_local_work(self, name: str, path: str, checkout: Checkout) -> None:
         """Raise ExtensionError when removing would lose something that is not at the pin."""
@@ -177,9 +177,9 @@ class ExtensionInstaller:
         if checkout.has_unpublished_commits(head):
             work.append("commits of somebody's own")
         if work:
-            shown = ", ".join(work[:5]) + (f" and {len(work) - 5} more" if len(work) > 5 else "")
+            names = ", ".join(work[:5]) + (f" and {len(work) - 5} more" if len(work) > 5 else "")
             raise ExtensionError(
-                f"{name}: {path} holds {shown}, which the repository does not give again; nothing was removed. Move that to another place, "
+                f"{name}: {path} holds {names}, which the repository does not give again; nothing was removed. Move that to another place, "
                 "or remove the directory by hand."
             )
 
@@ -192,10 +192,10 @@ class ExtensionInstaller:
                 )
             result.act("install what {} needs".format(spec["name"]))
             return
-        wish = self._pip_request(spec)
+        request = self._pip_request(spec)
         installer = UvInstaller(self.options.python)
         script, mark = self._script(spec)
-        unmet = installer.unmet(wish) if wish.packages or wish.requirements else []
+        unmet = installer.unmet(request) if request.packages or request.requirements else []
         if not unmet and not script:
             return
         if self.options.check:
@@ -209,11 +209,11 @@ class ExtensionInstaller:
             for r in spec["build"]
             if r in unmet
         ]
-        wish = wish._replace(find_links=[link for link in links if link])
+        request = request._replace(find_links=[link for link in links if link])
         before = version_labels(installer.before)
         self.snapshot.create([self.prefix], [])
         try:
-            with _Constraints(wish, self._pins(spec, installer)) as constrained:
+            with _Constraints(request, self._pins(spec, installer)) as constrained:
                 if unmet:
                     installer.install(constrained, self._guarded())
                 if script:
@@ -248,8 +248,8 @@ class ExtensionInstaller:
     def _guarded(self) -> list[str]:
         """What no extension may change."""
         listed = self.options.requirements
-        own = read_requirements(listed).requirements if os.path.isfile(listed) else []
-        names = [normalize_name(_name_of(line)) for line in own]
+        listed_requirements = read_requirements(listed).requirements if os.path.isfile(listed) else []
+        names = [normalize_name(_name_of(line)) for line in listed_requirements]
         return sorted({*PROTECTED_PACKAGES, *(name for name in names if name)})
 
     def _pins(self, spec: dict[str, Any], installer: UvInstaller) -> tuple[list[str], list[str]]:
@@ -268,7 +268,7 @@ class ExtensionInstaller:
         broken = [c for c in changes if c["name"] in guarded and c["before"]]
         if broken:
             raise ExtensionError(
-                "{} changed {}, which the WebUI stands on. The environment was put back as it was.".format(
+                "{} changed {}, which the WebUI stands on. The environment was restored as it was.".format(
                     spec["name"],
                     ", ".join(
                         "{} from {} to {}".format(c["name"], c["before"], c["after"] or "nothing") for c in broken
@@ -311,7 +311,7 @@ class ExtensionInstaller:
         if done.rc != 0:
             output = redact_logins(done.tail(15))
             raise ExtensionError(
-                f"{spec['name']}: its install.py ended with {done.rc}. The environment was put back as it was. It says: {output}"
+                f"{spec['name']}: its install.py ended with {done.rc}. The environment was restored as it was. It says: {output}"
             )
 
 
@@ -328,8 +328,8 @@ def _name_of(line: str) -> str:
 class _Constraints:
     """Files with our constraints and overrides, as long as an installation takes."""
 
-    def __init__(self, wish: PipRequest, pins: tuple[list[str], list[str]]) -> None:
-        self.wish, self.pins = wish, pins
+    def __init__(self, request: PipRequest, pins: tuple[list[str], list[str]]) -> None:
+        self.request, self.pins = request, pins
         self.directory = ""
 
     def __enter__(self) -> PipRequest:
@@ -340,7 +340,7 @@ class _Constraints:
             with open(paths[-1], "w", encoding="utf-8") as handle:
                 handle.write("".join(line + "\n" for line in lines))
         overrides = [paths[1]] if self.pins[1] else []
-        return self.wish._replace(constraints=[*self.wish.constraints, paths[0]], overrides=overrides)
+        return self.request._replace(constraints=[*self.request.constraints, paths[0]], overrides=overrides)
 
     def __exit__(self, *_: Any) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -37,15 +37,15 @@ DIRECTORY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
 def plan(entries: list[str | dict[str, Any]], github: str, webui: object) -> list[dict[str, Any]]:
     """One mapping per extension, with every field; see the filter extension_plan. Raises ExtensionError naming the entry."""
-    found = [one(entry, github, webui) for entry in entries]
+    found = [plan_extension(entry, github, webui) for entry in entries]
     names = [entry["name"] for entry in found]
-    twins = sorted({name for name in names if names.count(name) > 1})
-    if twins:
-        raise ExtensionError("The extension {} is listed more than once.".format(", ".join(twins)))
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise ExtensionError("The extension {} is listed more than once.".format(", ".join(duplicates)))
     return found
 
 
-def one(entry: str | dict[str, Any], github: str, webui: object) -> dict[str, Any]:
+def plan_extension(entry: str | dict[str, Any], github: str, webui: object) -> dict[str, Any]:
     """The mapping of one extension."""
     if isinstance(entry, str):
         entry = {"name": entry}
@@ -63,8 +63,8 @@ def one(entry: str | dict[str, Any], github: str, webui: object) -> dict[str, An
             "The extension {}: state must be one of {}, not {!r}.".format(name, ", ".join(STATES), state)
         )
     listed = name if name in CATALOG else next((key for key, e in CATALOG.items() if e.directory == name), "")
-    known = CATALOG.get(listed)
-    if known is None and state != "absent" and not (entry.get("repo") and entry.get("commit")):
+    catalog_entry = CATALOG.get(listed)
+    if catalog_entry is None and state != "absent" and not (entry.get("repo") and entry.get("commit")):
         close = difflib.get_close_matches(name.lower(), CATALOG, n=2, cutoff=0.5)
         raise ExtensionError(
             "The catalog has no extension {}. {} Any other one needs repo and commit.".format(
@@ -72,37 +72,38 @@ def one(entry: str | dict[str, Any], github: str, webui: object) -> dict[str, An
                 "Did you mean {}?".format(" or ".join(close)) if close else "It has {}.".format(", ".join(CATALOG)),
             )
         )
-    directory = known.directory if known else name
+    directory = catalog_entry.directory if catalog_entry else name
     if not DIRECTORY.match(directory):
         raise ExtensionError(
             f"The extension {name}: the name is a directory below extensions/, so it must be a plain one."
         )
-    commit = entry.get("commit") or (known.commit if known else "")
+    commit = entry.get("commit") or (catalog_entry.commit if catalog_entry else "")
     if state != "absent" and not COMMIT.match(str(commit)):
         raise ExtensionError(f"The extension {name}: commit {commit!r} is no full commit id (40 hex digits).")
     rejected = find_webui_version(webui).rejected_extensions.get(listed)
     if rejected and state == "present":
         raise ExtensionError(f"The extension {name} {rejected}. Leave it out, or set its state to disabled.")
     packages = entry.get("packages")
-    if packages is None and known and known.packages is not None and "requirements" not in entry:
-        packages = list(known.packages)
+    if packages is None and catalog_entry and catalog_entry.packages is not None and "requirements" not in entry:
+        packages = list(catalog_entry.packages)
     return {
         "name": directory,
-        "repo": entry.get("repo") or (f"{github}/{known.repository}.git" if known else ""),
+        "repo": entry.get("repo") or (f"{github}/{catalog_entry.repository}.git" if catalog_entry else ""),
         "commit": commit,
         "state": state,
         "packages": packages or [],
-        "keep": list(entry.get("keep") or (known.keep if known else ())),
+        "keep": list(entry.get("keep") or (catalog_entry.keep if catalog_entry else ())),
         # its own way: requirements.txt, then install.py
         "requirements": bool(entry.get("requirements", packages is None)),
         "install_script": bool(entry.get("install_script", packages is None)),
-        "models": list(entry.get("models", known.models if known else ())),
+        "models": list(entry.get("models", catalog_entry.models if catalog_entry else ())),
         "files": [
-            _placed(name, f) for f in entry.get("files", [dict(zip(PLACED, f)) for f in (known.files if known else ())])
+            _placed(name, f)
+            for f in entry.get("files", [dict(zip(PLACED, f)) for f in (catalog_entry.files if catalog_entry else ())])
         ],
-        "debian": list(entry.get("debian", known.debian if known and packages else ())),
-        "build": list(entry.get("build", known.build if known and packages else ())),
-        "arguments": list(entry.get("arguments") or (known.arguments if known else ())),
+        "debian": list(entry.get("debian", catalog_entry.debian if catalog_entry and packages else ())),
+        "build": list(entry.get("build", catalog_entry.build if catalog_entry and packages else ())),
+        "arguments": list(entry.get("arguments") or (catalog_entry.arguments if catalog_entry else ())),
     }
 
 

@@ -34,7 +34,7 @@ def built(
     name, _, version = requirement.partition("==")
     if not version or not directories:
         return None
-    key = BuildKey(normalize_name(name), version, "", None, archs=(), **run_probe(python, HERE, "its platform"))
+    key = BuildKey(normalize_name(name), version, "", None, capabilities=(), **run_probe(python, HERE, "its platform"))
     caches = [Cache(directory, state_file) for directory in directories]
     try:
         os.makedirs(caches[0].directory, exist_ok=True)

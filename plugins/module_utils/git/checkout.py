@@ -97,12 +97,12 @@ class Checkout:
             raise GitError(f"{self.pin.name}: git {arguments[0]} of {self.pin.dest} failed: {done.tail(3)}")
         return done.out
 
-    def has_commit(self, where: str, commit: str) -> bool:
+    def has_commit(self, directory: str, commit: str) -> bool:
         # a partial clone would go and fetch what it lacks: this question is about the disk
-        return self.git.run(where, "cat-file", "-e", commit + "^{commit}", lazy=False).rc == 0
+        return self.git.run(directory, "cat-file", "-e", commit + "^{commit}", lazy=False).rc == 0
 
-    def has_stale_submodules(self, where: str) -> bool:
-        done = self.git.run(where, "submodule", "status", "--recursive")
+    def has_stale_submodules(self, directory: str) -> bool:
+        done = self.git.run(directory, "submodule", "status", "--recursive")
         return done.rc != 0 or any(line[:1] in "-+U" for line in done.out.splitlines())
 
     def recorded_commit(self) -> str | None:
@@ -117,31 +117,29 @@ class Checkout:
         return commit if COMMIT_ID.match(commit) else None
 
     # --- getting there ---------------------------------------------------------------------------------------------
-    def resolve_ref(self, where: str) -> str:
+    def resolve_ref(self, directory: str) -> str:
         """Ask the remote what the ref means now: a tag (the commit it points to) before a branch."""
         ref = str(self.pin.ref)
-        wanted = (
-            [ref] if ref.startswith("refs/") else [f"refs/tags/{ref}^{{}}", "refs/tags/" + ref, "refs/heads/" + ref]
-        )
-        done = self.git.network(where, "ls-remote", "--quiet", self.pin.url, *wanted)
+        refs = [ref] if ref.startswith("refs/") else [f"refs/tags/{ref}^{{}}", "refs/tags/" + ref, "refs/heads/" + ref]
+        done = self.git.network(directory, "ls-remote", "--quiet", self.pin.url, *refs)
         if done.rc != 0:
             raise GitError(explain_failure(self.pin.name, self.original_url, "looking up " + ref, done.tail(4)))
         found = {line.split("\t")[1]: line.split("\t")[0] for line in done.out.splitlines() if "\t" in line}
-        for name in wanted:
+        for name in refs:
             if name in found:
                 return found[name]
         raise GitError(
             f"{self.pin.name}: {redact_logins(self.pin.url)} has no tag or branch {ref!r}. Correct ref, or pin a commit."
         )
 
-    def run_or_fail(self, where: str, *arguments: str) -> None:
-        done = self.git.run(where, *arguments)
+    def run_or_fail(self, directory: str, *arguments: str) -> None:
+        done = self.git.run(directory, *arguments)
         if done.rc != 0:
-            raise GitError(f"{self.pin.name}: git {arguments[0]} in {where} failed: {redact_logins(done.tail(4))}")
+            raise GitError(f"{self.pin.name}: git {arguments[0]} in {directory} failed: {redact_logins(done.tail(4))}")
 
-    def fetch(self, where: str, commit: str, shallow: bool, partial: bool) -> None:
+    def fetch(self, directory: str, commit: str, shallow: bool, partial: bool) -> None:
         """Fetch one commit. Servers differ in what they can do, so this goes from the least bytes to the most."""
-        if self.has_commit(where, commit):
+        if self.has_commit(directory, commit):
             return
         depth = ["--depth=1"] if shallow else []
         attempts = []
@@ -152,50 +150,50 @@ class Checkout:
         attempts.append(["--tags", "origin", "+refs/heads/*:refs/remotes/origin/*"])
         message = ""
         for attempt in attempts:
-            done = self.git.network(where, "fetch", "--quiet", *attempt)
-            if done.rc == 0 and self.has_commit(where, commit):
+            done = self.git.network(directory, "fetch", "--quiet", *attempt)
+            if done.rc == 0 and self.has_commit(directory, commit):
                 return
             message = done.tail(4) or f"the repository has no commit {commit}"
             if self.git.is_permanent_failure(done):
                 break
-            self._unset_filter(where)
+            self._unset_filter(directory)
         raise GitError(explain_failure(self.pin.name, self.original_url, "fetching commit " + commit, message))
 
-    def _unset_filter(self, where: str) -> None:
+    def _unset_filter(self, directory: str) -> None:
         """Undo what a rejected filter leaves in the configuration: git would look for every missing object at the remote,
         and with some servers for ever."""
-        inside = self.git.run(where, "rev-parse", "--absolute-git-dir").out.strip()
+        inside = self.git.run(directory, "rev-parse", "--absolute-git-dir").out.strip()
         if not glob.glob(os.path.join(glob.escape(inside), "objects", "pack", "*.promisor")):
             for key in ("promisor", "partialclonefilter"):
-                self.git.run(where, "config", "--local", "--unset-all", "remote.origin." + key)
+                self.git.run(directory, "config", "--local", "--unset-all", "remote.origin." + key)
 
-    def check_out(self, where: str, commit: str, force: bool = False) -> None:
+    def check_out(self, directory: str, commit: str, force: bool = False) -> None:
         # with a partial clone this is where the files themselves come down, so it may need the network
         # and what somebody put where the commit has a file is in the way, whether git ignores it or not
-        how = "--force" if force else "--no-overwrite-ignore"
-        arguments = ["checkout", "--quiet", how, "--no-track", "-B", BRANCH, commit]
-        done = self.git.network(where, *arguments)
+        overwrite = "--force" if force else "--no-overwrite-ignore"
+        arguments = ["checkout", "--quiet", overwrite, "--no-track", "-B", BRANCH, commit]
+        done = self.git.network(directory, *arguments)
         if done.rc == 0:
-            self.run_or_fail(where, "config", "--local", "sdops.pin", commit)
+            self.run_or_fail(directory, "config", "--local", "sdops.pin", commit)
             return
         if "untracked working tree files" in done.err:
             raise GitError(
-                f"{self.pin.name}: untracked files in {where} are in the way of commit {commit[:12]}. Move them away; nothing was touched. git says: {redact_logins(done.tail(8))}"
+                f"{self.pin.name}: untracked files in {directory} are in the way of commit {commit[:12]}. Move them away; nothing was touched. git says: {redact_logins(done.tail(8))}"
             )
         raise GitError(explain_failure(self.pin.name, self.original_url, "checking out " + commit, done.tail(4)))
 
-    def update_submodules(self, where: str) -> None:
+    def update_submodules(self, directory: str) -> None:
         done = self.git.network(
-            where, "submodule", "update", "--init", "--checkout", "--recursive", "--depth=1", "--quiet"
+            directory, "submodule", "update", "--init", "--checkout", "--recursive", "--depth=1", "--quiet"
         )
         if done.rc != 0:
             # a server that gives no commit by its id
-            done = self.git.network(where, "submodule", "update", "--init", "--checkout", "--recursive", "--quiet")
+            done = self.git.network(directory, "submodule", "update", "--init", "--checkout", "--recursive", "--quiet")
         if done.rc != 0:
             raise GitError(explain_failure(self.pin.name, self.original_url, "updating the submodules", done.tail(4)))
 
-    def record_commit(self, where: str, commit: str) -> None:
+    def record_commit(self, directory: str, commit: str) -> None:
         if self.pin.ref:
             for key, value in (("ref", self.pin.ref), ("url", redact_logins(self.pin.url)), ("commit", commit)):
-                if self.git.run(where, "config", "--local", "--get", "sdops." + key).out.strip() != value:
-                    self.run_or_fail(where, "config", "--local", "sdops." + key, value)
+                if self.git.run(directory, "config", "--local", "--get", "sdops." + key).out.strip() != value:
+                    self.run_or_fail(directory, "config", "--local", "sdops." + key, value)

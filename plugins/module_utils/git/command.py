@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run git: no prompts, ownership settled per command, faults that may pass tried again, credentials kept out of messages."""
+"""Run git: no prompts, ownership trusted per command, faults that may pass tried again, credentials kept out of messages."""
 
 from __future__ import annotations
 
@@ -91,15 +91,15 @@ def explain_failure(name: str, url: str, what: str, output: str) -> str:
     """A full sentence for a failed ``what``: the object, the likely cause, the next step."""
     low = output.lower()
     # asked for a name that nobody gives, a private or missing repository "refuses" the empty one
-    refused = "authentication failed" in low or "error: 403" in low or "error: 401" in low
+    is_denied = "authentication failed" in low or "error: 403" in low or "error: 401" in low
     if "not our ref" in low or "unadvertised object" in low or "has no commit" in low:
         cause = "It has no such commit (any more): check the pin, or use a mirror that has kept it."
-    elif (refused and not url_login_secrets(url)) or any(sign in low for sign in NOT_FOUND_ERRORS):
+    elif (is_denied and not url_login_secrets(url)) or any(sign in low for sign in NOT_FOUND_ERRORS):
         cause = (
             "It is gone, has moved or is private (a host that hides repositories asks for a user name instead). Check the URL, "
             "or name a mirror that still has this commit."
         )
-    elif refused:
+    elif is_denied:
         cause = "It refuses the credentials in the URL: check that they are right, and what they allow."
     elif "certificate" in low:
         cause = (
@@ -108,7 +108,7 @@ def explain_failure(name: str, url: str, what: str, output: str) -> str:
     elif "could not resolve" in low or "failed to connect" in low or "timed out" in low or "couldn't connect" in low:
         cause = "This host does not reach it: check the proxy (http_proxy, https_proxy), or use a mirror."
     elif "no space left" in low or "disk quota" in low:
-        cause = "The disk is full: make room, then run again."
+        cause = "The disk is full: free space, then run again."
     else:
         cause = "Check the connection (proxy, mirror), then run again: what has arrived is kept."
     return f"{name}: {what} of {redact_logins(url)} failed. {cause} git says: {redact_logins(output).strip()}"
@@ -137,8 +137,10 @@ class Git:
         # duration, which takes the user's in
         home = os.path.expanduser("~")
         xdg = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
-        own = os.environ.get("GIT_CONFIG_GLOBAL")
-        includes = [own] if own else [os.path.join(xdg, "git", "config"), os.path.join(home, ".gitconfig")]
+        user_config = os.environ.get("GIT_CONFIG_GLOBAL")
+        includes = (
+            [user_config] if user_config else [os.path.join(xdg, "git", "config"), os.path.join(home, ".gitconfig")]
+        )
         # git takes a proxy from its files before one from the environment, but the environment is where the route is chosen
         proxy = next((os.environ[name] for name in PROXY_VARIABLES if os.environ.get(name)), "")
         chosen = bool(proxy) or any(PROXY_BLOCK in _text(path) for path in includes)
@@ -186,12 +188,12 @@ class Git:
         chosen = self._proxy is not None
         is_managed = any(PROXY_BLOCK in _text(path) for path in self._includes)
 
-        def keep(key: str, value: str | None) -> bool:
+        def is_kept(key: str, value: str | None) -> bool:
             return not _bypasses_route(key, value, chosen) and not (key == "http.proxy" and chosen and not is_managed)
 
-        by_value = not all(keep(*item) for item in self._trusted)
+        by_value = not all(is_kept(*item) for item in self._trusted)
         if by_value:
-            text = render_settings(self._trusted, keep)
+            text = render_settings(self._trusted, is_kept)
         else:
             text = "[include]\n" + "".join(f"\tpath = {quote_value(path)}\n" for path in self._includes)
         return text + '[safe]\n\tdirectory = "*"\n', by_value
@@ -212,10 +214,10 @@ class Git:
         In the URL they would be in the arguments of git and in ``.git/config`` for everybody to read. Other servers, and the
         user's own keepers of passwords, do not get them.
         """
-        bare = without_login(url)
+        loginless = without_login(url)
         with self._lock:
             self._protocols.add(_protocol(url))
-        if bare == url:
+        if loginless == url:
             return url
         user, password = split_login(url)
         with self._lock:
@@ -223,32 +225,32 @@ class Git:
                 handle = self._logins[url] = os.memfd_create("login")
                 os.write(handle, f"username={user}\npassword={password}\n".encode())
                 os.write(self._config, render_settings(self._login_items(url), lambda *unused: True).encode("utf-8"))
-        return bare
+        return loginless
 
-    def _options(self, where: str) -> list[str]:
+    def _options(self, directory: str) -> list[str]:
         """Options under which git runs no program that the checkout ``where`` names."""
         with self._lock:
-            if where not in self._overrides:
-                self._overrides[where] = self._find_overrides(where)
-            return self._overrides[where]
+            if directory not in self._overrides:
+                self._overrides[directory] = self._find_overrides(directory)
+            return self._overrides[directory]
 
-    def _find_overrides(self, where: str) -> list[str]:
+    def _find_overrides(self, directory: str) -> list[str]:
         listed = ["config", "--includes", "--list", "-z"]
         found: Settings = []
         for scope in ("--local", "--worktree"):
             found += parse_settings(
-                self._run(where, _as_options(FIXED_SETTINGS.items()), [*listed, scope], LOCAL_LIMIT).out
+                self._run(directory, _as_options(FIXED_SETTINGS.items()), [*listed, scope], LOCAL_LIMIT).out
             )
         inside = self._run(
-            where, _as_options(FIXED_SETTINGS.items()), ["rev-parse", "--absolute-git-dir"], LOCAL_LIMIT
+            directory, _as_options(FIXED_SETTINGS.items()), ["rev-parse", "--absolute-git-dir"], LOCAL_LIMIT
         ).out
-        if inside.strip() and os.path.exists(os.path.join(where, ".git")):
+        if inside.strip() and os.path.exists(os.path.join(directory, ".git")):
             if dict(found).get("core.worktree") is not None:
                 raise GitError(
-                    f"{where} has core.worktree in its .git/config: its files lie in another directory, where nothing is written. "
-                    f"Remove the setting ('git -C {where} config --unset core.worktree'), or move the checkout away."
+                    f"{directory} has core.worktree in its .git/config: its files lie in another directory, where nothing is written. "
+                    f"Remove the setting ('git -C {directory} config --unset core.worktree'), or move the checkout away."
                 )
-            for path in submodule_configs(where, inside.strip()):
+            for path in submodule_configs(directory, inside.strip()):
                 found += parse_settings(self._run("/", [], [*listed, "--file", path], LOCAL_LIMIT).out)
         items = override_programs(found, self._trusted)
         if self._proxy is not None and "@" not in self._proxy:  # arguments are for everybody to read
@@ -256,7 +258,7 @@ class Git:
         fixed = [key for key, _ in items if "=" in key] + [key for key, _ in found if NOT_OVERRIDABLE.match(key)]
         if fixed:
             raise GitError(
-                f"{where} has the setting {fixed[0]} in its .git/config, which would have git run a program or trust a server that the "
+                f"{directory} has the setting {fixed[0]} in its .git/config, which would have git run a program or trust a server that the "
                 "checkout names, and which cannot be overruled. Nothing was touched. Remove it (what is yours belongs in "
                 "~/.gitconfig), or move the checkout away."
             )
@@ -273,34 +275,36 @@ class Git:
         key = f"credential.{without_login(url)}.helper"
         return [(key, ""), (key, helper)]
 
-    def _run(self, where: str, options: list[str], arguments: Any, limit: float, **more: str) -> Completed:
+    def _run(self, directory: str, options: list[str], arguments: Any, limit: float, **more: str) -> Completed:
         environment = {**self.environment, "GIT_ALLOW_PROTOCOL": ":".join(sorted(self._protocols)), **more}
         try:
             return run(
-                [*CLEAN_ENV_COMMAND, self.program, *options, "-C", where, *arguments], env=environment, timeout=limit
+                [*CLEAN_ENV_COMMAND, self.program, *options, "-C", directory, *arguments],
+                env=environment,
+                timeout=limit,
             )
         except ProcessError as exc:
-            raise GitError(f"git {arguments[0]} in {where}: {exc} Run again; what has arrived is kept.") from exc
+            raise GitError(f"git {arguments[0]} in {directory}: {exc} Run again; what has arrived is kept.") from exc
 
-    def run(self, where: str, *arguments: str, lazy: bool = True) -> Completed:
+    def run(self, directory: str, *arguments: str, lazy: bool = True) -> Completed:
         """git in ``where``; with ``lazy`` off a partial clone does not fetch what it lacks. Raises GitError when it hangs."""
         more = {} if lazy else {"GIT_ALLOW_PROTOCOL": "none"}
-        return self._run(where, self._options(where), arguments, NETWORK_LIMIT if lazy else LOCAL_LIMIT, **more)
+        return self._run(directory, self._options(directory), arguments, NETWORK_LIMIT if lazy else LOCAL_LIMIT, **more)
 
-    def blob(self, where: str, name: str) -> bytes | None:
+    def blob(self, directory: str, name: str) -> bytes | None:
         """Content of a file in a commit (``COMMIT:path``), None when there is none. Raises GitError for more than MAX_STDOUT bytes."""
-        argv = [*CLEAN_ENV_COMMAND, self.program, *self._options(where), "-C", where, "cat-file", "blob", name]
+        argv = [*CLEAN_ENV_COMMAND, self.program, *self._options(directory), "-C", directory, "cat-file", "blob", name]
         environment = {**self.environment, "GIT_ALLOW_PROTOCOL": ":".join(sorted(self._protocols))}
         try:
             code, out, _err = run_bytes(argv, environment, timeout=NETWORK_LIMIT)
         except ProcessError as exc:
-            raise GitError(f"{name} in {where} could not be read: {exc}") from exc
+            raise GitError(f"{name} in {directory} could not be read: {exc}") from exc
         return out if code == 0 else None
 
-    def begins_with(self, where: str, name: str, content: BinaryIO) -> bool:
+    def begins_with(self, directory: str, name: str, content: BinaryIO) -> bool:
         """Whether a file in a commit (``COMMIT:path``) begins with ``content``; both may be larger than memory."""
         process = subprocess.Popen(
-            [*CLEAN_ENV_COMMAND, self.program, *self._options(where), "-C", where, "cat-file", "blob", name],
+            [*CLEAN_ENV_COMMAND, self.program, *self._options(directory), "-C", directory, "cat-file", "blob", name],
             env={**os.environ, **self.environment, "GIT_ALLOW_PROTOCOL": ":".join(sorted(self._protocols))},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -309,18 +313,18 @@ class Git:
         stop = threading.Timer(NETWORK_LIMIT, process.kill)
         stop.start()
         try:
-            wanted: BinaryIO = process.stdout  # type: ignore[assignment]
+            blob: BinaryIO = process.stdout  # type: ignore[assignment]
             blocks = iter(lambda: content.read(1 << 20), b"")
-            if not all(wanted.read(len(block)) == block for block in blocks):
+            if not all(blob.read(len(block)) == block for block in blocks):
                 return False
-            while wanted.read(1 << 20):  # to its end, so that the exit status tells whether it is there at all
+            while blob.read(1 << 20):  # to its end, so that the exit status tells whether it is there at all
                 pass
             return process.wait() == 0
         finally:
             stop.cancel()
             process.kill()
             process.wait()
-            wanted.close()
+            blob.close()
 
     @staticmethod
     def is_permanent_failure(done: Completed) -> bool:
@@ -332,15 +336,15 @@ class Git:
             and not any(sign in low for sign in REJECTED_REQUEST_ERRORS)
         )
 
-    def network(self, where: str, *arguments: str) -> Completed:
+    def network(self, directory: str, *arguments: str) -> Completed:
         """A command that talks to the remote, tried again with a growing pause while the fault may pass."""
-        done = self.run(where, *arguments)
+        done = self.run(directory, *arguments)
         for attempt in range(self.retries):
             low = done.err.lower()
             if done.rc == 0 or any(sign in low for sign in PERMANENT_ERRORS + REJECTED_REQUEST_ERRORS):
                 break
             time.sleep(min(2**attempt, 10))
-            done = self.run(where, *arguments)
+            done = self.run(directory, *arguments)
         return done
 
 

@@ -43,38 +43,38 @@ class CheckoutMover:
                     pin.dest, redact_logins(pin.url), f" (was {redact_logins(old_url)})" if old_url else ""
                 )
             )
-        wanted = pin.commit or self.checkout.recorded_commit()
-        if wanted is None and check:
+        new_commit = pin.commit or self.checkout.recorded_commit()
+        if new_commit is None and check:
             actions.append(f"look up {pin.ref} of {redact_logins(pin.url)} and move {pin.dest} there")
             return self._result(before, None, actions, old_url, stale)
-        if wanted is None:
-            wanted = self.checkout.resolve_ref(pin.dest)
-        if before != wanted or self._interrupted_target():
-            self._reject_local_changes(before, wanted)
+        if new_commit is None:
+            new_commit = self.checkout.resolve_ref(pin.dest)
+        if before != new_commit or self._interrupted_target():
+            self._reject_local_changes(before, new_commit)
             actions.append(
-                f"finish moving {pin.dest} to {wanted[:12]}"
-                if before == wanted
-                else "move {} from {} to {}".format(pin.dest, (before or "nothing")[:12], wanted[:12])
+                f"finish moving {pin.dest} to {new_commit[:12]}"
+                if before == new_commit
+                else "move {} from {} to {}".format(pin.dest, (before or "nothing")[:12], new_commit[:12])
             )
         elif pin.submodules and self.checkout.has_stale_submodules(pin.dest):
             stale = True
             actions.append("update the submodules of " + pin.dest)
         if check:
-            return self._result(before, wanted, actions, old_url, stale)
+            return self._result(before, new_commit, actions, old_url, stale)
         if old_url != pin.url:
             verb = ["set-url"] if old_url else ["add"]
             self.checkout.run_or_fail(pin.dest, "remote", *verb, "origin", pin.url)
-        if before != wanted or self._interrupted_target():
-            self._move(before, wanted)
+        if before != new_commit or self._interrupted_target():
+            self._move(before, new_commit)
         elif stale:
             self.checkout.update_submodules(pin.dest)
-        self.checkout.record_commit(pin.dest, wanted)
-        if self.checkout.head() != wanted:
-            raise GitError(f"{pin.name}: {pin.dest} does not stand at {wanted} although git reported no error.")
-        return self._result(before, wanted, actions, old_url, stale)
+        self.checkout.record_commit(pin.dest, new_commit)
+        if self.checkout.head() != new_commit:
+            raise GitError(f"{pin.name}: {pin.dest} does not stand at {new_commit} although git reported no error.")
+        return self._result(before, new_commit, actions, old_url, stale)
 
     def _result(
-        self, before: str | None, wanted: str | None, actions: list[str], old_url: str | None, stale: bool
+        self, before: str | None, new_commit: str | None, actions: list[str], old_url: str | None, stale: bool
     ) -> PinResult:
         was, url = "absent", redact_logins(self.pin.url)
         if before is not None:
@@ -83,8 +83,8 @@ class CheckoutMover:
                 redact_logins(old_url or "nowhere"),
                 ", submodules missing" if stale else "",
             )
-        becomes = f"{wanted or self.pin.ref} from {url}"
-        return PinResult(self.pin, before or None, wanted, wanted, actions, None, was, becomes)
+        becomes = f"{new_commit or self.pin.ref} from {url}"
+        return PinResult(self.pin, before or None, new_commit, new_commit, actions, None, was, becomes)
 
     def _clone(self, check: bool) -> PinResult:
         """Clone beside dest and rename, so that an interruption leaves nothing under the final name."""
@@ -107,17 +107,17 @@ class CheckoutMover:
         self.checkout.run_or_fail(partial, "init", "--quiet")
         known = self.git.run(partial, "config", "--local", "--get", "remote.origin.url").rc == 0
         self.checkout.run_or_fail(partial, "remote", *(["set-url"] if known else ["add"]), "origin", pin.url)
-        wanted = pin.commit or self.checkout.resolve_ref(partial)
-        self.checkout.fetch(partial, wanted, shallow=True, partial=True)
-        self.checkout.check_out(partial, wanted, force=True)
+        new_commit = pin.commit or self.checkout.resolve_ref(partial)
+        self.checkout.fetch(partial, new_commit, shallow=True, partial=True)
+        self.checkout.check_out(partial, new_commit, force=True)
         if pin.submodules:
             self.checkout.update_submodules(partial)
-        self.checkout.record_commit(partial, wanted)
+        self.checkout.record_commit(partial, new_commit)
         try:
             os.rename(partial, pin.dest)  # over an empty directory, else head() has raised
         except OSError as exc:
             raise GitError(f"{pin.name}: {pin.dest} cannot be put in its place: {exc.strerror}.") from exc
-        return self._result(None, wanted, [action], None, False)
+        return self._result(None, new_commit, [action], None, False)
 
     def _marker(self) -> str:
         inside = self.git.run(self.pin.dest, "rev-parse", "--absolute-git-dir").out.strip()
@@ -141,7 +141,7 @@ class CheckoutMover:
         with open(full, "rb") as handle:
             return self.git.begins_with(self.pin.dest, f"{target}:{path}", handle)
 
-    def _reject_local_changes(self, before: str, wanted: str) -> None:
+    def _reject_local_changes(self, before: str, new_commit: str) -> None:
         """Raise GitError when moving would lose somebody's work."""
         changes = self.checkout.local_changes()
         target = self._interrupted_target()
@@ -162,13 +162,13 @@ class CheckoutMover:
                     self.pin.dest,
                     shown,
                     (before or "nothing")[:12],
-                    wanted[:12],
+                    new_commit[:12],
                     self.pin.dest,
                     self.pin.dest,
                 )
             )
 
-    def _move(self, before: str, wanted: str) -> None:
+    def _move(self, before: str, new_commit: str) -> None:
         dest, is_resumed = self.pin.dest, self._interrupted_target() is not None
         if is_resumed:
             # git holds its lock while it moves; after an interruption nobody removes it
@@ -177,15 +177,15 @@ class CheckoutMover:
                 os.unlink(lock)
         # somebody's full clone stays one: only what is shallow or partial already is fetched so
         shallow = self.git.run(dest, "rev-parse", "--is-shallow-repository").out.strip() == "true"
-        self.checkout.fetch(dest, wanted, shallow, bool(self.checkout.config("remote.origin.promisor")))
+        self.checkout.fetch(dest, new_commit, shallow, bool(self.checkout.config("remote.origin.promisor")))
         marker = self._marker()
         with open(marker, "w", encoding="utf-8") as handle:
-            handle.write(wanted + "\n")
+            handle.write(new_commit + "\n")
             handle.flush()
             os.fsync(handle.fileno())
         try:
             # the tree was clean, or differs only by an interrupted move (see _reject_local_changes)
-            self.checkout.check_out(dest, wanted, force=is_resumed)
+            self.checkout.check_out(dest, new_commit, force=is_resumed)
             if self.pin.submodules:
                 self.checkout.update_submodules(dest)
         except GitError:

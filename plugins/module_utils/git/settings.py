@@ -68,12 +68,12 @@ def override_programs(local: Settings, trusted: Settings) -> Settings:
 
     ``trusted``: what the user has set for himself. The user's own credential helpers count again after the checkout's.
     """
-    own: dict[str, str | None] = dict(trusted)
+    user_values: dict[str, str | None] = dict(trusted)
     found: Settings = []
     for key in sorted({key for key, _ in local}):
         for pattern, instead in PROGRAM_SETTINGS:
             if pattern.match(key):
-                found.append((key, own.get(key, instead)))
+                found.append((key, user_values.get(key, instead)))
     if any(CREDENTIAL_HELPER.match(key) for key, _ in local):
         found.append(("credential.helper", ""))
         found += [(key, value) for key, value in trusted if CREDENTIAL_HELPER.match(key)]
@@ -110,11 +110,11 @@ def _first_bytes(path: str) -> str:
         return handle.read(8192)
 
 
-def render_settings(items: Settings, keep: Callable[[str, str | None], bool]) -> str:
+def render_settings(items: Settings, is_kept: Callable[[str, str | None], bool]) -> str:
     """The items that ``keep`` wants as a configuration file."""
     lines = []
     for key, value in items:
-        if not keep(key, value):
+        if not is_kept(key, value):
             continue
         section, _, rest = key.partition(".")
         middle, _, name = rest.rpartition(".")

@@ -58,15 +58,15 @@ def find_nvidia_smi(nvidia_smi: str) -> str | None:
 
 def describe_failure(done: Completed) -> str:
     """What nvidia-smi complains about, in a sentence of ours where the complaint is a known one."""
-    said = " ".join((done.out + "\n" + done.err).split())
-    low = said.lower()
+    output = " ".join((done.out + "\n" + done.err).split())
+    low = output.lower()
     if "no devices were found" in low:
-        return f"nvidia-smi finds no GPU (an instance in no-GPU mode, or a container without one): {said}"
+        return f"nvidia-smi finds no GPU (an instance in no-GPU mode, or a container without one): {output}"
     if "version mismatch" in low:
-        return f"The driver's library and its kernel module have different versions; restart the machine: {said}"
+        return f"The driver's library and its kernel module have different versions; restart the machine: {output}"
     if "couldn't communicate" in low or "failed to initialize nvml" in low or "driver not loaded" in low:
-        return f"nvidia-smi does not reach the NVIDIA driver: {said}"
-    return said or f"nvidia-smi ended with status {done.rc} and said nothing"
+        return f"nvidia-smi does not reach the NVIDIA driver: {output}"
+    return output or f"nvidia-smi ended with status {done.rc} and said nothing"
 
 
 def parse_gpu_query(text: str) -> dict[str, Any]:
@@ -81,14 +81,14 @@ def parse_gpu_query(text: str) -> dict[str, Any]:
         if re.match(r"^\[?(GPU is lost|Unknown Error)", row[1]):
             lost.append(row[0])
             continue
-        asked = row[4] if len(row) > 4 and re.match(r"^\d+\.\d+$", row[4]) else None
+        reported = row[4] if len(row) > 4 and re.match(r"^\d+\.\d+$", row[4]) else None
         memory = re.match(r"^\d+", row[2])
         gpus.append(
             {
                 "index": int(row[0]),
                 "name": row[1],
                 "memory_mb": int(memory.group()) if memory else None,
-                "capability": asked or capability_by_name(row[1]),
+                "capability": reported or capability_by_name(row[1]),
             }
         )
         if re.match(r"^\d", row[3]):

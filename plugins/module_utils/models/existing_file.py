@@ -27,7 +27,7 @@ APPEARED = "{} came to be there, or was changed, while the wanted file was on it
 CHANGED = "{} was changed since it was placed and is another file than the wanted one. It stays. {}"
 UNMANAGED = "{} exists, was not placed by us and is another file than the wanted one. It stays. {}"
 UNKNOWN = (
-    "{} exists and was not placed by us, and its source tells neither size nor hash to know it by. It stays. {} With sha256 it is "
+    "{} exists and was not placed by us, and its source reports neither size nor hash to know it by. It stays. {} With sha256 it is "
     "adopted if it is the one."
 )
 
@@ -39,7 +39,7 @@ def hash_file(file: ModelFile, path: str) -> str:
 
 
 def is_identifiable(remote: RemoteFile) -> bool:
-    """Whether the source tells enough to know its file by."""
+    """Whether the source reports enough to know its file by."""
     marks = (remote.sha256, remote.sha256_prefix, remote.git_sha1, remote.size, remote.approximate_size)
     return any(mark is not None for mark in marks)
 
@@ -56,7 +56,7 @@ class ExistingFileCheck:
     def matches_existing(self, file: ModelFile) -> bool:
         """Whether the file that lies there is the wanted one.
 
-        By its hash; where the source tells none, by the hash that was recorded when it was installed, else by its size and structure.
+        By its hash; where the source reports none, by the hash that was recorded when it was installed, else by its size and structure.
         """
         path, remote = file.path, file.remote
         if not os.path.isfile(path) or (remote.size is not None and os.path.getsize(path) != remote.size):
@@ -98,7 +98,7 @@ class ExistingFileCheck:
     def reject_overwrite(self, file: ModelFile) -> None:
         """Raise SdopsError unless the file at the path is provably nobody's loss: no model at all, or the start of the wanted one.
 
-        What it is good for is not judged: that it cannot be read here does not make it damaged.
+        What it is good for is not checked: that it cannot be read here does not make it damaged.
         """
         path, remote = file.path, file.remote
         with os.fdopen(open_regular(path, follow=True), "rb") as handle:

@@ -56,28 +56,28 @@ def reject_unmanaged_directory(webui_dir: str) -> None:
     try:
         found = os.listdir(webui_dir)
     except FileNotFoundError:
-        why = "does not exist"
+        problem = "does not exist"
     except OSError as exc:
-        why = "cannot be read (%s)" % (exc.strerror or exc)
+        problem = "cannot be read (%s)" % (exc.strerror or exc)
     else:
         if not found or any(mark in found for mark in WEBUI_DIRECTORY_MARKERS):
             return
-        why = "is not a WebUI's: it has none of {}".format(", ".join(WEBUI_DIRECTORY_MARKERS[:-1]))
+        problem = "is not a WebUI's: it has none of {}".format(", ".join(WEBUI_DIRECTORY_MARKERS[:-1]))
     raise LayoutError(
-        f"The directory {webui_dir} {why}, so no models are put there. Correct webui_dir, install the WebUI first, or set create to true "
+        f"The directory {webui_dir} {problem}, so no models are put there. Correct webui_dir, install the WebUI first, or set create to true "
         "(model_fetch_create for the role model_fetch)."
     )
 
 
 def model_path(webui_dir: str, kind: str, name: str) -> str:
     """Absolute path of a model. Raises LayoutError when the extension is not one the WebUI looks for there."""
-    where = MODEL_KINDS[kind]
+    layout = MODEL_KINDS[kind]
     extension = os.path.splitext(name)[1]
-    found = (extension.lower() if where.any_case else extension) in where.extensions
-    if found and name.endswith(where.hidden_suffixes or ("/",)):
+    found = (extension.lower() if layout.any_case else extension) in layout.extensions
+    if found and name.endswith(layout.hidden_suffixes or ("/",)):
         raise LayoutError(
             "{} cannot be a {}: the WebUI leaves out names that end in {}. Set kind or name.".format(
-                name, kind, " or ".join(where.hidden_suffixes)
+                name, kind, " or ".join(layout.hidden_suffixes)
             )
         )
     if extension.lower() in ARCHIVE_EXTENSIONS:
@@ -85,16 +85,16 @@ def model_path(webui_dir: str, kind: str, name: str) -> str:
     if not found:
         raise LayoutError(
             "{} cannot be a {}: the WebUI looks for {} in {}. Set kind or name.".format(
-                name, kind, ", ".join(where.extensions), where.directory
+                name, kind, ", ".join(layout.extensions), layout.directory
             )
         )
-    return os.path.join(webui_dir, where.directory, name)
+    return os.path.join(webui_dir, layout.directory, name)
 
 
-def sidecar_path(path: str, what: str, source_name: str) -> str:
+def sidecar_path(path: str, sidecar: str, source_name: str) -> str:
     """Path of a checkpoint's sidecar: ``config`` is NAME.yaml, ``vae`` is NAME.vae.EXT, both beside it."""
     base = os.path.splitext(path)[0]
-    if what == "config":
+    if sidecar == "config":
         return base + ".yaml"
     extension = os.path.splitext(source_name)[1].lower()
     if extension not in MODEL_KINDS["vae"].extensions:

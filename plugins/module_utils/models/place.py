@@ -133,11 +133,11 @@ class FileInstaller:
     def _download_torrent(self, file: ModelFile, dest: str, is_locked: bool, before_publish: BeforePublish) -> str:
         torrent = self.query.torrent_path(file)
         work = temp_base(torrent[: -len(".torrent")], is_locked)
-        wanted = (file.spec.locator.get("file"), file.spec.name or file.remote.filename)
+        expected = (file.spec.locator.get("file"), file.spec.name or file.remote.filename)
         found = magnet.download_torrent_file(
             file.remote,
             torrent,
-            wanted,
+            expected,
             work,
             lambda count: file.progress.update("fetching", count, file.remote.size),
         )
@@ -190,9 +190,9 @@ class FileInstaller:
 
     def _check_copy(self, file: ModelFile, source: str, path: str, sha256: str) -> None:
         """Raise SdopsError when the content of ``source``, which lies at ``path``, is not to be used."""
-        wanted = file.remote.sha256 or file.spec.sha256
-        if wanted and sha256 != wanted:
-            raise TransferError(f"{source} has SHA-256 {sha256} and not {wanted}; it was not used.")
+        expected = file.remote.sha256 or file.spec.sha256
+        if expected and sha256 != expected:
+            raise TransferError(f"{source} has SHA-256 {sha256} and not {expected}; it was not used.")
         self.query.reject_changed_content(file, sha256)
         self.existing_files.check_content(file, path, sha256)
 

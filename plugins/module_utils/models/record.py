@@ -27,7 +27,7 @@ def _is_valid(key: str, entry: Any) -> bool:
 class ModelRecord:
     """The JSON file ``.sdops/models.json`` below ``webui_dir``. Paths in it are relative to that; it holds no secrets.
 
-    Several runs may write it: each change reads it anew under a lock. Raises FileTypeError where something else than a file lies
+    Several runs may write it: each change reads it again under a lock. Raises FileTypeError where something else than a file lies
     at its path.
     """
 

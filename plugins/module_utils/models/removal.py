@@ -46,7 +46,7 @@ class ModelRemover:
         return files
 
     def _remove_partial(self, file: ModelFile) -> None:
-        """What an interrupted run left of a model that was never installed, if its path can be told without its source."""
+        """What an interrupted run left of a model that was never installed, if its path is known without its source."""
         spec = file.spec
         name = spec.name or (os.path.basename(spec.locator["file"]) if spec.origin == "huggingface" else "")
         if not spec.kind or not name:

@@ -58,8 +58,8 @@ class SourceQuery:
         elif spec.origin == "url":
             remote = direct.resolve_url(spec.locator, self.http(spec))
         elif spec.origin == "magnet":
-            keep = not options.check_mode
-            remote = magnet.resolve_magnet(spec.locator, spec.name, self.torrent_path(file), keep=keep)
+            keep_torrent = not options.check_mode
+            remote = magnet.resolve_magnet(spec.locator, spec.name, self.torrent_path(file), keep_torrent=keep_torrent)
         else:
             path = spec.locator["path"]
             reject_irregular(path, follow=True)

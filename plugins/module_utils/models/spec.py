@@ -103,7 +103,7 @@ class ModelSpec(NamedTuple):
 
     @property
     def identity(self) -> str:
-        """The same for all ways to write one source."""
+        """The same for all spellings of one source."""
         return json.dumps([self.origin, self.endpoint, self.locator], sort_keys=True)
 
     @property
@@ -336,7 +336,7 @@ def _is_plain_name(name: str) -> bool:
 def parse_model_entries(entries: Iterable[Any], endpoints: Endpoints) -> list[ModelSpec]:
     """A ModelSpec for each entry, with ``problem`` where it cannot be understood: the others are none the worse for it.
 
-    Where one source is written in several ways, the first one stands for all, so that it is one file for the record too.
+    Where one source has several spellings, the first one stands for all, so that it is one file for the record too.
     """
     specs = []
     spellings: dict[str, str] = {}
@@ -410,7 +410,7 @@ def parse_model_entry(entry: str | dict[str, Any], endpoints: Endpoints = DEFAUL
         raise SpecError(
             f"{what}: name has {len(name.encode())} bytes, and file systems take {MAX_NAME_BYTES}. Set a shorter one."
         )
-    wanted = {
+    overrides = {
         "kind": kind,
         "name": name,
         "sha256": parse_sha256(sha256, what) if sha256 is not None else None,
@@ -425,9 +425,9 @@ def parse_model_entry(entry: str | dict[str, Any], endpoints: Endpoints = DEFAUL
         spec.locator["file"] = str(entry["file"])
     if listed:
         spec = spec._replace(kind=listed.kind, name=listed.filename, sha256=listed.sha256, config=listed.config)
-        if wanted["sha256"] in (None, listed.sha256):  # another file has another size
+        if overrides["sha256"] in (None, listed.sha256):  # another file has another size
             spec = spec._replace(size=listed.size, trusted=listed.trusted)
-    spec = spec._replace(**{field: value for field, value in wanted.items() if value is not None})
+    spec = spec._replace(**{field: value for field, value in overrides.items() if value is not None})
     for field in BOOLEAN_FIELDS:
         if entry.get(field) not in (None, True, False):
             raise SpecError(f"{what}: {field} must be true or false, not {entry[field]!r}.")

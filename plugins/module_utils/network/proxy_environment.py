@@ -54,7 +54,7 @@ def proxy_variables(
     all_proxy: it breaks the WebUI, pip and requests.
     """
     chosen = {service: routes.get(service) or {} for service in services}
-    proxied = sorted((route for route in chosen.values() if route.get("proxy")), key=lambda r: r.get("way") != "xray")
+    proxied = sorted((route for route in chosen.values() if route.get("proxy")), key=lambda r: r.get("kind") != "xray")
     result: dict[str, str] = {}
     if proxied:
         proxy = proxied[0]["proxy"]

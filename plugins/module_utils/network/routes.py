@@ -26,7 +26,7 @@ from ..transfer.http import USER_AGENT
 
 SERVICES = ("github", "huggingface", "civitai", "pypi", "conda")
 ROUTE_KINDS = ("direct", "xray", "turbo", "mirror")
-# what AutoDL's acceleration serves; everything else is turned away by it, and pip often breaks behind it
+# what AutoDL's turbo proxy serves; everything else is turned away by it, and pip often breaks behind it
 TURBO_SERVICES = ("github", "huggingface")
 PUBLIC_BASES = {
     "github": "https://github.com",
@@ -76,7 +76,7 @@ CERTIFICATE_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 class Route(NamedTuple):
     """A route to a service. ``proxy`` is "" for none; ``base`` "" leaves the host's own setting alone."""
 
-    way: str
+    kind: str
     base: str
     proxy: str
 
@@ -118,11 +118,11 @@ def resolve_base(service: str, base: str) -> str:
 
 def service_hosts(service: str, base: str) -> list[str]:
     """The hosts that a client of the service talks to."""
-    own = urlsplit(resolve_base(service, base)).hostname
+    host = urlsplit(resolve_base(service, base)).hostname
     # the public index keeps its files on another host
     public = default_index()[1] if service == "pypi" else []
-    more = public if not base or own in public else []
-    return list(dict.fromkeys([*([own] if own else []), *more, *SERVICE_HOSTS[service]]))
+    more = public if not base or host in public else []
+    return list(dict.fromkeys([*([host] if host else []), *more, *SERVICE_HOSTS[service]]))
 
 
 class TurboProxy(NamedTuple):
@@ -134,7 +134,7 @@ class TurboProxy(NamedTuple):
 
 
 def read_turbo(path: str) -> TurboProxy:
-    """What the acceleration's script sets, read as it is meant to be: by sourcing it. Raises RouteError."""
+    """What the turbo proxy's script sets, read as it is meant to be: by sourcing it. Raises RouteError."""
     script = (
         'source "$0" >/dev/null 2>&1 && printf "%s\\n%s\\n%s" "${https_proxy:-$http_proxy}" "$no_proxy" '
         '"${REQUESTS_CA_BUNDLE:-$SSL_CERT_FILE}"'
@@ -157,7 +157,7 @@ def read_turbo(path: str) -> TurboProxy:
         pass
     if not re.match(r"http://[^/\s]+/?\Z", proxy):
         raise RouteError(
-            f"There is no acceleration on this host: {path} does not exist or sets no http proxy (not every region has it). Set "
+            f"There is no turbo proxy on this host: {path} does not exist or sets no http proxy (not every region has it). Set "
             "sdops_network to xray, mirrors or auto."
         )
     return TurboProxy(
@@ -169,15 +169,15 @@ def list_routes(
     network: str,
     bases: dict[str, str],
     mirrors: dict[str, list[str]],
-    ways: dict[str, str],
+    overrides: dict[str, str],
     xray: str,
     turbo: Callable[[], str],
 ) -> dict[str, list[Route]]:
     """The routes that may be taken to each service, the preferred first.
 
     ``network``: direct, xray, turbo, mirrors or auto. ``bases``: what the user (or the host) configures; a base that is not the public
-    one is the user's choice and gets no mirrors but those in ``mirrors``. ``ways``: the user's choice for single services.
-    ``xray``: the proxy's URL, "" when it is not configured. ``turbo()``: the acceleration's proxy; raises RouteError without.
+    one is the user's choice and gets no mirrors but those in ``mirrors``. ``overrides``: the user's choice for single services.
+    ``xray``: the proxy's URL, "" when it is not configured. ``turbo()``: the turbo proxy; raises RouteError without.
     Raises RouteError when a requested route does not exist.
     """
     result: dict[str, list[Route]] = {}
@@ -191,7 +191,7 @@ def list_routes(
             "turbo": [],
             "mirror": [Route("mirror", resolve_base(service, mirror), "") for mirror in near],
         }
-        requested = ways.get(service)
+        requested = overrides.get(service)
         if (requested or network) == "turbo" and service in TURBO_SERVICES:
             every["turbo"] = [Route("turbo", base, turbo())]
         elif network == "auto" and not requested and service in TURBO_SERVICES:
@@ -209,7 +209,7 @@ def list_routes(
                             "xray": "no Xray server is configured (xray_proxy_server or xray_proxy_link), or xray_proxy_state "
                             "is absent",
                             "mirror": "no mirror of it is known; name one in sdops_mirrors",
-                            "turbo": "the acceleration does not serve it",
+                            "turbo": "the turbo proxy does not serve it",
                         }.get(requested, "the routes are " + ", ".join(ROUTE_KINDS)),
                     )
                 )
@@ -283,7 +283,7 @@ def measure_route(
                 if time.monotonic() - started > timeout:
                     error = f"only {len(body) // 1000} kB within {timeout:g} seconds"
                     return Measurement(service, route, None, error)
-                # what has arrived: to wait for a whole block of a drip would take for ever
+                # what has arrived: to wait for a whole block of a slow stream would take for ever
                 data = answer.read1(min(PROBE_BYTES - len(body), 16384))
                 if not data:
                     break
@@ -299,41 +299,43 @@ def select_routes(
     options: dict[str, list[Route]],
     remembered: dict[str, dict[str, str]],
     measure: Callable[[str, Route], Measurement],
-    again: bool = False,
+    remeasure: bool = False,
     last: tuple[str, ...] = (),
 ) -> tuple[dict[str, Route], list[Measurement]]:
     """A route for each service, and what was measured for it.
 
-    One route alone is taken as it is. A remembered one stays while it works, unless ``again``. Else the fastest that works,
+    One route alone is taken as it is. A remembered one stays while it works, unless ``remeasure``. Else the fastest that works,
     and the first of them when none does: its own error says more than we could. The kinds in ``last`` are taken only where no
     other works; that one of them is remembered does not keep the others from being measured.
     """
     chosen: dict[str, Route] = {}
     measured: list[Measurement] = []
     with ThreadPoolExecutor(max_workers=16) as pool:
-        asked: dict[str, list[Route]] = {}
+        to_measure: dict[str, list[Route]] = {}
         for service, routes in options.items():
             if len(routes) == 1:
                 chosen[service] = routes[0]
                 continue
             old = remembered.get(service) or {}
-            known = [r for r in routes if (r.way, r.base) == (old.get("way"), old.get("base")) and r.way not in last]
-            asked[service] = known if known and not again else routes
+            known = [r for r in routes if (r.kind, r.base) == (old.get("kind"), old.get("base")) and r.kind not in last]
+            to_measure[service] = known if known and not remeasure else routes
 
-        def measure_all(wanted: dict[str, list[Route]]) -> None:
+        def measure_all(routes_by_service: dict[str, list[Route]]) -> None:
             found = list(
-                pool.map(lambda pair: measure(*pair), [(s, r) for s, routes in wanted.items() for r in routes])
+                pool.map(
+                    lambda pair: measure(*pair), [(s, r) for s, routes in routes_by_service.items() for r in routes]
+                )
             )
             measured.extend(found)
-            for service in wanted:
+            for service in routes_by_service:
                 works = [m for m in found if m.service == service and m.seconds is not None]
-                works = [m for m in works if m.route.way not in last] or works
+                works = [m for m in works if m.route.kind not in last] or works
                 if works:
                     chosen[service] = min(works, key=lambda m: m.seconds or 0.0).route
 
-        measure_all(asked)
+        measure_all(to_measure)
         # what was remembered and does not work any more: measure everything
-        measure_all({s: [r for r in options[s] if r not in asked[s]] for s in asked if s not in chosen})
+        measure_all({s: [r for r in options[s] if r not in to_measure[s]] for s in to_measure if s not in chosen})
     for service, routes in options.items():
         chosen.setdefault(service, routes[0])
     return {service: chosen[service] for service in options}, measured
@@ -345,11 +347,11 @@ def format_measurements(chosen: dict[str, Route], measured: list[Measurement]) -
     for service, route in chosen.items():
         rows = [m for m in measured if m.service == service]
         if not rows:
-            reason = "taken as configured" if route.base or route.way != "direct" else ""
-            lines.append(f"{service:<12} {route.way:<7} {reason}")
+            reason = "taken as configured" if route.base or route.kind != "direct" else ""
+            lines.append(f"{service:<12} {route.kind:<7} {reason}")
         for row in rows:
             mark = "  <- taken" if row.route == route and row.seconds is not None else ""
             host = urlsplit(row.route.base).hostname or ""
             result = f"{row.seconds:.2f} s" if row.seconds is not None else "no: " + row.error
-            lines.append(f"{service:<12} {row.route.way:<7} {host:<28} {result}{mark}")
+            lines.append(f"{service:<12} {row.route.kind:<7} {host:<28} {result}{mark}")
     return [line.rstrip() for line in lines]

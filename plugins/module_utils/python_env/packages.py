@@ -40,18 +40,18 @@ class PipRequest(NamedTuple):
         return redact_logins(", ".join(self.packages + self.requirements))
 
 
-def find_uv(wanted: str | None) -> str:
+def find_uv(requested: str | None) -> str:
     """Path of uv: the wanted one, the one beside our own interpreter, or the one on PATH. Raises PythonEnvError."""
-    beside = os.path.join(os.path.dirname(sys.executable), "uv")
+    own_uv = os.path.join(os.path.dirname(sys.executable), "uv")
     path = [os.path.join(d, "uv") for d in os.environ.get("PATH", "").split(os.pathsep) if d]
-    candidates = [wanted] if wanted else [beside, *path]
+    candidates = [requested] if requested else [own_uv, *path]
     for candidate in candidates:
         if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
             return candidate
     raise PythonEnvError(
         f"uv was found neither at {candidates[0]} nor on PATH. Run the role base first, which puts it into the toolbox."
-        if not wanted
-        else f"uv is not at {wanted}. Correct the path, or leave it out."
+        if not requested
+        else f"uv is not at {requested}. Correct the path, or leave it out."
     )
 
 
@@ -60,7 +60,7 @@ class UvInstaller:
 
     def __init__(self, python: str, uv: str | None = None, cache_dir: str | None = None) -> None:
         self.python = python
-        self.uv_wanted = uv
+        self.uv_path = uv
         self.environment = {"UV_CACHE_DIR": cache_dir} if cache_dir else {}
         self.environment["UV_PYTHON_DOWNLOADS"] = "never"
         # uv reads SSL_CERT_FILE by itself; its older versions trust a private CA only by this
@@ -70,24 +70,24 @@ class UvInstaller:
 
     def unmet(self, request: PipRequest) -> list[str]:
         """Requirements of ``request`` that are not (certainly) met; all of them when it asks for more than that."""
-        wanted, constraints = list(request.packages), list(request.constraints)
+        requested, constraints = list(request.packages), list(request.constraints)
         for path in request.requirements:
             lines = read_requirements(path)
-            wanted.extend(lines.requirements)
+            requested.extend(lines.requirements)
             constraints.extend(lines.constraints)
         if request.upgrade or request.reinstall:
-            return wanted
+            return requested
         if not HAS_PACKAGING:
-            # without the library uv judges, from what is on the disk only
+            # without the library uv decides, from what is on the disk only
             done = self._run_uv(
                 request, *self._reinstall_options([]), "--dry-run", "--offline", "--output-format", "json"
             )
-            return [] if done.rc == 0 and _changes(done.out) == [] else wanted
+            return [] if done.rc == 0 and _changes(done.out) == [] else requested
         checker = RequirementChecker(self.before, constraints, request.overrides)
-        return [r for r in wanted if not checker.is_met(r, not request.no_deps)]
+        return [r for r in requested if not checker.is_met(r, not request.no_deps)]
 
     def _run_uv(self, request: PipRequest, *more: str) -> Completed:
-        argv = [find_uv(self.uv_wanted), "pip", "install", "--python", self.python, "--no-progress", "--color", "never"]
+        argv = [find_uv(self.uv_path), "pip", "install", "--python", self.python, "--no-progress", "--color", "never"]
         for option, values in (
             ("--requirement", request.requirements),
             ("--constraint", request.constraints),
@@ -99,13 +99,13 @@ class UvInstaller:
             argv += ["--index-strategy", request.index_strategy]
         if request.link_mode:
             argv += ["--link-mode", request.link_mode]
-        for option, on in (
+        for option, is_set in (
             ("--no-deps", request.no_deps),
             ("--no-build-isolation", request.no_build_isolation),
             ("--reinstall", request.reinstall),
             ("--upgrade", request.upgrade),
         ):
-            if on:
+            if is_set:
                 argv.append(option)
         # whoever is on this host can read arguments, but not the environment or a private file: URLs may hold a login
         environment = dict(self.environment)
@@ -160,8 +160,8 @@ class UvInstaller:
         changes = _changes(done.out)
         if done.rc != 0 or changes is None:
             raise PythonEnvError(self._failure(request, protect, done))
-        now = version_labels(self.before)
-        after = dict(now)
+        before = version_labels(self.before)
+        after = dict(before)
         for change in changes:
             if change.get("action") == "uninstalled":
                 after.pop(normalize_name(change["name"]), None)
@@ -169,15 +169,15 @@ class UvInstaller:
             if change.get("action") == "installed":
                 # the version of what has to be built is only known then
                 after[normalize_name(change["name"])] = change.get("version") or "(to be built)"
-        found = compare_versions(now, after)
+        found = compare_versions(before, after)
         self._reject_changes(request, [c for c in found if self._is_protected(c, protect)], "would change")
         return found
 
     def install(self, request: PipRequest, protect: list[str]) -> list[dict[str, Any]]:
         """Install, and return what changed. A protected distribution that changed is restored, and that is an error."""
-        now = version_labels(self.before)
+        before = version_labels(self.before)
         done = self._run_uv_pinned(request, protect)
-        found = compare_versions(now, version_labels(inspect_environment(self.python)))
+        found = compare_versions(before, version_labels(inspect_environment(self.python)))
         broken = [c for c in found if self._is_protected(c, protect)]
         if broken:
             self._reject_changes(request, broken, "changed", self._restore(request, broken))

@@ -84,7 +84,7 @@ def _is_same_source(url: str, entry: dict[str, Any]) -> bool:
     return _comparable_url(unquote(url)) == _comparable_url(unquote(have))
 
 
-def _bare_url(text: str) -> str | None:
+def _strip_login(text: str) -> str | None:
     """URL of a requirement that is nothing but a URL or a path."""
     if "://" in text and " " not in text:
         return text
@@ -137,7 +137,7 @@ class RequirementChecker:
         environment = self.state["markers"]
         return marker is None or any(marker.evaluate({**environment, "extra": e}) for e in (extras or {""}))
 
-    def _holds(self, parsed: Any, entry: dict[str, Any]) -> bool:
+    def _is_satisfied(self, parsed: Any, entry: dict[str, Any]) -> bool:
         if parsed.url:
             return _is_same_source(parsed.url, entry)
         try:
@@ -149,7 +149,7 @@ class RequirementChecker:
         """The installed distribution, when it satisfies constraints and overrides."""
         entry: dict[str, Any] | None = self.state["distributions"].get(name)
         rules = self.constraints.get(name, []) + self.overrides.get(name, [])
-        return entry if entry and entry["complete"] and all(self._holds(rule, entry) for rule in rules) else None
+        return entry if entry and entry["complete"] and all(self._is_satisfied(rule, entry) for rule in rules) else None
 
     def is_met(self, text: str, depends: bool = True) -> bool:
         """Whether requirement ``text`` holds; with ``depends`` also that what it depends on is there, transitively."""
@@ -157,7 +157,7 @@ class RequirementChecker:
             return False
         parsed = self._parse(text)
         if parsed is None:
-            url = _bare_url(text)
+            url = _strip_login(text)
             found = [n for n, e in self.state["distributions"].items() if url and _is_same_source(url, e)]
             if not found or not self._usable(found[0]):
                 return False
@@ -167,7 +167,7 @@ class RequirementChecker:
         name = normalize_name(parsed.name)
         entry = self._usable(name)
         # an override replaces what is asked for
-        if entry is None or (name not in self.overrides and not self._holds(parsed, entry)):
+        if entry is None or (name not in self.overrides and not self._is_satisfied(parsed, entry)):
             return False
         return not depends or self._are_dependencies_met(name, set(parsed.extras))
 
@@ -175,15 +175,15 @@ class RequirementChecker:
         seen = set()
         todo = [(start, frozenset(extras))]
         while todo:
-            name, wanted = todo.pop()
-            if (name, wanted) in seen:
+            name, active_extras = todo.pop()
+            if (name, active_extras) in seen:
                 continue
-            seen.add((name, wanted))
+            seen.add((name, active_extras))
             entry = self._usable(name)
             if entry is None:
                 return False
             for line in entry["requires"]:
                 parsed = self._parse(line)
-                if parsed is not None and self._applies(parsed.marker, wanted):
+                if parsed is not None and self._applies(parsed.marker, active_extras):
                     todo.append((normalize_name(parsed.name), frozenset(parsed.extras)))
         return True

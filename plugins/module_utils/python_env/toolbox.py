@@ -326,7 +326,7 @@ def find_unreachable(urls: list[str], proxy: str = "", seconds: float = INDEX_LI
 
 
 def _index_error(url: str, proxy: str, seconds: float, page: str = "/requests/") -> str:
-    """Why the index gives no page, or "" when it does or that cannot be told from here (its login and certificates are pip's)."""
+    """Why the index gives no page, or "" when it does or that is not known from here (its login and certificates are pip's)."""
     if urlsplit(url).scheme not in ("http", "https"):
         return ""
     address = without_login(url).rstrip("/") + page

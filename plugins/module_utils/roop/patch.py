@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What roop's safety check is on disk, and the way to the one that is wanted. There is no way to none."""
+"""What roop's safety check is on disk, and the change to the requested one. Nothing here removes it."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ def _classify_function(tree: ast.Module, function: ast.FunctionDef) -> CheckStat
     returns = [n.value for n in ast.walk(function) if isinstance(n, ast.Return)]
     firsts = [v.elts[0] for v in returns if isinstance(v, (ast.List, ast.Tuple)) and len(v.elts) == 2]
     if len(firsts) != len(returns) or not firsts:
-        return CheckStatus("unknown", reason="convert_to_sd does not return a verdict and a file")
+        return CheckStatus("unknown", reason="convert_to_sd does not return a result and a file")
     if not any(_is_call_of(n, "detect") for n in ast.walk(function)):
         return CheckStatus("bypassed", reason="the detector is not asked")
     if any(isinstance(first, ast.Constant) and not first.value for first in firsts):
-        return CheckStatus("bypassed", reason="the verdict is always the same")
+        return CheckStatus("bypassed", reason="the result is always the same")
     bounds = _compared_numbers(function)
     if any(bound > MAX_THRESHOLD for bound in bounds):
         return CheckStatus("bypassed", reason=f"it looks at scores above {max(bounds)} only")
@@ -99,7 +99,7 @@ PLAIN_CALLS = {"convert_to_sd", "ImageResult", "save", "copy", "debug", "info", 
 def classify_swapper(data: bytes) -> CheckStatus:
     """Whether ``scripts/swapper.py`` swaps nothing unless ``convert_to_sd`` lets it: ``upstream`` when it does, else why not.
 
-    ``swap_face`` has to take the verdict of ``scripts.cimage`` and do its work below ``if ... and not VERDICT``, as all of the
+    ``swap_face`` has to take the result of ``scripts.cimage`` and do its work below ``if ... and not RESULT``, as all of the
     extension's versions do. Whatever is written otherwise is unknown.
     """
     try:
@@ -122,11 +122,11 @@ def classify_swapper(data: bytes) -> CheckStatus:
     function = functions[0]
     if not any(_is_call_of(n, "convert_to_sd") for n in ast.walk(function)):
         return CheckStatus("bypassed", reason="swap_face does not ask convert_to_sd")
-    verdicts = _verdict_names(function)
+    results = _result_names(function)
     guarded = {
         inner
         for n in ast.walk(function)
-        if isinstance(n, ast.If) and any(_is_negated_verdict(test, verdicts) for test in _conjuncts(n.test))
+        if isinstance(n, ast.If) and any(_is_negated_result(test, results) for test in _conjuncts(n.test))
         for statement in n.body
         for inner in ast.walk(statement)
     }
@@ -134,7 +134,7 @@ def classify_swapper(data: bytes) -> CheckStatus:
         {_called_name(n) for n in ast.walk(function) if isinstance(n, ast.Call) and n not in guarded} - PLAIN_CALLS
     )
     if loose:
-        return CheckStatus("bypassed", reason="swap_face calls {} whatever the verdict is".format(", ".join(loose)))
+        return CheckStatus("bypassed", reason="swap_face calls {} whatever the result is".format(", ".join(loose)))
     outside = [
         n
         for n in ast.walk(tree)
@@ -159,9 +159,9 @@ def _is_rebound(tree: ast.AST, name: str, definitions: int = 0) -> bool:
     return made != definitions or stored or named
 
 
-def _verdict_names(function: ast.FunctionDef) -> list[str]:
-    """Names that hold the verdict and nothing else: ``x = convert_to_sd(..)[0]``, also by way of a name for both."""
-    values: dict[str, list[ast.expr]] = {}  # name -> all expressions that it is given; None for what cannot be told
+def _result_names(function: ast.FunctionDef) -> list[str]:
+    """Names that hold the result and nothing else: ``x = convert_to_sd(..)[0]``, also by way of a name for both."""
+    values: dict[str, list[ast.expr]] = {}  # name -> all expressions that it is given; None for what is not known
     for node in ast.walk(function):
         if not isinstance(node, ast.Assign):
             continue
@@ -182,10 +182,12 @@ def _verdict_names(function: ast.FunctionDef) -> list[str]:
     stores: dict[str, int] = {}
     for node in ast.walk(function):
         part = isinstance(node, (ast.Subscript, ast.Attribute))
-        held: Any = node.value if part else node  # type: ignore[attr-defined]
-        if isinstance(held, ast.Name) and not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
-            stores[held.id] = stores.get(held.id, 0) + 1
-    once = {name: given[0] for name, given in values.items() if len(given) == 1 and stores.get(name) == 1}
+        stored: Any = node.value if part else node  # type: ignore[attr-defined]
+        if isinstance(stored, ast.Name) and not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+            stores[stored.id] = stores.get(stored.id, 0) + 1
+    once = {
+        name: expressions[0] for name, expressions in values.items() if len(expressions) == 1 and stores.get(name) == 1
+    }
     both = [name for name, value in once.items() if _is_call_of(value, "convert_to_sd")]
     return [name for name, value in once.items() if _is_first_item(value, both)]
 
@@ -196,20 +198,20 @@ def _is_first_item(node: ast.AST, both: Sequence[str]) -> bool:
         return False
     index: Any = getattr(node.slice, "value", node.slice)  # before Python 3.9 there was an Index around it
     index = getattr(index, "value", index)
-    held = isinstance(node.value, ast.Name) and node.value.id in both
-    return index == 0 and not isinstance(index, bool) and (held or _is_call_of(node.value, "convert_to_sd"))
+    is_result = isinstance(node.value, ast.Name) and node.value.id in both
+    return index == 0 and not isinstance(index, bool) and (is_result or _is_call_of(node.value, "convert_to_sd"))
 
 
 def _conjuncts(test: ast.expr) -> list[ast.expr]:
     return list(test.values) if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) else [test]
 
 
-def _is_negated_verdict(test: ast.expr, verdicts: Sequence[str]) -> bool:
-    """``not VERDICT``"""
+def _is_negated_result(test: ast.expr, results: Sequence[str]) -> bool:
+    """``not RESULT``"""
     if not isinstance(test, ast.UnaryOp) or not isinstance(test.op, ast.Not):
         return False
-    held = isinstance(test.operand, ast.Name) and test.operand.id in verdicts
-    return held or _is_first_item(test.operand, ())
+    is_result = isinstance(test.operand, ast.Name) and test.operand.id in results
+    return is_result or _is_first_item(test.operand, ())
 
 
 def _called_name(node: ast.Call) -> str:
@@ -287,18 +289,18 @@ class SafetyCheckPatch:
     def read_original(self) -> bytes:
         """Upstream's bytes: from the backup, else from the extension's git objects. Raises RoopError."""
         try:
-            kept = read_regular(self.backup)
-            if classify_check(kept).status == "upstream":
-                return kept
+            original = read_regular(self.backup)
+            if classify_check(original).status == "upstream":
+                return original
         except OSError:
             pass
         top = os.path.dirname(os.path.dirname(os.path.abspath(self.file)))
         if os.path.isdir(os.path.join(top, ".git")):
             with Git([top]) as git:
                 for commit in ("HEAD", "868f7d1bdd0e1dd6656b06d650fd16a7d414892b"):
-                    kept = (git.blob(top, commit + ":scripts/cimage.py") if git.program else None) or b""
-                    if classify_check(kept).status == "upstream":
-                        return kept
+                    original = (git.blob(top, commit + ":scripts/cimage.py") if git.program else None) or b""
+                    if classify_check(original).status == "upstream":
+                        return original
         raise RoopError(
             f"The original of {self.file} is neither in its backup nor in the extension's git history. Check the extension out again."
         )

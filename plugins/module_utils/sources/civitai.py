@@ -128,16 +128,16 @@ def choose_version_file(
             )
             for f in files
         )
-        wanted_filters = ", ".join("{}={}".format(*kv) for kv in locator.items())
-        raise CivitaiError("{} has no file with {}. It has: {}.".format(what, wanted_filters, available or "none"))
-    wanted = [f for f in found if sha256 and parse_hex_digits(f["hashes"].get("SHA256"), 64) == sha256]
-    return next((f for f in wanted or found if f.get("primary")), (wanted or found)[0])
+        filter_text = ", ".join("{}={}".format(*kv) for kv in locator.items())
+        raise CivitaiError("{} has no file with {}. It has: {}.".format(what, filter_text, available or "none"))
+    matching = [f for f in found if sha256 and parse_hex_digits(f["hashes"].get("SHA256"), 64) == sha256]
+    return next((f for f in matching or found if f.get("primary")), (matching or found)[0])
 
 
 def _check_download(http: HttpClient, url: str, what: str, has_token: bool) -> None:
     """Ask the download URL itself, without following it to the storage, and raise when it would not give the file."""
     for attempt in range(3):
-        response = http.request("GET", url, stop_at_foreign=True, stream=True)
+        response = http.request("GET", url, stop_at_other_origin=True, stream=True)
         # their resolver of storage links fails now and then, with a 404 that must not be cached
         if response.status_code != 404 or "no-store" not in response.headers.get("Cache-Control", "") or attempt == 2:
             break

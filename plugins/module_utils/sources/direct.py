@@ -32,8 +32,8 @@ def resolve_url(locator: dict[str, str], http: HttpClient) -> RemoteFile:
         raise UrlError(f"{redact_url(url)} answered {status}{': ' + text if text else ''}. {hint}Check the URL.")
     # of the URL's names, that which has an extension: the one that was given, or the one that it leads to
     names = [unquote(os.path.basename(urlsplit(each).path)) for each in (url, response.url or url)]
-    given = next((each for each in names if os.path.splitext(each)[1]), names[0])
-    name = sanitize_name(parse_disposition_name(header_text(headers.get("Content-Disposition"))) or given)
+    url_name = next((each for each in names if os.path.splitext(each)[1]), names[0])
+    name = sanitize_name(parse_disposition_name(header_text(headers.get("Content-Disposition"))) or url_name)
     if not empty and may_be_html(response, name):
         with contextlib.closing(http.request("GET", url, {"Range": "bytes=0-511"}, stream=True)) as response:
             head = response.raw.read(512, decode_content=False) if response.status_code in (200, 206) else b""

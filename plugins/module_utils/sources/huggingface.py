@@ -97,14 +97,14 @@ def resolve_hub_file(locator: dict[str, str], http: HttpClient, endpoint: str, h
     """``locator`` has repo ("OWNER/NAME", with "datasets/" before it for a data set), file and revision.
 
     A proxy of packages (Artifactory) passes the files on and not all of the Hub's headers: with a full commit as revision the file
-    cannot change, so its commit need not be told. Raises HubError or TransferError.
+    cannot change, so its commit need not be passed. Raises HubError or TransferError.
     """
     endpoint = endpoint.rstrip("/")
     base, path = "{}/{}/resolve/".format(endpoint, locator["repo"]), "/" + quote(locator["file"])
     url = base + quote(locator["revision"], safe="") + path
     # a mirror may send us to the Hub itself: redirects are followed until one carries the metadata
     for _hop in range(5):
-        response = http.request("HEAD", url, stop_at_foreign=True)
+        response = http.request("HEAD", url, stop_at_other_origin=True)
         location = header_text(response.headers.get("Location"))
         reported = response.headers.get("X-Repo-Commit") or response.headers.get("X-Linked-Etag")
         if response.status_code < 300 or not location or reported:

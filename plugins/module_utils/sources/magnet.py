@@ -35,7 +35,7 @@ _UNWRITABLE = "it cannot write below {directory}. Make that writable, or take wh
 # by exit status: https://aria2.github.io/manual/en/html/aria2c.html#exit-status
 ARIA2_EXIT_CAUSES = {
     6: "the network failed. Run again; what has come is kept",
-    9: "there is not enough free space on the disk of {directory}. What has come is kept: make room and run again",
+    9: "there is not enough free space on the disk of {directory}. What has come is kept: free space and run again",
     **dict.fromkeys((14, 15, 16, 17, 18), _UNWRITABLE),
     11: "another aria2 is at the same file. Wait until it is done, and run again",
     12: "another aria2 is at the same torrent. Wait until it is done, and run again",
@@ -75,10 +75,10 @@ def parse_magnet_link(url: str) -> tuple[str, str, str]:
     return link, found[0].lower(), (query.get("dn") or [""])[0]
 
 
-def resolve_magnet(locator: dict[str, str], name: str | None, torrent: str, keep: bool) -> RemoteFile:
+def resolve_magnet(locator: dict[str, str], name: str | None, torrent: str, keep_torrent: bool) -> RemoteFile:
     """``locator`` has url (the magnet link) and may have file; ``name`` is what the user calls the model.
 
-    The peers are asked what is in the torrent; that is kept at ``torrent`` (it may hold a tracker's key) unless not ``keep``. Raises
+    The peers are asked what is in the torrent; that is kept at ``torrent`` (it may hold a tracker's key) unless not ``keep_torrent``. Raises
     MagnetError and NoPeersError.
     """
     link, topic, display_name = parse_magnet_link(locator["url"])
@@ -90,21 +90,21 @@ def resolve_magnet(locator: dict[str, str], name: str | None, torrent: str, keep
     if os.path.isfile(torrent):
         data = read_regular(torrent, MAX_METADATA)
     else:
-        data = _fetch_metadata(link, os.path.dirname(torrent) if keep else None)
-        if keep:
+        data = _fetch_metadata(link, os.path.dirname(torrent) if keep_torrent else None)
+        if keep_torrent:
             write_atomic(torrent, data, 0o600, durable=False)
     file = choose_torrent_file(list_torrent_files(data), locator.get("file"), name or display_name)
     return RemoteFile(url=link, filename=sanitize_name(os.path.basename(file.path)), size=file.size, etag=topic)
 
 
 def download_torrent_file(
-    remote: RemoteFile, torrent: str, wanted: tuple[str | None, str], directory: str, report: Callable[[int], None]
+    remote: RemoteFile, torrent: str, selection: tuple[str | None, str], directory: str, report: Callable[[int], None]
 ) -> str:
-    """Let aria2 bring one file of ``torrent`` below ``directory`` (it resumes there); its path. ``wanted``: see choose_torrent_file.
+    """Let aria2 download one file of ``torrent`` below ``directory`` (it resumes there); its path. ``selection``: see choose_torrent_file.
 
     ``report`` is called with the bytes on disk; at the disk's reserve all of it is removed. Raises MagnetError and NoPeersError.
     """
-    file = choose_torrent_file(list_torrent_files(read_regular(torrent, MAX_METADATA)), *wanted)
+    file = choose_torrent_file(list_torrent_files(read_regular(torrent, MAX_METADATA)), *selection)
     os.makedirs(directory, mode=0o700, exist_ok=True)
     options = [f"--select-file={file.number}", "--bt-remove-unselected-file=true", "--check-integrity=true"]
     # not the magnet link: what is known already need not be asked for again
@@ -131,21 +131,21 @@ def count_downloaded_bytes(directory: str) -> int:
     return found
 
 
-def choose_torrent_file(files: list[TorrentFile], wanted: str | None, name: str) -> TorrentFile:
+def choose_torrent_file(files: list[TorrentFile], selection: str | None, name: str) -> TorrentFile:
     """The file that the user's ``file`` means: a path in the torrent, or the end of one. Without it, the one called ``name``, or the only one.
 
     Raises MagnetError.
     """
-    wanted_name = wanted or name
-    found = [file for file in files if wanted_name and ("/" + file.path).endswith("/" + wanted_name.strip("/"))]
-    if not found and len(files) == 1 and not wanted:
+    selected = selection or name
+    found = [file for file in files if selected and ("/" + file.path).endswith("/" + selected.strip("/"))]
+    if not found and len(files) == 1 and not selection:
         found = files
     if len(found) != 1:
         available = [f"{file.path} ({file.size} bytes)" for file in sorted(files, key=lambda file: -file.size)]
         raise MagnetError(
             "The torrent has {} file called {}. It has: {}{}. Set file to one of them.".format(
                 "more than one" if found else "no",
-                wanted_name,
+                selected,
                 ", ".join(available[:20]),
                 ", ..." if len(available) > 20 else "",
             )
@@ -251,13 +251,13 @@ def _run_aria2(options: list[str], text: bytes, directory: str, report: Callable
         shutil.rmtree(directory, ignore_errors=True)
         raise MagnetError(
             f"The disk of {os.path.dirname(directory)} has no more than the reserve of {disk_space.DISK_RESERVE >> 20} MiB left. aria2 was "
-            "stopped and what had come was removed. Make room, or point the directory at a bigger disk."
+            "stopped and what had come was removed. Free space, or point the directory at a bigger disk."
         )
     if process.returncode != 0 or late:
         cause = NO_PEERS if late else ARIA2_EXIT_CAUSES.get(process.returncode, NO_PEERS)
         error = NoPeersError if cause is NO_PEERS else MagnetError
         raise error(
-            f"aria2 could not bring the torrent (exit status {process.returncode}): {cause.format(directory=directory)}."
+            f"aria2 could not download the torrent (exit status {process.returncode}): {cause.format(directory=directory)}."
         )
 
 

@@ -44,7 +44,7 @@ class _UnixTransport(xmlrpc.client.Transport):
         return _UnixConnection(self._path)
 
 
-def _holds(text: str) -> bool:
+def _is_readable(text: str) -> bool:
     """Whether a line of supervisor's configuration gives ``text`` back: it strips spaces and takes ; or # after one for a comment."""
     control = any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text)
     return not control and text == text.strip() and not re.search(r"\s[;#]", text)
@@ -74,7 +74,7 @@ class Program(NamedTuple):
 
         def escape(field: str, value: object) -> str:
             text = str(value)
-            if not _holds(text):
+            if not _is_readable(text):
                 raise SupervisorError(
                     f"{json.dumps(self.name)}: supervisor cannot hold the {field} {json.dumps(text)}: control characters, spaces at an end, and ; or # after a space do not "
                     "survive in its format. Write it without them."

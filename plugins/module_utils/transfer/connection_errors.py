@@ -16,42 +16,42 @@ def _exception_chain(exc: BaseException | None) -> Iterator[BaseException]:
     seen = set()
     stack = [exc]
     while stack:
-        one = stack.pop()
-        if not isinstance(one, BaseException) or id(one) in seen:
+        error = stack.pop()
+        if not isinstance(error, BaseException) or id(error) in seen:
             continue
-        seen.add(id(one))
-        yield one
-        stack += [one.__context__, one.__cause__, getattr(one, "reason", None)]
-        stack += [a for a in one.args if isinstance(a, BaseException)]
+        seen.add(id(error))
+        yield error
+        stack += [error.__context__, error.__cause__, getattr(error, "reason", None)]
+        stack += [a for a in error.args if isinstance(a, BaseException)]
 
 
 def describe_connection_error(exc: BaseException, timeout: float) -> str:
     """Why a request failed, in words. Never the exception's own text: that holds the URL with its signature."""
     chain = list(_exception_chain(exc))
-    names = {type(one).__name__ for one in chain}
-    for one in chain:
-        if isinstance(one, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted ({one.verify_message})"
-    for one in chain:
-        if isinstance(one, ssl.SSLError):
-            return "TLS failed ({})".format(one.reason or "the connection ended in the handshake")
-        if isinstance(one, socket.gaierror):
+    names = {type(error).__name__ for error in chain}
+    for error in chain:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({error.verify_message})"
+    for error in chain:
+        if isinstance(error, ssl.SSLError):
+            return "TLS failed ({})".format(error.reason or "the connection ended in the handshake")
+        if isinstance(error, socket.gaierror):
             return "its name cannot be resolved"
-    for one in chain:
-        refusal = re.search(r"Tunnel connection failed: (\d+)", str(one)) if isinstance(one, OSError) else None
-        if refusal:
-            return f"the proxy answered {refusal.group(1)}"
-    for one in chain:
-        if type(one).__name__ in ("SOCKS5Error", "SOCKS5AuthError", "SOCKS4Error"):
-            return "the SOCKS proxy says: {}".format(getattr(one, "msg", "no"))
+    for error in chain:
+        rejection = re.search(r"Tunnel connection failed: (\d+)", str(error)) if isinstance(error, OSError) else None
+        if rejection:
+            return f"the proxy answered {rejection.group(1)}"
+    for error in chain:
+        if type(error).__name__ in ("SOCKS5Error", "SOCKS5AuthError", "SOCKS4Error"):
+            return "the SOCKS proxy says: {}".format(getattr(error, "msg", "no"))
     socks = {"ProxyConnectionError", "GeneralProxyError"} & names
     if "ConnectTimeout" in names or "ConnectTimeoutError" in names:
         return f"no connection within {timeout:g} seconds"
     if names & {"ReadTimeout", "ReadTimeoutError", "timeout", "TimeoutError"}:
         return f"not a byte for {timeout:g} seconds"
-    for one in chain:
-        if isinstance(one, OSError) and one.strerror and one.errno:
-            return ("the proxy: " if "ProxyError" in names or socks else "") + one.strerror.lower()
+    for error in chain:
+        if isinstance(error, OSError) and error.strerror and error.errno:
+            return ("the proxy: " if "ProxyError" in names or socks else "") + error.strerror.lower()
     if "ProxyError" in names or socks:
         return "the proxy refuses the connection"
     if names & {"InvalidURL", "LocationParseError", "InvalidSchema", "MissingSchema", "InvalidProxyURL"}:

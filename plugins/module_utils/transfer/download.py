@@ -112,11 +112,11 @@ class Download:
         state.raise_connection_limit()
         plan = state.plan
         missing = sum(end - start for start, end in plan.missing)
-        wanted = min(state.max_connections, len(plan.active) + max(1, missing // MIN_SEGMENT))
+        thread_count = min(state.max_connections, len(plan.active) + max(1, missing // MIN_SEGMENT))
         if plan.size is None or state.single_stream or not state.received:
-            wanted = 1
+            thread_count = 1
         if plan.missing or plan.size is None or state.single_stream or not state.alive:
-            for _ in range(wanted - state.alive):
+            for _ in range(thread_count - state.alive):
                 state.alive += 1
                 self._start(DownloadConnection(state).run)
 

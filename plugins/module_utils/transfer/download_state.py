@@ -69,7 +69,7 @@ class DownloadState:
                 )
                 if self.plan.size is None
                 else TransferError(
-                    f"The disk of {self.partial.path} is full. What was fetched is kept: make room and run again."
+                    f"The disk of {self.partial.path} is full. What was fetched is kept: free space and run again."
                 )
             )
         with self.lock:
@@ -85,7 +85,7 @@ class DownloadState:
             self.next_connection_at = time.monotonic() + self._connection_backoff
 
     def drop_stalled(self, now: float) -> int:
-        """Take their segments from connections that trickle: a few bytes now and then keep a socket's timeout away.
+        """Take their segments from stalled connections: a few bytes now and then keep a socket's timeout away.
 
         The caller holds the lock. Returns how many connections were dropped without a byte gained between them.
         """
@@ -172,7 +172,7 @@ class DownloadState:
         self.next_connection_at = max(self.next_connection_at, now + max(self._connection_backoff, wait))
 
     def learn_size(self, size: int, segment: Segment | None = None) -> None:
-        """The server told the size.
+        """The server reported the size.
 
         Raises SourceChangedError when it is another than promised, PermanentError when it does not fit the disk.
         """

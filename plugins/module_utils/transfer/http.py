@@ -173,7 +173,7 @@ class HttpClient:
             raise TransferError(f"{redact_url(url)} is no valid URL. Check its host and port.") from None
 
     def follow(
-        self, method: str, url: str, headers: dict[str, str], stream: bool = False, stop_at_foreign: bool = False
+        self, method: str, url: str, headers: dict[str, str], stream: bool = False, stop_at_other_origin: bool = False
     ) -> tuple[Any, str]:
         """(response, its URL) after redirects. ``stop_at_foreign``: a redirect to another origin is the answer itself."""
         for _hop in range(10):
@@ -184,7 +184,7 @@ class HttpClient:
                     _reject_compressed(response, url)
                 return response, url
             target = resolve_redirect(url, location)
-            if stop_at_foreign and (urlsplit(target).path == "/login" or url_origin(target) != url_origin(url)):
+            if stop_at_other_origin and (urlsplit(target).path == "/login" or url_origin(target) != url_origin(url)):
                 return response, url
             reject_downgrade(url, target)
             response.close()
@@ -197,7 +197,7 @@ class HttpClient:
         url: str,
         headers: dict[str, str] | None = None,
         stream: bool = False,
-        stop_at_foreign: bool = False,
+        stop_at_other_origin: bool = False,
         retry_statuses: Iterable[int] = RETRY_STATUSES,
     ) -> Any:
         """Ask, follow redirects, and try again while the connection breaks or the status is one of ``retry_statuses``.
@@ -208,7 +208,7 @@ class HttpClient:
         while True:
             wait: float | None = None
             try:
-                response, _url = self.follow(method, url, headers or {}, stream, stop_at_foreign)
+                response, _url = self.follow(method, url, headers or {}, stream, stop_at_other_origin)
                 if response.status_code not in retry_statuses or attempt >= self.retries:
                     return response
                 wait = retry_after(response)

@@ -59,7 +59,7 @@ class DownloadJournal:
         return bool(etag) and {**noted, "etag": etag} == self.identity and is_same_version(str(noted["etag"]), etag)
 
     def begin(self, spans: Iterable[Span]) -> None:
-        """Start anew with ``spans``, which the caller has forced to the disk."""
+        """Start again with ``spans``, which the caller has forced to the disk."""
         lines = [json.dumps({"of": self.identity, "boot": read_boot_id()}, sort_keys=True)]
         lines += [f"{start} {end}" for start, end in spans]
         self.count = len(lines) - 1

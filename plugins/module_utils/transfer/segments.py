@@ -73,9 +73,9 @@ class SegmentPlan:
         if not self.missing:
             return None
         left = sum(end - start for start, end in self.missing)
-        wanted = min(max(left // (2 * self._connections), MIN_SEGMENT), MAX_SEGMENT)
+        length = min(max(left // (2 * self._connections), MIN_SEGMENT), MAX_SEGMENT)
         start, end = self.missing[0]
-        stop = min(start + wanted, end)
+        stop = min(start + length, end)
         if end - stop < MIN_SEGMENT // 2:  # no tiny remainder
             stop = end
         if stop == end:

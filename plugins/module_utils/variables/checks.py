@@ -71,7 +71,7 @@ def url_error(value: Any) -> str:
 
 
 def without_credentials(rule: Check) -> Check:
-    """For addresses that are told to modules and shown in results."""
+    """For addresses that are passed to modules and shown in results."""
     return lambda value: (
         rule(value)
         or (

@@ -61,7 +61,7 @@ def _find_conflicts(values: Mapping) -> list[str]:
                 plan([entry], values["sdops_github"], version)
             except SdopsError as exc:
                 found.append(f"extensions_list: {exc}")
-    # one alone does not stop the others: it is told, and the run fails when those are there
+    # one alone does not stop the others: it is reported, and the run fails when those are there
     models = get("model_fetch_models") or []
     endpoints = [get(f"sdops_{name}_endpoint", getattr(DEFAULT_ENDPOINTS, name)) for name in Endpoints._fields]
     problems = find_entry_problems(models, Endpoints(*endpoints))

@@ -33,8 +33,8 @@ def value_errors(values: Mapping, specs: Mapping) -> dict[str, str]:
             continue
         why = type_error(name, spec, values[name]) or CHECKS.get(name, lambda value: "")(values[name])
         if why:
-            said = name if SECRET_NAMES.match(name) else f"{name} is {format_value(values[name])}; it"
-            wrong[name] = printable(f"{said} {why}.")
+            subject = name if SECRET_NAMES.match(name) else f"{name} is {format_value(values[name])}; it"
+            wrong[name] = printable(f"{subject} {why}.")
     return wrong
 
 

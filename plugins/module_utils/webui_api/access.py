@@ -23,10 +23,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 CONNECT_TIMEOUT = 10  # a WebUI that loads a model accepts late
 
 
-def supervised(program: str, supervisor_dir: str) -> Callable[[int], bool]:
+def runs_under_supervisor(program: str, supervisor_dir: str) -> Callable[[int], bool]:
     """A test of process ids: the program under this supervisord, and what it started."""
 
-    def ask() -> tuple[int, int]:
+    def query_pids() -> tuple[int, int]:
         supervisor = Supervisor(supervisor_dir)
         try:
             info = supervisor.info(program)
@@ -34,10 +34,10 @@ def supervised(program: str, supervisor_dir: str) -> Callable[[int], bool]:
         except SupervisorError as exc:
             raise WebuiError(str(exc)) from exc
 
-    return lambda pid: belongs_to_program(pid, ask)
+    return lambda pid: belongs_to_program(pid, query_pids)
 
 
-def owned(credentials_file: str) -> Callable[[int], bool]:
+def runs_as_owner(credentials_file: str) -> Callable[[int], bool]:
     """A test of process ids where no supervisord is known: root's, or of the user whose credentials file it is."""
     users = {0, os.stat(credentials_file).st_uid}
     return lambda pid: runs_only_as(pid, users)
@@ -49,18 +49,18 @@ def connect(params: dict[str, Any]) -> Webui:
         return Webui(params["url"])
     credentials = read_credentials(params["credentials_file"])
     if params["program"]:
-        wanted = "the program {} of the supervisord in {}".format(params["program"], params["supervisor_dir"])
-        is_trusted = supervised(params["program"], params["supervisor_dir"])
+        expected = "the program {} of the supervisord in {}".format(params["program"], params["supervisor_dir"])
+        is_trusted = runs_under_supervisor(params["program"], params["supervisor_dir"])
     else:
-        wanted = "a process of root or of the user who owns {}".format(params["credentials_file"])
-        is_trusted = owned(params["credentials_file"])
+        expected = "a process of root or of the user who owns {}".format(params["credentials_file"])
+        is_trusted = runs_as_owner(params["credentials_file"])
 
     def check(connection: socket.socket) -> None:
-        stranger: str | None = describe_untrusted_peer(connection, is_trusted, CONNECT_TIMEOUT)
-        if stranger:
+        objection: str | None = describe_untrusted_peer(connection, is_trusted, CONNECT_TIMEOUT)
+        if objection:
             raise WebuiError(
                 "The credentials were not sent to {}: the other end of the connection {}. It must be {}. Stop what has the "
-                "port, and start the WebUI with the playbook start.".format(params["url"], stranger, wanted)
+                "port, and start the WebUI with the playbook start.".format(params["url"], objection, expected)
             )
 
     return Webui(params["url"], credentials, check=check)

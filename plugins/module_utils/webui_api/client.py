@@ -35,7 +35,7 @@ CAUSES = (
     ("INVALID_PROTOBUF", "An .onnx file is damaged: remove it, and run the playbook again with the tag extensions."),
     (
         "Can't load tokenizer",
-        "CLIP's tokenizer is not there yet and the Hub cannot be reached: look at the way out (sdops_network).",
+        "CLIP's tokenizer is not there yet and the Hub cannot be reached: look at the routes (sdops_network).",
     ),
     ("No space left on device", "The disk is full: df -h, and remove models or outputs that are not needed."),
     ("Address already in use", "The port is taken by another process: stop it, or set webui_service_port."),
@@ -121,8 +121,8 @@ class Webui:
 
     def _explain(self, path: str, status: int, text: str) -> str:
         try:
-            said = parse_json(text)
-            text = said.get("errors") or said.get("detail") or said.get("error") or text
+            content = parse_json(text)
+            text = content.get("errors") or content.get("detail") or content.get("error") or text
         except (ValueError, AttributeError):
             pass
         if status == 401:
@@ -174,18 +174,18 @@ class Webui:
         is tried ``MAX_RENDER_FAILURES`` times. Returns ``{seconds, checkpoint}``.
         """
         started = time.monotonic()
-        waiting_for, seen, refused = "/internal/ping", "nothing yet", 0
+        waiting_for, seen, failures = "/internal/ping", "nothing yet", 0
         while True:
-            gone = alive()
+            exit_reason = alive()
             left = timeout - (time.monotonic() - started)
-            if gone or left < 0 or refused >= MAX_RENDER_FAILURES:
+            if exit_reason or left < 0 or failures >= MAX_RENDER_FAILURES:
                 raise WebuiError(
                     "The WebUI at {} is not ready: {} while waiting for {}; last seen: {}{}{}".format(
                         self.url,
-                        gone
+                        exit_reason
                         or (
-                            f"it failed {refused} times"
-                            if refused >= MAX_RENDER_FAILURES
+                            f"it failed {failures} times"
+                            if failures >= MAX_RENDER_FAILURES
                             else f"{int(timeout)} seconds passed"
                         ),
                         waiting_for,
@@ -214,32 +214,37 @@ class Webui:
                 seen = str(exc)
                 if exc.status == 401:
                     raise
-                refused += waiting_for == "a loaded model"
+                failures += waiting_for == "a loaded model"
             except WebuiError as exc:
                 seen = str(exc)
             time.sleep(0.5)
 
-    def set_options(self, wanted: dict[str, Any]) -> None:
+    def set_options(self, requested: dict[str, Any]) -> None:
         """Set and read back: the WebUI answers 200 even when it puts the old value back. Checkpoint first, then the VAE."""
-        first = [k for k in ("sd_model_checkpoint", "sd_vae") if k in wanted]
-        rest = [k for k in wanted if k not in first]
+        first = [k for k in ("sd_model_checkpoint", "sd_vae") if k in requested]
+        rest = [k for k in requested if k not in first]
         for group in [[k] for k in first] + ([rest] if rest else []):
-            self.request("/sdapi/v1/options", {k: wanted[k] for k in group}, timeout=600)
-        now = self.options()
-        lost = sorted(k for k in wanted if not self.same_option(k, wanted[k], now.get(k)))
+            self.request("/sdapi/v1/options", {k: requested[k] for k in group}, timeout=600)
+        current = self.options()
+        lost = sorted(k for k in requested if not self.same_option(k, requested[k], current.get(k)))
         if lost:
             raise WebuiError(
                 "The WebUI did not keep {}. It puts an old value back when applying a new one fails; its log says why.".format(
-                    ", ".join(f"{k} (wanted {wanted[k]!r}, is {now.get(k)!r})" for k in lost)
+                    ", ".join(f"{k} (wanted {requested[k]!r}, is {current.get(k)!r})" for k in lost)
                 )
             )
 
-    def same_option(self, name: str, wanted: Any, have: Any) -> bool:
+    def same_option(self, name: str, requested: Any, have: Any) -> bool:
         """As the function of this name; of a checkpoint, the WebUI's own list tells which file a name means."""
-        if name != "sd_model_checkpoint" or not isinstance(wanted, str) or not isinstance(have, str) or wanted == have:
-            return same_option(name, wanted, have)
-        titles = [self._title_of(text) for text in (wanted, have)]
-        return titles[0] == titles[1] if all(titles) else same_option(name, wanted, have)
+        if (
+            name != "sd_model_checkpoint"
+            or not isinstance(requested, str)
+            or not isinstance(have, str)
+            or requested == have
+        ):
+            return same_option(name, requested, have)
+        titles = [self._title_of(text) for text in (requested, have)]
+        return titles[0] == titles[1] if all(titles) else same_option(name, requested, have)
 
     def _title_of(self, text: str) -> str | None:
         models = self.request("/sdapi/v1/sd-models")
@@ -254,28 +259,28 @@ def checkpoint_names(title: str) -> list[str]:
     """What a setting may call the checkpoint with this title, "folder/x.safetensors [0123456789]", the most certain first."""
     match = re.match(r"^(.*?)(?: \[([0-9a-f]{10})\])?$", title, re.DOTALL)
     name, short = (match.group(1), match.group(2) or "") if match else (title, "")
-    bare = os.path.splitext(os.path.basename(name))[0]
-    return [title, name, os.path.splitext(name.replace("/", "_"))[0], short, f"{bare} [{short}]", bare]
+    stem = os.path.splitext(os.path.basename(name))[0]
+    return [title, name, os.path.splitext(name.replace("/", "_"))[0], short, f"{stem} [{short}]", stem]
 
 
-def same_option(name: str, wanted: Any, have: Any) -> bool:
-    """Equal in value and type; a checkpoint may be named in all the ways that the WebUI knows."""
-    if name == "sd_model_checkpoint" and isinstance(wanted, str) and isinstance(have, str):
-        return bool(wanted) and wanted in checkpoint_names(have)
+def same_option(name: str, requested: Any, have: Any) -> bool:
+    """Equal in value and type; a checkpoint may be named in every form that the WebUI knows."""
+    if name == "sd_model_checkpoint" and isinstance(requested, str) and isinstance(have, str):
+        return bool(requested) and requested in checkpoint_names(have)
     return (
-        type(wanted) is type(have)
-        and wanted == have
+        type(requested) is type(have)
+        and requested == have
         or (
-            isinstance(wanted, (int, float))
+            isinstance(requested, (int, float))
             and isinstance(have, (int, float))
-            and not isinstance(wanted, bool)
-            and wanted == have
+            and not isinstance(requested, bool)
+            and requested == have
         )
     )
 
 
 # what these are like, where no WebUI runs that could be asked
-LIKE: dict[str, Any] = {
+OPTION_EXAMPLES: dict[str, Any] = {
     "CLIP_stop_at_last_layers": 1,
     "eta_noise_seed_delta": 0,
     "img2img_fix_steps": False,
@@ -287,46 +292,46 @@ LIKE: dict[str, Any] = {
 }
 
 
-def typed(name: str, wanted: Any, like: Any) -> Any:
+def convert_option(name: str, requested: Any, example: Any) -> Any:
     """``wanted`` in the type of ``like``, which the WebUI does not look after itself. Raises WebuiError where it does not fit.
 
     Templates of Ansible often make texts of numbers and booleans: those are taken for what they say.
     """
     number, kind = (int, float), "a number"
-    if isinstance(like, bool):
+    if isinstance(example, bool):
         kind = "true or false"
-        if isinstance(wanted, str) and wanted.lower() in ("true", "false"):
-            return wanted.lower() == "true"
-        fits = isinstance(wanted, bool)
-    elif isinstance(like, number):
-        if isinstance(wanted, str) and re.match(r"^-?\d+(\.\d+)?\Z", wanted):
-            wanted = float(wanted)
-        fits = isinstance(wanted, number) and not isinstance(wanted, bool)
-        if fits and wanted == int(wanted):
-            return int(wanted)  # some settings are counted with, and a WebUI that is asked tells all as fractions
-    elif like is None or wanted is None:
-        fits = True
+        if isinstance(requested, str) and requested.lower() in ("true", "false"):
+            return requested.lower() == "true"
+        is_valid = isinstance(requested, bool)
+    elif isinstance(example, number):
+        if isinstance(requested, str) and re.match(r"^-?\d+(\.\d+)?\Z", requested):
+            requested = float(requested)
+        is_valid = isinstance(requested, number) and not isinstance(requested, bool)
+        if is_valid and requested == int(requested):
+            return int(requested)  # some settings are counted with, and a WebUI that is asked tells all as fractions
+    elif example is None or requested is None:
+        is_valid = True
     else:
         kinds: dict[type, str] = {str: "a text", list: "a list", dict: "a mapping"}
-        kind = kinds.get(type(like), type(like).__name__)
-        fits = isinstance(wanted, type(like))
-    if not fits:
+        kind = kinds.get(type(example), type(example).__name__)
+        is_valid = isinstance(requested, type(example))
+    if not is_valid:
         raise WebuiError(
-            f"The option {name} is {kind} in the WebUI; {wanted!r} is none. Correct webui_service_options."
+            f"The option {name} is {kind} in the WebUI; {requested!r} is none. Correct webui_service_options."
         )
-    return wanted
+    return requested
 
 
 def find_likely_cause(log_file: str | None) -> str:
     """What the end of the log is known to mean, as a sentence with a space before it; "" when nothing known is there."""
-    said = read_tail(log_file, 200) if log_file else ""
-    last = {said.rfind(word): meaning for word, meaning in CAUSES if word in said}
+    content = read_tail(log_file, 200) if log_file else ""
+    last = {content.rfind(word): meaning for word, meaning in CAUSES if word in content}
     return " " + last[max(last)] if last else ""
 
 
 def log_tail(log_file: str, lines: int = 15) -> str:
     """The end of the log without its start lines, which hold all arguments."""
-    said: list[str] = [
+    content: list[str] = [
         line for line in read_tail(log_file, 200).splitlines() if line.strip() and not line.startswith("Launching ")
     ]
-    return "\n".join(said[-lines:]) or "(empty)"
+    return "\n".join(content[-lines:]) or "(empty)"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build a wheel from sources in a tree that stays until it is done: what was compiled before a cut is not compiled again."""
+"""Build a wheel from sources in a tree that stays until it is done: what was compiled before an interruption is not compiled again."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from ..filesystem import read_tail, sha256_of
 from ..process import kill_leftovers, run, work_environment
 
 STEP = re.compile(r"\[(\d+)/(\d+)\]")
-Tell = Callable[[int, Optional[int]], None]
+StepCallback = Callable[[int, Optional[int]], None]
 # the old way of building ends a failure with "setup.py clean", which throws away what hours have compiled
 BUILD = ("--use-pep517", "--no-build-isolation", "--no-deps", "--verbose")
-POLL_SECONDS = 0.5  # seconds between two looks at the log
+POLL_SECONDS = 0.5  # seconds between two polls of the log
 
 
 class BuildSpec(NamedTuple):
     """What to build, with what.
 
     ``source`` is a directory with the sources, or a requirement ("xformers==0.0.23.post1") whose sdist the package index
-    has; ``sha256`` pins that. ``environment`` holds the switches (see switches()); ``work`` is kept when a build is cut.
+    has; ``sha256`` pins that. ``environment`` holds the variables (see build_variables()); ``work`` stays when a build is interrupted.
     """
 
     python: str
@@ -42,41 +42,41 @@ class BuildSpec(NamedTuple):
     work: str
 
 
-def switches(archs: list[str], max_jobs: int, gpu_visible: bool, cuda: bool) -> dict[str, str]:
+def build_variables(capabilities: list[str], max_jobs: int, gpu_visible: bool, cuda: bool) -> dict[str, str]:
     """The variables that torch's builds of extensions know."""
     found = {"MAX_JOBS": str(max_jobs), "XFORMERS_BUILD_TYPE": "Release", "CMAKE_BUILD_PARALLEL_LEVEL": str(max_jobs)}
     if cuda:
-        found["TORCH_CUDA_ARCH_LIST"] = ";".join(sorted(archs))
+        found["TORCH_CUDA_ARCH_LIST"] = ";".join(sorted(capabilities))
         if not gpu_visible:
             found["FORCE_CUDA"] = "1"
     return found
 
 
 class Build:
-    """One build. ``log`` is where everything is said."""
+    """One build. ``log`` is the file with its whole output."""
 
-    def __init__(self, recipe: BuildSpec) -> None:
-        self.recipe = recipe
-        self.work = os.path.abspath(recipe.work)
+    def __init__(self, spec: BuildSpec) -> None:
+        self.spec = spec
+        self.work = os.path.abspath(spec.work)
         self.log = os.path.join(self.work, "build.log")
         self._process: subprocess.Popen | None = None
         self._environment = {
             **os.environ,
-            **recipe.environment,
+            **spec.environment,
             **work_environment(self.work),
             "PYTHONUNBUFFERED": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         }
 
-    def run(self, tell: Tell = lambda done, total: None) -> str:
-        """Build; path of the wheel. ``tell`` hears of ninja's steps. Raises BuildError; the tree stays for the next try."""
+    def run(self, report: StepCallback = lambda done, total: None) -> str:
+        """Build; path of the wheel. ``report`` is called with ninja's steps. Raises BuildError; the tree stays for the next try."""
         os.makedirs(self.work, exist_ok=True)
         kill_leftovers(self.work)
         out = os.path.join(self.work, "wheel")
         shutil.rmtree(out, ignore_errors=True)
         tree = self._tree()
-        # in the tree itself (pip does that since 21.3): its build directory is what a second try goes on with
-        self._pip(tell, "wheel", *BUILD, "--wheel-dir", out, tree)
+        # in the tree itself (pip does that since 21.3): its build directory is what a second try resumes
+        self._pip(report, "wheel", *BUILD, "--wheel-dir", out, tree)
         wheels = glob.glob(os.path.join(glob.escape(out), "*.whl"))
         if len(wheels) != 1:
             raise BuildError(f"The build made {len(wheels)} wheels and not one; see {self.log}.")
@@ -92,8 +92,8 @@ class Build:
     def clean(self) -> None:
         shutil.rmtree(self.work, ignore_errors=True)
 
-    def _pip(self, tell: Tell, *arguments: str) -> None:
-        command = [self.recipe.python, "-m", "pip", *arguments]
+    def _pip(self, report: StepCallback, *arguments: str) -> None:
+        command = [self.spec.python, "-m", "pip", *arguments]
         with open(self.log, "ab") as log:
             begin = log.tell()
             log.write(("\n--- pip {}\n".format(" ".join(arguments))).encode())
@@ -108,13 +108,13 @@ class Build:
                     start_new_session=True,
                 )
             except OSError as exc:
-                raise BuildError(f"{self.recipe.python} could not be started: {exc.strerror}.") from exc
+                raise BuildError(f"{self.spec.python} could not be started: {exc.strerror}.") from exc
         try:
             steps = Steps(self.log, begin)
             while self._process.poll() is None:
                 time.sleep(POLL_SECONDS)
-                if steps.look():
-                    tell(steps.done, steps.total)
+                if steps.poll():
+                    report(steps.done, steps.total)
         except BaseException:
             self.stop()
             raise
@@ -133,20 +133,20 @@ class Build:
 
     # --- the sources ----------------------------------------------------------------------------------------------------
     def _tree(self) -> str:
-        if os.path.isdir(self.recipe.source):
-            return self.recipe.source
-        there = os.path.join(self.work, "source")
-        name = hashlib.sha256((self.recipe.source + (self.recipe.sha256 or "")).encode()).hexdigest()
+        if os.path.isdir(self.spec.source):
+            return self.spec.source
+        tree = os.path.join(self.work, "source")
+        name = hashlib.sha256((self.spec.source + (self.spec.sha256 or "")).encode()).hexdigest()
         done = os.path.join(self.work, "unpacked")
         if self._read_log(done) == name:
-            return there
-        for each in (there, os.path.join(self.work, "sdist")):
+            return tree
+        for each in (tree, os.path.join(self.work, "sdist")):
             shutil.rmtree(each, ignore_errors=True)
         archive = self._download()
-        unpack(archive, there)
+        unpack(archive, tree)
         with open(done, "w", encoding="ascii") as handle:
             handle.write(name)
-        return there
+        return tree
 
     @staticmethod
     def _read_log(path: str) -> str:
@@ -159,15 +159,15 @@ class Build:
     def _download(self) -> str:
         """The sdist from the package index of the environment, verified."""
         folder = os.path.join(self.work, "sdist")
-        arguments = ["--no-deps", "--no-build-isolation", "--no-binary", ":all:", "--dest", folder, self.recipe.source]
+        arguments = ["--no-deps", "--no-build-isolation", "--no-binary", ":all:", "--dest", folder, self.spec.source]
         self._pip(lambda done, total: None, "download", *arguments)
         archives = glob.glob(os.path.join(glob.escape(folder), "*"))
         if len(archives) != 1:
-            raise BuildError(f"The package index gave {len(archives)} files for {self.recipe.source} and not one.")
+            raise BuildError(f"The package index gave {len(archives)} files for {self.spec.source} and not one.")
         have = sha256_of(archives[0])
-        if self.recipe.sha256 and have != self.recipe.sha256.lower():
+        if self.spec.sha256 and have != self.spec.sha256.lower():
             raise BuildError(
-                f"The SHA-256 of {os.path.basename(archives[0])} is {have}, but {self.recipe.sha256} is wanted. It was not built."
+                f"The SHA-256 of {os.path.basename(archives[0])} is {have}, but {self.spec.sha256} is wanted. It was not built."
             )
         return archives[0]
 
@@ -180,7 +180,7 @@ class Steps:
         self.done: int = 0
         self.total: int | None = None
 
-    def look(self) -> bool:
+    def poll(self) -> bool:
         """Read on; whether there was something new."""
         try:
             with open(self.path, "rb") as handle:
@@ -227,7 +227,7 @@ def unpack(archive: str, target: str) -> None:
         raise BuildError(f"{archive} cannot be unpacked: {exc}.") from exc
 
 
-def tags(python: str) -> list[str]:
+def platform_tags(python: str) -> list[str]:
     """["cp310", "linux_x86_64_glibc_2_35"] of an interpreter. What was built with a newer C library does not load with an older one."""
     script = (
         "import platform, re, sys, sysconfig; print('cp%d%d' % sys.version_info[:2]); "

@@ -63,8 +63,8 @@ def machine(cgroup: str = "/sys/fs/cgroup", meminfo: str = "/proc/meminfo") -> M
     """What is left for us here, limits of the container included."""
     cores = float(len(os.sched_getaffinity(0)))
     quota = _quota(cgroup)
-    known = _meminfo(meminfo)
-    memory = known.get("MemAvailable") or known.get("MemTotal") or 0
+    values = _meminfo(meminfo)
+    memory = values.get("MemAvailable") or values.get("MemTotal") or 0
     for limit, used in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
@@ -130,12 +130,14 @@ def check_tools(python: str, cuda: str | None, cuda_home: str | None, work: str,
                     f"nvcc of CUDA {cuda}, as torch was built with: {nvcc} is of {have} (xformers_build_cuda_home names another one)"
                 )
             environment["CUDA_HOME"] = os.path.dirname(os.path.dirname(nvcc))
-    there = work
-    while not os.path.isdir(there):
-        there = os.path.dirname(there)
-    free = shutil.disk_usage(there).free
+    directory = work
+    while not os.path.isdir(directory):
+        directory = os.path.dirname(directory)
+    free = shutil.disk_usage(directory).free
     if cuda and free < BUILD_DISK_BYTES:
-        lacks.append(f"{BUILD_DISK_BYTES / 2**30:.0f} GiB of room in {there}, where {free / 2**30:.1f} GiB are left")
+        lacks.append(
+            f"{BUILD_DISK_BYTES / 2**30:.0f} GiB of free space in {directory}, where {free / 2**30:.1f} GiB are left"
+        )
     if cuda and here.memory < 3 << 30:
         lacks.append("memory: %.1f GiB are left, and one compiler takes 3 GiB and more" % (here.memory / 2**30))
     if lacks:

@@ -69,7 +69,7 @@ class Plan(NamedTuple):
     build        none was published for this combination, but its sources may be built; ``requirement`` says which, if known
     unsupported  no xformers can work with this torch on this GPU
     skip         xformers is of no use here
-    unknown      the environment cannot be judged yet
+    unknown      the environment cannot be inspected yet
     """
 
     decision: str
@@ -103,8 +103,8 @@ class Installed(NamedTuple):
     """The xformers that is there.
 
     ``torch``: the one that its metadata asks for, None where that names none. ``made`` is what was written down when it was
-    installed, ``{"version", "torch", "cuda", "archs"}`` (archs: those that it was built for here, empty for a published
-    wheel), or None where nobody knows.
+    installed, ``{"version", "torch", "cuda", "capabilities"}`` (the last one: those that it was built for here, empty for a
+    published wheel), or None where nobody knows.
     """
 
     version: str
@@ -112,23 +112,25 @@ class Installed(NamedTuple):
     made: dict[str, Any] | None = None
 
 
-def _fits(installed: Installed, torch: str, cuda: str, capabilities: Sequence[str], published: Sequence[str]) -> bool:
-    """Whether the installed xformers will do. Its metadata tells neither CUDA nor GPUs, what was written down does."""
-    plain, base, made = torch_base(installed.version), torch_base(torch), installed.made
-    if made and made["version"] == plain:
-        archs = made["archs"]
-        covered = all(any(covers(arch, c) for arch in archs) for c in capabilities) if archs else True
+def _is_suitable(
+    installed: Installed, torch: str, cuda: str, capabilities: Sequence[str], published: Sequence[str]
+) -> bool:
+    """Whether the installed xformers will do. Its metadata names neither CUDA nor GPUs; the state file does."""
+    version_number, base, made = torch_base(installed.version), torch_base(torch), installed.made
+    if made and made["version"] == version_number:
+        built_for = made["capabilities"]
+        covered = all(any(covers(b, c) for b in built_for) for c in capabilities) if built_for else True
         return (made["torch"], made["cuda"]) == (base, cuda) and covered
-    return installed.torch == base if installed.torch else plain in published
+    return installed.torch == base if installed.torch else version_number in published
 
 
-def covers(arch: str, capability: str) -> bool:
-    """Whether code for ``arch`` runs on ``capability``: the same generation, and not older."""
-    return numbers(arch)[:1] == numbers(capability)[:1] and numbers(arch) <= numbers(capability)
+def covers(built_for: str, capability: str) -> bool:
+    """Whether code for ``built_for`` runs on ``capability``: the same generation, and not older."""
+    return numbers(built_for)[:1] == numbers(capability)[:1] and numbers(built_for) <= numbers(capability)
 
 
 def _gpu_trouble(torch: str, cuda: str, capabilities: Sequence[str], index: str) -> Plan | None:
-    """A plan when a GPU settles the matter by itself."""
+    """A plan when the GPU alone decides."""
     base = numbers(torch_base(torch))
     for capability in capabilities:
         have = numbers(capability)
@@ -154,13 +156,13 @@ def resolve(
     python: str,
     capabilities: Sequence[str] = (),
     installed: Installed | None = None,
-    wanted: str = "auto",
+    requested: str = "auto",
     index: str = PYTORCH_INDEX,
 ) -> Plan:
     """Decide.
 
     ``torch`` "2.1.2+cu121" or None, ``cuda`` "12.1" or None for a CPU build, ``python`` "3.10.6", ``capabilities`` of the
-    GPUs (["8.6"]; none where there is no GPU now, which changes nothing), ``installed`` xformers, ``wanted`` "auto" or a
+    GPUs (["8.6"]; none where there is no GPU now, which changes nothing), ``installed`` xformers, ``requested`` "auto" or a
     version, ``index`` base URL of PyTorch's indexes.
     """
     if not torch:
@@ -171,18 +173,18 @@ def resolve(
     rows = [r for r in TABLE if r.torch == base]
     row = rows[0] if rows else None
     free = numbers(base)[:2] >= NEWEST_TORCH
-    version = wanted if wanted != "auto" else row.best if row else NEWEST if free else None
+    version = requested if requested != "auto" else row.best if row else NEWEST if free else None
     published = (row.versions if row else ()) + ((NEWEST,) if free else ())
 
     trouble = _gpu_trouble(torch, cuda, capabilities, index)
     if trouble and trouble.decision == "unsupported":
         return trouble
     # one built here carries a label behind its version: 0.0.23.post1+1a2b3c4.d20240101
-    if installed and wanted in ("auto", torch_base(installed.version)):
-        fits = _fits(installed, torch, cuda, capabilities, published)
+    if installed and requested in ("auto", torch_base(installed.version)):
+        is_suitable = _is_suitable(installed, torch, cuda, capabilities, published)
         # a published one that lacks this GPU's kernels lacks them when it is installed, too
-        lacking = trouble and installed.made and not installed.made["archs"]
-        if fits and not lacking:
+        lacking = trouble and installed.made and not installed.made["capabilities"]
+        if is_suitable and not lacking:
             return Plan("none_needed", f"xformers {installed.version} is installed and fits torch {torch}.")
     if trouble:
         return trouble._replace(requirement="xformers==" + version if version else None)

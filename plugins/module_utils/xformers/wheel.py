@@ -12,7 +12,7 @@ from typing import Any, Callable, ContextManager, NamedTuple
 from ..errors import BuildError
 from ..python_env.environment import inspect_environment
 from ..wheel_cache import BuildKey, Cache, CachedWheel
-from .build import Build, BuildSpec, Tell, switches, tags
+from .build import Build, BuildSpec, StepCallback, build_variables, platform_tags
 from .environment import TorchFacts
 from .machine import check_tools, jobs, machine
 from .resolver import torch_base
@@ -20,13 +20,13 @@ from .resolver import torch_base
 PROTECTED = ("torch", "torchvision", "numpy")  # what a build has no business with
 
 
-class Wanted(NamedTuple):
+class WheelRequest(NamedTuple):
     """``version`` of ``name`` for the environment of ``python``; how it is built if it has to be (see build.BuildSpec)."""
 
     name: str
     version: str
     python: str
-    archs: list[str]
+    capabilities: list[str]
     source: str
     sha256: str | None
     max_jobs: int
@@ -43,20 +43,20 @@ class WheelResult(NamedTuple):
     trouble: list[str]
 
 
-def make_build_key(wanted: Wanted, facts: TorchFacts) -> BuildKey:
+def make_build_key(request: WheelRequest, facts: TorchFacts) -> BuildKey:
     """What a wheel must be built for. Raises BuildError when that is not known."""
     if not facts.torch:
         raise BuildError(
-            f"torch is not installed in the environment of {wanted.python} yet: run the role sd_webui first."
+            f"torch is not installed in the environment of {request.python} yet: run the role sd_webui first."
         )
-    if facts.cuda and not wanted.archs:
+    if facts.cuda and not request.capabilities:
         raise BuildError(
             "No GPU is visible, so nobody knows which one xformers is to be built for. Say it in sdops_gpu_capabilities, for "
             'example ["8.6"] for an RTX 3090 or A5000, ["8.9"] for a 4090, ["8.0"] for an A100.'
         )
-    python, platform = tags(wanted.python)
-    archs = tuple(sorted(set(wanted.archs))) if facts.cuda else ()
-    return BuildKey(wanted.name, wanted.version, torch_base(facts.torch), facts.cuda, python, platform, archs)
+    python, platform = platform_tags(request.python)
+    capabilities = tuple(sorted(set(request.capabilities))) if facts.cuda else ()
+    return BuildKey(request.name, request.version, torch_base(facts.torch), facts.cuda, python, platform, capabilities)
 
 
 def find_cached_wheel(key: BuildKey, caches: list[Cache]) -> CachedWheel | None:
@@ -70,9 +70,9 @@ def find_cached_wheel(key: BuildKey, caches: list[Cache]) -> CachedWheel | None:
 class Builder:
     """Builds what no cache has. ``stop`` ends it from a signal handler."""
 
-    def __init__(self, wanted: Wanted, facts: TorchFacts, caches: list[Cache]) -> None:
-        self.wanted, self.facts, self.caches = wanted, facts, caches
-        self.key = make_build_key(wanted, facts)
+    def __init__(self, request: WheelRequest, facts: TorchFacts, caches: list[Cache]) -> None:
+        self.request, self.facts, self.caches = request, facts, caches
+        self.key = make_build_key(request, facts)
         self._build: Build | None = None
 
     @property
@@ -80,10 +80,10 @@ class Builder:
         return os.path.join(self._work(), "build.log")
 
     def _work(self) -> str:
-        return os.path.join(os.path.abspath(self.wanted.work_dir), self.key.words())
+        return os.path.join(os.path.abspath(self.request.work_dir), self.key.words())
 
     def get(
-        self, build: bool, tell: Tell = lambda done, total: None, waiting: Callable[[], None] = lambda: None
+        self, build: bool, report: StepCallback = lambda done, total: None, waiting: Callable[[], None] = lambda: None
     ) -> WheelResult:
         """Raises BuildError and SdopsError. ``waiting`` is called before another builder may be waited for."""
         entry = find_cached_wheel(self.key, self.caches)
@@ -94,7 +94,7 @@ class Builder:
             entry = find_cached_wheel(self.key, self.caches)  # another one may have built it meanwhile
             if entry:
                 return WheelResult(entry, False, self._trouble())
-            return WheelResult(self._make(tell), True, self._trouble())
+            return WheelResult(self._make(report), True, self._trouble())
 
     def stop(self) -> None:
         if self._build:
@@ -107,15 +107,17 @@ class Builder:
         """The cache's against other hosts; the tree is this host's, and has the cache's lock around it."""
         return self.caches[0].lock(self.key) if self.caches else contextlib.nullcontext()
 
-    def _make(self, tell: Tell) -> CachedWheel:
-        wanted, here = self.wanted, machine()
-        environment = check_tools(wanted.python, self.facts.cuda, wanted.cuda_home, self._work(), here)
+    def _make(self, report: StepCallback) -> CachedWheel:
+        request, here = self.request, machine()
+        environment = check_tools(request.python, self.facts.cuda, request.cuda_home, self._work(), here)
         environment.update(
-            switches(wanted.archs, wanted.max_jobs or jobs(here), wanted.gpu_visible, bool(self.facts.cuda))
+            build_variables(
+                request.capabilities, request.max_jobs or jobs(here), request.gpu_visible, bool(self.facts.cuda)
+            )
         )
         before = self._versions()
-        self._build = Build(BuildSpec(wanted.python, wanted.source, wanted.sha256, environment, self._work()))
-        wheel = self._build.run(tell)
+        self._build = Build(BuildSpec(request.python, request.source, request.sha256, environment, self._work()))
+        wheel = self._build.run(report)
         after = self._versions()
         if after != before:
             raise BuildError(
@@ -128,5 +130,5 @@ class Builder:
         return entry
 
     def _versions(self) -> dict[str, str | None]:
-        found = inspect_environment(self.wanted.python)["distributions"]
+        found = inspect_environment(self.request.python)["distributions"]
         return {name: found.get(name, {}).get("version") for name in PROTECTED}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A whole Xray client config that the user brings: is it one, and has it the inbound that everything else uses?
+"""A whole Xray client config that the user supplies: is it one, and has it the inbound that everything else uses?
 
 Errors name inbounds by address and port only: the rest of such a config is secret.
 """
@@ -48,7 +48,7 @@ def validate_client_config(config: str | dict[str, Any], http_port: int) -> dict
     if not isinstance(config, dict):
         raise ClientConfigError("xray_proxy_config must be a mapping with inbounds and outbounds, or the same as JSON.")
     get_mappings(config, "outbounds")
-    wanted = f'{{"listen": "{LOOPBACK}", "port": {http_port}, "protocol": "http"}}'
+    example = f'{{"listen": "{LOOPBACK}", "port": {http_port}, "protocol": "http"}}'
     for inbound in get_mappings(config, "inbounds"):
         if str(inbound.get("port")) != str(http_port) or inbound.get("protocol") not in HTTP_PROTOCOLS:
             continue
@@ -65,6 +65,6 @@ def validate_client_config(config: str | dict[str, Any], http_port: int) -> dict
             )
         return config
     raise ClientConfigError(
-        f"xray_proxy_config has no HTTP inbound on {LOOPBACK}:{http_port}, which logins, git and the rest of the run use. Add {wanted} to its "
+        f"xray_proxy_config has no HTTP inbound on {LOOPBACK}:{http_port}, which logins, git and the rest of the run use. Add {example} to its "
         "inbounds, or set sdops_proxy_http_port to the port of the one it has."
     )

@@ -127,7 +127,7 @@ class ProxyDiagnosis:
         return round(time.monotonic() - started, 3)
 
     def explain_failure(self, url: str, why: str) -> str:
-        """A sentence that names the server and what to check, found out by trying each leg of the way."""
+        """A sentence that names the server and what to check, found out by trying each leg of the route."""
         inbound = urlsplit(self.proxy)
         obstacle = find_connection_obstacle(inbound.hostname or "127.0.0.1", inbound.port or 80, 3)
         if obstacle:

@@ -48,7 +48,7 @@ def find_asset_name(machine: str) -> str:
     """The name of the release's zip, without .zip, for what ``uname -m`` says. Raises XrayError."""
     if machine not in ASSET_NAMES:
         raise XrayError(
-            "There is no Xray-core release for the architecture {!r}; there are some for {}. Set sdops_network to a way without "
+            "There is no Xray-core release for the architecture {!r}; there are some for {}. Set sdops_network to a route without "
             "Xray (direct, mirrors, turbo) on this host.".format(machine, ", ".join(sorted(ASSET_NAMES)))
         )
     return ASSET_NAMES[machine]
@@ -61,7 +61,7 @@ def strip_version_prefix(version: str) -> str:
 
 class ReleaseSpec(NamedTuple):
     """What to install: version ("26.7.28"), where releases lie (in the order they are tried), the zip's SHA-256 where it is
-    known, where upstream itself tells it else, optional zip on the target, architecture (``uname -m``; empty is this one)."""
+    known, where upstream itself reports it else, optional zip on the target, architecture (``uname -m``; empty is this one)."""
 
     version: str
     bases: list[str]

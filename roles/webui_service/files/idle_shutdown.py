@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """End a rented box that nobody uses: ``idle_shutdown.py CONFIG.json``. It is billed until it is shut down.
 
-In use is a box whose WebUI generates or has generated since the last look, and one that a playbook works on. Somebody who
+In use is a box whose WebUI generates or has generated since the last query, and one that a playbook works on. Somebody who
 only has the page open does not use it.
 """
 
@@ -26,17 +26,17 @@ class Unanswered(Exception):
     """supervisord does not answer."""
 
 
-def say(text):
+def log(text):
     print("{} {}".format(time.strftime("%Y-%m-%d %H:%M:%S"), text), flush=True)
 
 
-def may_log_in(config):
+def trusted_processes(config):
     """A test of process ids: who may have the credentials. The program under supervisor, or without one who owns their file."""
     if not config.get("program"):
         users = {0, os.stat(config["credentials_file"]).st_uid}
         return lambda pid: runs_only_as(pid, users)
 
-    def ask():
+    def query_pids():
         from supervisor.xmlrpc import SupervisorTransport
 
         socket = os.path.join(config["supervisor_dir"], "supervisor.sock")
@@ -51,19 +51,21 @@ def may_log_in(config):
         finally:
             transport.close()
 
-    return lambda pid: belongs_to_program(pid, ask)
+    return lambda pid: belongs_to_program(pid, query_pids)
 
 
-def ask_progress(config):
+def query_progress(config):
     """The WebUI's answer to /sdapi/v1/progress; {} where another process has its port. Raises what http.client raises."""
     url = urllib.parse.urlsplit(config["url"])
     connection = http.client.HTTPConnection(url.hostname, url.port or 80, timeout=10)
     with contextlib.closing(connection):
         connection.connect()
-        stranger = describe_untrusted_peer(connection.sock, may_log_in(config), 10)
-        if stranger:
-            say(
-                "the credentials are not sent to {}: the other end of the connection {}".format(config["url"], stranger)
+        objection = describe_untrusted_peer(connection.sock, trusted_processes(config), 10)
+        if objection:
+            log(
+                "the credentials are not sent to {}: the other end of the connection {}".format(
+                    config["url"], objection
+                )
             )
             return {}
         with open(config["credentials_file"], encoding="utf-8") as handle:
@@ -75,16 +77,16 @@ def ask_progress(config):
 
 
 def generation(config):
-    """(running, name of the last job) as the WebUI tells it; (False, None) where it does not answer.
+    """(running, name of the last job) as the WebUI reports it; (False, None) where it does not answer.
 
     Where supervisord does not answer, its programs may go on without it: then the box counts as in use.
     """
     try:
-        told = ask_progress(config)
-        state = told.get("state") or {}
-        return bool(told.get("progress") or state.get("job_count")), state.get("job_timestamp")
+        progress = query_progress(config)
+        state = progress.get("state") or {}
+        return bool(progress.get("progress") or state.get("job_count")), state.get("job_timestamp")
     except Unanswered as exc:
-        say(f"supervisord does not answer, so nobody knows whether the WebUI is in use: {exc}")
+        log(f"supervisord does not answer, so nobody knows whether the WebUI is in use: {exc}")
         return True, None
     except (
         OSError,
@@ -104,7 +106,7 @@ def read(path):
         return ""
 
 
-def played_upon(proc):
+def is_playbook_running(proc):
     """Whether a playbook works here: one of its modules runs, or a command of an SSH session without a terminal."""
     commands, parents = {}, {}
     for name in os.listdir(proc):
@@ -122,7 +124,7 @@ def main():
     with open(sys.argv[1], encoding="utf-8") as handle:
         config = json.load(handle)
     limit, interval = config["minutes"] * 60, config.get("interval", 20)
-    say(
+    log(
         "the box ends after {:g} minutes without a generation{}".format(
             config["minutes"], " (dry run)" if config["dry_run"] else ""
         )
@@ -131,12 +133,12 @@ def main():
     while True:
         time.sleep(interval)
         running, job = generation(config)
-        if running or (job is not None and job != last) or played_upon(config.get("proc", "/proc")):
+        if running or (job is not None and job != last) or is_playbook_running(config.get("proc", "/proc")):
             used = time.monotonic()
         last = job if job is not None else last
         if time.monotonic() - used < limit:
             continue
-        say(
+        log(
             "idle for {:g} minutes: {} {}".format(
                 config["minutes"], "would run" if config["dry_run"] else "running", config["command"]
             )
@@ -146,9 +148,9 @@ def main():
             continue
         try:
             done = subprocess.run(shlex.split(config["command"]), stdin=subprocess.DEVNULL, check=False)
-            say(f"it ended with {done.returncode}")
+            log(f"it ended with {done.returncode}")
         except OSError as exc:
-            say(f"it cannot be run: {exc}")
+            log(f"it cannot be run: {exc}")
 
 
 main()

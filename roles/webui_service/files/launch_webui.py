@@ -7,7 +7,7 @@
 environment at /internal/sysinfo, so the credentials must not be there. They are put where the arguments end up instead:
 into the namespace that the WebUI's own parser returns.
 
-``launch_webui.py --check CONFIG.json`` lets the WebUI's own parser judge the arguments, and starts nothing.
+``launch_webui.py --check CONFIG.json`` lets the WebUI's own parser check the arguments, and starts nothing.
 """
 
 import argparse
@@ -108,7 +108,7 @@ class Bucket:
 class LoginLimiter:
     """Slows down failed logins, per client and in total.
 
-    A client that is over its limit is not judged at all, or it would learn of the right password all the same. One from
+    The password of a client that is over its limit is not even compared, or it would learn of the right password all the same. One from
     whose address somebody has logged in before is not subject to the total: attackers with many addresses do not lock it out.
     """
 
@@ -130,8 +130,8 @@ class LoginLimiter:
     def wait(self, client):
         """Seconds until this client may try again, 0 for now."""
         now = self.clock()
-        own = self.failed[client].wait(now) if client in self.failed else 0
-        return max(own, 0 if client in self.known else self.total.wait(now))
+        own_wait = self.failed[client].wait(now) if client in self.failed else 0
+        return max(own_wait, 0 if client in self.known else self.total.wait(now))
 
     def count(self, client):
         """An attempt that is a failure until ``succeeded`` says otherwise: many at the same time count too."""
@@ -205,7 +205,7 @@ class Guard:
     def client_of(self, scope, headers):
         """Whose attempts are counted together: an address, of IPv6 its network.
 
-        Requests of a proxy on this machine (AutoDL's public address, --share) are told from those of our own modules and of
+        Requests of a proxy on this machine (AutoDL's public address, --share) are distinguished from those of our own modules and of
         an SSH tunnel by the Host that they ask for.
         """
         address = str((scope.get("client") or ("",))[0])[:64]
@@ -220,7 +220,7 @@ class Guard:
         direct = host is not None and (host.group(1) in ("localhost", "[::1]") or host.group(1).startswith("127."))
         return str(parsed) if direct or not parsed.is_loopback else f"{parsed} by proxy"
 
-    def judge(self, app, scope):
+    def check_access(self, app, scope):
         """None to admit a request, or ``(status, detail, seconds to wait)``."""
         headers = Headers(scope)
         if self.is_cross_site(scope, headers):
@@ -255,8 +255,8 @@ class Guard:
     def too_many(wait):
         return 429, f"Too many failed logins. Try again in {math.ceil(wait)} seconds.", math.ceil(wait)
 
-    async def refuse(self, scope, send, refusal):
-        status, detail, wait = refusal
+    async def send_rejection(self, scope, send, rejection):
+        status, detail, wait = rejection
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
@@ -270,12 +270,12 @@ class Guard:
         """POST /login: gradio judges it, its status says how."""
         form = await self.read_form(receive)
         if form is None:
-            await self.refuse(scope, send, (413, "No login form is that long.", 0))
+            await self.send_rejection(scope, send, (413, "No login form is that long.", 0))
             return
         client = self.client_of(scope, Headers(scope))
         wait = self.limiter.wait(client)  # no await until it is counted: many may come at the same time
         if wait:
-            await self.refuse(scope, send, self.too_many(wait))
+            await self.send_rejection(scope, send, self.too_many(wait))
             return
         given = [{"type": "http.request", "body": form, "more_body": False}]
         buckets = self.limiter.count(client)
@@ -293,31 +293,33 @@ class Guard:
     async def login_page(self, scope, receive, send, answer):
         """The first page for somebody who is not logged in, without the description of the API."""
         headers = [pair for pair in scope.get("headers") or [] if pair[0].lower() != b"accept-encoding"]
-        held = []
+        messages = []
 
-        async def hold(message):
-            held.append(message)
+        async def collect(message):
+            messages.append(message)
             if message["type"] != "http.response.body" or message.get("more_body"):
                 return
-            body = API_INFO.sub(b"window.gradio_api_info = null;</script>", b"".join(m.get("body", b"") for m in held))
-            kept = [pair for pair in held[0]["headers"] if pair[0].lower() != b"content-length"]
-            await send({**held[0], "headers": [*kept, (b"content-length", b"%d" % len(body))]})
+            body = API_INFO.sub(
+                b"window.gradio_api_info = null;</script>", b"".join(m.get("body", b"") for m in messages)
+            )
+            other_headers = [pair for pair in messages[0]["headers"] if pair[0].lower() != b"content-length"]
+            await send({**messages[0], "headers": [*other_headers, (b"content-length", b"%d" % len(body))]})
             await send({"type": "http.response.body", "body": body})
 
-        await answer({**scope, "headers": headers}, receive, hold)
+        await answer({**scope, "headers": headers}, receive, collect)
 
     def wrap(self, cls):
         original = cls.__call__
         guard = self
 
         async def __call__(app, scope, receive, send):
-            # an application inside another one was judged with the outer one
+            # an application inside another one was checked with the outer one
             if scope["type"] not in ("http", "websocket") or scope.get("sdops.admitted"):
                 await original(app, scope, receive, send)
                 return
-            refusal = guard.judge(app, scope)
-            if refusal:
-                await guard.refuse(scope, send, refusal)
+            rejection = guard.check_access(app, scope)
+            if rejection:
+                await guard.send_rejection(scope, send, rejection)
                 return
             scope["sdops.admitted"] = True
 
@@ -374,24 +376,24 @@ def enabled(extension, config):
     off = settings.get("disable_all_extensions", "none") != "none" or extension in settings.get(
         "disabled_extensions", []
     )
-    switches = ("--disable-all-extensions", "--disable-extra-extensions")
-    there = os.path.isdir(os.path.join(config["extensions_dir"], extension))
-    return there and not off and not any(switch in config["args"] for switch in switches)
+    flags = ("--disable-all-extensions", "--disable-extra-extensions")
+    is_installed = os.path.isdir(os.path.join(config["extensions_dir"], extension))
+    return is_installed and not off and not any(switch in config["args"] for switch in flags)
 
 
 def arguments_of(config):
     """The arguments, with those that an enabled extension adds; without the extension its flags would end the WebUI."""
     arguments = list(config["args"])
-    for extension, own in sorted((config.get("extension_args") or {}).items()):
+    for extension, extra in sorted((config.get("extension_args") or {}).items()):
         if enabled(extension, config):
-            arguments += [argument for argument in own if argument not in arguments]
+            arguments += [argument for argument in extra if argument not in arguments]
     return arguments
 
 
 def check():
     """Parse the arguments as the WebUI will, extensions' flags included. Exits with a sentence for the first wrong one.
 
-    A WebUI that cannot even be imported is not judged: its start tells what is wrong with it.
+    A WebUI that cannot even be imported is not checked: its start shows what is wrong with it.
     """
     try:
         from modules import cmd_args, launch_utils, script_loading
@@ -404,7 +406,7 @@ def check():
         script_loading.preload_extensions(extensions_dir, parser, **(listed if "extension_list" in known else {}))
         script_loading.preload_extensions(extensions_builtin_dir, parser)
     except Exception as exc:
-        print(f"launch_webui: the arguments were not judged: {type(exc).__name__}: {exc}", file=sys.stderr)
+        print(f"launch_webui: the arguments were not checked: {type(exc).__name__}: {exc}", file=sys.stderr)
         return
 
     def error(message):
@@ -424,7 +426,7 @@ def main():
         with open(config["environment_file"], encoding="utf-8") as handle:
             environment.update(json.load(handle))
     environment.update(config.get("environment") or {})
-    # the ways out are those of the config, not what supervisord was started with; and gradio dies of all_proxy at import
+    # the routes are those of the config, not what supervisord was started with; and gradio dies of all_proxy at import
     for name in [name for name in os.environ if name.lower() in PROXIES]:
         del os.environ[name]
     os.environ.update({name: str(value) for name, value in environment.items() if name.lower() != "all_proxy"})

@@ -1,4 +1,4 @@
-"""The wall and the ways through it: what a target reaches directly, by the acceleration, by mirrors and by the gateway.
+"""The blocked network and the routes out of it: what a target reaches directly, by the turbo proxy, by mirrors and by the gateway.
 
 Runs before test_lab.py, whose last test takes the lab away.
 """
@@ -92,10 +92,10 @@ def test_no_other_server_shows_a_walled_site(lab: LabCommand) -> None:
     assert [answer.status for answer in ask(lab, fronted)] == [421]
 
 
-# --- the acceleration
+# --- the turbo proxy
 
 
-def test_the_acceleration_leads_to_github_and_the_hub_only(lab: LabCommand) -> None:
+def test_the_turbo_proxy_leads_to_github_and_the_hub_only(lab: LabCommand) -> None:
     file = lab.variables["sdops_turbo_file"]
     shown = lab.on("target1", f". {file}; env").stdout
     proxy = lab.variables["sdops_lab_turbo"]
@@ -118,14 +118,14 @@ def test_the_acceleration_leads_to_github_and_the_hub_only(lab: LabCommand) -> N
     assert remote.split()[0] == lab.variables["sdops_lab_commits"][WEBUI]
 
 
-def test_the_accelerations_log_has_no_secrets(lab: LabCommand) -> None:
+def test_the_turbo_proxys_log_has_no_secrets(lab: LabCommand) -> None:
     secret = f"-H 'Authorization: Bearer s3cret' -U user:s3cret 'http://{hosts.GIT}/x?token=s3cret'"
     assert [a.status for a in ask(lab, secret, before=f". {lab.variables['sdops_turbo_file']}")] == [301]
     log = (lab.dir / "log" / "turbo.log").read_text()
     assert '"path": "/x"' in log and "s3cret" not in log
 
 
-def test_the_acceleration_can_be_missing_or_dead(lab: LabCommand) -> None:
+def test_the_turbo_proxy_can_be_missing_or_dead(lab: LabCommand) -> None:
     file = lab.variables["sdops_turbo_file"]
     lab("turbo", "off", "target1")
     assert lab.on("target1", f"test -e {file}", check=False).returncode == 1
@@ -247,7 +247,7 @@ def test_the_gateways_conditions(lab: LabCommand, client: str) -> None:
 
 
 def test_as_processes_the_ways_out_exist_too() -> None:
-    """There is no wall between processes of one machine, but each way leads where it should."""
+    """Nothing is blocked between processes of one machine, but each route leads where it should."""
     lab = LabCommand(f"{NAME}e", "processes")
     lab("down")
     try:

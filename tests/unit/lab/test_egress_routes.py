@@ -1,4 +1,4 @@
-"""The ways out of the walled network: the acceleration's proxy, domestic mirrors, doors with few hosts, the gateway's faults."""
+"""The routes out of the blocked network: the turbo proxy, domestic mirrors, doors with few hosts, the gateway's faults."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BIG = "v1-5-pruned-emaonly.safetensors"
 @pytest.fixture(scope="module")
 def doors(built: Built) -> Iterator[LabServer]:
     """A lab server behind two doors: TLS for what is accelerated, and plain HTTP that only says where the site is."""
-    listeners = [Listener(hosts=list(hosts.ACCELERATED)), Listener(tls=False, to_https=True)]
+    listeners = [Listener(hosts=list(hosts.TURBO_HOSTS)), Listener(tls=False, to_https=True)]
     folder = built.work / "ca"
     with LabServer(built.root, listeners, folder / "server.pem", folder / "server.key") as lab_server:
         yield lab_server
@@ -63,7 +63,7 @@ def test_a_dropped_connection_has_no_answer(doors: LabServer, built: Built) -> N
     assert requests.get(url, headers=header, verify=str(built.ca)).status_code == 200
 
 
-# --- the acceleration
+# --- the turbo proxy
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def through(proxy: TurboProxy, built: Built) -> requests.Session:
     return session
 
 
-def test_the_acceleration_leads_to_its_hosts(proxy: TurboProxy, built: Built) -> None:
+def test_the_turbo_proxy_leads_to_its_hosts(proxy: TurboProxy, built: Built) -> None:
     with through(proxy, built) as session:
         assert session.get(f"https://{hosts.GIT}/").status_code == 200
         redirected = session.get(f"http://{hosts.GIT}/x?y=z", allow_redirects=False)
@@ -120,7 +120,7 @@ def answer_to(proxy: TurboProxy, request: str) -> str:
         ("CONNECT git.lab.test:port HTTP/1.1", 400),
     ],
 )
-def test_the_acceleration_turns_all_others_away(proxy: TurboProxy, request_line: str, status: int) -> None:
+def test_the_turbo_proxy_turns_all_others_away(proxy: TurboProxy, request_line: str, status: int) -> None:
     assert answer_to(proxy, request_line).split()[1] == str(status)
 
 
@@ -130,7 +130,7 @@ def test_no_name_in_a_tunnel_leads_further(proxy: TurboProxy, built: Built) -> N
         assert session.get(f"https://{hosts.GIT}/", headers={"Host": hosts.CIVITAI}).status_code == 421
 
 
-def test_the_accelerations_log_has_no_secrets(proxy: TurboProxy, built: Built, tmp_path: Path) -> None:
+def test_the_turbo_proxys_log_has_no_secrets(proxy: TurboProxy, built: Built, tmp_path: Path) -> None:
     with through(proxy, built) as session:
         headers = {"Authorization": "Bearer s3cret", "Proxy-Authorization": "Basic s3cret", "Cookie": "s3cret"}
         for scheme in ("https", "http"):
@@ -140,7 +140,7 @@ def test_the_accelerations_log_has_no_secrets(proxy: TurboProxy, built: Built, t
     assert len(text.splitlines()) == 2 and "s3cret" not in text
 
 
-def test_the_acceleration_says_when_its_way_is_gone(built: Built) -> None:
+def test_the_turbo_proxy_reports_a_lost_upstream(built: Built) -> None:
     with TurboProxy("127.0.0.1", 0, {443: f"127.0.0.1:{free_port()}"}) as proxy:
         assert answer_to(proxy, f"CONNECT {hosts.GIT}:443 HTTP/1.1").split()[1] == "502"
 

@@ -110,13 +110,13 @@ def txt2img(body: Txt2ImgRequest):
 
 
 def add_lora_routes(app: FastAPI) -> None:
-    """What the built-in LoRA extension brings: there without --api, and outside --api-auth, as in the original."""
+    """What the built-in LoRA extension adds: there without --api, and outside --api-auth, as in the original."""
     if any(entry.name == "Lora" for entry in extensions.active()):
         app.get("/sdapi/v1/loras")(loras)
 
 
-def same(wanted: str | None, given: str) -> bool:
-    return wanted is not None and secrets.compare_digest(wanted.encode("utf8"), given.encode("utf8"))
+def same(expected: str | None, given: str) -> bool:
+    return expected is not None and secrets.compare_digest(expected.encode("utf8"), given.encode("utf8"))
 
 
 def _basic_login(users: dict[str, str]) -> Callable:
@@ -129,9 +129,9 @@ def _basic_login(users: dict[str, str]) -> Callable:
 
 def _failure(request: Request, exc: Exception) -> JSONResponse:
     """The original's body of an error; it drops the WWW-Authenticate header: a client must send Basic unasked."""
-    refused = isinstance(exc, HTTPException)
-    body = {"error": type(exc).__name__, "detail": "", "body": "", "errors": "" if refused else str(exc)}
-    if refused:
+    is_http_error = isinstance(exc, HTTPException)
+    body = {"error": type(exc).__name__, "detail": "", "body": "", "errors": "" if is_http_error else str(exc)}
+    if is_http_error:
         return JSONResponse({**body, "detail": exc.detail}, exc.status_code)
     errors.report(f"API error: {request.method}: {request.url} {body}", exc_info=True)
     return JSONResponse(body, 500)

@@ -75,7 +75,7 @@ FIELDS: dict[str, tuple[type, Any]] = {
     "infotext": (str, None),
 }
 # what only the real program can do: refused, not ignored
-REFUSED = (
+UNSUPPORTED = (
     "enable_hr",
     "restore_faces",
     "tiling",
@@ -112,12 +112,10 @@ class Job:
         """LoRAs and embeddings that the prompts call; unknown names have no effect, as in the original."""
         hashes = {}
         if not self.request["disable_extra_networks"]:
-            library_is_there = not (
-                shared.cmd_opts.disable_all_extensions or shared.opts.disable_all_extensions == "all"
-            )
+            has_library = not (shared.cmd_opts.disable_all_extensions or shared.opts.disable_all_extensions == "all")
             for kind, text in _network.findall(self.prompt):
                 name, _, rest = text.partition(":")
-                lora = library.loras.find(name) if kind in ("lora", "lyco") and library_is_there else None
+                lora = library.loras.find(name) if kind in ("lora", "lyco") and has_library else None
                 if lora is None:
                     continue
                 try:
@@ -186,7 +184,7 @@ def _quote(value: Any) -> str:
 
 def _check(request: dict[str, Any]) -> dict[str, list]:
     """Refuse what the fake cannot do; return the arguments of always-on scripts by name."""
-    unsupported = [name for name in REFUSED if request[name]]
+    unsupported = [name for name in UNSUPPORTED if request[name]]
     if unsupported:
         raise HTTPException(422, f"the sdops lab fake does not support {', '.join(unsupported)}")
     for name in ("width", "height"):

@@ -155,7 +155,7 @@ def check_run_python(code: str) -> bool:
 
 
 def run_git(directory: str, name: str, command: str, desc=None, errdesc=None, live=live_output, autofix=True) -> str:
-    """``git COMMAND`` in a clone; after a failure the clone is fetched anew once and the command repeated."""
+    """``git COMMAND`` in a clone; after a failure the clone is fetched again once and the command repeated."""
     line = f'"{git}" -C "{directory}" {command}'
     try:
         return run(line, desc, errdesc, live=live)

@@ -118,7 +118,7 @@ def test_a_signal_is_no_status():
 
 
 def test_what_others_say():
-    own = {"msg": "The disk of /root has 1 GiB free, but 4 are needed. Make room."}
+    own = {"msg": "The disk of /root has 1 GiB free, but 4 are needed. Free space."}
     assert failure_message(own, "Fetch") == own["msg"]
     validate = {"msg": "failed to validate", "exit_status": 1, "stdout": "", "stderr": "It does not fit. Correct it.\n"}
     assert failure_message(validate, "Write") == "It does not fit. Correct it."

@@ -55,9 +55,9 @@ def test_other_work_is_named_once_and_again_after_thirty_seconds(view, state, sa
 @pytest.mark.parametrize(("state", "says"), [("done", "done, 2.0 MiB in 0:10"), ("failed", "failed")])
 def test_an_end_is_told_once(view, state, says):
     view.lines(snapshot(entry(done=MIB, total=2 * MIB)), 0)
-    ended = snapshot(entry(state=state, done=2 * MIB, total=2 * MIB))
-    assert view.lines(ended, 10) == ["[box] a.safetensors  " + says]
-    assert view.lines(ended, 1000) == []
+    finished = snapshot(entry(state=state, done=2 * MIB, total=2 * MIB))
+    assert view.lines(finished, 10) == ["[box] a.safetensors  " + says]
+    assert view.lines(finished, 1000) == []
 
 
 def test_what_was_there_before_is_not_news_but_a_failure_is(view):
@@ -96,7 +96,7 @@ def test_two_files_of_one_name_are_two_files(view):
 
 
 def test_hidden_shows_the_percentage_and_nothing_else():
-    view = View("box", hidden=True)
+    view = View("box", is_masked=True)
     seen = snapshot(entry("secret", done=43, total=100))
     assert view.lines(seen, 0) == ["[box] 43%"]
     assert view.lines(seen, 5) == []
@@ -123,7 +123,7 @@ def test_a_name_cannot_speak_to_the_terminal_nor_fill_the_line(view):
 )
 def test_odd_snapshots_are_no_error(view, odd):
     assert isinstance(view.lines(odd, 0), list)
-    assert isinstance(View("box", hidden=True).lines(odd, 0), list)
+    assert isinstance(View("box", is_masked=True).lines(odd, 0), list)
 
 
 def test_numbers():

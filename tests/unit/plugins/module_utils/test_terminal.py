@@ -39,7 +39,7 @@ def item(**fields) -> dict:
         lambda text: str(SdopsError(text)),
         lambda text: str(SdopsError(f"The object failed: {text}. Run again.")),
         lambda text: sanitize_name(f"a{text}b.safetensors"),
-        progress_view.plain,
+        progress_view.short_name,
         lambda text: "".join(
             str(value)
             for value in item(name=text, revision=text, reason=text, path="/x/" + text).values()

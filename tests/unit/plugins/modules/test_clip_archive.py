@@ -1,4 +1,4 @@
-"""CLIP's zip is GitHub's, made anew when it is asked for: only one with the role's hash is let run. Oracles: the real uv and pip."""
+"""CLIP's zip is GitHub's, recreated when it is asked for: only one with the role's hash is let run. Oracles: the real uv and pip."""
 
 from __future__ import annotations
 

@@ -470,7 +470,7 @@ def test_options_offline(tmp_path, four_times, run_module):
 
 
 def test_image(webui, ready, four_times, run_module, tmp_path):
-    dest = tmp_path / "proof.png"
+    dest = tmp_path / "smoke_test.png"
     wish = {**webui.access, **IMAGE, "dest": str(dest)}
     _, applied = four_times("webui_txt2img", **wish)
     assert applied["bytes"] == dest.stat().st_size

@@ -9,24 +9,24 @@ __fake__ = True
 __version__ = "0.0.23.post1"
 BUILT_FOR_TORCH = "2.1.2+cu121"
 BUILT_FOR_CUDA = 1201
-BUILT_FOR_ARCHS = ("7.0", "7.5", "8.0", "8.6", "9.0")
+BUILT_FOR = ("7.0", "7.5", "8.0", "8.6", "9.0")
 
 
-def archs() -> tuple[str, ...]:
+def capabilities() -> tuple[str, ...]:
     """Compute capabilities that it has code for: those of its own build, else those of the published wheel."""
     built_for = Path(__file__).with_name("build_info.json")
     if built_for.exists():
         return tuple((json.loads(built_for.read_text())["TORCH_CUDA_ARCH_LIST"] or "").split(";"))
-    return BUILT_FOR_ARCHS
+    return BUILT_FOR
 
 
 def covers(major: int, minor: int) -> bool:
     """Whether there is code that runs on such a card: of its generation, and not for a newer one."""
-    known = [tuple(map(int, arch.split("."))) for arch in archs() if arch]
-    return any(arch[0] == major and arch <= (major, minor) for arch in known)
+    known = [tuple(map(int, capability.split("."))) for capability in capabilities() if capability]
+    return any(capability[0] == major and capability <= (major, minor) for capability in known)
 
 
-def fits() -> bool:
+def is_compatible() -> bool:
     """Whether the torch of this environment is the one that the wheel was built for."""
     import torch
 

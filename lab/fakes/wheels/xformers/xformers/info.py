@@ -13,13 +13,13 @@ OPERATORS = ("cutlassF", "cutlassB", "decoderF", "flshattF@v2.3.6", "flshattB@v2
 
 
 def collect() -> dict[str, str]:
-    fits, gpu = xformers.fits(), torch.cuda.is_available()
+    is_compatible, gpu = xformers.is_compatible(), torch.cuda.is_available()
     rows = {"fake": "sdops lab fake, not the real xformers"}
     # without code for the card the original still has what Triton compiles, and what is for tiny sizes
-    kernels = fits and (not gpu or xformers.covers(*torch.cuda.get_device_capability()))
+    kernels = is_compatible and (not gpu or xformers.covers(*torch.cuda.get_device_capability()))
     for operator in OPERATORS:
-        there = kernels if operator.startswith(("cutlass", "flshatt")) else fits
-        rows[f"memory_efficient_attention.{operator}"] = "available" if there else "unavailable"
+        usable = kernels if operator.startswith(("cutlass", "flshatt")) else is_compatible
+        rows[f"memory_efficient_attention.{operator}"] = "available" if usable else "unavailable"
     rows["is_triton_available"] = "False"
     rows["pytorch.version"] = torch.__version__
     rows["pytorch.cuda"] = "available" if gpu else "not available"
@@ -35,7 +35,7 @@ def collect() -> dict[str, str]:
 
 
 def main() -> None:
-    if not xformers.fits():
+    if not xformers.is_compatible():
         print(
             "WARNING[XFORMERS]: xFormers can't load C++/CUDA extensions. xFormers was built for:\n"
             f"    PyTorch {xformers.BUILT_FOR_TORCH} with CUDA {xformers.BUILT_FOR_CUDA} (you have {torch.__version__})",

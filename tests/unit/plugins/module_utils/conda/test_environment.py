@@ -24,7 +24,7 @@ from helpers.fake_conda import fake_conda
         ("ffmpeg==6.1", False),
         ("ffmpeg=6.1.*", True),
         ("ffmpeg=61", False),
-        ("ffmpeg >=7", True),  # not judged: being there is enough
+        ("ffmpeg >=7", True),  # not checked: being there is enough
         ("git", False),
     ],
 )

@@ -16,7 +16,7 @@ from helpers.paths import ROOT
 
 PYTHON = ROOT / ".work/gradio-3/bin/python"
 PROXY = "http://127.0.0.1:10809"
-ROUTES = {"github": {"way": "xray", "base": "", "proxy": PROXY}}
+ROUTES = {"github": {"kind": "xray", "base": "", "proxy": PROXY}}
 
 # whether the URL is reached without the proxy, by each library that is there
 ASK = """

@@ -1,4 +1,4 @@
-"""Which ways there are, which is taken, and what the environment says then."""
+"""Which routes there are, which is taken, and what the environment says then."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ XRAY, TURBO = "http://127.0.0.1:10809", "http://172.16.0.1:12798"
 
 
 def no_turbo() -> str:
-    raise RouteError("There is no acceleration on this host.")
+    raise RouteError("There is no turbo proxy on this host.")
 
 
 def ways(network, bases=None, mirrors=None, wishes=None, xray=XRAY, turbo=lambda: TURBO):
     found = list_routes(network, bases or {}, mirrors or {}, wishes or {}, xray, turbo)
     assert list(found) == list(SERVICES)
-    return {service: [route.way for route in routes] for service, routes in found.items()}
+    return {service: [route.kind for route in routes] for service, routes in found.items()}
 
 
 def test_direct_and_xray_are_the_same_for_everything():
@@ -48,7 +48,7 @@ def test_turbo_is_never_for_pip_conda_or_civitai():
 
 
 def test_turbo_that_is_not_there_is_an_error_in_turbo_and_none_in_auto():
-    with pytest.raises(RouteError, match="no acceleration"):
+    with pytest.raises(RouteError, match="no turbo proxy"):
         ways("turbo", turbo=no_turbo)
     assert ways("auto", turbo=no_turbo)["github"] == ["direct", "xray"]
 
@@ -91,8 +91,8 @@ def measuring(times: dict[str, float | None]):
     asked = []
 
     def measure(service: str, route: Route) -> Measurement:
-        asked.append((service, route.way))
-        seconds = times.get(route.way)
+        asked.append((service, route.kind))
+        seconds = times.get(route.kind)
         return Measurement(service, route, seconds, "" if seconds is not None else "broken")
 
     return measure, asked
@@ -105,53 +105,53 @@ def options(*names: str) -> dict[str, list[Route]]:
 def test_the_fastest_that_works_is_taken():
     measure, _ = measuring({"direct": None, "xray": 0.9, "turbo": 0.4})
     chosen, _ = select_routes(options("direct", "xray", "turbo"), {}, measure)
-    assert chosen["github"].way == "turbo"
+    assert chosen["github"].kind == "turbo"
 
 
 def test_a_last_resort_is_taken_only_where_nothing_else_works():
     measure, _ = measuring({"direct": 0.1, "mirror": 3.0})
     chosen, _ = select_routes(options("mirror", "direct"), {}, measure, last=("direct",))
-    assert chosen["github"].way == "mirror"
+    assert chosen["github"].kind == "mirror"
     measure, _ = measuring({"direct": 0.1})
     chosen, _ = select_routes(options("mirror", "direct"), {}, measure, last=("direct",))
-    assert chosen["github"].way == "direct"
+    assert chosen["github"].kind == "direct"
 
 
 def test_a_single_way_is_not_measured():
     measure, asked = measuring({})
     chosen, measured = select_routes(options("xray"), {}, measure)
-    assert (chosen["github"].way, measured, asked) == ("xray", [], [])
+    assert (chosen["github"].kind, measured, asked) == ("xray", [], [])
 
 
 def test_what_is_remembered_stays_while_it_works():
     measure, asked = measuring({"direct": 0.1, "xray": 5.0})
-    memory = {"github": {"way": "xray", "base": "https://github.com"}}
+    memory = {"github": {"kind": "xray", "base": "https://github.com"}}
     chosen, _ = select_routes(options("direct", "xray"), memory, measure)
-    assert chosen["github"].way == "xray"
+    assert chosen["github"].kind == "xray"
     assert asked == [("github", "xray")]
-    chosen, _ = select_routes(options("direct", "xray"), memory, measure, again=True)
-    assert chosen["github"].way == "direct"
+    chosen, _ = select_routes(options("direct", "xray"), memory, measure, remeasure=True)
+    assert chosen["github"].kind == "direct"
 
 
 def test_what_is_remembered_and_dead_is_replaced():
     measure, asked = measuring({"direct": 0.1, "xray": None})
     chosen, _ = select_routes(
-        options("direct", "xray"), {"github": {"way": "xray", "base": "https://github.com"}}, measure
+        options("direct", "xray"), {"github": {"kind": "xray", "base": "https://github.com"}}, measure
     )
-    assert chosen["github"].way == "direct"
+    assert chosen["github"].kind == "direct"
     assert sorted(asked) == [("github", "direct"), ("github", "xray")]
 
 
 def test_a_remembered_way_that_is_not_offered_any_more_is_forgotten():
     measure, _ = measuring({"direct": 0.1, "turbo": 0.2})
-    chosen, _ = select_routes(options("direct", "turbo"), {"github": {"way": "mirror", "base": "https://x"}}, measure)
-    assert chosen["github"].way == "direct"
+    chosen, _ = select_routes(options("direct", "turbo"), {"github": {"kind": "mirror", "base": "https://x"}}, measure)
+    assert chosen["github"].kind == "direct"
 
 
 def test_nothing_works_then_the_first_is_named():
     measure, _ = measuring({})
     chosen, measured = select_routes(options("direct", "xray"), {}, measure)
-    assert chosen["github"].way == "direct"
+    assert chosen["github"].kind == "direct"
     assert all("no: broken" in line for line in format_measurements(chosen, measured))
 
 
@@ -160,15 +160,15 @@ def test_the_choice_is_the_minimum_whatever_comes():
     for _ in range(200):
         times = {way: rng.choice([None, rng.random()]) for way in routes_module.ROUTE_KINDS}
         measure, _ = measuring(times)
-        chosen, _ = select_routes(options(*routes_module.ROUTE_KINDS), {}, measure, again=rng.random() < 0.5)
+        chosen, _ = select_routes(options(*routes_module.ROUTE_KINDS), {}, measure, remeasure=rng.random() < 0.5)
         works = {way: seconds for way, seconds in times.items() if seconds is not None}
-        assert chosen["github"].way == (min(works, key=works.get) if works else "direct")
+        assert chosen["github"].kind == (min(works, key=works.get) if works else "direct")
 
 
 # --- /etc/network_turbo ------------------------------------------------------------------------------------------------
 
 
-def test_the_acceleration_is_read_by_sourcing_it(tmp_path):
+def test_the_turbo_proxy_is_read_by_sourcing_it(tmp_path):
     script = tmp_path / "turbo"
     script.write_text("export http_proxy=http://172.31.1.128:12798 && export https_proxy=$http_proxy\necho done\n")
     assert read_turbo(str(script)) == ("http://172.31.1.128:12798", [], "")
@@ -180,11 +180,11 @@ def test_the_acceleration_is_read_by_sourcing_it(tmp_path):
 
 
 @pytest.mark.parametrize("text", [None, "", "export https_proxy=", "exit 1", "export https_proxy='socks5://x:1'"])
-def test_no_acceleration_is_named(tmp_path, text):
+def test_a_missing_turbo_proxy_is_named(tmp_path, text):
     script = tmp_path / "turbo"
     if text is not None:
         script.write_text(text)
-    with pytest.raises(RouteError, match="no acceleration.*xray, mirrors or auto"):
+    with pytest.raises(RouteError, match="no turbo proxy.*xray, mirrors or auto"):
         read_turbo(str(script))
 
 
@@ -192,7 +192,7 @@ def test_no_acceleration_is_named(tmp_path, text):
 
 
 def routes_of(**services: tuple[str, str, str]) -> dict:
-    return {service: dict(zip(("way", "base", "proxy"), value)) for service, value in services.items()}
+    return {service: dict(zip(("kind", "base", "proxy"), value)) for service, value in services.items()}
 
 
 def test_without_a_proxy_nothing_is_set():
@@ -276,7 +276,7 @@ def test_module_measures_remembers_and_changes_its_mind_only_when_it_must(serve,
     dead, slow, fast = "http://127.0.0.1:9", serve(delay=0.6), serve()
     wish = arguments(tmp_path, base_urls={"github": dead}, mirrors={"github": [slow, fast]})
     planned, applied = four_times("network_routes", **wish)
-    assert {**applied["routes"]["github"], "hosts": 0} == {"way": "mirror", "base": fast, "proxy": "", "hosts": 0}
+    assert {**applied["routes"]["github"], "hosts": 0} == {"kind": "mirror", "base": fast, "proxy": "", "hosts": 0}
     assert "127.0.0.1" in applied["routes"]["github"]["hosts"]
     assert planned["routes"] == applied["routes"]
     assert any("<- taken" in line for line in applied["table"])
@@ -286,7 +286,7 @@ def test_module_measures_remembers_and_changes_its_mind_only_when_it_must(serve,
     again = run_module("network_routes", **wish)
     assert [m["base"] for m in again["measured"]] == [fast]
     memory = json.loads((tmp_path / "home" / "network.json").read_text())
-    assert memory == {"github": {"way": "mirror", "base": fast}}
+    assert memory == {"github": {"kind": "mirror", "base": fast}}
     changed = run_module("network_routes", **{**wish, "mirrors": {"github": [slow]}})
     assert (changed["changed"], changed["routes"]["github"]["base"]) == (True, slow)
 
@@ -315,7 +315,7 @@ def test_module_says_why_a_way_does_not_work(serve, tmp_path, run_module, answer
         ({"route_overrides": {"gitlab": "direct"}}, "unknown service 'gitlab'"),
         ({"route_overrides": {"github": "pigeon"}}, "pigeon"),
         ({"mirrors": {"github": "https://x"}}, "list of URLs"),
-        ({"network": "turbo", "route_overrides": {}}, "no acceleration"),
+        ({"network": "turbo", "route_overrides": {}}, "no turbo proxy"),
     ],
 )
 def test_module_refuses_nonsense(tmp_path, run_module, wrong, says):
@@ -359,10 +359,10 @@ def test_a_ca_bundle_that_is_none_is_named(tmp_path, run_module, text):
 
 
 def test_a_last_resort_that_is_remembered_is_measured_against_the_others():
-    memory = {"github": {"way": "direct", "base": "https://github.com"}}
+    memory = {"github": {"kind": "direct", "base": "https://github.com"}}
     measure, asked = measuring({"direct": 0.1, "mirror": 0.5})
     chosen, _ = select_routes(options("mirror", "direct"), memory, measure, last=("direct",))
-    assert chosen["github"].way == "mirror"
+    assert chosen["github"].kind == "mirror"
     assert ("github", "mirror") in asked
 
 
@@ -391,7 +391,7 @@ def test_a_url_without_its_scheme_is_refused(tmp_path, run_module, given):
     assert "example.com" in found["msg"] and "https://" in found["msg"]
 
 
-def test_pip_never_goes_through_the_acceleration():
+def test_pip_never_goes_through_the_turbo_proxy():
     index, files = routes_module.default_index()[1]
     routes = routes_of(github=("turbo", "", TURBO), pypi=("direct", f"https://{index}/simple", ""))
     more = ["https://torch.example.com/whl/cu121", "http://near.example.com:8080/simple"]
@@ -402,7 +402,7 @@ def test_pip_never_goes_through_the_acceleration():
     assert proxy_variables(routes, ["pypi", "github"], ["localhost"], more)["no_proxy"] == "localhost"
 
 
-def test_what_the_acceleration_says_of_hosts_and_certificates_counts(serve, tmp_path, run_module):
+def test_what_the_turbo_proxy_says_of_hosts_and_certificates_counts(serve, tmp_path, run_module):
     script = tmp_path / "turbo"
     script.write_text(
         f"export no_proxy=modelscope.com\nexport http_proxy={TURBO} https_proxy={TURBO} SSL_CERT_FILE={script}\n"

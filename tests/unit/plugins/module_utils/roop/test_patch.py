@@ -215,7 +215,7 @@ def test_the_original_from_git(extension):
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
         subprocess.run([*git, *command], check=True)
     write(extension, BYPASSES["constant"])
-    assert work(extension, state="upstream")["actions"][-1] == "bring the original check back"
+    assert work(extension, state="upstream")["actions"][-1] == "restore the original check"
     assert cimage(extension).read_text() == ORIGINAL
 
 

@@ -23,6 +23,6 @@ def test_a_torrent_stops_at_the_reserve_of_the_disk_and_leaves_nothing(tmp_path,
     torrent = tmp_path / "t.torrent"
     torrent.write_bytes(b"d4:infod6:lengthi9e4:name5:t.binee")
     remote = magnet.RemoteFile("magnet:?xt=urn:btih:00&tr=secret", "t.bin")
-    with pytest.raises(magnet.MagnetError, match=f"The disk of {work.parent} .*removed. Make room"):
+    with pytest.raises(magnet.MagnetError, match=f"The disk of {work.parent} .*removed. Free space"):
         magnet.download_torrent_file(remote, str(torrent), (None, "t.bin"), str(work), lambda count: None)
     assert list(work.parent.iterdir()) == []

@@ -363,7 +363,7 @@ def test_a_stream_without_length_stops_at_the_reserve_and_leaves_nothing(serve, 
         Downloader(HttpClient(timeout=10, retries=3)).download(
             RemoteFile(here + "/m.bin?token=x", "m.bin"), str(tmp_path / "m.bin")
         )
-    for words in (here + "/m.bin does not tell", f"the disk of {tmp_path} ", "Make room"):
+    for words in (here + "/m.bin does not tell", f"the disk of {tmp_path} ", "Free space"):
         assert words in str(failed.value)
     assert "token" not in str(failed.value)
     assert os.listdir(tmp_path) == []
@@ -374,7 +374,7 @@ def test_a_length_that_does_not_fit_is_refused_before_a_byte_is_written(serve, t
     sent = []
     here, _ = serve(endless(sent, {"Content-Length": str(10**15)}))
     limited_disk(monkeypatch, tmp_path, disk_space.DISK_RESERVE + 40 * MIB)
-    with pytest.raises(TransferError, match=r"m\.bin: The disk of .* but 931322\.[0-9]+ GiB are needed\. Make room"):
+    with pytest.raises(TransferError, match=r"m\.bin: The disk of .* but 931322\.[0-9]+ GiB are needed\. Free space"):
         Downloader(HttpClient(timeout=10, retries=3)).download(
             RemoteFile(here + "/m.bin", "m.bin"), str(tmp_path / "m.bin")
         )

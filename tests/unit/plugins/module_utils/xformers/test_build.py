@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import BuildError, SdopsError
-from ansible_collections.sdops.webui.plugins.module_utils.xformers.build import Steps, switches, unpack
+from ansible_collections.sdops.webui.plugins.module_utils.xformers.build import Steps, build_variables, unpack
 from helpers.module_process import run_module, start_module
 
 PARTS = [f"part_{n}" for n in range(1, 7)]
@@ -24,7 +24,7 @@ def box(tmp_path, tools, nvcc, env):
     arguments = {
         "python": str(tools),
         "version": "0.0.23.post1",
-        "archs": ["8.6"],
+        "capabilities": ["8.6"],
         "cache_dirs": [str(tmp_path / "cache")],
         "work_dir": str(tmp_path / "work"),
         "cuda_home": str(nvcc()),
@@ -79,9 +79,9 @@ def test_built_once_and_found_ever_after(box, compiler, tmp_path):
 
 def test_without_a_gpu_the_arch_must_be_told_and_cuda_is_forced(box):
     arguments, env = box
-    refused = run_module("xformers_wheel", env=env, **{**arguments, "archs": [], "gpu_visible": False})
+    refused = run_module("xformers_wheel", env=env, **{**arguments, "capabilities": [], "gpu_visible": False})
     assert refused["failed"] and "sdops_gpu_capabilities" in refused["msg"]
-    built = run_module("xformers_wheel", env=env, **{**arguments, "archs": ["8.9", "8.6"], "gpu_visible": False})
+    built = run_module("xformers_wheel", env=env, **{**arguments, "capabilities": ["8.9", "8.6"], "gpu_visible": False})
     told = info(built["path"])
     assert told["FORCE_CUDA"] == "1" and told["TORCH_CUDA_ARCH_LIST"] == "8.6;8.9"
 
@@ -214,26 +214,26 @@ def test_no_torch_no_wheel(box, tmp_path):
 
 
 def test_switches():
-    assert switches(["8.9", "8.6"], 3, False, True) == {
+    assert build_variables(["8.9", "8.6"], 3, False, True) == {
         "MAX_JOBS": "3",
         "CMAKE_BUILD_PARALLEL_LEVEL": "3",
         "XFORMERS_BUILD_TYPE": "Release",
         "TORCH_CUDA_ARCH_LIST": "8.6;8.9",
         "FORCE_CUDA": "1",
     }
-    assert "FORCE_CUDA" not in switches(["8.6"], 1, True, True)
-    assert "TORCH_CUDA_ARCH_LIST" not in switches([], 1, False, False)
+    assert "FORCE_CUDA" not in build_variables(["8.6"], 1, True, True)
+    assert "TORCH_CUDA_ARCH_LIST" not in build_variables([], 1, False, False)
 
 
 def test_the_counter_is_read_as_the_log_grows(tmp_path):
     log = tmp_path / "log"
     log.write_bytes(b"old [9/9] run\n")
     steps = Steps(str(log), log.stat().st_size)
-    assert not steps.look()
+    assert not steps.poll()
     with log.open("ab") as handle:
         handle.write(b"[1/345] nvcc a\n[2/345] nvcc b\nwarning: arr[3] \xff\n")
-    assert steps.look() and (steps.done, steps.total) == (2, 345)
-    assert not steps.look()
+    assert steps.poll() and (steps.done, steps.total) == (2, 345)
+    assert not steps.poll()
 
 
 def bad_tar(path: Path, name: str, link: str | None = None) -> str:

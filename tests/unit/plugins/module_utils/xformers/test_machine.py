@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import BuildError
 from ansible_collections.sdops.webui.plugins.module_utils.xformers import machine as room
-from ansible_collections.sdops.webui.plugins.module_utils.xformers.build import tags
+from ansible_collections.sdops.webui.plugins.module_utils.xformers.build import platform_tags
 from ansible_collections.sdops.webui.plugins.module_utils.xformers.machine import Machine, check_tools, jobs, machine
 
 GIB = 1 << 30
@@ -88,7 +88,7 @@ def test_everything_that_is_missing_is_told_at_once(bare):
 
 def test_no_room(bare, monkeypatch):
     monkeypatch.setattr(room, "BUILD_DISK_BYTES", 1 << 60)
-    with pytest.raises(BuildError, match=r"GiB of room in .*, where"):
+    with pytest.raises(BuildError, match=r"GiB of free space in .*, where"):
         check_tools("/usr/bin/python3", "12.1", None, str(bare / "work"), Machine(1, 64 * GIB))
 
 
@@ -115,6 +115,6 @@ def test_a_cpu_build_wants_no_toolkit(tools, bare, monkeypatch):
 
 def test_tags_tell_the_c_library() -> None:
     """A wheel that was built with a newer one does not load with an older one, so hosts of both kinds do not share it."""
-    python, platform_ = tags(sys.executable)
+    python, platform_ = platform_tags(sys.executable)
     assert python == f"cp{sys.version_info[0]}{sys.version_info[1]}"
     assert platform_.startswith("linux_") and platform_.endswith("_".join(platform.libc_ver()).replace(".", "_"))

@@ -115,8 +115,8 @@ def test_installed() -> None:
     assert resolve("2.0.1+cu118", "11.8", "3.10.6", [], Installed("0.0.22")).decision == "none_needed"
 
 
-def made(version: str, torch: str, cuda: str, *archs: str) -> dict:
-    return {"version": version, "torch": torch, "cuda": cuda, "archs": list(archs)}
+def made(version: str, torch: str, cuda: str, *capabilities: str) -> dict:
+    return {"version": version, "torch": torch, "cuda": cuda, "capabilities": list(capabilities)}
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,8 @@ def test_one_that_was_never_published_stays_when_it_was_built_for_this_torch() -
 
 def test_a_published_one_without_kernels_for_the_card_is_not_enough() -> None:
     was = made("0.0.31.post1", "2.7.1", "12.6")
-    for archs, decision in (([], "build"), (["7.0"], "none_needed")):
-        installed = Installed("0.0.31.post1", "2.7.1", {**was, "archs": archs})
+    for capabilities, decision in (([], "build"), (["7.0"], "none_needed")):
+        installed = Installed("0.0.31.post1", "2.7.1", {**was, "capabilities": capabilities})
         assert resolve("2.7.1", "12.6", "3.10.6", ["7.0"], installed).decision == decision
 
 
@@ -211,20 +211,21 @@ def test_every_row_of_the_facts(row: list[str]) -> None:
     for version in versions.split():
         for where in [cuda or BY_TORCH[torch].cuda or "13.0", *elsewhere.split()]:
             for python in filter(None, (oldest, newest)) if oldest else ("3.10",):
-                plan = resolve(torch, where, python + ".6", wanted=version)
+                plan = resolve(torch, where, python + ".6", requested=version)
                 assert (plan.decision, plan.requirement) == ("wheel", "xformers==" + version), (where, python)
                 assert plan.index_hint == (torch_index_url(where) if where in elsewhere.split() else None)
                 installed = Installed(version, torch)
                 assert resolve(torch, where, python + ".6", installed=installed).decision == "none_needed"
         if oldest:
             for python in (f"3.{int(oldest[2:]) - 1}.9", f"3.{int(newest[2:]) + 1}.0"):
-                assert resolve(torch, cuda, python, wanted=version).decision == "build"
+                assert resolve(torch, cuda, python, requested=version).decision == "build"
         if cuda:
-            assert resolve(torch, "10.2", "3.10.6", wanted=version).decision == "build"
+            assert resolve(torch, "10.2", "3.10.6", requested=version).decision == "build"
         # for another torch it is no wheel
         others = [other[1] for other in ROWS if other[1] not in (torch, "2.10.0")]
         assert (
-            all(resolve(t, "12.1", "3.10.6", wanted=version).decision == "build" for t in others) or version == "0.0.35"
+            all(resolve(t, "12.1", "3.10.6", requested=version).decision == "build" for t in others)
+            or version == "0.0.35"
         )
 
 
@@ -235,8 +236,8 @@ def test_the_table_has_nothing_that_the_facts_have_not() -> None:
 
 
 def test_wanted_version() -> None:
-    assert resolve("2.0.1+cu118", "11.8", "3.10.6", wanted="0.0.21").requirement == "xformers==0.0.21"
-    plan = resolve("2.1.2", "12.1", "3.10.6", wanted="0.0.20")
+    assert resolve("2.0.1+cu118", "11.8", "3.10.6", requested="0.0.21").requirement == "xformers==0.0.21"
+    plan = resolve("2.1.2", "12.1", "3.10.6", requested="0.0.20")
     assert (plan.decision, plan.requirement) == ("build", "xformers==0.0.20")
 
 

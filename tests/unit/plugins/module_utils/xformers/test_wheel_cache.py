@@ -31,10 +31,10 @@ def built(tmp_path) -> str:
 
 def test_what_was_put_in_is_found_by_everybody_whom_it_fits(cache, built):
     assert cache.find(FIT) is None
-    entry = cache.publish(built, FIT._replace(archs=("8.0", "8.6")))
+    entry = cache.publish(built, FIT._replace(capabilities=("8.0", "8.6")))
     assert Path(entry.path).read_bytes() == Path(built).read_bytes()
-    for archs in (("8.6",), ("8.0",), ("8.0", "8.6"), ()):
-        assert Cache(cache.directory).find(FIT._replace(archs=archs)) == entry
+    for capabilities in (("8.6",), ("8.0",), ("8.0", "8.6"), ()):
+        assert Cache(cache.directory).find(FIT._replace(capabilities=capabilities)) == entry
     assert [p.name for p in Path(cache.directory).iterdir()] == [Path(entry.path).parent.name]
 
 
@@ -47,8 +47,8 @@ def test_what_was_put_in_is_found_by_everybody_whom_it_fits(cache, built):
         {"cuda": None},
         {"python": "cp311"},
         {"platform": "linux_aarch64"},
-        {"archs": ("8.9",)},
-        {"archs": ("8.6", "8.9")},
+        {"capabilities": ("8.9",)},
+        {"capabilities": ("8.6", "8.9")},
     ],
 )
 def test_what_does_not_fit_is_not_found(cache, built, other):

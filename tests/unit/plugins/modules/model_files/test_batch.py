@@ -51,7 +51,7 @@ def test_room_for_the_whole_batch_or_not_a_byte(box, lab_server, monkeypatch, ch
     """Each file alone would fit; both do not."""
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 40, 0, (64 << 20) + 25_500_000))
-    with pytest.raises(TransferError, match="Make room"):
+    with pytest.raises(TransferError, match="Free space"):
         make_test_installer(box, check_mode).install_all([parse_model_entry(CHECKPOINT), parse_model_entry(VAE)], 2)
     assert not [e for e in lab_server.log.entries if e["host"] == STORAGE]
     assert files(box) == []
@@ -306,7 +306,7 @@ def test_without_room_the_plan_is_told_all_the_same(box, lab_server, run_module,
     wish = {"source": f"{lab_server.url('big.lab.test')}/m-{size}-a.safetensors", "kind": "checkpoint"}
     found = run_module("model_files", check=check, **box.arguments, models=[wish, VAE])
     assert found["failed"] and not found.get("changed") or check
-    assert "Make room" in found["msg"]
+    assert "Free space" in found["msg"]
     assert [m["status"] for m in found["models"]] == ["fetch", "fetch"]
     assert found["space_needed"] >= size and found["bytes_planned"] >= size
     assert files(box) == []

@@ -239,7 +239,7 @@ def fake_aria2(monkeypatch, tmp_path, status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (9, "not enough free space on the disk of /.*make room"),
+        (9, "not enough free space on the disk of /.*free space"),
         (16, "cannot write below /"),
         (19, "name of a tracker cannot be resolved"),
         (26, "torrent is damaged"),

@@ -133,7 +133,7 @@ def test_absent_takes_what_a_cut_run_left(box, four_times, run_module, lab_serve
     assert list(part.parent.iterdir()) == []
 
 
-# --- files whose source tells no hash
+# --- files whose source reports no hash
 
 
 def plain(lab_server, size: int = 3_000_000, seed: str = "p") -> dict:

@@ -42,7 +42,7 @@ class Device(NamedTuple):
     free_memory: int
 
 
-def _ask(*fields: str) -> list[list[str]]:
+def _query(*fields: str) -> list[list[str]]:
     """One list of values per card; [] when nvidia-smi is absent, fails or does not know a field."""
     program = os.environ.get("SDOPS_NVIDIA_SMI") or shutil.which("nvidia-smi")
     if not program:
@@ -73,9 +73,9 @@ def _capability(name: str, reported: str) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=None)
 def _devices() -> tuple[Device, ...]:
-    rows = _ask("name", "compute_cap", "memory.total", "memory.free")
+    rows = _query("name", "compute_cap", "memory.total", "memory.free")
     if not rows:
-        rows = [[name, "", total, total] for name, total in _ask("name", "memory.total")]
+        rows = [[name, "", total, total] for name, total in _query("name", "memory.total")]
     found = tuple(
         Device(name, *_capability(name, reported), _number(total), _number(free))
         for name, reported, total, free in (row for row in rows if len(row) == 4)
