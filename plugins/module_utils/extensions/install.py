@@ -79,12 +79,12 @@ class ExtensionInstaller:
 
     # --- all of them ---------------------------------------------------------------------------------------------------
     def finish_interrupted_run(self) -> list[str]:
-        """Put the environment back as it was before an installation that was cut off."""
+        """Restore the environment as it was before an interrupted installation."""
         if self.snapshot.manifest() is None:
             return []
         if not self.options.check:
             self.snapshot.restore()
-        return ["put the environment back, in which an installation was cut off"]
+        return ["restored the environment, in which an installation was interrupted"]
 
     def finish(self) -> None:
         """Remove what was kept while extensions were installed."""

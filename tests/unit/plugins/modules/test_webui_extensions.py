@@ -117,10 +117,10 @@ def test_another_torch_is_refused(box: Box) -> None:
     ("script", "words"),
     [
         ("import sys; sys.exit('no server')", ["ended with 1", "no server"]),
-        (TORCH_MOVED, ["changed torch from 2.1.2 to 9.9", "put back"]),
+        (TORCH_MOVED, ["changed torch from 2.1.2 to 9.9", "restored"]),
         (TORCH_MOVED + "raise SystemExit(3)", ["ended with 3"]),
-        (WRITTEN_INTO, ["changed torch from 2.1.2 to 9.9.9", "put back"]),
-        ("import shutil, site; shutil.rmtree(site.getsitepackages()[0])", ["put back"]),
+        (WRITTEN_INTO, ["changed torch from 2.1.2 to 9.9.9", "restored"]),
+        ("import shutil, site; shutil.rmtree(site.getsitepackages()[0])", ["restored"]),
     ],
     ids=["fails", "moves torch", "moves torch and fails", "writes into torch", "removes everything"],
 )
@@ -200,7 +200,7 @@ def test_a_cut_run_is_put_right(box: Box) -> None:
     assert box.version("torch") == "9.9"
     good = box.extension("good", {})
     told = box.run(good)
-    assert "put the environment back, in which an installation was cut off" in told["actions"]
+    assert "restored the environment, in which an installation was interrupted" in told["actions"]
     assert box.untouched
 
 
