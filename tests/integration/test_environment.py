@@ -166,7 +166,7 @@ def test_a_card_that_it_does_not_work_on_is_not_forgotten(site: Site, box: dict)
     assert "xformers: wheel:" in said
 
 
-def test_a_torch_that_cannot_be_asked_stops_the_run(site: Site, box: dict) -> None:
+def test_a_torch_that_cannot_be_queried_stops_the_run(site: Site, box: dict) -> None:
     [info] = (site.base / "env").rglob("torch-*.dist-info")
     (info / "INSTALLER").unlink()
     refused(site.play(playbook(site, role("xformers_build")), **box), "torch is not installed", "role sd_webui")
@@ -194,7 +194,7 @@ def test_an_environment_by_name_and_another_python(site: Site) -> None:
     assert "changed=0" in passed(site.play(play, **wanted, conda_env_recreate=True))
 
 
-def test_an_installer_that_was_cut_is_run_again(site: Site) -> None:
+def test_an_installer_that_was_interrupted_is_run_again(site: Site) -> None:
     conda = site.base / "conda.py"
     conda.write_text(fake_conda(site.base / "made").read_text())
     installer = site.base / "installer.sh"

@@ -21,7 +21,7 @@ def messages(output: str) -> list[str]:
     ]
 
 
-def test_the_cause_of_a_command_is_told_once_at_the_end(site):
+def test_the_cause_of_a_command_is_reported_once_at_the_end(site):
     """As sd_webui in site.yml: a rescue that looks for other routes, inside one that goes back, inside that of the play."""
     reroute = {
         "ansible.builtin.include_role": {
@@ -67,7 +67,7 @@ def test_the_cause_of_a_command_is_told_once_at_the_end(site):
     assert "non-zero" not in " ".join(told[1:]) and "installed, as before" not in result.stdout
 
 
-def test_the_play_tells_what_a_role_could_not_do(site):
+def test_the_play_reports_what_a_role_could_not_do(site):
     (site.base / "home").write_text("a file where the directory belongs")
     result = site.play("--tags", "base")
     assert result.returncode == 2

@@ -176,7 +176,7 @@ def slow(lab_server, rate: int) -> None:
     lab_server.faults.add(Fault("slow", host="cdn.*", rate=rate))
 
 
-def test_every_host_tells_how_far_it_is_while_the_task_runs(lab_server, play, tmp_path):
+def test_every_host_reports_progress_while_the_task_runs(lab_server, play, tmp_path):
     slow(lab_server, 4_000_000)
     run = play(3, "-f", "3", "-e", "sdops_progress_interval=1")
     assert run.end() == 0, run.output

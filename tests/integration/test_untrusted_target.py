@@ -106,7 +106,7 @@ def test_no_path_of_the_host_leads_elsewhere(host):
 
 
 @pytest.mark.parametrize("name", ["ansible.cfg", ".envrc", "day/conftest.py", "x.png/run.sh", "X.PNG", "x.png "])
-def test_nothing_is_fetched_that_was_not_asked_for(host, name):
+def test_nothing_is_fetched_that_was_not_requested(host, name):
     """Another file could be run by a tool that looks for it in the directory of the images."""
     path = host.outputs / name
     path.parent.mkdir(exist_ok=True)
@@ -138,7 +138,7 @@ def test_the_directory_itself_may_be_a_link(host):
     assert (disk / "day/good.png").read_bytes() == b"an image" * 1000
 
 
-def test_a_file_that_is_larger_than_it_was_said_to_be(host):
+def test_a_file_that_is_larger_than_announced(host):
     with (host.outputs / "day/growing.png").open("wb") as handle:
         handle.truncate(64 * 1024**2)
     host.answer(entry(f"{host.outputs}/day/growing.png", 10))

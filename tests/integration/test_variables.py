@@ -209,7 +209,7 @@ def test_check_mode_on_a_bare_host_finishes_and_touches_nothing(site):
     assert GOOD_PROXY["xray_proxy_uuid"] not in result.stdout
 
 
-def test_all_mistakes_of_all_roles_are_told_at_once(site):
+def test_all_mistakes_of_all_roles_are_reported_at_once(site):
     wrong = {
         "sdops_data_dir": "data",
         "sdops_no_proxy": "a,b",

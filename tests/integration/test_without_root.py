@@ -36,7 +36,7 @@ def own(path: Path) -> Path:
     return path
 
 
-def test_all_that_cannot_be_written_is_told_before_the_first_change(unprivileged):
+def test_all_that_cannot_be_written_is_reported_before_the_first_change(unprivileged):
     site, before = unprivileged, unprivileged.files()
     result = site.play()
     said = " ".join(result.stdout.split())
@@ -68,7 +68,7 @@ def test_the_defaults_are_no_places_of_such_a_user(unprivileged):
 
 
 @pytest.mark.parametrize("theirs", ["sdops_profile_dir", "sdops_boot_hook"])
-def test_only_what_is_left_is_told(unprivileged, theirs):
+def test_only_what_is_left_is_reported(unprivileged, theirs):
     """With directories of the user's own, one thing that is root's."""
     site = unprivileged
     home = own(site.base / "own")
@@ -83,7 +83,7 @@ def test_only_what_is_left_is_told(unprivileged, theirs):
     assert site.files() == before
 
 
-def test_with_what_the_message_says_the_plan_is_told(unprivileged):
+def test_with_what_the_message_says_the_plan_is_reported(unprivileged):
     site = unprivileged
     home = own(site.base / "own")
     for name in ("sdops_home", "sdops_data_dir", "sdops_profile_dir"):

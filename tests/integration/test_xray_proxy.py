@@ -70,14 +70,14 @@ def test_one_that_dies_half_way_is_left_by_logins_and_git(site, logins):
     assert "cut off" in said(result)
 
 
-def test_where_it_is_the_only_way_the_reason_is_told(site, logins):
+def test_where_it_is_the_only_route_the_reason_is_reported(site, logins):
     result = site.play(playbook(site, roles=["sdops.webui.xray_proxy"]), **{**NO_CORE, **GOOD_PROXY})
     assert result.returncode != 0
     assert "could not be fetched" in said(result) and "xray_proxy_release_base" in said(result)
 
 
 @pytest.mark.parametrize("network", ["xray", "auto"])
-def test_a_client_that_shall_go_is_no_way_out(site, network):
+def test_a_client_to_be_removed_is_no_route(site, network):
     shown = [
         {"ansible.builtin.include_role": {"name": "sdops.webui.sdops", "public": True}},
         {
@@ -133,7 +133,7 @@ def test_what_goes_around_a_proxy(site):
     assert json.dumps(expected) in said(result), said(result)
 
 
-def test_check_mode_on_a_box_with_the_toolbox_and_no_xray_tells_the_plan(site):
+def test_check_mode_on_a_host_with_the_toolbox_and_no_xray_reports_the_plan(site):
     (site.base / "home" / "toolbox" / "bin").mkdir(parents=True)
     (site.base / "home" / "toolbox" / "bin" / "python").symlink_to(BIN / "python")
     given = {

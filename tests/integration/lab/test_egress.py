@@ -246,7 +246,7 @@ def test_the_gateways_conditions(lab: LabCommand, client: str) -> None:
 # --- as processes
 
 
-def test_as_processes_the_ways_out_exist_too() -> None:
+def test_as_processes_the_egress_routes_exist_too() -> None:
     """Nothing is blocked between processes of one machine, but each route leads where it should."""
     lab = LabCommand(f"{NAME}e", "processes")
     lab("down")

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.lab
 # --- in containers ----------------------------------------------------------------------------------------------------
 
 
-def test_a_target_is_a_rented_box(lab: LabCommand) -> None:
+def test_a_target_is_a_rented_host(lab: LabCommand) -> None:
     seen = lab.on(
         "target1",
         "tr '\\0' ' ' < /proc/1/cmdline; hostname; ls -d /root/autodl-tmp /root/autodl-fs; command -v systemctl; true",
@@ -101,7 +101,7 @@ def test_a_blocked_address_cannot_be_reached(lab: LabCommand) -> None:
     assert refused.returncode == 1 and re.search("TimeoutError|timed out|unreachable", refused.stderr), refused.stderr
 
 
-def test_the_gateway_is_the_way_out(lab: LabCommand, client: str) -> None:
+def test_the_gateway_is_the_egress_route(lab: LabCommand, client: str) -> None:
     git = "https://git.lab.test/AUTOMATIC1111/stable-diffusion-webui.git"
     remote = lab.on("target1", f"git -c http.proxy={client} ls-remote {git} HEAD").stdout.split()
     assert remote[0] == lab.variables["sdops_lab_commits"]["AUTOMATIC1111/stable-diffusion-webui"]
@@ -117,7 +117,7 @@ def test_the_gateway_is_the_way_out(lab: LabCommand, client: str) -> None:
     assert eventually(lambda: lab.on("target1", request, check=False).returncode == 0)
 
 
-def test_a_stranger_at_the_gateway_sees_a_web_server(lab: LabCommand) -> None:
+def test_an_unknown_client_at_the_gateway_sees_a_web_server(lab: LabCommand) -> None:
     """REALITY hands whoever does not know the key to the real site, certificate and all."""
     stranger = "curl -sS -o /dev/null -w '%{http_code} %{ssl_verify_result}' --connect-to ::gateway.lab.test:443 https://www.lab.test/"
     assert re.fullmatch(r"[2-4]\d\d 0", lab.on("target2", stranger).stdout)

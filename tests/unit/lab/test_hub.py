@@ -253,7 +253,7 @@ def test_cloudfront_links(lab_server: LabServer, http: requests.Session) -> None
     assert http.get(url.replace("Expires=", "Expires=1")).status_code == 403
 
 
-def test_text_files_are_compressed_for_those_who_ask(lab_server: LabServer, http: requests.Session) -> None:
+def test_text_files_are_compressed_on_request(lab_server: LabServer, http: requests.Session) -> None:
     url = hub(lab_server, f"/{SD}/resolve/main/README.md")
     plain = http.get(url)
     packed = http.get(url, headers={"Accept-Encoding": "gzip"})

@@ -190,7 +190,7 @@ def test_short_is_consistent(lab_server: LabServer, http: requests.Session) -> N
     assert (answer.status_code, answer.headers["Content-Length"], len(answer.content)) == (200, "1000", 1000)
 
 
-def test_until_close_hides_a_cut(lab_server: LabServer, http: requests.Session) -> None:
+def test_until_close_hides_an_interruption(lab_server: LabServer, http: requests.Session) -> None:
     lab_server.faults.add(Fault("until_close", host=hosts.HUB_STORAGE))
     whole = http.get(storage(lab_server, http))
     assert {"Content-Length", "Transfer-Encoding"}.isdisjoint(whole.headers)

@@ -114,7 +114,7 @@ def test_nobody_looks_for_the_default_checkpoint() -> None:
     assert "'--no-download-sd-model'" in load("webui_service/vars/main.yml")["__webui_service_args"]
 
 
-def test_webui_sh_which_refuses_root_is_never_run() -> None:
+def test_webui_sh_which_rejects_root_is_never_run() -> None:
     assert not [path for path in ROLES.rglob("*.yml") if "/tasks/" in str(path) and "webui.sh" in path.read_text()]
 
 
@@ -122,14 +122,14 @@ def test_libraries_that_opencv_loads() -> None:
     assert {"libgl1", "libglib2.0-0"} <= set(DEFAULTS["sd_webui_packages"])
 
 
-def test_nothing_is_shared_unless_told() -> None:
+def test_nothing_is_shared_unless_requested() -> None:
     """A share needs a program from a site that is blocked in places."""
     defaults = load("webui_service/defaults/main.yml")
     assert defaults["webui_service_share"] == "{{ webui_service_preset == 'tutorial' }}"
     assert defaults["webui_service_preset"] != "tutorial"
 
 
-def test_roop_brings_a_compiler_and_its_files_from_living_places() -> None:
+def test_roop_installs_a_compiler_and_its_files_from_living_places() -> None:
     roop = CATALOG["roop"]
     assert "insightface==0.7.3" in roop.packages and "g++" in roop.debian
     assert {path.rsplit("/", 1)[-1] for path, *_ in roop.files} == {"detector.onnx", "classes"}

@@ -220,7 +220,7 @@ def test_pixels_follow_the_bytes_of_the_checkpoint_not_its_name(instance):
     assert pixels(instance.image(prompt="x")) != first
 
 
-def test_vae_beside_the_checkpoint_is_taken_under_automatic(instance):
+def test_vae_next_to_the_checkpoint_is_taken_under_automatic(instance):
     instance.model("models/Stable-diffusion", "a.safetensors", "a")
     beside = instance.model("models/Stable-diffusion", "a.vae.safetensors", "v")
     instance.start()
@@ -270,7 +270,7 @@ def test_options_follow_the_rules_of_the_original(instance):
     instance.wait("changing setting sd_vae to cut.safetensors: SafetensorError")
 
 
-def test_settings_survive_a_restart_and_wrong_types_are_told(instance):
+def test_settings_survive_a_restart_and_wrong_types_are_reported(instance):
     instance.model("models/Stable-diffusion", "a.safetensors", "a")
     instance.model("models/Stable-diffusion", "b.safetensors", "b")
     instance.start()
@@ -291,7 +291,7 @@ def test_settings_survive_a_restart_and_wrong_types_are_told(instance):
     instance.wait("from " + str(instance.data / "models/Stable-diffusion/b.safetensors"))
 
 
-def test_overrides_are_put_back_if_the_setting_had_been_set(instance):
+def test_overrides_are_restored_if_the_setting_had_been_set(instance):
     instance.model("models/Stable-diffusion", "a.safetensors", "a")
     instance.model("models/Stable-diffusion", "b.safetensors", "b")
     instance.start()

@@ -107,7 +107,7 @@ def test_defaults_are_the_upstream_addresses(site):
         assert pin in text
 
 
-def test_clone_at_the_wanted_commit_is_taken_another_is_moved(site, tmp_path):
+def test_clone_at_the_requested_commit_is_taken_another_is_moved(site, tmp_path):
     webui, clone = tmp_path / "webui", tmp_path / "webui" / "repositories" / "BLIP"
     shutil.copytree(site.webui, webui)
 
@@ -159,7 +159,7 @@ def test_missing_clip_is_installed_from_its_variable_before_anything_is_cloned(s
     assert done.returncode == 1 and "Couldn't checkout commit 0000000000" in done.stderr
 
 
-def test_xformers_is_installed_only_when_asked_for(site):
+def test_xformers_is_installed_only_when_requested(site):
     trees = [tree for tree in site.env["PYTHONPATH"].split(":") if not tree.endswith("xformers")]
     env = {"PYTHONPATH": ":".join(trees), "XFORMERS_PACKAGE": "/nowhere/xformers.whl"}
     assert site.launch(*EXIT, **env).returncode == 0

@@ -236,7 +236,7 @@ def test_api_auth_is_basic_and_leaves_internal_open(instance):
     assert instance.call("/sdapi/v1/loras").status == 200  # brought by an extension, outside the password
 
 
-def test_sysinfo_tells_commandline_args_but_hides_an_argument_of_its_own(instance):
+def test_sysinfo_reports_commandline_args_but_hides_an_argument_of_its_own(instance):
     instance.start("--api-auth", "lab:in-argv", model=False, COMMANDLINE_ARGS="--api-log --gradio-auth me:in-env")
     report = instance.call("/internal/sysinfo").json
     assert report["Environment"]["COMMANDLINE_ARGS"] == "--api-log --gradio-auth me:in-env"

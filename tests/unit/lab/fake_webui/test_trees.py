@@ -54,7 +54,7 @@ def test_wheels_say_what_they_are_and_have_the_versions_of_the_manifest():
         assert told == f"{version} True True"
 
 
-def test_torch_asks_nvidia_smi(tmp_path: Path):
+def test_torch_queries_nvidia_smi(tmp_path: Path):
     smi = tmp_path / "nvidia-smi"
     ask = "-c\nimport torch.cuda as c; print(c.is_available(), c.device_count(), c.get_device_name(), c.get_device_capability())"
     for known, told in (("", "True 2 NVIDIA GeForce RTX 4090 (8, 9)"), ("exit 1; ", "True 1 NVIDIA RTX A5000 (8, 6)")):

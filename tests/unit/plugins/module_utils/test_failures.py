@@ -58,7 +58,7 @@ error: Failed to fetch: `https://index.example.org/simple/torch/`
         ("", ""),
     ],
 )  # fmt: skip
-def test_the_line_that_tells_why(said, words):
+def test_the_line_that_names_the_cause(said, words):
     assert last_words(said) == words
 
 

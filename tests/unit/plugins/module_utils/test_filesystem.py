@@ -142,7 +142,7 @@ def unguarded(tree: ast.AST) -> list[int]:
 
 # (file, function or module level): JSON of our own making, handed over by the role that starts the script
 OWN = {
-    "roles/base/files/refuse_removal.py",
+    "roles/base/files/reject_removal.py",
     "roles/webui_service/files/launch_webui.py",
     "roles/webui_service/files/idle_shutdown.py",
     "plugins/module_utils/content_scan/safetensors.py",  # a single text between two quotes: it has no depth

@@ -34,7 +34,7 @@ def test_bytes_instead_of_percent_while_the_size_is_unknown(view):
     assert view.lines(snapshot(entry(done=3 * MIB, speed=MIB)), 0) == ["[box] a.safetensors  3.0 MiB, 1.0 MiB/s"]
 
 
-def test_nothing_is_said_twice_and_silence_is_broken_every_thirty_seconds(view):
+def test_nothing_is_reported_twice_and_silence_is_broken_every_thirty_seconds(view):
     still = snapshot(entry(done=MIB, total=2 * MIB))
     assert len(view.lines(still, 0)) == 1
     assert view.lines(still, 5) == view.lines(still, 29) == []
@@ -53,7 +53,7 @@ def test_other_work_is_named_once_and_again_after_thirty_seconds(view, state, sa
 
 
 @pytest.mark.parametrize(("state", "says"), [("done", "done, 2.0 MiB in 0:10"), ("failed", "failed")])
-def test_an_end_is_told_once(view, state, says):
+def test_an_end_is_reported_once(view, state, says):
     view.lines(snapshot(entry(done=MIB, total=2 * MIB)), 0)
     finished = snapshot(entry(state=state, done=2 * MIB, total=2 * MIB))
     assert view.lines(finished, 10) == ["[box] a.safetensors  " + says]

@@ -118,7 +118,7 @@ def test_another_python_is_refused(tmp_path: Path, prefix: Path) -> None:
     assert lying["failed"] and "3.9.1" in lying["msg"]
 
 
-def test_another_python_is_made_anew_when_told(tmp_path: Path, conda: Path, prefix: Path) -> None:
+def test_another_python_is_recreated_when_requested(tmp_path: Path, conda: Path, prefix: Path) -> None:
     other = fake_conda(tmp_path / "other", script=OTHER % "3.9.1")
     run_module("conda_env", prefix=str(prefix), python="3.9.1", engine=str(other))
     (prefix / "lib").mkdir()
@@ -133,7 +133,7 @@ def test_another_python_is_made_anew_when_told(tmp_path: Path, conda: Path, pref
     assert refused["failed"] and "no conda environment" in refused["msg"]
 
 
-def test_what_is_not_ours_is_never_deleted(conda: Path, prefix: Path) -> None:
+def test_unmanaged_environments_are_never_deleted(conda: Path, prefix: Path) -> None:
     (prefix / "bin").mkdir(parents=True)
     (prefix / "precious").write_text("x")
     for state in ("present", "absent"):
@@ -198,7 +198,7 @@ def test_killed_while_adding_and_run_again(conda: Path, prefix: Path, packages: 
     assert gone(orphan)
 
 
-def test_killed_while_adding_and_made_anew(conda: Path, prefix: Path) -> None:
+def test_killed_while_adding_and_recreated(conda: Path, prefix: Path) -> None:
     wish = {"prefix": str(prefix), "python": VERSION, "engine": str(conda)}
     run_module("conda_env", **wish)
     kill_while_adding(conda, wish, "slow")

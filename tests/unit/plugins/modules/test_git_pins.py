@@ -244,7 +244,7 @@ def test_one_failure_does_not_stop_the_others(tmp_path: Path, server: Server, re
     assert not (tmp_path / "gone").exists() and not (tmp_path / "lost").exists()
 
 
-def test_private_repositories_do_not_ask(tmp_path: Path, server: Server, repo: Repo) -> None:
+def test_private_repositories_do_not_prompt(tmp_path: Path, server: Server, repo: Repo) -> None:
     server.token = "me:hunter2"
     wanted = pin(server, repo, tmp_path / "BLIP", repo.first)
     result = run_module("git_pins", repos=[wanted], retries=0)

@@ -125,7 +125,7 @@ def test_a_protected_local_build_needs_no_index_that_has_it(act: dict, python: P
     assert version(python, "torch") == "2.1.2+cu121"
 
 
-def test_a_protected_package_that_changed_is_put_back(act: dict, python: Path) -> None:
+def test_a_protected_package_that_changed_is_restored(act: dict, python: Path) -> None:
     run_module("python_packages", packages=["torch==2.1.2", "extension"], **act)
     planned = run_module("python_packages", check=True, packages=["torch"], upgrade=True, protect=["torch"], **act)
     assert planned["failed"] and "would change torch from 2.1.2 to 2.2.0" in planned["msg"]

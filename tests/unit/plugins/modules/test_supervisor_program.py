@@ -124,7 +124,7 @@ def test_what_a_dead_supervisord_left_behind_is_ended(supervisor, run_module, or
         assert alive(again["pid"])
 
 
-def test_without_being_asked_nothing_is_ended(supervisor, run_module, orphan):
+def test_nothing_is_ended_unless_requested(supervisor, run_module, orphan):
     command, (left, *_) = orphan
     run_module("supervisor_program", **program(supervisor, command=command))
     assert alive(left.pid)

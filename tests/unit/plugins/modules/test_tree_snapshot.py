@@ -40,7 +40,7 @@ def as_it_was(tree: Path) -> None:
     assert os.readlink(tree / "bin" / "python") == "/usr/bin/python3"
 
 
-def test_keep_and_put_back(run_module, four_times, tmp_path, tree):
+def test_create_and_restore(run_module, four_times, tmp_path, tree):
     record, unborn = tmp_path / "installed.json", tmp_path / "extensions.json"
     record.write_text("1.10.1")
     record.chmod(0o600)
@@ -118,7 +118,7 @@ def test_the_next_snapshot_takes_over_what_has_not_changed(tmp_path, tree):
     assert (tree / "lib" / "torch.py").read_text() == "2.2.0\n" and (tree / "lib" / "new.py").read_text() == "n\n"
 
 
-def test_forget(four_times, tmp_path, tree):
+def test_discard(four_times, tmp_path, tree):
     four_times("tree_snapshot", snapshot_dir=str(tmp_path / "s"), trees=[str(tree)])
     upgrade(tree)
     four_times("tree_snapshot", snapshot_dir=str(tmp_path / "s"), state="absent")
@@ -127,7 +127,7 @@ def test_forget(four_times, tmp_path, tree):
 
 
 @pytest.mark.parametrize("cut", ["move", "write_atomic", "rmtree"])
-def test_cut_while_putting_back(monkeypatch, tmp_path, tree, cut):
+def test_interrupted_while_restoring(monkeypatch, tmp_path, tree, cut):
     from ansible_collections.sdops.webui.plugins.module_utils import snapshot as snapshot_module
 
     record = tmp_path / "installed.json"

@@ -191,7 +191,7 @@ def test_what_has_no_wheel_is_built_once(box: Box, tmp_path: Path) -> None:
     assert [p.name for p in wheels.glob("*/*.whl")] == ["faces-0.7.3-py3-none-any.whl"]
 
 
-def test_a_cut_run_is_put_right(box: Box) -> None:
+def test_an_interrupted_run_is_repaired(box: Box) -> None:
     """A power cut in the middle of an install.py: the next run begins with the environment as it was."""
     slow = box.extension("slow", {"install.py": TORCH_MOVED + "import os; os.kill(os.getppid(), 9)"})
     process = start_module("webui_extensions", extensions=[slow], **box.arguments)
@@ -204,7 +204,7 @@ def test_a_cut_run_is_put_right(box: Box) -> None:
     assert box.untouched
 
 
-def test_disabled_absent_and_foreign(box: Box) -> None:
+def test_disabled_absent_and_unmanaged(box: Box) -> None:
     one = box.extension("one", {"requirements.txt": "rich\n"}, state="disabled")
     (box.webui / "extensions/mine").mkdir()
     told = box.run(one)
@@ -267,7 +267,7 @@ def test_what_the_user_has_put_there_is_never_removed(box: Box, kind: str) -> No
     assert place.exists()
 
 
-def test_a_checkout_of_the_user_is_not_ours(box: Box) -> None:
+def test_a_checkout_of_the_user_is_unmanaged(box: Box) -> None:
     one = box.extension("one", {"a.py": "a = 1\n"})
     subprocess.run(["git", "clone", "-q", one["repo"], box.webui / "extensions/one"], check=True)
     told = box.run({**one, "state": "absent"})

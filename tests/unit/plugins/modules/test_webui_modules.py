@@ -120,7 +120,7 @@ def test_readable_credentials_are_refused(webui, run_module, tmp_path):
     assert "can be read by others" in found["msg"]
 
 
-def test_not_ready_tells_what_was_seen_last(run_module, tmp_path):
+def test_not_ready_reports_what_was_seen_last(run_module, tmp_path):
     log = tmp_path / "webui.log"
     log.write_text("Launching Web UI with arguments: --secret hunter2\nCUDA out of memory\n")
     found = run_module("webui_wait", url="http://127.0.0.1:9", timeout=1, log_file=str(log))
@@ -184,7 +184,7 @@ def test_a_file_of_this_name_in_another_folder_is_another_one(webui, ready, run_
         post(webui, "/sdapi/v1/refresh-checkpoints")
 
 
-def test_with_both_the_one_that_runs_is_asked_first(webui, ready, run_module, tmp_path):
+def test_with_both_the_one_that_runs_is_queried_first(webui, ready, run_module, tmp_path):
     """The file is for a WebUI that does not answer, and for one that was started with other credentials."""
     wrong = tmp_path / "wrong"
     wrong.write_text("sdops:wrong\n")
@@ -248,7 +248,7 @@ def check_arguments(webui, tmp_path, *arguments, **more):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_arguments_are_judged_by_the_webuis_own_parser(webui, tmp_path):
+def test_arguments_are_validated_by_the_webuis_own_parser(webui, tmp_path):
     assert check_arguments(webui, tmp_path, "--medvram").returncode == 0
     told = check_arguments(webui, tmp_path, "--medvrm-typo")
     assert told.returncode != 0
@@ -263,7 +263,7 @@ def test_a_part_of_a_flag_is_no_flag(webui, tmp_path):
     assert check_arguments(webui, tmp_path, "--nowe").returncode != 0
 
 
-def test_a_webui_that_cannot_be_imported_is_not_judged(webui, tmp_path):
+def test_a_webui_that_cannot_be_imported_is_not_validated(webui, tmp_path):
     """Its start tells what is wrong, and a version may be gone back from; an argument is not to blame."""
     broken = tmp_path / "webui"
     shutil.copytree(webui.directory, broken, ignore=shutil.ignore_patterns("models", "__pycache__"))
@@ -406,20 +406,20 @@ def idle(webui, tmp_path):
         process.wait()
 
 
-def test_an_idle_box_ends(webui, ready, idle):
+def test_an_idle_host_shuts_down(webui, ready, idle):
     log, ended = idle(0.03)
     wait_for(ended.exists, 20)
     assert "running touch" in log.read_text()
     wait_for(lambda: "it ended with 0" in log.read_text(), 5)
 
 
-def test_a_dry_run_only_tells(webui, ready, idle):
+def test_a_dry_run_only_reports(webui, ready, idle):
     log, ended = idle(0.01, dry_run=True)
     wait_for(lambda: log.read_text().count("would run") > 1, 20)
     assert not ended.exists()
 
 
-def test_a_box_in_use_does_not_end(webui, ready, idle, run_module, tmp_path):
+def test_a_host_in_use_does_not_shut_down(webui, ready, idle, run_module, tmp_path):
     log, ended = idle(0.05)
     until = time.monotonic() + 6
     seed = 0
@@ -496,7 +496,7 @@ def test_the_webuis_own_error_is_passed_on(webui, ready, run_module, tmp_path):
 
 
 @pytest.mark.parametrize("damage", [lambda d: b"GIF89a" + d, lambda d: d[:-8], lambda d: d[:60] + b"!" + d[61:]])
-def test_damaged_pngs_are_told(webui, ready, run_module, tmp_path, damage):
+def test_damaged_pngs_are_reported(webui, ready, run_module, tmp_path, damage):
     dest = tmp_path / "x.png"
     run_module("webui_txt2img", **webui.access, **IMAGE, dest=str(dest))
     with pytest.raises(PngError):

@@ -61,12 +61,12 @@ def test_nothing_is_rendered_before_the_start_is_over(run_module, phases):
         assert tracebacks == [] and found["checkpoint"] == "a.safetensors"
 
 
-def test_a_webui_that_cannot_tell_is_not_waited_for(run_module):
+def test_a_webui_that_cannot_report_is_not_waited_for(run_module):
     with starting(False, (0, 0)) as (url, _):
         assert not run_module("webui_wait", url=url, timeout=20)["failed"]
 
 
-def test_a_start_that_never_ends_is_told(run_module):
+def test_a_start_that_never_ends_is_reported(run_module):
     with starting(True, (0, 10**9)) as (url, tracebacks):
         found = run_module("webui_wait", url=url, timeout=2)
         assert found["failed"] and "while waiting for the end of its start" in found["msg"] and not tracebacks

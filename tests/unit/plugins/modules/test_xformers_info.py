@@ -36,7 +36,7 @@ def plan(python: Path, **arguments) -> dict:
     return result
 
 
-def test_label_tells_the_cuda(tmp_path: Path, python: Path) -> None:
+def test_label_names_the_cuda(tmp_path: Path, python: Path) -> None:
     install(python, torch(tmp_path, "2.1.2+cu121"))
     for gpu in (A5000, NO_GPU, {}):
         result = plan(python, gpu=gpu)

@@ -160,7 +160,7 @@ def test_a_run_is_watched_and_leaves_nothing_but_its_result(make, tmp_path):
     assert target.leftovers() == []
 
 
-def test_the_end_is_noticed_while_a_look_waits(make):
+def test_the_end_is_noticed_while_a_poll_waits(make):
     _, job = make(TELL + "time.sleep(1)\nend()")
     job.start()
     started = time.monotonic()
@@ -202,7 +202,7 @@ def test_the_module_alone_killed_has_no_result(make):
     assert job.result() is None
 
 
-def test_a_crash_tells_what_it_said(make):
+def test_a_crash_reports_the_output(make):
     _, job = make("import sys, os\nsys.stderr.write('out of luck')\nsys.stderr.flush()\nos._exit(3)")
     job.start()
     until(job, lambda poll: poll.state == "ended")

@@ -86,12 +86,12 @@ def test_a_short_silence_costs_a_warning_each_and_no_more(action, clock, warning
     assert all(line.startswith("[box] ") and str(error) in line for line in warnings)
 
 
-def test_the_connection_is_made_anew(action, clock, warnings):
+def test_the_connection_is_recreated(action, clock, warnings):
     action._retry_unreachable("box", fails(2, AnsibleConnectionFailure("cut"), clock))
     assert action._connection.resets == 2
 
 
-def test_five_minutes_of_silence_make_the_host_unreachable_and_tell_what_to_do(action, clock, warnings):
+def test_five_minutes_of_silence_make_the_host_unreachable_and_name_the_next_step(action, clock, warnings):
     with pytest.raises(AnsibleConnectionFailure) as caught:
         action._retry_unreachable("box", fails(1000, AnsibleConnectionFailure("cut"), clock, takes=10))
     assert 240 < clock.now <= 310
@@ -99,7 +99,7 @@ def test_five_minutes_of_silence_make_the_host_unreachable_and_tell_what_to_do(a
     assert "box" in str(caught.value) and "again" in str(caught.value) and "cut" in str(caught.value)
 
 
-def test_an_answer_in_between_begins_the_count_anew(action, clock, warnings):
+def test_an_answer_in_between_resets_the_count(action, clock, warnings):
     for _ in range(5):
         action._retry_unreachable("box", fails(7, DetachedModuleError("busy"), clock))
     assert clock.now > 300

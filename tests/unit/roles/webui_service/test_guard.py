@@ -281,7 +281,7 @@ DEEPER = ["%252e%252e/", "..%255c", "..\\", "%5c..%5c..%5c", "..;/", "%00/../", 
 
 @pytest.mark.parametrize("trick", TRICKS + DEEPER)
 @pytest.mark.parametrize("open_below", ["/webui-assets/css/", "/static/", "/assets/"])
-def test_no_way_leads_out_of_the_open_directories(guarded, trick, open_below):
+def test_no_path_leads_out_of_the_open_directories(guarded, trick, open_below):
     """That the server itself resolves these is seen by asking with the password."""
     path = open_below + trick + ".git/config"
     assert guarded.ask(path).status in (401, 400), path
@@ -358,7 +358,7 @@ def wrapper() -> dict:
     return names
 
 
-def test_many_clients_are_slowed_down_together_and_forgotten():
+def test_many_clients_are_slowed_down_together_and_discarded():
     now = [0.0]
     limiter = wrapper()["LoginLimiter"](lambda: now[0])
     limiter.succeeded("owner")

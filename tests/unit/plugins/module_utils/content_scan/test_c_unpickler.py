@@ -234,7 +234,7 @@ class Maker:
         return raw + self.chance.choice((b"", hostile(), bytes(20), b"N."))
 
 
-def test_what_ours_accepts_c_reads_the_same(tmp_path):
+def test_what_our_scan_accepts_c_reads_the_same(tmp_path):
     maker = Maker(random.Random(SEED))
     started = time.monotonic()
     counts = {"refused": 0, "theirs": 0, "both": 0, "framed": 0}

@@ -200,7 +200,7 @@ def table():
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-def test_ours_misses_none(name, tmp_path, verdict, table):
+def test_our_scan_misses_none(name, tmp_path, verdict, table):
     path = tmp_path / name.replace("/", "_")
     path.write_bytes(FILES[name])
     refused = verdict(FILES[name], name)

@@ -108,7 +108,7 @@ def test_a_detector_of_yolo(verdict, imports):
 
 
 @pytest.mark.parametrize("evil", ["os system", "builtins eval", "posix system", "subprocess Popen", "__builtin__ exec"])
-def test_nobody_is_told_to_trust_what_runs_commands(verdict, evil):
+def test_no_message_recommends_trusting_what_runs_commands(verdict, evil):
     raw = yolo(*DETECTORS["v8"], evil)
     hidden = raw[:-1] + b"\x8c\x05posix\x8c\x06system\x93."  # by a protocol that torch does not use
     for pickled in (raw, hidden):

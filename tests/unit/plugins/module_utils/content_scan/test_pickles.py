@@ -251,7 +251,7 @@ def test_tensors_of_all_numbers(kind, size, verdict):
     assert verdict(torch_zip({"a/data/0": bytes(4 * size)}, raw.replace(b"ctorch\n", b"ctorch.cuda\n")))
 
 
-def test_the_names_of_all_strangers_are_told(verdict):
+def test_the_names_of_all_disallowed_imports_are_reported(verdict):
     raw = P2 + b"".join(b"cm%d\nf\n0" % number for number in range(7)) + mkdir_call("x") + b"."
     assert "would import m0.f, m1.f, m2.f, m3.f, m4.f and 3 more when loaded" in verdict(raw)
 
@@ -296,7 +296,7 @@ class Dummy(dict):
         pass
 
 
-def test_mutations_of_a_real_pickle_never_ask_for_more():
+def test_mutations_of_a_real_pickle_never_request_more():
     """What passes the scan asks a loader for allowed names only; what does not raises ContentError and nothing else."""
     chance = random.Random(20261123)
     seeds = [model("0", "1"), *(P2 + value + b"." for value in HARMLESS.values())]

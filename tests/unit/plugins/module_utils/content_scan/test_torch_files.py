@@ -319,7 +319,7 @@ def test_hostile_pickles_cost_little(name, tmp_path):
     assert memory < 128
 
 
-def test_a_large_model_is_judged_in_time(tmp_path):
+def test_a_large_model_is_scanned_in_time(tmp_path):
     """As many tensors as Stable Diffusion XL has, four times over."""
     keys = [str(number) for number in range(10_000)]
     path = tmp_path / "x.ckpt"

@@ -43,7 +43,7 @@ def test_the_directory_is_a_name_too():
     assert plan(["sd-webui-controlnet"], HUB, "1.10.1") == plan(["controlnet"], HUB, "1.10.1")
 
 
-def test_any_other_one_goes_its_own_way():
+def test_any_other_one_is_planned_alone():
     (found,) = plan([{"name": "tagcomplete", "repo": "https://git.test/x.git", "commit": COMMIT}], HUB, "1.10.1")
     assert found["requirements"] and found["install_script"]
     (found,) = plan([{"name": "x", "repo": "u", "commit": COMMIT, "packages": ["lark==1.1.2"]}], HUB, "1.10.1")
@@ -74,12 +74,12 @@ def test_what_cannot_be_understood_is_named(entry, words):
         assert word in str(told.value)
 
 
-def test_twins_are_refused():
+def test_duplicates_are_rejected():
     with pytest.raises(ExtensionError, match="sd-webui-roop"):
         plan(["roop", {"name": "sd-webui-roop"}], HUB, "1.10.1")
 
 
-def test_too_old_a_webui_is_told():
+def test_too_old_a_webui_is_reported():
     with pytest.raises(ExtensionError, match=r"adetailer works with WebUI 1.6 and newer, not with 1.5.2"):
         plan(["adetailer"], HUB, "1.5.2")
     assert plan(["adetailer"], HUB, "dev")

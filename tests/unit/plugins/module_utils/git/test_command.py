@@ -65,7 +65,7 @@ THEIRS = "[http]\n\tproxy = http://corp.example.com:3128\n"
         (THEIRS, {}, "http://corp.example.com:3128"),
     ],
 )
-def test_the_chosen_way_wins_over_the_one_for_logins(
+def test_the_chosen_route_wins_over_the_one_for_logins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, environment: dict, proxy: str
 ) -> None:
     (tmp_path / ".gitconfig").write_text(settings)

@@ -520,7 +520,7 @@ def test_the_users_settings_lead_the_git_of_launch_past_no_route(
 
 @pytest.mark.parametrize("kind", ["proxy of a host", "insteadOf", "in an included file", "nothing of the kind"])
 @pytest.mark.parametrize("version", ["2.25.1", "2.31.8", "2.32.0", "2.39.5"])
-def test_where_an_older_git_of_launch_goes_another_way_its_file_is_named(
+def test_where_an_older_git_of_launch_takes_another_route_its_file_is_named(
     tmp_path: Path, server: Server, repo: Repo, home: Path, version: str, kind: str
 ) -> None:
     (home / ".gitconfig").write_text("[user]\n\tname = from home\n" + PAST.get(kind, ""))

@@ -106,7 +106,7 @@ def test_the_first_build_that_the_driver_can_run(version, capabilities, driver, 
         ("1.10.1", [], "440.33.01", "450.80.02"),
     ],
 )
-def test_a_driver_that_is_too_old_for_all_is_told_which_one_is_needed(version, capabilities, driver, needed):
+def test_a_driver_that_is_too_old_for_all_reports_which_one_is_needed(version, capabilities, driver, needed):
     with pytest.raises(AnsibleFilterError) as caught:
         torch_build(builds(version), "auto", capabilities, driver)
     said = str(caught.value)
@@ -126,7 +126,7 @@ def test_the_driver_does_not_matter_for_the_cpu_and_the_kernels_come_first():
     ("label", "needed"),
     [("cu102", "440.33"), ("cu117", "450.80.02"), ("cu129", "525.60.13"), ("cu130", "580"), ("cu999", ""), ("x", "")],
 )
-def test_a_label_tells_the_driver(label, needed):
+def test_a_label_names_the_driver(label, needed):
     assert required_driver({"build": label}, ["7.5"]) == needed
 
 
@@ -154,7 +154,7 @@ def test_the_driver_of_the_cards_that_are_meant(promised, here, driver):
 
 
 @pytest.mark.parametrize("version", ["1.10.1", "1.5.2", "dev"])
-def test_the_cpu_when_told(version):
+def test_the_cpu_when_requested(version):
     found = torch_build(builds(version), "cpu", ["12.0"])
     assert found["build"] == "cpu" and all(package.endswith("+cpu") for package in found["exact"])
 

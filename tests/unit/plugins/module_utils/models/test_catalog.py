@@ -123,7 +123,7 @@ def test_the_users_fields_win():
     assert (other.sha256, other.size) == ("0" * 64, None)
 
 
-def test_an_unknown_vae_is_told_at_once():
+def test_an_unknown_vae_is_reported_at_once():
     with pytest.raises(SpecError, match="Did you mean .*vae-ft-mse-840000"):
         parse_model_entry({"source": "sd-2.1", "vae": "vae-ft-mse"})
 
@@ -167,6 +167,6 @@ def test_the_module_suggests_names(box, run_module):
     assert "film-velvia-3" in result["msg"]
 
 
-def test_the_page_tells_every_entry():
+def test_the_page_lists_every_entry():
     page = (ROOT / "docs" / "models.md").read_text()
     assert all(f"| `{entry.name}` |" in page and entry.source in page for entry in catalog.MODEL_CATALOG.values())

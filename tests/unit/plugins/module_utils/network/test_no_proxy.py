@@ -97,7 +97,7 @@ def test_nothing_ends_httpx(entry):
     assert direct(text, "https://github.com/", httpx_only=True) == {False}
 
 
-def test_what_is_left_out_is_told(monkeypatch):
+def test_what_is_left_out_is_reported(monkeypatch):
     told = []
     monkeypatch.setattr(filter_module.Display, "warning", lambda self, text, *more: told.append(text))
     assert portable("fd00::/8", "::1", "10.0.0.0/8", "", "[fd00::1]") == "::1,10.0.0.0/8,fd00::1"

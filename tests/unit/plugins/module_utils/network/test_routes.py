@@ -76,7 +76,7 @@ def test_a_base_of_the_users_own_gets_no_mirrors_but_his():
     assert default and ways("mirrors", {"pypi": default + "/"})["pypi"][0] == "mirror"
 
 
-def test_single_services_have_their_way():
+def test_single_services_have_their_route():
     found = ways("auto", wishes={"civitai": "xray", "github": "direct"})
     assert (found["civitai"], found["github"]) == (["xray"], ["direct"])
     with pytest.raises(RouteError, match="no Xray server is configured"):
@@ -117,7 +117,7 @@ def test_a_last_resort_is_taken_only_where_nothing_else_works():
     assert chosen["github"].kind == "direct"
 
 
-def test_a_single_way_is_not_measured():
+def test_a_single_route_is_not_measured():
     measure, asked = measuring({})
     chosen, measured = select_routes(options("xray"), {}, measure)
     assert (chosen["github"].kind, measured, asked) == ("xray", [], [])
@@ -142,7 +142,7 @@ def test_what_is_remembered_and_dead_is_replaced():
     assert sorted(asked) == [("github", "direct"), ("github", "xray")]
 
 
-def test_a_remembered_way_that_is_not_offered_any_more_is_forgotten():
+def test_a_stored_route_that_is_not_offered_any_more_is_discarded():
     measure, _ = measuring({"direct": 0.1, "turbo": 0.2})
     chosen, _ = select_routes(options("direct", "turbo"), {"github": {"kind": "mirror", "base": "https://x"}}, measure)
     assert chosen["github"].kind == "direct"
@@ -228,7 +228,7 @@ def test_xray_wins_where_two_would_be_needed():
     assert proxy_variables(routes, SERVICES, [])["https_proxy"] == XRAY
 
 
-def test_a_mirror_of_the_hub_is_told_to_its_clients():
+def test_a_mirror_of_the_hub_is_passed_to_its_clients():
     routes = routes_of(huggingface=("mirror", "https://hf-mirror.com", ""))
     assert proxy_variables(routes, ["huggingface"], []) == {"HF_ENDPOINT": "https://hf-mirror.com"}
     assert proxy_variables(routes_of(huggingface=("direct", "https://huggingface.co", "")), SERVICES, []) == {}
@@ -300,7 +300,7 @@ def test_module_measures_remembers_and_changes_its_mind_only_when_it_must(serve,
         ({"delay": 4}, "seconds"),
     ],
 )
-def test_module_says_why_a_way_does_not_work(serve, tmp_path, run_module, answer, says):
+def test_module_reports_why_a_route_does_not_work(serve, tmp_path, run_module, answer, says):
     broken = serve(**answer)
     wish = arguments(tmp_path, base_urls={"github": broken}, mirrors={"github": ["http://127.0.0.1:9"]}, timeout=1)
     found = run_module("network_routes", **wish)
@@ -324,7 +324,7 @@ def test_module_refuses_nonsense(tmp_path, run_module, wrong, says):
     assert says in found["msg"]
 
 
-def test_a_drip_is_cut_off_in_time(tmp_path, run_module):
+def test_a_stalled_answer_is_cut_off_in_time(tmp_path, run_module):
     class Drip(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
@@ -366,7 +366,7 @@ def test_a_last_resort_that_is_remembered_is_measured_against_the_others():
     assert ("github", "mirror") in asked
 
 
-def test_memory_that_cannot_be_written_is_a_sentence(serve, tmp_path, run_module):
+def test_a_state_file_that_cannot_be_written_is_a_sentence(serve, tmp_path, run_module):
     (tmp_path / "file").write_text("")
     wish = arguments(tmp_path, base_urls={"github": serve()}, mirrors={"github": [serve()]})
     found = run_module("network_routes", **{**wish, "state_file": str(tmp_path / "file" / "network.json")})

@@ -247,7 +247,7 @@ def test_an_index_of_other_packages_is_not_dead(serve):
     assert find_unreachable([url + "/other"]) == ["it answers 404 Not Found"]
 
 
-def test_without_an_index_none_is_asked(tmp_path, closed):
+def test_without_an_index_none_is_queried(tmp_path, closed):
     settings = {"global.no-index": "true", "global.index-url": f"http://127.0.0.1:{closed}/simple"}
     toolbox = Toolbox(str(tmp_path), BASE)
     main = toolbox._main_index(settings)
@@ -311,7 +311,7 @@ def test_a_dead_additional_index_is_a_warning(tmp_path, run_module, pip_conf, cl
     assert f"127.0.0.1:{closed}" in warning
 
 
-def test_another_file_than_the_locked_one_is_said_so(tmp_path, run_module):
+def test_another_file_than_the_locked_one_is_reported(tmp_path, run_module):
     wrong = re.sub("sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, SMALL)
     result = run_module("toolbox", path=str(tmp_path / "toolbox"), requirements=wrong, python=BASE)
     assert result["failed"] and "other files than the lock" in result["msg"], result["msg"]

@@ -61,7 +61,7 @@ def test_another_file_of_the_same_name_is_refused(tmp_path: Path) -> None:
         assert good or "DO NOT MATCH THE HASHES" in done.stderr
 
 
-def test_what_is_missing_is_told_by_this_python() -> None:
+def test_what_is_missing_is_reported_by_this_python() -> None:
     def missing(lines: list[str]) -> list[str]:
         done = run(sys.executable, "-I", "-c", TOOLBOX_SCRIPT, input=json.dumps(lines))
         return [line for line, _, _ in json.loads(done.stdout)]

@@ -106,7 +106,7 @@ def verdict(module, image) -> bool:
     return blocked
 
 
-def test_the_same_verdicts_as_upstream(check):
+def test_the_same_results_as_upstream(check):
     module = check()
     assert verdict(module, [(1, 0.71)]) is True
     assert verdict(module, [(1, 0.7)]) is False
@@ -120,7 +120,7 @@ def test_stricter(check):
     assert verdict(module, [(1, 0.51)]) is True and verdict(module, [(1, 0.5)]) is False
 
 
-def test_the_model_is_loaded_once_whoever_asks(check):
+def test_the_model_is_loaded_once_for_all_callers(check):
     module = check()
     threads = [threading.Thread(target=verdict, args=(module, [(1, 0.1)])) for _ in range(8)]
     for thread in threads:
@@ -175,7 +175,7 @@ def test_a_detector_that_fails_blocks(check, capfd, answer):
     assert verdict(module, []) is False
 
 
-def test_a_blocked_image_is_told(check, capfd):
+def test_a_blocked_image_is_reported(check, capfd):
     verdict(check(), [(1, 0.9)])
     assert "left as it is" in capfd.readouterr().err
 

@@ -135,7 +135,7 @@ def work(path: Path, **params: object) -> dict:
 
 
 @pytest.mark.parametrize(("name", "text"), BYPASSES.items())
-def test_a_bypassed_check_is_told_and_repaired(extension, name, text):
+def test_a_bypassed_check_is_reported_and_repaired(extension, name, text):
     assert classify_check(text.encode()).status == "bypassed", name
     write(extension, text)
     planned = work(extension, check=True)
@@ -157,7 +157,7 @@ def test_what_is_unknown_is_left_alone(extension, name, text, state):
 
 
 @pytest.mark.parametrize(("name", "text"), OPEN.items())
-def test_a_swapper_that_does_not_ask_is_told(extension, name, text):
+def test_a_swapper_without_a_check_is_reported(extension, name, text):
     (extension / "scripts" / "swapper.py").write_text(text)
     assert classify_swapper(text.encode()).status in ("bypassed", "unknown"), name
     with pytest.raises(RoopError, match=r"swapper\.py is (bypassed|unknown)"):
@@ -166,7 +166,7 @@ def test_a_swapper_that_does_not_ask_is_told(extension, name, text):
 
 
 @pytest.mark.parametrize(("name", "text"), CLOSED.items())
-def test_a_swapper_that_asks_is_known(name, text):
+def test_a_swapper_with_a_check_is_known(name, text):
     assert classify_swapper(text.encode()) == patch_module.CheckStatus("upstream"), name
 
 
@@ -193,7 +193,7 @@ def test_every_threshold_is_known_again(threshold):
     assert classify_check(render_hardened(threshold).encode()) == patch_module.CheckStatus("hardened", threshold)
 
 
-def test_hardened_and_back(extension):
+def test_hardened_and_restored(extension):
     cimage(extension).chmod(0o640)
     for check in (True, False):
         result = work(extension, check=check)

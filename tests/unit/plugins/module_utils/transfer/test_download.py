@@ -183,7 +183,7 @@ def links(good_for):
     return answer, given
 
 
-def test_expired_links_are_asked_for_again(serve, bring):
+def test_expired_links_are_requested_again(serve, bring):
     answer, given = links(good_for=3)
     here, seen = serve(answer)
     got = bring(here + "/m.bin")
@@ -384,7 +384,7 @@ def test_a_length_that_does_not_fit_is_refused_before_a_byte_is_written(serve, t
 
 @pytest.mark.parametrize("told", [shutil._ntuple_diskusage(0, 0, 0), OSError(errno.ENOSYS, "Function not implemented")])
 @pytest.mark.parametrize("length", [None, str(len(CONTENT))])
-def test_free_space_that_is_not_told_stops_nothing(serve, bring, monkeypatch, told, length):
+def test_unknown_free_space_stops_nothing(serve, bring, monkeypatch, told, length):
     def usage(path):
         if isinstance(told, OSError):
             raise told
@@ -432,7 +432,7 @@ def test_a_stalled_connection_is_given_up(serve, bring):
     stalled.set()
 
 
-def test_a_defect_of_ours_is_no_success(serve, bring, monkeypatch):
+def test_an_internal_error_is_no_success(serve, bring, monkeypatch):
     here, _ = serve(lambda path, headers: ranged(headers))
     monkeypatch.setattr(os, "preadv", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -635,7 +635,7 @@ def test_connections_come_back_after_a_busy_moment(serve, bring, monkeypatch):
     assert most[0] >= 3
 
 
-def test_a_trickle_is_given_up_like_a_silence(serve, bring):
+def test_a_stalled_download_is_given_up_like_a_silence(serve, bring):
     """A byte now and then keeps the socket's timeout away."""
     count = iter(range(1000))
 
@@ -651,7 +651,7 @@ def test_a_trickle_is_given_up_like_a_silence(serve, bring):
     assert time.monotonic() - started < 8
 
 
-def test_only_trickles_end_in_an_error(serve, bring):
+def test_only_stalled_downloads_end_in_an_error(serve, bring):
     def answer(path, headers):
         status, more, body = ranged(headers)
         return status, {**more, "Content-Length": str(len(body))}, drip(body[:100], 1, 0.2)

@@ -73,7 +73,7 @@ def test_circles_and_downgrades_are_refused(serve, monkeypatch):
         http.follow("GET", "https://hub.example/x", {})
 
 
-def test_retries_wait_as_asked(serve):
+def test_retries_wait_as_requested(serve):
     waits = []
     answers = iter(
         [

@@ -127,7 +127,7 @@ def test_the_option_with_a_login(socks, environment):
 
 
 @pytest.mark.parametrize(("reply", "said"), [(4, "Host unreachable"), (2, "not allowed by ruleset")])
-def test_what_the_proxy_says_is_told(socks, environment, reply, said):
+def test_the_proxys_message_is_reported(socks, environment, reply, said):
     proxy = socks(reply=reply)
     client = http.HttpClient(proxy=f"socks5h://127.0.0.1:{proxy.port}", retries=0, timeout=5)
     with pytest.raises(TransferError, match=f"the SOCKS proxy says: .*{said}"):
@@ -143,7 +143,7 @@ def test_a_proxy_that_is_not_there(environment):
 
 
 @pytest.mark.parametrize("scheme", ["socks5h", "socks5", "socks4a", "SOCKS5H"])
-def test_without_pysocks_it_is_said_at_once(environment, monkeypatch, scheme):
+def test_without_pysocks_the_error_is_reported_at_once(environment, monkeypatch, scheme):
     monkeypatch.setattr(http, "HAS_SOCKS", False)
     environment.setenv("ALL_PROXY", f"{scheme}://me:s3cret@127.0.0.1:1080")
     client, waits = slept()
@@ -153,7 +153,7 @@ def test_without_pysocks_it_is_said_at_once(environment, monkeypatch, scheme):
 
 
 @pytest.mark.parametrize("proxy", ["socks9://127.0.0.1:1", "ftp://127.0.0.1:1", "vless://x@127.0.0.1:1"])
-def test_another_scheme_is_said_at_once(environment, proxy):
+def test_another_scheme_is_reported_at_once(environment, proxy):
     environment.setenv("ALL_PROXY", proxy)
     client, waits = slept()
     with pytest.raises(TransferError, match="its scheme is none of"):

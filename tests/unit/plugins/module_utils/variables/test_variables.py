@@ -213,7 +213,7 @@ FIELDS = [
 
 
 @pytest.mark.parametrize(("field", "value"), FIELDS)
-def test_fields_are_judged_as_those_of_a_link(field, value):
+def test_fields_are_validated_as_those_of_a_link(field, value):
     good = {"server": "x.example.com", "uuid": UUID, "public_key": KEY, "server_name": "www.example.com"}
     given = {**good, field: value}
     names = {

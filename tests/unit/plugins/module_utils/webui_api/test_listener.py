@@ -136,7 +136,7 @@ def idle(access, tmp_path) -> str:
 
 
 @pytest.mark.parametrize("family", ["4", "6"])
-def test_who_has_the_port_beside_the_program_gets_no_password(program, serve, access, run_module, tmp_path, family):
+def test_another_owner_of_the_port_gets_no_password(program, serve, access, run_module, tmp_path, family):
     record = serve(family)
     program("sleep 1000")
     told = every_module(run_module, access, tmp_path)
@@ -175,7 +175,7 @@ def test_a_child_of_the_program_gets_it(program, access, run_module, port):
     assert "Authorization" in record.read_text()
 
 
-def test_two_on_one_port_are_told_apart_by_the_connection(program, serve, access, run_module, port):
+def test_two_on_one_port_are_distinguished_by_the_connection(program, serve, access, run_module, port):
     """SO_REUSEPORT: the kernel gives each connection to one of them."""
     good = program()
     wait_for(lambda: listening(port))

@@ -77,7 +77,7 @@ def test_built_once_and_found_ever_after(box, compiler, tmp_path):
     assert run_module("xformers_wheel", env=env, **elsewhere)["path"] == built["path"]
 
 
-def test_without_a_gpu_the_arch_must_be_told_and_cuda_is_forced(box):
+def test_without_a_gpu_the_arch_is_required_and_cuda_is_forced(box):
     arguments, env = box
     refused = run_module("xformers_wheel", env=env, **{**arguments, "capabilities": [], "gpu_visible": False})
     assert refused["failed"] and "sdops_gpu_capabilities" in refused["msg"]
@@ -94,7 +94,7 @@ def until(condition, seconds: float = 60) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_cut_in_the_middle_it_goes_on_there(box, compiler, number):
+def test_an_interrupted_build_resumes(box, compiler, number):
     arguments, env = box
     hold = Path(f"{compiler}.hold-part_4")
     hold.touch()
@@ -138,7 +138,7 @@ def test_two_at_once_build_once(box, compiler):
     assert sorted(compiled(compiler)) == PARTS
 
 
-def test_a_damaged_wheel_is_built_anew(box, compiler):
+def test_a_damaged_wheel_is_rebuilt(box, compiler):
     arguments, env = box
     built = run_module("xformers_wheel", env=env, **arguments)
     Path(built["path"]).write_bytes(b"damaged")
@@ -148,7 +148,7 @@ def test_a_damaged_wheel_is_built_anew(box, compiler):
     assert len(compiled(compiler)) == 2 * len(PARTS)
 
 
-def test_a_compiler_that_fails_is_quoted_and_the_next_try_goes_on(box, compiler):
+def test_a_compiler_that_fails_is_quoted_and_the_next_try_resumes(box, compiler):
     arguments, env = box
     text = compiler.read_text()
     compiler.write_text(
@@ -161,7 +161,7 @@ def test_a_compiler_that_fails_is_quoted_and_the_next_try_goes_on(box, compiler)
     assert compiled(compiler).count("part_4") == 1
 
 
-def test_what_is_missing_is_told_before_anything_is_fetched(box):
+def test_what_is_missing_is_reported_before_anything_is_fetched(box):
     arguments, env = box
     failed = run_module("xformers_wheel", env=env, **{**arguments, "cuda_home": "/nowhere"})
     assert failed["failed"] and "nvcc of CUDA 12.1" in failed["msg"]
@@ -257,7 +257,7 @@ def test_an_sdist_stays_where_it_is_unpacked(tmp_path, name, link):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_no_archive_is_told(tmp_path):
+def test_what_is_no_archive_is_reported(tmp_path):
     (tmp_path / "x.tar.gz").write_text("no")
     with pytest.raises(SdopsError, match="cannot be unpacked"):
         unpack(str(tmp_path / "x.tar.gz"), str(tmp_path / "out"))

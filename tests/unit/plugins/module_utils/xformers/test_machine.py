@@ -79,14 +79,14 @@ def bare(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_everything_that_is_missing_is_told_at_once(bare):
+def test_everything_that_is_missing_is_reported_at_once(bare):
     with pytest.raises(BuildError) as caught:
         check_tools(str(bare / "bin/python"), "12.1", None, str(bare / "work/deeper"), Machine(1, GIB))
     for word in ("build-essential", "ninja", "nvcc of CUDA 12.1", "xformers_build_cuda_home", "memory: 1.0 GiB"):
         assert word in str(caught.value)
 
 
-def test_no_room(bare, monkeypatch):
+def test_insufficient_space(bare, monkeypatch):
     monkeypatch.setattr(room, "BUILD_DISK_BYTES", 1 << 60)
     with pytest.raises(BuildError, match=r"GiB of free space in .*, where"):
         check_tools("/usr/bin/python3", "12.1", None, str(bare / "work"), Machine(1, 64 * GIB))
@@ -113,7 +113,7 @@ def test_a_cpu_build_wants_no_toolkit(tools, bare, monkeypatch):
     assert "CUDA_HOME" not in check_tools(str(tools), None, None, "/", Machine(1, GIB))
 
 
-def test_tags_tell_the_c_library() -> None:
+def test_tags_name_the_c_library() -> None:
     """A wheel that was built with a newer one does not load with an older one, so hosts of both kinds do not share it."""
     python, platform_ = platform_tags(sys.executable)
     assert python == f"cp{sys.version_info[0]}{sys.version_info[1]}"

@@ -55,7 +55,7 @@ def test_both_pins_of_the_webui_need_no_build_from_v100_to_h100(torch: str, cuda
     assert resolve(torch, cuda, "3.10.6", [capability]).decision == "wheel"
 
 
-def test_without_a_gpu_the_box_is_prepared_all_the_same() -> None:
+def test_without_a_gpu_the_host_is_prepared_all_the_same() -> None:
     assert resolve("2.1.2", "12.1", "3.10.6", []).decision == "wheel"
 
 
@@ -73,7 +73,7 @@ def test_blackwell_is_unsupported_even_when_xformers_is_there() -> None:
     assert resolve("2.1.2", "12.1", "3.10.6", ["12.0"], installed).decision == "unsupported"
 
 
-def test_a_mixed_box_is_judged_by_its_most_demanding_gpu() -> None:
+def test_a_mixed_host_is_resolved_by_its_most_demanding_gpu() -> None:
     assert resolve("2.1.2", "12.1", "3.10.6", ["8.6", "12.0"]).decision == "unsupported"
 
 

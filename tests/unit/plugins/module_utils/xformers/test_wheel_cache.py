@@ -178,7 +178,7 @@ def test_the_same_cache_by_another_path_is_the_same(cache, built, tmp_path):
         Cache(str(tmp_path / "link"), state).find(FIT)
 
 
-def test_check_mode_compares_and_notes_nothing(cache, built, tmp_path):
+def test_check_mode_compares_and_records_nothing(cache, built, tmp_path):
     state = tmp_path / "wheels.json"
     entry = cache.publish(built, FIT)
     assert Cache(cache.directory, str(state), read_only=True).find(FIT) == entry

@@ -52,7 +52,7 @@ def test_taken_and_kept(dest, four_times):
     assert stat.S_IMODE((dest / "previous.json").stat().st_mode) == 0o600
 
 
-def test_a_refusal_changes_nothing_and_tells_no_secret(dest, run_module):
+def test_a_rejection_changes_nothing_and_leaks_no_secret(dest, run_module):
     run_module("xray_client_config", dest=str(dest), version="26.7.28", config=config())
     before = state(dest)
     bad = config(outbounds=[{"protocol": "vless", "settings": {"shortId": "BAD-" + SECRET}}])
@@ -73,7 +73,7 @@ def test_a_new_core_tries_the_config_before_it_is_current(dest, run_module):
     assert state(dest) == ("26.7.28", config())
 
 
-def test_what_was_in_use_is_put_back(dest, run_module):
+def test_what_was_in_use_is_restored(dest, run_module):
     assert run_module("xray_client_config", dest=str(dest), state="previous")["changed"] is False
     first = run_module("xray_client_config", dest=str(dest), version="26.7.28", config=config())
     core(dest, "27.1.1")

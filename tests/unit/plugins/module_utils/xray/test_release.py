@@ -161,7 +161,7 @@ def test_the_role_knows_the_default_version():
     assert all(re.fullmatch("[0-9a-f]{64}", value) for value in known.values()) and len(set(known.values())) == 2
 
 
-def test_the_digest_is_that_of_the_architecture_that_was_asked(mirrors, tmp_path, run_module):
+def test_the_digest_is_that_of_the_requested_architecture(mirrors, tmp_path, run_module):
     """The controller may be another machine than the target."""
     upstream, url = mirrors("upstream")
     archive = pack(tmp_path / "arm.zip")

@@ -243,7 +243,7 @@ def test_what_is_wrong_is_named(text, words):
     "name", ["type", "security", "headerType", "flow", "fp", "encryption", "sni", "sid", "spx", "pqv"]
 )
 @pytest.mark.parametrize("secret", SECRETS)
-def test_a_secret_in_the_wrong_place_is_not_told(name, secret):
+def test_a_secret_in_the_wrong_place_is_not_leaked(name, secret):
     assert name in refusal(link(**{name: secret + "!" * 30}))
 
 
@@ -404,7 +404,7 @@ def spoiled(draw):
 
 @given(spoiled())
 @settings(max_examples=500, deadline=None)
-def test_no_error_tells_a_secret(case):
+def test_no_error_leaks_a_secret(case):
     text, secrets = case
     try:
         parse_share_link(text)

@@ -47,7 +47,7 @@ def files(box) -> list[str]:
 
 
 @pytest.mark.parametrize("check_mode", [True, False])
-def test_room_for_the_whole_batch_or_not_a_byte(box, lab_server, monkeypatch, check_mode):
+def test_space_for_the_whole_batch_or_not_a_byte(box, lab_server, monkeypatch, check_mode):
     """Each file alone would fit; both do not."""
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 40, 0, (64 << 20) + 25_500_000))
@@ -83,7 +83,7 @@ def test_a_damaged_file_is_replaced(box, run_module, rubbish):
     assert found["models"][0]["sha256"] == sha256(box.path(PLACE))
 
 
-def test_two_wishes_for_one_path_are_an_error(box, run_module):
+def test_two_requests_for_one_path_are_an_error(box, run_module):
     other = {**VAE, "kind": "checkpoint", "name": Path(PLACE).name}
     found = run_module("model_files", check=True, **box.arguments, models=[CHECKPOINT, other])
     assert found["failed"]
@@ -105,7 +105,7 @@ def test_a_changed_file_is_not_removed(box, run_module):
 # --- cache -----------------------------------------------------------------------------------------------------------
 
 
-def test_on_one_disk_the_cache_costs_no_room(box, run_module, tmp_path):
+def test_on_one_disk_the_cache_costs_no_space(box, run_module, tmp_path):
     run_module("model_files", **box.arguments, models=[CHECKPOINT], cache_dir=str(tmp_path / "cache"))
     cached = [p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.stat().st_size]
     assert [p.name for p in cached] == [sha256(box.path(PLACE))]
@@ -292,7 +292,7 @@ def test_the_plan_counts_what_is_there_already(box, lab_server, run_module, tmp_
     assert (planned["bytes_planned"], planned["space_needed"]) == (0, 0)  # a second name for the same bytes
 
 
-def test_a_size_from_the_catalog_counts_before_the_source_can_be_asked(box, run_module):
+def test_a_size_from_the_catalog_counts_before_the_source_is_queried(box, run_module):
     arguments = {**box.arguments, "huggingface_endpoint": "http://127.0.0.1:9", "retries": 0}
     planned = run_module("model_files", check=True, **arguments, models=["vae-ft-mse-840000"])
     assert [m["status"] for m in planned["models"]] == ["unresolved"]
@@ -301,7 +301,7 @@ def test_a_size_from_the_catalog_counts_before_the_source_can_be_asked(box, run_
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_without_room_the_plan_is_told_all_the_same(box, lab_server, run_module, check):
+def test_without_space_the_plan_is_reported_all_the_same(box, lab_server, run_module, check):
     size = 1 << 50
     wish = {"source": f"{lab_server.url('big.lab.test')}/m-{size}-a.safetensors", "kind": "checkpoint"}
     found = run_module("model_files", check=check, **box.arguments, models=[wish, VAE])

@@ -44,7 +44,7 @@ def put(kind: str, path: Path) -> None:
 @pytest.mark.parametrize("kind", ["FIFO", "directory", "character device", "socket"])
 @pytest.mark.parametrize("at", [NAME, PART, PART + ".journal", ".sdops/models.json", "progress.json"])
 @pytest.mark.parametrize("check", [True, False])
-def test_what_is_no_file_is_told_at_once(box, lab_server, run_module, kind, at, check):
+def test_what_is_no_file_is_reported_at_once(box, lab_server, run_module, kind, at, check):
     if kind == "character device" and at != NAME:
         pytest.skip("it is made of a link, which is replaced there")
     if check and at == "progress.json":
@@ -64,7 +64,7 @@ def test_what_is_no_file_is_told_at_once(box, lab_server, run_module, kind, at, 
 
 
 @pytest.mark.parametrize("kind", ["FIFO", "socket"])
-def test_a_lock_that_is_no_file_is_told_at_once(box, run_module, kind):
+def test_a_lock_that_is_no_file_is_reported_at_once(box, run_module, kind):
     put(kind, box.path(".sdops/locks/record"))
     found = run_module("model_files", **box.arguments, models=[NAMED])
     assert found["failed"] and f"locks/record is a {kind}" in found["msg"]
@@ -214,7 +214,7 @@ def test_what_is_no_file_in_the_cache(box, run_module, tmp_path, kind):
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000, "\0" * 100, '{"models/x": 1}'])
-def test_a_damaged_record_is_made_anew(box, run_module, text):
+def test_a_damaged_record_is_recreated(box, run_module, text):
     box.path(".sdops").mkdir()
     box.path(".sdops/models.json").write_text(text)
     found = run_module("model_files", **box.arguments, models=[NAMED])

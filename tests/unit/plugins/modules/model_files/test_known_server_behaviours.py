@@ -140,7 +140,7 @@ def test_a_403_that_is_no_expiry_shows_its_cause(box, lab_server, fetch):
 # --- the Hub: ranges, cuts, silence
 
 
-def test_ranges_are_asked_for_so_that_they_are_given(box, lab_server, fetch):
+def test_ranges_are_requested_so_that_they_are_sent(box, lab_server, fetch):
     """The network in front of the storage sends everything to those who take gzip."""
     lab_server.faults.add(Fault("disconnect", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
     arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
@@ -177,7 +177,7 @@ def test_no_length_at_the_storage(box, lab_server, fetch):
     arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
 
 
-def test_no_length_anywhere_and_a_cut_that_looks_like_an_end(box, lab_server, fetch):
+def test_no_length_anywhere_and_an_interruption_that_looks_like_an_end(box, lab_server, fetch):
     lab_server.settings.hub_tree_page = 1
     lab_server.faults.add(Fault("headers", host=hosts.HUB, path="*/resolve/*", headers={"X-Linked-Size": None}))
     lab_server.faults.add(Fault("until_close", host=hosts.HUB_STORAGE))
@@ -185,7 +185,7 @@ def test_no_length_anywhere_and_a_cut_that_looks_like_an_end(box, lab_server, fe
     arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
 
 
-def test_listing_in_pages_tells_the_size_on_whatever_page(box, lab_server, fetch):
+def test_listing_in_pages_has_the_size_on_whatever_page(box, lab_server, fetch):
     lab_server.settings.hub_tree_page = 1
     lab_server.faults.add(Fault("headers", host=hosts.HUB, path="*/resolve/*", headers={"X-Linked-Size": None}))
     size = hub_file(lab_server).stat().st_size
@@ -534,7 +534,7 @@ def test_which_file_is_meant(box, lab_server, fetch, source, number):
     arrived(box, fetch(source, None), sha256(civitai_file(lab_server, number)))
 
 
-def test_the_same_file_whoever_asks(box, lab_server, fetch):
+def test_the_same_file_for_every_client(box, lab_server, fetch):
     """The bare link gives this account another file than the API names."""
     found = fetch("civitai://11745", None, civitai_token="lab_civitai_fp32")
     arrived(box, found, sha256(civitai_file(lab_server, 11745002)))

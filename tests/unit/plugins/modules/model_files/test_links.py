@@ -127,12 +127,12 @@ def test_our_form_stays(written, where):
     "written", ["hf://o/r", "hf://o/r@main", "hf://o/r@/f", "hf://o@main/r/f", "hf://datasets/o/f.pt", "hf://o/r/a//b", "hf://o/r/../x.pt",
                 "hf://o/r@main/./x.pt", "hf://buckets/o/r/f.pt", "hf://", "hf://o r/x/f.pt"],
 )  # fmt: skip
-def test_what_names_no_file_is_told_with_the_forms(written):
+def test_what_names_no_file_is_reported_with_the_forms(written):
     with pytest.raises(SpecError, match="hf://OWNER/REPO@REVISION/PATH"):
         parse_source(written)
 
 
-def test_a_data_sets_file_is_asked_for_below_datasets(serve, tmp_path, run_module):
+def test_a_data_sets_file_is_requested_below_datasets(serve, tmp_path, run_module):
     data = models.safetensors_bytes("embedding", models.checkpoint_tensors(1, "F16"))
 
     def answer(path, headers):
@@ -325,7 +325,7 @@ def recording_proxy():
         ("civitai://2", "civitai.com:443"),
     ],
 )
-def test_a_link_asks_its_own_site_and_the_message_names_it(tmp_path, run_module, source, host):
+def test_a_link_queries_its_own_site_and_the_message_names_it(tmp_path, run_module, source, host):
     with recording_proxy() as (proxy, asked):
         found = run_module("model_files", webui_dir=str(tmp_path), models=[source], retries=0, proxy=proxy)
     assert found["failed"] and host.partition(":")[0] in found["msg"]

@@ -188,7 +188,7 @@ def test_without_aria2_it_says_so(box, run_module, monkeypatch):
     assert "apt-get install aria2" in found["msg"]
 
 
-def test_only_the_wanted_file_comes_and_its_room_is_planned(box, seed, run_module):
+def test_only_the_requested_file_comes_and_its_space_is_planned(box, seed, run_module):
     """Oracle: aria2's own --show-files."""
     content = models.safetensors_bytes("torrent", models.checkpoint_tensors(1, "F16"))
     huge = b"x" * (20 * PIECE)

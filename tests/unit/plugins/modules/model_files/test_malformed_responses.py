@@ -181,7 +181,7 @@ def test_the_file_of_the_hash_and_not_the_primary_one(box, lab_server, run_modul
     assert sha256(dest) == wanted
 
 
-def test_the_filters_of_a_file_are_told_as_they_were_written(box, run_module):
+def test_the_filters_of_a_file_are_reported_as_they_were_written(box, run_module):
     """The query of a link is masked as a secret; what was asked for can still be read."""
     link = "https://civitai.com/api/download/models/11745?type=Model&format=ONNX"
     found = run_module("model_files", **box.arguments, models=[link])
@@ -261,7 +261,7 @@ FULL = {"repo": "a/b", "file": "m.safetensors", "revision": COMMIT}
         ({"ETag": f'"{SHA1}"', "X-Repo-Commit": COMMIT}, None, SHA1),
     ],
 )
-def test_a_full_commit_needs_not_be_told(serve, headers, sha256, git_sha1):
+def test_a_full_commit_is_not_reported(serve, headers, sha256, git_sha1):
     here, seen = serve(hub_answer(headers))
     found = huggingface.resolve_hub_file(FULL, HttpClient(retries=0, timeout=2), here)
     assert (found.sha256, found.git_sha1, found.revision, found.size) == (sha256, git_sha1, COMMIT, 5)
@@ -376,7 +376,7 @@ def test_an_endpoint_that_is_no_url(box, run_module, endpoint):
     assert "huggingface_endpoint must be a URL like https://huggingface.co" in found["msg"]
 
 
-def test_a_token_that_is_not_sent_is_told(box, run_module):
+def test_a_token_that_is_not_sent_is_reported(box, run_module):
     arguments = {
         **box.arguments,
         "civitai_endpoint": "http://civitai.lab.invalid",

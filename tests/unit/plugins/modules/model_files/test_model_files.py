@@ -30,7 +30,7 @@ def leftovers(box) -> list[str]:
     return [str(p) for p in box.webui.rglob("*") if ".part" in p.name or ".copy-" in p.name]
 
 
-def test_every_kind_lands_in_its_directory_and_a_second_run_asks_nobody(box, lab_server, four_times, run_module):
+def test_every_kind_lands_in_its_directory_and_a_second_run_queries_nobody(box, lab_server, four_times, run_module):
     arguments = {**box.arguments, "models": ALL, "allow_pickle": True}
     planned, applied = four_times("model_files", **arguments)
     assert [m["status"] for m in planned["models"]] == ["fetch"] * 4
@@ -204,7 +204,7 @@ def test_absent_removes_only_what_was_placed(box, four_times, run_module):
     assert not box.path(PLACE).exists()
 
 
-def test_sidecars_lie_beside_the_checkpoint(box, run_module, tmp_path):
+def test_sidecars_lie_next_to_the_checkpoint(box, run_module, tmp_path):
     config = tmp_path / "any.yaml"
     config.write_text("model: {}\n")
     wish = {
@@ -257,7 +257,7 @@ def test_a_config_is_code(box, run_module, tmp_path):
     assert run(trusted)["changed"] is False
 
 
-def test_check_mode_without_a_network_tells_what_it_cannot_know(box, run_module):
+def test_check_mode_without_a_network_reports_what_it_cannot_know(box, run_module):
     arguments = {**box.arguments, "huggingface_endpoint": "http://127.0.0.1:9", "retries": 0}
     wish = [{"source": CHECKPOINT, "kind": "checkpoint"}]
     found = run_module("model_files", check=True, **arguments, models=wish)

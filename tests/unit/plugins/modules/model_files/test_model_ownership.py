@@ -104,7 +104,7 @@ def test_the_directory_of_the_additional_networks(box, four_times, run_module):
     assert not box.path("models/Lora/FilmVelvia3.safetensors").exists()
 
 
-def test_two_equal_wishes_fail_together(box, lab_server, run_module):
+def test_two_equal_requests_fail_together(box, lab_server, run_module):
     from lab.servers.faults import Fault
 
     lab_server.faults.add(Fault("wrong_bytes", host="cdn.*", after=1_000_000))
@@ -241,7 +241,7 @@ def test_a_file_of_another_size_stays(box, lab_server, run_module):
     assert place.read_bytes() == other
 
 
-def test_somebodys_pickle_stays_though_we_would_not_bring_it(box, run_module):
+def test_somebodys_pickle_stays_though_we_would_not_install_it(box, run_module):
     own = box.path("embeddings/bad_pictures.pt")
     own.parent.mkdir()
     own.write_bytes(models.malicious_bytes("theirs"))
@@ -294,7 +294,7 @@ def test_what_the_user_changed_since_stays(box, lab_server, run_module, change, 
 
 
 @pytest.mark.parametrize("touched", [False, True])
-def test_what_we_placed_makes_way_for_another_source(box, lab_server, run_module, touched):
+def test_a_managed_file_is_replaced_for_another_source(box, lab_server, run_module, touched):
     """A file that was only touched, as a restore from a backup does, is still the one that we placed."""
     apply(box, run_module, {**plain(lab_server), "name": "a.safetensors"})
     place = box.path("models/Stable-diffusion/a.safetensors")
@@ -304,7 +304,7 @@ def test_what_we_placed_makes_way_for_another_source(box, lab_server, run_module
     assert hashlib.sha256(place.read_bytes()).hexdigest() == big_sha256(2_000_000, "q")
 
 
-def test_a_source_that_tells_nothing_overwrites_nothing(box, lab_server, run_module):
+def test_a_source_without_metadata_overwrites_nothing(box, lab_server, run_module):
     from lab.servers.faults import Fault
 
     apply(box, run_module, plain(lab_server))

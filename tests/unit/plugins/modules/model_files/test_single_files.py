@@ -65,7 +65,7 @@ def test_a_slash_at_the_end_means_a_directory(box, tmp_path, run_module, end):
     assert run_module("huggingface_download", **wish, **arguments)["changed"] is False
 
 
-def test_without_an_extension_the_source_tells_the_format(box, tmp_path, serve, run_module):
+def test_without_an_extension_the_source_determines_the_format(box, tmp_path, serve, run_module):
     """Oracle: the bytes are no safetensors, whatever the file is to be called."""
     body = b"\xff" * 1000
 
@@ -156,7 +156,7 @@ def test_a_page_of_the_users_is_no_damage_where_a_page_is_wanted(box, tmp_path, 
 OTHER = {"repo": "lab-fakes/tiny-sd15", "file": "v1-5-pruned-emaonly.safetensors"}
 
 
-def test_with_a_state_file_ours_follows_the_wish_and_theirs_stays(box, tmp_path, run_module):
+def test_with_a_state_file_managed_files_follow_the_request_and_others_stay(box, tmp_path, run_module):
     """As the role extensions has it, when the revision or the file of a later version is another one."""
     dest, state = tmp_path / "model.safetensors", tmp_path / "state/files.json"
     wish = {"dest": str(dest), "state_file": str(state), **endpoints(box)}
@@ -183,7 +183,7 @@ def test_with_a_state_file_ours_follows_the_wish_and_theirs_stays(box, tmp_path,
 
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b"{", b'{"a": 1}', None])
-def test_where_the_state_is_lost_nothing_is_taken_for_ours(box, tmp_path, run_module, damage):
+def test_where_the_state_is_lost_nothing_is_taken_for_managed(box, tmp_path, run_module, damage):
     dest, state = tmp_path / "model.safetensors", tmp_path / "files.json"
     wish = {"dest": str(dest), "state_file": str(state), **endpoints(box)}
     run_module("huggingface_download", **HUB, **wish)
