@@ -109,8 +109,8 @@ def test_the_record_of_an_installation(tmp_path: Path, python: Path) -> None:
         ("[]", "none_needed"),
     ):
         record.write_text(content)
-        assert plan(python, gpu=A5000, record=str(record))["decision"] == decision, content
-    assert plan(python, gpu=A5000, record=str(tmp_path / "nowhere"))["decision"] == "none_needed"
+        assert plan(python, gpu=A5000, state_file=str(record))["decision"] == decision, content
+    assert plan(python, gpu=A5000, state_file=str(tmp_path / "nowhere"))["decision"] == "none_needed"
 
 
 def test_the_index_follows_the_mirror(tmp_path: Path, python: Path) -> None:

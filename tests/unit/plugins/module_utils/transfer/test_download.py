@@ -363,7 +363,7 @@ def test_a_stream_without_length_stops_at_the_reserve_and_leaves_nothing(serve, 
         Downloader(HttpClient(timeout=10, retries=3)).download(
             RemoteFile(here + "/m.bin?token=x", "m.bin"), str(tmp_path / "m.bin")
         )
-    for words in (here + "/m.bin does not tell", f"the disk of {tmp_path} ", "Free space"):
+    for words in (here + "/m.bin does not report", f"the disk of {tmp_path} ", "Free space"):
         assert words in str(failed.value)
     assert "token" not in str(failed.value)
     assert os.listdir(tmp_path) == []
