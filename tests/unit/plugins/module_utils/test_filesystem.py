@@ -10,37 +10,16 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
-from pathlib import Path
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils import filesystem
 from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
 from helpers.paths import ROOT
+from helpers.special_files import put
 
 SPECIAL = ("FIFO", "socket", "directory", "character device", "symbolic link")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="device nodes need root")
-
-
-def put(kind: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "FIFO":
-        os.mkfifo(path)
-    elif kind == "directory":
-        path.mkdir()
-    elif kind == "character device":
-        path.symlink_to("/dev/zero")  # as good as a node to whoever follows, and needs no privilege
-    elif kind == "symbolic link":
-        path.with_name("elsewhere").write_text("{}")
-        path.symlink_to(path.with_name("elsewhere"))
-    elif kind == "socket":
-        here = os.getcwd()
-        os.chdir(path.parent)  # the path of a socket may not be long
-        try:
-            socket.socket(socket.AF_UNIX).bind(path.name)
-        finally:
-            os.chdir(here)
 
 
 @contextlib.contextmanager

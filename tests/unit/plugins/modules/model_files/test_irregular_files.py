@@ -6,13 +6,13 @@ Oracle: real special files, links and file modes of the kernel; a victim's file 
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils import filesystem
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.partial import PartialFile
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.remote_file import RemoteFile
+from helpers.special_files import put
 
 from lab.servers.hosts.big import big_path, big_sha256
 
@@ -21,24 +21,6 @@ NAMED = {"source": CHECKPOINT, "kind": "checkpoint"}
 NAME = "models/Stable-diffusion/v1-5-pruned-emaonly.safetensors"
 PART = "models/Stable-diffusion/.v1-5-pruned-emaonly.safetensors.part"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="files of another user need root")
-
-
-def put(kind: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "FIFO":
-        os.mkfifo(path)
-    elif kind == "directory":
-        path.mkdir()
-        (path / "mine").write_text("kept")
-    elif kind == "character device":
-        path.symlink_to("/dev/zero")
-    elif kind == "socket":
-        here = os.getcwd()
-        os.chdir(path.parent)
-        try:
-            socket.socket(socket.AF_UNIX).bind(path.name)
-        finally:
-            os.chdir(here)
 
 
 @pytest.mark.parametrize("kind", ["FIFO", "directory", "character device", "socket"])
