@@ -31,6 +31,7 @@ class Target:
         self.jobs = base / "a job's dir"
         self.commands: list[str] = []
         self.become = False
+        self._cleanup_remote_tmp = True
         self._task = SimpleNamespace(args={}, async_val=0, environment=[])
         self._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None, SHELL_FAMILY="sh"), become=None)
 
@@ -63,10 +64,14 @@ class Target:
         script.write_text(f"#!{sys.executable}\nargs = {module_args!r}\n{textwrap.dedent(self.program)}")
         script.chmod(0o700)
         # the wrapper splits its arguments at spaces, as Ansible's own do not have any
-        link = self.base / self.tmpdir.name
-        link.symlink_to(self.tmpdir)
-        path = str(link / script.name)
-        module = ["false", path, sys.executable, path] if "<preserve_tmp> <module_path>" in WRAPPER else [path, "_"]
+        link = self.base / "tmp"
+        link.symlink_to(self.tmpdir.parent)
+        path = str(link / self.tmpdir.name / script.name)
+        preserve = not self._cleanup_remote_tmp
+        if "<preserve_tmp> <module_path>" in WRAPPER:
+            module = [str(preserve).lower(), path, sys.executable, path]
+        else:
+            module = [path, "_", *(["-preserve_tmp"] if preserve else [])]
         done = subprocess.run(
             [sys.executable, "-m", "ansible.modules.async_wrapper", "j1", str(self._task.async_val), *module],
             env={**self.environment, "ANSIBLE_ASYNC_DIR": str(self.jobs)},
@@ -156,6 +161,17 @@ def test_a_run_is_watched_and_leaves_nothing_but_its_result(make, tmp_path):
         "models": ["m"],
         "invocation": {"module_args": {"models": ["m"], "seen": seen, "progress_file": None}},
     }
+    job.clean()
+    assert target.leftovers() == []
+
+
+def test_the_last_snapshot_is_there_when_all_processes_have_ended(make):
+    """Ansible's watcher looks every five seconds, and would remove the directory then."""
+    target, job = make(TELL + "tell(done=2)\nend()")
+    job.start()
+    until(job, lambda _: not alive(target))
+    poll = job.poll(0.2)
+    assert (poll.state, poll.snapshot["done"]) == ("ended", 2)
     job.clean()
     assert target.leftovers() == []
 
