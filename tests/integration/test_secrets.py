@@ -49,10 +49,10 @@ class Watcher:
                 while above not in (0, 1, self.root):
                     above = parents.get(above, 0)
                 if above == self.root:
-                    self._look(pid)
+                    self._inspect(pid)
             time.sleep(0.02)
 
-    def _look(self, pid: int) -> None:
+    def _inspect(self, pid: int) -> None:
         for what in ("cmdline", "environ"):
             try:
                 text = Path(f"/proc/{pid}/{what}").read_bytes().decode("utf-8", "replace")
@@ -178,16 +178,16 @@ def test_no_secret_while_it_comes_down(lab_server, short_path):
     lab_server.faults.add(Fault("slow", host=BIG, rate=400_000))
     source = f"{lab_server.url(BIG)}/m-60000000-a.safetensors?key={KEYS[0]}&key={KEYS[1]}"
     run = Run(lab_server, short_path, [{"source": source, "kind": "checkpoint"}])
-    looks = 0
+    inspections = 0
     deadline = time.monotonic() + 120
-    while looks < 3 and run.process.poll() is None and time.monotonic() < deadline:
+    while inspections < 3 and run.process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.5)
         spans = [line for path in run.journals() for line in path.read_text().splitlines()[1:] if line[0] != "s"]
         assert run.told_in() == []
-        looks += bool(spans)
+        inspections += bool(spans)
     run.process.send_signal(signal.SIGINT)
     output = run.end(60)
-    assert looks == 3, output[-3000:]
+    assert inspections == 3, output[-3000:]
     assert run.journals()  # it was cut, and will be resumed
     assert run.told_in() == []
 

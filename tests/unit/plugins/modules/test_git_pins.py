@@ -91,7 +91,7 @@ def test_a_full_clone_stays_one(tmp_path: Path, git_server: Server, repo: Repo) 
     assert git(dest, "rev-list", "--count", "HEAD") == "3"
 
 
-def test_local_changes_are_kept(tmp_path: Path, git_server: Server, repo: Repo) -> None:
+def test_local_changes_are_preserved(tmp_path: Path, git_server: Server, repo: Repo) -> None:
     dest = tmp_path / "BLIP"
     run_module("git_pins", repos=[pin(git_server, repo, dest, repo.first)])
     (dest / "a.txt").write_text("edited\n")
@@ -104,7 +104,7 @@ def test_local_changes_are_kept(tmp_path: Path, git_server: Server, repo: Repo) 
     assert head(dest) == repo.first
 
 
-def test_local_commits_are_kept(tmp_path: Path, git_server: Server, repo: Repo) -> None:
+def test_local_commits_are_preserved(tmp_path: Path, git_server: Server, repo: Repo) -> None:
     dest = tmp_path / "BLIP"
     run_module("git_pins", repos=[pin(git_server, repo, dest, repo.first)])
     (dest / "a.txt").write_text("edited\n")
@@ -139,7 +139,7 @@ def commit_in(dest: Path, name: str) -> str:
     return head(dest)
 
 
-def test_commits_of_a_detached_head_are_kept(tmp_path: Path, git_server: Server, repo: Repo) -> None:
+def test_commits_of_a_detached_head_are_preserved(tmp_path: Path, git_server: Server, repo: Repo) -> None:
     dest = tmp_path / "BLIP"
     run_module("git_pins", repos=[pin(git_server, repo, dest, repo.first)])
     git(dest, "checkout", "--quiet", "--detach")
@@ -156,7 +156,7 @@ def test_commits_of_a_detached_head_are_kept(tmp_path: Path, git_server: Server,
     assert git(dest, "rev-parse", "keep") == mine
 
 
-def test_commits_on_the_managed_branch_are_kept_while_head_is_elsewhere(
+def test_commits_on_the_managed_branch_are_preserved_while_head_is_elsewhere(
     tmp_path: Path, git_server: Server, repo: Repo
 ) -> None:
     dest = tmp_path / "BLIP"
@@ -168,7 +168,7 @@ def test_commits_on_the_managed_branch_are_kept_while_head_is_elsewhere(
     assert git(dest, "rev-parse", "sdops-pin") == mine
 
 
-def test_files_in_a_repository_without_commits_are_kept(tmp_path: Path, git_server: Server, repo: Repo) -> None:
+def test_files_in_a_repository_without_commits_are_preserved(tmp_path: Path, git_server: Server, repo: Repo) -> None:
     dest = tmp_path / "BLIP"
     dest.mkdir()
     git(dest, "init", "--quiet")

@@ -172,7 +172,7 @@ def git_reset(dest: Path, commit: str) -> None:
         "lfs.extension.x.smudge",
     ],
 )
-def test_what_cannot_be_overruled_is_refused(tmp_path: Path, repo: Repo, key: str) -> None:
+def test_what_cannot_be_overruled_is_rejected(tmp_path: Path, repo: Repo, key: str) -> None:
     """Of several uploadpacks git takes the first, and ``-c`` cannot name a key with an equals sign."""
     dest, trap = tmp_path / "dest", Trap(tmp_path)
     pin = {"repo": f"file://{repo.bare}", "dest": str(dest), "commit": repo.first}
@@ -345,7 +345,7 @@ def test_the_users_own_filters_still_run(
     assert (dest / "a.txt").read_text() == "lfs\n"
 
 
-def test_a_work_tree_elsewhere_is_refused(tmp_path: Path, git_server: Server, repo: Repo) -> None:
+def test_a_work_tree_elsewhere_is_rejected(tmp_path: Path, git_server: Server, repo: Repo) -> None:
     dest, other = tmp_path / "dest", tmp_path / "etc"
     pin = {"repo": f"{git_server.url}/theirs.git", "dest": str(dest), "commit": repo.first}
     assert not run_module("git_pins", repos=[pin]).get("failed")
