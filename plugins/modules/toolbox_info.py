@@ -73,6 +73,7 @@ pip_index_url:
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+from ansible.module_utils import basic
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
@@ -108,9 +109,10 @@ def main() -> None:
     )
     path = module.params["path"]
     python = host_python(path)
+    oldest = getattr(basic, "_PY_MIN", (3, 8))
     with ThreadPoolExecutor() as pool:
         index = pool.submit(pip_index_url, python) if module.params["pip_index"] else None
-        problems = Toolbox(path, python).inspect().problems
+        problems = Toolbox(path, python, oldest).inspect().problems
     module.exit_json(
         changed=False,
         usable=not problems,

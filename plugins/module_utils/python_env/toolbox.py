@@ -67,8 +67,11 @@ except Exception:
         from pip._vendor.packaging.markers import Marker
     except Exception:
         Marker = None
+oldest, *lines = json.load(sys.stdin)
 found = []
-for line in json.load(sys.stdin):
+if sys.version_info[:2] < tuple(oldest):
+    found.append(["python", "ansible-core needs Python %d.%d or newer, this one is %d.%d" % (*oldest, *sys.version_info[:2]), True])
+for line in lines:
     pin, _, marker = line.partition(";")
     if marker.strip() and Marker and not Marker(marker.strip()).evaluate():
         continue
@@ -126,10 +129,11 @@ def host_python(toolbox: str, executable: str = sys.executable) -> str:
 
 
 class Toolbox:
-    """The virtual environment at ``path``. ``python`` makes it."""
+    """The virtual environment at ``path``. ``python`` makes it; one of a Python older than ``minimum_version`` is rebuilt."""
 
-    def __init__(self, path: str, python: str) -> None:
+    def __init__(self, path: str, python: str, minimum_version: tuple[int, int] = (3, 8)) -> None:
         self.path, self.python = path, python
+        self.minimum_version = minimum_version
         self.interpreter = os.path.join(path, "bin", "python")
         self.lock = os.path.join(path, "requirements.txt")
 
@@ -144,7 +148,7 @@ class Toolbox:
             done = run(
                 [self.interpreter, "-I", "-c", TOOLBOX_SCRIPT],
                 timeout=INSPECT_LIMIT,
-                text_in=json.dumps(["pip", *pins]),
+                text_in=json.dumps([self.minimum_version, "pip", *pins]),
             )
         except ProcessError as exc:
             return ToolboxState([str(exc).rstrip(".")], True)

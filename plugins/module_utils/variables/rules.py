@@ -66,6 +66,8 @@ CHECKS: dict[str, Check] = {
     "sdops_conda_channel": without_credentials(word_error),
     "sdops_turbo_file": path_error,
     "sdops_ca_bundle": or_empty(path_error),
+    "sdops_python_url": or_empty(url_error),
+    "sdops_python_sha256": hashes_error,
     "sdops_proxy_http_port": port_error,
     "sdops_proxy_socks_port": port_error,
     "sdops_no_proxy": list_of(word_error),
