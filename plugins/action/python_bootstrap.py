@@ -218,7 +218,9 @@ class ActionModule(ActionBase):
 
     def _setup(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         arguments = {"gather_subset": self._subset}
-        return self._execute_module("ansible.builtin.setup", module_args=arguments, task_vars=task_vars)
+        facts = self._execute_module("ansible.builtin.setup", module_args=arguments, task_vars=task_vars)
+        facts.pop("changed", None)  # whether a Python was made is what counts
+        return facts
 
     def _shell(self, script: str, readable: list[str] | None = None) -> dict[str, Any]:
         if readable:

@@ -181,14 +181,13 @@ def parse_range(names: Sequence[str]) -> PythonRange:
 
 def search_script(supported: PythonRange, path: str) -> str:
     """``path``: directory of a Python that was made by an earlier run."""
-    made = [f"{path}/{name}/bin/python3" for name in (CONDA_DIRECTORY, STANDALONE_DIRECTORY)]
+    made = [f"{path}/{CONDA_DIRECTORY}/bin/python", f"{path}/{STANDALONE_DIRECTORY}/bin/python3"]
+    others = [f"{each}/python" for each in CONDA_DIRECTORIES] + [f"{each}/python3" for each in OTHER_DIRECTORIES]
     return SEARCH_SCRIPT % {
         "oldest": supported.oldest[1],
         "newest": supported.newest[1],
         "system": " ".join(f"{directory}/{name}" for directory in SYSTEM_DIRECTORIES for name in INTERPRETER_NAMES),
-        "others": " ".join(
-            [*(f"{each}/python3" for each in (*CONDA_DIRECTORIES, *OTHER_DIRECTORIES)), *map(shlex.quote, made)]
-        ),
+        "others": " ".join([*others, *map(shlex.quote, made)]),
         "engines": " ".join(ENGINE_NAMES),
         "programs": " ".join(f"{directory}/{name}" for directory in CONDA_DIRECTORIES for name in ENGINE_NAMES),
     }
