@@ -21,12 +21,12 @@ from ..module_utils.errors import SdopsError, TargetPythonError
 from ..module_utils.terminal import printable
 from ..module_utils.urls import redact_secrets
 from ..plugin_utils.target_python import (
+    BootstrapMethod,
+    BootstrapOptions,
     HostPythons,
-    InstallMethod,
-    InstallOptions,
     Interpreter,
     PythonRange,
-    install_methods,
+    bootstrap_methods,
     older_core,
     parse_range,
     parse_search,
@@ -70,7 +70,7 @@ class ActionModule(ActionBase):
             if chosen:
                 self._gather(chosen, args["path"], task_vars, result)
             else:
-                self._bootstrap(InstallOptions(**args), task_vars, result)
+                self._bootstrap(BootstrapOptions(**args), task_vars, result)
         except SdopsError as exc:
             raise AnsibleActionFail(str(exc)) from None
         return result
@@ -110,11 +110,11 @@ class ActionModule(ActionBase):
 
     # --- one that is found or made ------------------------------------------------------------------------------------
 
-    def _bootstrap(self, options: InstallOptions, task_vars: dict[str, Any], result: dict[str, Any]) -> None:
+    def _bootstrap(self, options: BootstrapOptions, task_vars: dict[str, Any], result: dict[str, Any]) -> None:
         found = self._search(options.path)
         chosen = found.select(self._supported)
         if not chosen:
-            methods = install_methods(found, self._supported, options)
+            methods = bootstrap_methods(found, self._supported, options)
             if self._task.check_mode and methods:
                 result.update(self._plan(found, methods, options.path))
                 return
@@ -136,7 +136,7 @@ class ActionModule(ActionBase):
             raise TargetPythonError(f"The Pythons of {self._host} cannot be listed by /bin/sh: {reason}")
         return found
 
-    def _plan(self, found: HostPythons, methods: list[InstallMethod], path: str) -> dict[str, Any]:
+    def _plan(self, found: HostPythons, methods: list[BootstrapMethod], path: str) -> dict[str, Any]:
         """What check mode reports instead of making a Python: nothing can be looked at without one."""
         action = f"make a Python in {path} by {methods[0].label}"
         sentence = (
@@ -152,7 +152,7 @@ class ActionModule(ActionBase):
         }
 
     def _install(
-        self, found: HostPythons, methods: list[InstallMethod], path: str, result: dict[str, Any]
+        self, found: HostPythons, methods: list[BootstrapMethod], path: str, result: dict[str, Any]
     ) -> Interpreter:
         """Try one method after the other until a Python that fits is there. Raises TargetPythonError."""
         failures = []
@@ -176,7 +176,7 @@ class ActionModule(ActionBase):
             f"this machine reaches, or ansible_python_interpreter to a Python elsewhere{f'; or use {core} on this machine' if core else ''}."
         )
 
-    def _run_method(self, method: InstallMethod, path: str) -> str:
+    def _run_method(self, method: BootstrapMethod, path: str) -> str:
         """Run its scripts; why it failed, or ""."""
         try:
             if method.controller_url:

@@ -154,7 +154,7 @@ class HostPythons(NamedTuple):
         return next((python for python in complete if python.version in supported), newer[0] if newer else None)
 
 
-class InstallMethod(NamedTuple):
+class BootstrapMethod(NamedTuple):
     """One way to make a Python: ``label`` for people, scripts one after the other, and a URL that the controller downloads first."""
 
     label: str
@@ -162,7 +162,7 @@ class InstallMethod(NamedTuple):
     controller_url: str = ""
 
 
-class InstallOptions(NamedTuple):
+class BootstrapOptions(NamedTuple):
     """Where a Python may be made, and from what. ``sha256`` is by machine (``x86_64``), which replaces ``{arch}`` in ``url``."""
 
     path: str
@@ -217,7 +217,7 @@ def parse_search(text: str) -> HostPythons | None:
     return found
 
 
-def install_methods(found: HostPythons, supported: PythonRange, options: InstallOptions) -> list[InstallMethod]:
+def bootstrap_methods(found: HostPythons, supported: PythonRange, options: BootstrapOptions) -> list[BootstrapMethod]:
     """The ways to make a Python that this host has the means for, in the order in which they are tried."""
     limit = f"$(command -v timeout >/dev/null && echo timeout {COMMAND_LIMIT})"
     quoted = {"path": shlex.quote(options.path), "limit": limit}
@@ -227,15 +227,15 @@ def install_methods(found: HostPythons, supported: PythonRange, options: Install
         packages = " ".join(f"python3.{minor}" for minor in minors)
         bounds = {"oldest": supported.oldest[1], "newest": supported.newest[1], "range": supported}
         script = APT_SCRIPT % {**quoted, **bounds, "packages": packages, "options": APT_OPTIONS}
-        methods.append(InstallMethod("apt-get", [script]))
+        methods.append(BootstrapMethod("apt-get", [script]))
     methods.extend(_standalone_methods(found, options, quoted))
     environment = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in ca_variables(options.ca_path).items())
     return [method._replace(scripts=[environment + script for script in method.scripts]) for method in methods]
 
 
 def _conda_methods(
-    found: HostPythons, supported: PythonRange, options: InstallOptions, quoted: dict[str, str]
-) -> list[InstallMethod]:
+    found: HostPythons, supported: PythonRange, options: BootstrapOptions, quoted: dict[str, str]
+) -> list[BootstrapMethod]:
     """With the wanted channel, and then with those that the host itself is configured for: often the near mirror."""
     version = min(max(INSTALL_VERSION, supported.oldest), supported.newest)
     methods = []
@@ -251,11 +251,11 @@ def _conda_methods(
                 "prefix": shlex.quote(f"{options.path}/{CONDA_DIRECTORY}"),
                 "version": "{}.{}".format(*version),
             }
-            methods.append(InstallMethod(label, [CONDA_SCRIPT % {**quoted, **values}]))
+            methods.append(BootstrapMethod(label, [CONDA_SCRIPT % {**quoted, **values}]))
     return methods
 
 
-def _standalone_methods(found: HostPythons, options: InstallOptions, quoted: dict[str, str]) -> list[InstallMethod]:
+def _standalone_methods(found: HostPythons, options: BootstrapOptions, quoted: dict[str, str]) -> list[BootstrapMethod]:
     """The tarball, downloaded by the host, and then by the controller; an address with a secret in it by the controller only, since arguments can be read by all on the host."""
     sha256 = options.sha256.get(found.machine, "")
     if not options.url or not sha256 or not {"tar", "gzip", "sha256sum"} <= found.tools:
@@ -269,9 +269,9 @@ def _standalone_methods(found: HostPythons, options: InstallOptions, quoted: dic
         "prefix": shlex.quote(f"{options.path}/{STANDALONE_DIRECTORY}"),
     }
     unpack = UNPACK_SCRIPT % values
-    methods = [InstallMethod(f"{redact_url(url)}, downloaded by the controller", [unpack], url)]
+    methods = [BootstrapMethod(f"{redact_url(url)}, downloaded by the controller", [unpack], url)]
     if redact_url(url) == url and found.tools & {"curl", "wget"}:
-        methods.insert(0, InstallMethod(f"{url}, downloaded by the host", [DOWNLOAD_SCRIPT % values, unpack]))
+        methods.insert(0, BootstrapMethod(f"{url}, downloaded by the host", [DOWNLOAD_SCRIPT % values, unpack]))
     return methods
 
 
