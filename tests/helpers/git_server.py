@@ -75,8 +75,8 @@ class Server:
                     outer.failures -= 1
                     self.send_error(503)
                     return
-                said = self.headers.get("Authorization", "")
-                if outer.token and said != "Basic " + base64.b64encode(outer.token.encode()).decode():
+                authorization = self.headers.get("Authorization", "")
+                if outer.token and authorization != "Basic " + base64.b64encode(outer.token.encode()).decode():
                     self.send_response(401)
                     self.send_header("WWW-Authenticate", 'Basic realm="git"')
                     self.send_header("Content-Length", "0")

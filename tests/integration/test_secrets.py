@@ -141,7 +141,7 @@ class Run:
     def journals(self) -> list[Path]:
         return list(self.base.rglob("*.part.journal"))
 
-    def told_in(self) -> list[str]:
+    def messages_in(self) -> list[str]:
         """Files with a secret in them; output and log are among those that are looked at."""
         found = []
         for path in self.base.rglob("*"):
@@ -191,8 +191,8 @@ def test_no_secret_anywhere(quiet_lab_server, short_path, monkeypatch):
     assert (run.webui / "models/VAE/vae-ft-mse-840000-ema-pruned.safetensors").is_file()
     assert run.told_in() == []
     assert any(f"key={KEYS[0]}" in entry["query"] for entry in lab_server.log.entries if entry["host"] == BIG)
-    asked = {entry["host"] for entry in lab_server.log.entries if entry["authorization"]}
-    assert asked == {HUB, CIVITAI}
+    requested = {entry["host"] for entry in lab_server.log.entries if entry["authorization"]}
+    assert requested == {HUB, CIVITAI}
 
 
 def test_no_secret_while_it_comes_down(quiet_lab_server, short_path):
@@ -215,7 +215,7 @@ def test_no_secret_while_it_comes_down(quiet_lab_server, short_path):
     assert run.told_in() == []
 
 
-def test_the_watcher_sees_what_it_looks_for():
+def test_watcher_finds_a_planted_secret():
     """Else the test above could not fail."""
     process = subprocess.Popen(["sleep", "5"], env={**os.environ, "T": TOKENS[0]})
     watcher = Watcher(os.getpid())

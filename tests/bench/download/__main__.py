@@ -66,10 +66,10 @@ class Used:
             self.cpu += usage.ru_utime + usage.ru_stime
             self.peak = max(self.peak, usage.ru_maxrss / 1024)
             out.seek(0)
-            said = out.read()
+            output = out.read()
         if process.returncode:
-            raise SystemExit(f"{argv[0]} failed ({process.returncode}): {said}")
-        return said
+            raise SystemExit(f"{argv[0]} failed ({process.returncode}): {output}")
+        return output
 
 
 def free_port() -> int:
@@ -137,12 +137,12 @@ class Bench:
     # --- the contenders
 
     def module(self, used: Used, name: str, arguments: dict) -> dict:
-        said = used.run(
+        output = used.run(
             [sys.executable, "-m", name],
             json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
             {"PYTHONPATH": str(COLLECTIONS), "SSL_CERT_FILE": str(self.dir / "cert.pem")},
         )
-        result = json.loads(said)
+        result = json.loads(output)
         if result.get("failed"):
             raise SystemExit(f"{name}: {result['msg']}")
         return result

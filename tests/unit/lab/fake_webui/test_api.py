@@ -152,14 +152,14 @@ def test_random_seed(shared_instance):
         ({"script_name": "X/Y/Z plot"}, "Script 'X/Y/Z plot' not found"),
     ],
 )
-def test_requests_that_are_refused(shared_instance, request_, detail):
+def test_invalid_requests_are_rejected(shared_instance, request_, detail):
     answer = shared_instance.txt2img(prompt="x", **request_)
     assert answer.status == 422
     if detail:
         assert answer.json["detail"] == detail
 
 
-def test_odd_sizes_are_cut_to_eights(shared_instance):
+def test_odd_sizes_are_rounded_down_to_multiples_of_eight(shared_instance):
     width, height, _, texts = decode(shared_instance.image(prompt="x", width=101, height=71))
     assert (width, height) == (96, 64) and "Size: 101x71" in texts["parameters"]
 

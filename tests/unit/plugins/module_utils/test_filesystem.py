@@ -93,7 +93,7 @@ def test_what_is_nested_too_deeply_is_damaged(tmp_path, text):
         filesystem.load_json(str(tmp_path / "a.json"))
 
 
-def test_a_special_file_says_what_it_is_and_what_to_do(tmp_path):
+def test_special_file_error_names_its_type_and_the_remedy(tmp_path):
     os.mkfifo(tmp_path / "f")
     with pytest.raises(SdopsError, match=r"f is a FIFO where a regular file is expected; .* Remove it"):
         filesystem.load_json(str(tmp_path / "f"))

@@ -62,15 +62,15 @@ def test_clone_four_times(tmp_path: Path, server: Server, repo: Repo) -> None:
 
 def test_no_network_when_it_stands_there(tmp_path: Path, server: Server, repo: Repo) -> None:
     dest = tmp_path / "BLIP"
-    wanted = [pin(server, repo, dest, repo.second)]
-    assert run_module("git_pins", check=True, repos=wanted)["changed"]
+    pins = [pin(server, repo, dest, repo.second)]
+    assert run_module("git_pins", check=True, repos=pins)["changed"]
     assert server.requests == 0
-    run_module("git_pins", repos=wanted)
-    asked = server.requests
-    assert asked > 0
+    run_module("git_pins", repos=pins)
+    requested = server.requests
+    assert requested > 0
     server.stop()
-    assert not run_module("git_pins", repos=wanted)["changed"]
-    assert server.requests == asked
+    assert not run_module("git_pins", repos=pins)["changed"]
+    assert server.requests == requested
 
 
 def test_move_keeps_untracked_files(tmp_path: Path, server: Server, repo: Repo) -> None:
@@ -163,7 +163,9 @@ def test_commits_of_a_detached_head_are_kept(tmp_path: Path, server: Server, rep
     assert git(dest, "rev-parse", "keep") == mine
 
 
-def test_commits_on_our_branch_are_kept_while_head_is_elsewhere(tmp_path: Path, server: Server, repo: Repo) -> None:
+def test_commits_on_the_managed_branch_are_kept_while_head_is_elsewhere(
+    tmp_path: Path, server: Server, repo: Repo
+) -> None:
     dest = tmp_path / "BLIP"
     run_module("git_pins", repos=[pin(server, repo, dest, repo.first)])
     mine = commit_in(dest, "mine.txt")
@@ -178,16 +180,16 @@ def test_files_in_a_repository_without_commits_are_kept(tmp_path: Path, server: 
     dest.mkdir()
     git(dest, "init", "--quiet")
     (dest / "a.txt").write_text("mine\n")
-    wanted = [pin(server, repo, dest, repo.first)]
-    result = run_module("git_pins", repos=wanted)
+    pins = [pin(server, repo, dest, repo.first)]
+    result = run_module("git_pins", repos=pins)
     assert result["failed"] and "a.txt" in result["msg"] and "in the way" in result["msg"]
     git(dest, "add", "a.txt")
-    result = run_module("git_pins", repos=wanted)
+    result = run_module("git_pins", repos=pins)
     assert result["failed"] and "local changes in a.txt" in result["msg"] and "from nothing" in result["msg"]
     assert (dest / "a.txt").read_text() == "mine\n"
     git(dest, "rm", "--quiet", "--force", "a.txt")
     (dest / "other.txt").write_text("mine\n")
-    four_times("git_pins", repos=wanted)
+    four_times("git_pins", repos=pins)
     assert (dest / "a.txt").read_text() == "one\n" and (dest / "other.txt").read_text() == "mine\n"
 
 
@@ -227,14 +229,14 @@ def test_origin_is_updated(tmp_path: Path, server: Server, repo: Repo) -> None:
 
 
 def test_one_failure_does_not_stop_the_others(tmp_path: Path, server: Server, repo: Repo) -> None:
-    gone = {
+    removed = {
         "repo": server.url + "/gone.git",
         "dest": str(tmp_path / "gone"),
         "commit": "0" * 40,
         "name": "stablediffusion",
     }
     lost = pin(server, repo, tmp_path / "lost", "1" * 40)
-    result = run_module("git_pins", repos=[gone, lost, pin(server, repo, tmp_path / "BLIP", repo.first)], retries=1)
+    result = run_module("git_pins", repos=[removed, lost, pin(server, repo, tmp_path / "BLIP", repo.first)], retries=1)
     assert result["failed"] and result["changed"]
     assert "2 of 3 checkouts failed" in result["msg"]
     assert "stablediffusion: " in result["msg"] and "gone, has moved or is private" in result["msg"]
@@ -246,16 +248,16 @@ def test_one_failure_does_not_stop_the_others(tmp_path: Path, server: Server, re
 
 def test_private_repositories_do_not_prompt(tmp_path: Path, server: Server, repo: Repo) -> None:
     server.token = "me:hunter2"
-    wanted = pin(server, repo, tmp_path / "BLIP", repo.first)
-    result = run_module("git_pins", repos=[wanted], retries=0)
+    pins = pin(server, repo, tmp_path / "BLIP", repo.first)
+    result = run_module("git_pins", repos=[pins], retries=0)
     assert result["failed"] and "private" in result["msg"]
-    wanted["repo"] = wanted["repo"].replace("http://", "http://me:hunter2@")
-    result = run_module("git_pins", repos=[wanted])
+    pins["repo"] = pins["repo"].replace("http://", "http://me:hunter2@")
+    result = run_module("git_pins", repos=[pins])
     assert result["changed"]
     assert "hunter2" not in str(result)
     assert "hunter2" not in (tmp_path / "BLIP/.git/config").read_text()
     server.stop()
-    result = run_module("git_pins", repos=[{**wanted, "commit": repo.second}], retries=0)
+    result = run_module("git_pins", repos=[{**pins, "commit": repo.second}], retries=0)
     assert result["failed"] and "hunter2" not in str(result)
 
 
@@ -271,15 +273,15 @@ def test_a_login_of_the_url_is_in_no_argument_and_no_file(tmp_path: Path, server
     (tools / "git").chmod(0o755)
     (home / ".gitconfig").write_text("[credential]\n\thelper = store\n")
     env = {"PATH": f"{tools}:{os.environ['PATH']}", "HOME": str(home)}
-    wanted = pin(server, repo, tmp_path / "BLIP", repo.first)
-    wanted["repo"] = wanted["repo"].replace("http://", "http://me%40home:hunter2%2F%25@")
-    four_times("git_pins", repos=[wanted], env=env)
+    pins = pin(server, repo, tmp_path / "BLIP", repo.first)
+    pins["repo"] = pins["repo"].replace("http://", "http://me%40home:hunter2%2F%25@")
+    four_times("git_pins", repos=[pins], env=env)
     assert "fetch" in seen.read_text() and "hunter2" not in seen.read_text()
     for path in [*(tmp_path / "BLIP/.git").rglob("*"), *home.rglob("*")]:
         assert not path.is_file() or b"hunter2" not in path.read_bytes(), path
     # a checkout of former days, with the login in its configuration, is set right
-    git(tmp_path / "BLIP", "remote", "set-url", "origin", wanted["repo"])
-    assert run_module("git_pins", repos=[{**wanted, "commit": repo.second}], env=env)["changed"]
+    git(tmp_path / "BLIP", "remote", "set-url", "origin", pins["repo"])
+    assert run_module("git_pins", repos=[{**pins, "commit": repo.second}], env=env)["changed"]
     assert "hunter2" not in (tmp_path / "BLIP/.git/config").read_text()
 
 
@@ -316,26 +318,26 @@ def test_dumb_http(tmp_path: Path, repo: Repo) -> None:
 
 
 def test_file_urls(tmp_path: Path, repo: Repo) -> None:
-    wanted = {"url": f"file://{repo.bare}", "dest": str(tmp_path / "B"), "commit": repo.second, "name": "by url"}
-    four_times("git_pins", repos=[wanted])
+    pins = {"url": f"file://{repo.bare}", "dest": str(tmp_path / "B"), "commit": repo.second, "name": "by url"}
+    four_times("git_pins", repos=[pins])
 
 
 def test_ref_is_looked_up_once(tmp_path: Path, server: Server, repo: Repo) -> None:
     dest = tmp_path / "BLIP"
-    wanted = {"repo": server.url + "/BLIP.git", "dest": str(dest), "ref": "main"}
-    first, applied, again, last = four_times("git_pins", repos=[wanted])
+    pins = {"repo": server.url + "/BLIP.git", "dest": str(dest), "ref": "main"}
+    first, applied, repeated, last = four_times("git_pins", repos=[pins])
     assert first["repos"][0]["after"] is None and server.requests > 0
     assert applied["repos"][0]["after"] == repo.second and applied["repos"][0]["ref"] == "main"
     third = repo.commit({"a.txt": "three\n"})
-    asked = server.requests
-    assert not run_module("git_pins", repos=[wanted])["changed"]
-    assert server.requests == asked
-    moved = run_module("git_pins", repos=[wanted], refresh=True)
+    requested = server.requests
+    assert not run_module("git_pins", repos=[pins])["changed"]
+    assert server.requests == requested
+    moved = run_module("git_pins", repos=[pins], refresh=True)
     assert moved["repos"][0]["after"] == third == head(dest)
     # another ref is another wish: the tag means the commit, not the tag object
-    tagged = run_module("git_pins", repos=[{**wanted, "ref": "v1"}])
+    tagged = run_module("git_pins", repos=[{**pins, "ref": "v1"}])
     assert tagged["repos"][0]["after"] == repo.first == head(dest)
-    missing = run_module("git_pins", repos=[{**wanted, "ref": "v9"}])
+    missing = run_module("git_pins", repos=[{**pins, "ref": "v9"}])
     assert missing["failed"] and "no tag or branch 'v9'" in missing["msg"]
 
 
@@ -428,9 +430,9 @@ def test_bare_host(tmp_path: Path) -> None:
     """Check mode without git and without the repository."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "env").symlink_to("/usr/bin/env")
-    wanted = [{"repo": "https://nowhere.example.org/x.git", "dest": str(tmp_path / "x"), "commit": "0" * 40}]
-    planned = run_module("git_pins", check=True, env={"PATH": tmp_path / "bin"}, repos=wanted)
+    pins = [{"repo": "https://nowhere.example.org/x.git", "dest": str(tmp_path / "x"), "commit": "0" * 40}]
+    planned = run_module("git_pins", check=True, env={"PATH": tmp_path / "bin"}, repos=pins)
     assert planned["changed"] and planned["actions"]
     assert "git is not installed" in str(planned["warnings"])
-    refused = run_module("git_pins", env={"PATH": tmp_path / "bin"}, repos=wanted)
-    assert refused["failed"] and "Install it" in refused["msg"]
+    rejected = run_module("git_pins", env={"PATH": tmp_path / "bin"}, repos=pins)
+    assert rejected["failed"] and "Install it" in rejected["msg"]

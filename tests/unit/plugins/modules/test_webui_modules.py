@@ -150,9 +150,9 @@ def test_a_text_that_says_a_number_is_one(webui, ready, run_module, tmp_path):
         "webui_options", **webui.access, options={"CLIP_stop_at_last_layers": "3", "samples_save": "false"}
     )
     assert found["changed"], found
-    kept = json.loads((webui.directory / "config.json").read_text())
-    assert (kept["CLIP_stop_at_last_layers"], kept["samples_save"]) == (3, False)
-    assert type(kept["CLIP_stop_at_last_layers"]) is int
+    saved = json.loads((webui.directory / "config.json").read_text())
+    assert (saved["CLIP_stop_at_last_layers"], saved["samples_save"]) == (3, False)
+    assert type(saved["CLIP_stop_at_last_layers"]) is int
     run_module("webui_options", webui_dir=str(tmp_path), options={"CLIP_stop_at_last_layers": "2"})
     assert json.loads((tmp_path / "config.json").read_text()) == {"CLIP_stop_at_last_layers": 2}
 
@@ -225,9 +225,9 @@ def test_doors_that_upstream_leaves_open_are_closed(webui, ready):
     assert get(webui.url + "/internal/sysinfo", webui)[0] == 200
     assert get(webui.url + "/internal/ping")[0] == 200
     wrong = urllib.request.Request(webui.url + "/docs", headers={"Authorization": "Basic c2RvcHM6d3Jvbmc="})
-    with pytest.raises(urllib.error.HTTPError) as told:
+    with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(wrong, timeout=10)
-    assert told.value.code == 401
+    assert caught.value.code == 401
 
 
 def test_the_page_is_for_those_who_logged_in(webui, ready):
@@ -250,12 +250,12 @@ def check_arguments(webui, tmp_path, *arguments, **more):
 
 def test_arguments_are_validated_by_the_webuis_own_parser(webui, tmp_path):
     assert check_arguments(webui, tmp_path, "--medvram").returncode == 0
-    told = check_arguments(webui, tmp_path, "--medvrm-typo")
-    assert told.returncode != 0
-    assert "unrecognized arguments: --medvrm-typo" in told.stderr
-    assert "webui_service_extra_args" in told.stderr
+    caught = check_arguments(webui, tmp_path, "--medvrm-typo")
+    assert caught.returncode != 0
+    assert "unrecognized arguments: --medvrm-typo" in caught.stderr
+    assert "webui_service_extra_args" in caught.stderr
     assert check_arguments(webui, tmp_path, "--port", "x").returncode != 0
-    assert PASSWORD not in told.stderr + told.stdout
+    assert PASSWORD not in caught.stderr + caught.stdout
 
 
 def test_a_part_of_a_flag_is_no_flag(webui, tmp_path):
@@ -268,8 +268,8 @@ def test_a_webui_that_cannot_be_imported_is_not_validated(webui, tmp_path):
     broken = tmp_path / "webui"
     shutil.copytree(webui.directory, broken, ignore=shutil.ignore_patterns("models", "__pycache__"))
     (broken / "modules/cmd_args.py").write_text("raise RuntimeError('this version is broken')\n")
-    told = check_arguments(webui, tmp_path, "--no-such", webui_dir=str(broken))
-    assert told.returncode == 0 and "this version is broken" in told.stderr
+    caught = check_arguments(webui, tmp_path, "--no-such", webui_dir=str(broken))
+    assert caught.returncode == 0 and "this version is broken" in caught.stderr
     # an old one whose preload_extensions looks into every directory
     shutil.copy(webui.directory / "modules/cmd_args.py", broken / "modules")
     script = broken / "modules/script_loading.py"
@@ -302,8 +302,8 @@ def test_flags_of_an_extension_go_with_it(webui, tmp_path):
             ({"disable_all_extensions": "extra"}, False),
         ):
             settings.write_text(json.dumps(state))
-            told = check_arguments(webui, tmp_path, "--ui-settings-file", str(settings), **more)
-            assert told.returncode == 0, told.stderr
+            caught = check_arguments(webui, tmp_path, "--ui-settings-file", str(settings), **more)
+            assert caught.returncode == 0, caught.stderr
             wrapper = load_wrapper()
             config = json.loads((tmp_path / "launch.json").read_text())
             assert ("--own-flag" in wrapper["arguments_of"](config)) is flags
@@ -329,13 +329,13 @@ def test_tcmalloc_is_loaded_by_a_new_image_of_the_process(tmp_path):
     text = wrapper.read_text().replace("LIBRARIES = (", f"LIBRARIES = ({str(tmp_path)!r}, ")
     (tmp_path / "wrapper.py").write_text(text)
     command = [sys.executable, str(tmp_path / "wrapper.py"), str(tmp_path / "launch.json")]
-    for given, wanted in (("", str(library)), (str(library) + ":", str(library) + ":")):
+    for given, expected in (("", str(library)), (str(library) + ":", str(library) + ":")):
         environment = (
             {**os.environ, "LD_PRELOAD": given} if given else {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
         )
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        said = process.communicate(timeout=30)[0].split()
-        assert said[:2] == [wanted, str(process.pid)] and said[-1] == "'--x']"
+        output = process.communicate(timeout=30)[0].split()
+        assert output[:2] == [expected, str(process.pid)] and output[-1] == "'--x']"
 
 
 def load_wrapper():

@@ -51,7 +51,7 @@ class Guarded:
     def host(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def ask(self, path, method="GET", headers=(), body=None, address="127.0.0.1") -> Answer:
+    def query(self, path, method="GET", headers=(), body=None, address="127.0.0.1") -> Answer:
         """``path`` goes out as it is; ``headers`` are pairs or a mapping, ``address`` is whom it comes from."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30, source_address=(address, 0))
         pairs = list(headers.items() if isinstance(headers, dict) else headers)
@@ -120,11 +120,11 @@ def guarded(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "text/plain"])
-@pytest.mark.parametrize("told", [True, False])
-def test_a_login_form_without_end_is_not_read(guarded, kind, told):
+@pytest.mark.parametrize("length_sent", [True, False])
+def test_a_login_form_without_end_is_not_read(guarded, kind, length_sent):
     """Anybody may send one, and the form parser keeps it in memory or on the disk."""
     piece = b"--b\r\nContent-Disposition: form-data; name=username\r\n\r\n" if "multipart" in kind else b"username="
-    length = "Content-Length: 100000000000" if told else "Transfer-Encoding: chunked"
+    length = "Content-Length: 100000000000" if length_sent else "Transfer-Encoding: chunked"
     with socket.create_connection(("127.0.0.1", guarded.port), 20) as client:
         lines = ["POST /login HTTP/1.1", f"Host: {guarded.host}", f"Content-Type: {kind}", length, "", ""]
         client.sendall("\r\n".join(lines).encode())
@@ -132,7 +132,7 @@ def test_a_login_form_without_end_is_not_read(guarded, kind, told):
         with contextlib.suppress(ConnectionError):
             while sent < 64 << 20 and not select.select([client], [], [], 0)[0]:
                 piece = piece + b"a" * (64 << 10)
-                client.sendall(piece if told else b"%x\r\n%b\r\n" % (len(piece), piece))
+                client.sendall(piece if length_sent else b"%x\r\n%b\r\n" % (len(piece), piece))
                 sent, piece = sent + len(piece), b""
         assert sent < 32 << 20, "it was read for ever"
         with contextlib.suppress(ConnectionError):
@@ -183,13 +183,13 @@ def test_the_login_page_is_whole_and_shows_nothing_else(guarded):
         "/x",
     ],
 )
-def test_everything_else_wants_a_login(guarded, path):
+def test_everything_else_requires_a_login(guarded, path):
     for headers in ({}, {"Cookie": "access-token=guessed; access-token-unsecure=; access-token-x"}):
         assert guarded.ask(path, headers=headers).status == 401
 
 
 @pytest.mark.parametrize("path", ["/run/render", "/api/predict", "/queue/join", "/upload", "/reset", "/", "/theme.css"])
-def test_what_changes_something_wants_a_login(guarded, path):
+def test_state_changing_requests_require_a_login(guarded, path):
     assert guarded.ask(path, "POST", {"Content-Type": "application/json"}, b"{}").status == 401
 
 
@@ -205,7 +205,7 @@ def test_who_logs_in_generates_over_the_queue(guarded):
     assert done.returncode and "403" in done.stderr
 
 
-FOREIGN = [
+CROSS_SITE = [
     "https://evil.test",
     "null",
     "",
@@ -225,7 +225,7 @@ FOREIGN = [
 ]
 
 
-@pytest.mark.parametrize("origin", FOREIGN)
+@pytest.mark.parametrize("origin", CROSS_SITE)
 def test_another_sites_page_changes_nothing(guarded, origin):
     origin = origin.format(host=guarded.host, port=guarded.port)
     cookie = guarded.cookie()
@@ -298,31 +298,31 @@ def test_open_files(guarded):
         assert guarded.ask(path).status == 401
 
 
-def attempts(guarded, address, seconds, judge):
+def attempts(guarded, address, seconds, send_login):
     """(guesses that were judged, all of them) of one client in ``seconds``."""
-    judged = total = 0
+    processed = total = 0
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        answer = judge(address)
+        answer = send_login(address)
         total += 1
         assert answer.status in (400, 401, 429)
-        judged += answer.status != 429
+        processed += answer.status != 429
         if answer.status == 429:
             assert 1 <= int(answer.headers["Retry-After"]) <= 10
             time.sleep(0.02)
-    return judged, total
+    return processed, total
 
 
-@pytest.mark.parametrize("way", ["login", "basic"])
-def test_a_client_that_guesses_is_slowed_down(guarded, way):
-    ask = {
+@pytest.mark.parametrize("login_method", ["login", "basic"])
+def test_a_client_that_guesses_is_slowed_down(guarded, login_method):
+    query = {
         "login": lambda address, password="wrong": guarded.log_in(password, address=address),
         "basic": lambda address: guarded.ask("/sdapi/v1/options", headers=WRONG, address=address),
-    }[way]
-    attacker = {"login": "127.0.0.21", "basic": "127.0.0.22"}[way]
+    }[login_method]
+    attacker = {"login": "127.0.0.21", "basic": "127.0.0.22"}[login_method]
     cookie = guarded.cookie()
-    judged, total = attempts(guarded, attacker, 3, ask)
-    assert judged <= 11 < total
+    processed, total = attempts(guarded, attacker, 3, query)
+    assert processed <= 11 < total
     # nor is the right password judged now, by any door: that would tell it
     assert guarded.log_in(address=attacker).status == 429
     assert guarded.ask("/sdapi/v1/options", headers=BASIC, address=attacker).status == 429
@@ -362,13 +362,13 @@ def test_many_clients_are_slowed_down_together_and_discarded():
     now = [0.0]
     limiter = wrapper()["LoginLimiter"](lambda: now[0])
     limiter.succeeded("owner")
-    judged = 0
+    processed = 0
     for number in range(20000):
         now[0] += 0.005
         if not limiter.wait(f"10.{number}"):
             limiter.count(f"10.{number}")
-            judged += 1
-    assert judged <= 60 + 100 + 1
+            processed += 1
+    assert processed <= 60 + 100 + 1
     assert limiter.wait("somebody else") > 0
     assert limiter.wait("owner") == 0
     now[0] += 120

@@ -70,7 +70,7 @@ def fake_daemon(where: Path, path: str) -> None:
 
 
 # what is set, and what a plain git has to be told so that it runs the program
-WAYS = {
+CASES = {
     "core.fsmonitor": (lambda w, p: git(w, "config", "core.fsmonitor", p), ["status"]),
     "hooks": (lambda w, p: hooks(w / ".git" / "hooks", p), ["checkout", "-q", "-B", "b", "{second}"]),
     "core.hooksPath": (hooks_path, ["checkout", "-q", "-B", "b", "{second}"]),
@@ -115,9 +115,9 @@ def repo(tmp_path: Path) -> Repo:
     return made
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_no_program_of_the_checkout_runs(tmp_path: Path, server: Server, repo: Repo, way: str) -> None:
-    set_it, plain = WAYS[way]
+@pytest.mark.parametrize("case", CASES)
+def test_no_program_of_the_checkout_runs(tmp_path: Path, server: Server, repo: Repo, case: str) -> None:
+    set_it, plain = CASES[case]
     url, dest = f"{server.url}/theirs.git", tmp_path / "dest"
     pins = [{"repo": url, "dest": str(dest), "commit": repo.first}]
     made = run_module("git_pins", repos=pins, filter="")
@@ -125,7 +125,7 @@ def test_no_program_of_the_checkout_runs(tmp_path: Path, server: Server, repo: R
     trap = Trap(tmp_path)
     git(dest, "fetch", "-q", "origin", repo.second)
     set_it(dest, str(trap.program))
-    if "credential" in way or "askPass" in way:
+    if "credential" in case or "askPass" in case:
         server.token = "user:secret"
     if plain:
         words = [word.format(second=repo.second) for word in plain]
@@ -139,14 +139,14 @@ def test_no_program_of_the_checkout_runs(tmp_path: Path, server: Server, repo: R
     if os.geteuid() == 0:
         subprocess.run(["chown", "-R", "65534:65534", str(dest)], check=True)
     (dest / "a.txt").touch()  # git has to look into it
-    for wanted in (
+    for pin in (
         {"repo": url, "dest": str(dest), "commit": repo.first},
         {"repo": url, "dest": str(dest), "commit": repo.second},
         {"repo": url, "dest": str(dest), "ref": "main"},
     ):
         for check in (True, False):
-            run_module("git_pins", check=check, repos=[wanted], refresh=True, retries=0)
-            assert not trap.sprung(), (wanted, check)
+            run_module("git_pins", check=check, repos=[pin], refresh=True, retries=0)
+            assert not trap.sprung(), (pin, check)
     server.token = None
     last = run_module("git_pins", repos=[{"repo": url, "dest": str(dest), "commit": repo.second}], retries=0)
     assert not last.get("failed"), last["msg"]
@@ -182,14 +182,14 @@ def git_reset(dest: Path, commit: str) -> None:
 def test_what_cannot_be_overruled_is_refused(tmp_path: Path, repo: Repo, key: str) -> None:
     """Of several uploadpacks git takes the first, and ``-c`` cannot name a key with an equals sign."""
     dest, trap = tmp_path / "dest", Trap(tmp_path)
-    wanted = {"repo": f"file://{repo.bare}", "dest": str(dest), "commit": repo.first}
-    assert not run_module("git_pins", repos=[wanted]).get("failed")
+    pin = {"repo": f"file://{repo.bare}", "dest": str(dest), "commit": repo.first}
+    assert not run_module("git_pins", repos=[pin]).get("failed")
     git(dest, "config", key, str(trap.program))
     if "origin" in key:
         subprocess.run(["git", "fetch", "origin"], cwd=dest, capture_output=True)
         assert trap.sprung()
     for more in ({"commit": repo.second}, {"ref": "v1"}):
-        found = run_module("git_pins", repos=[{"repo": wanted["repo"], "dest": str(dest), **more}], refresh=True)
+        found = run_module("git_pins", repos=[{"repo": pin["repo"], "dest": str(dest), **more}], refresh=True)
         assert found["failed"] and key in found["msg"] and not trap.sprung()
 
 
@@ -203,21 +203,21 @@ def with_submodule(tmp_path: Path, server: Server, repo: Repo) -> tuple[Repo, Pa
     git(outer.tree, "add", "sub")
     outer.third = outer.push()
     dest = tmp_path / "dest"
-    wanted = {"repo": server.url + "/outer.git", "dest": str(dest), "submodules": True}
-    assert not run_module("git_pins", repos=[{**wanted, "commit": outer.second}]).get("failed")
-    return outer, dest, wanted
+    pin = {"repo": server.url + "/outer.git", "dest": str(dest), "submodules": True}
+    assert not run_module("git_pins", repos=[{**pin, "commit": outer.second}]).get("failed")
+    return outer, dest, pin
 
 
 def test_submodules_of_somebody_else(tmp_path: Path, server: Server, repo: Repo) -> None:
     """Their update command, and the programs that their own repositories name."""
-    outer, dest, wanted = with_submodule(tmp_path, server, repo)
+    outer, dest, pin = with_submodule(tmp_path, server, repo)
     trap = Trap(tmp_path)
     inner = dest / ".git" / "modules" / "sub"
     git(dest, "config", "submodule.sub.update", f"!{trap.program}")
     git(dest / "sub", "config", "filter.x.smudge", str(trap.program))
     git(dest / "sub", "config", "core.fsmonitor", str(trap.program))
     hooks(inner / "hooks", str(trap.program))
-    found = run_module("git_pins", repos=[{**wanted, "commit": outer.third}])
+    found = run_module("git_pins", repos=[{**pin, "commit": outer.third}])
     assert not found.get("failed") and not trap.sprung(), found
     assert git(dest / "sub", "-c", "core.fsmonitor=false", "rev-parse", "HEAD") == repo.first
     git(dest, "-c", "core.fsmonitor=false", "checkout", "--quiet", outer.second)
@@ -234,21 +234,21 @@ PROGRAM_SETTINGS = '[core]\n\tfsmonitor = {0}\n[filter "x"]\n\tsmudge = {0}\n\tc
 def test_a_condition_that_comes_true_while_we_work(tmp_path: Path, server: Server, repo: Repo, condition: str) -> None:
     """What we set ourselves (the remote's URL, the branch) must not bring in programs that were not there when we looked."""
     url, dest, trap = f"{server.url}/theirs.git", tmp_path / "dest", Trap(tmp_path)
-    wanted = {"repo": url, "dest": str(dest)}
-    assert not run_module("git_pins", repos=[{**wanted, "commit": repo.first}], filter="").get("failed")
+    pin = {"repo": url, "dest": str(dest)}
+    assert not run_module("git_pins", repos=[{**pin, "commit": repo.first}], filter="").get("failed")
     git(dest, "checkout", "--quiet", "-b", "theirs")
     git(dest, "remote", "set-url", "origin", "https://example.org/x.git")
     (dest / ".git" / "more").write_text(PROGRAM_SETTINGS.format(trap.program))
     with (dest / ".git" / "config").open("a") as config:
         config.write(f'[includeIf "{condition.format(server.url)}"]\n\tpath = more\n')
     for check in (True, False):
-        found = run_module("git_pins", check=check, repos=[{**wanted, "commit": repo.second}], retries=0)
+        found = run_module("git_pins", check=check, repos=[{**pin, "commit": repo.second}], retries=0)
         assert found["failed"] and "includeif" in found["msg"] and not trap.sprung()
 
 
 @pytest.mark.parametrize("place", ["config.worktree", "commondir"])
 def test_a_submodule_with_its_settings_elsewhere(tmp_path: Path, server: Server, repo: Repo, place: str) -> None:
-    outer, dest, wanted = with_submodule(tmp_path, server, repo)
+    outer, dest, pin = with_submodule(tmp_path, server, repo)
     trap = Trap(tmp_path)
     inner, linked = dest / ".git" / "modules" / "sub", tmp_path / "linked"
     if place == "config.worktree":
@@ -267,14 +267,14 @@ def test_a_submodule_with_its_settings_elsewhere(tmp_path: Path, server: Server,
         (dest / "sub" / ".git").write_text(f"gitdir: {linked}\n")
     subprocess.run(["git", "status"], cwd=dest / "sub", capture_output=True)
     assert trap.sprung(), "a plain git does not run it either"
-    run_module("git_pins", repos=[{**wanted, "commit": outer.third}], retries=0)
+    run_module("git_pins", repos=[{**pin, "commit": outer.third}], retries=0)
     assert not trap.sprung()
 
 
 def test_cookies_are_not_written_into_other_files(tmp_path: Path, server: Server, repo: Repo) -> None:
     url, dest, precious = f"{server.url}/theirs.git", tmp_path / "dest", tmp_path / "precious"
-    wanted = {"repo": url, "dest": str(dest)}
-    assert not run_module("git_pins", repos=[{**wanted, "commit": repo.first}]).get("failed")
+    pin = {"repo": url, "dest": str(dest)}
+    assert not run_module("git_pins", repos=[{**pin, "commit": repo.first}]).get("failed")
     for name in ("http.cookieFile", f"http.{server.url}/.cookieFile"):
         git(dest, "config", name, str(precious))
         git(dest, "config", name.replace("cookieFile", "saveCookies"), "true")
@@ -282,7 +282,7 @@ def test_cookies_are_not_written_into_other_files(tmp_path: Path, server: Server
     git(dest, "ls-remote", "origin")
     assert precious.read_text() != "mine\n", "a plain git does not write it either"
     precious.write_text("mine\n")
-    found = run_module("git_pins", repos=[{**wanted, "commit": repo.second}])
+    found = run_module("git_pins", repos=[{**pin, "commit": repo.second}])
     assert not found.get("failed") and precious.read_text() == "mine\n", found
 
 
@@ -321,8 +321,8 @@ def test_a_login_goes_to_no_server_without_a_certificate(tmp_path: Path, repo: R
     here = f"127.0.0.1:{httpd.server_port}"
     try:
         dest = tmp_path / "dest"
-        wanted = {"repo": f"file://{repo.bare}", "dest": str(dest), "commit": repo.first}
-        assert not run_module("git_pins", repos=[wanted]).get("failed")
+        pin = {"repo": f"file://{repo.bare}", "dest": str(dest), "commit": repo.first}
+        assert not run_module("git_pins", repos=[pin]).get("failed")
         git(dest, "config", key.format("https://" + here), "false")
         subprocess.run(["git", "ls-remote", f"https://user:secret@{here}/x.git"], cwd=dest, capture_output=True)
         assert any(heard), "a plain git does not send it either"
@@ -341,22 +341,22 @@ def test_the_users_own_filters_still_run(
     """git-lfs is one, from ~/.gitconfig; a checkout that names another program for it does not get that."""
     (tmp_path / ".gitconfig").write_text('[filter "x"]\n\tsmudge = sed s/two/lfs/\n\tclean = sed s/lfs/two/\n')
     dest, trap = tmp_path / "dest", Trap(tmp_path)
-    wanted = {"repo": f"{server.url}/theirs.git", "dest": str(dest)}
+    pin = {"repo": f"{server.url}/theirs.git", "dest": str(dest)}
     env = {"HOME": str(tmp_path)}
-    assert not run_module("git_pins", env=env, repos=[{**wanted, "commit": repo.first}], filter="").get("failed")
+    assert not run_module("git_pins", env=env, repos=[{**pin, "commit": repo.first}], filter="").get("failed")
     git(dest, "config", "filter.x.smudge", str(trap.program))
-    found = run_module("git_pins", env=env, repos=[{**wanted, "commit": repo.second}])
+    found = run_module("git_pins", env=env, repos=[{**pin, "commit": repo.second}])
     assert not found.get("failed") and not trap.sprung(), found
     assert (dest / "a.txt").read_text() == "lfs\n"
 
 
 def test_a_work_tree_elsewhere_is_refused(tmp_path: Path, server: Server, repo: Repo) -> None:
     dest, other = tmp_path / "dest", tmp_path / "etc"
-    wanted = {"repo": f"{server.url}/theirs.git", "dest": str(dest), "commit": repo.first}
-    assert not run_module("git_pins", repos=[wanted]).get("failed")
+    pin = {"repo": f"{server.url}/theirs.git", "dest": str(dest), "commit": repo.first}
+    assert not run_module("git_pins", repos=[pin]).get("failed")
     other.mkdir()
     git(dest, "config", "core.worktree", str(other))
-    found = run_module("git_pins", repos=[{**wanted, "commit": repo.second}])
+    found = run_module("git_pins", repos=[{**pin, "commit": repo.second}])
     assert found["failed"] and "core.worktree" in found["msg"] and not list(other.iterdir())
 
 
@@ -469,19 +469,23 @@ def test_older_gits_of_launch_take_checkouts_of_others(
     known = {"GIT_CONFIG_GLOBAL"} if version > "2.32" else {"XDG_CONFIG_HOME"}
     assert known <= set(given)
     subprocess.run(["chown", "-R", "65534:65534", str(tmp_path / "dest")], check=True)
-    bare = {"PATH": os.environ["PATH"], "HOME": str(home)}
+    clean_env = {"PATH": os.environ["PATH"], "HOME": str(home)}
     for more, good in ({}, False), ({name: given[name] for name in known}, True):
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=tmp_path / "dest", env={**bare, **more}, capture_output=True, text=True
+            ["git", "rev-parse", "HEAD"],
+            cwd=tmp_path / "dest",
+            env={**clean_env, **more},
+            capture_output=True,
+            text=True,
         )
         assert (done.returncode == 0) is good, done.stderr
         assert good or "dubious ownership" in done.stderr
     name = subprocess.run(
-        ["git", "config", "user.name"], env={**bare, **given}, cwd=tmp_path, capture_output=True, text=True
+        ["git", "config", "user.name"], env={**clean_env, **given}, cwd=tmp_path, capture_output=True, text=True
     )
     assert name.stdout == "from home\n"
-    again = programs(tmp_path, f"{server.url}/theirs.git", repo.second, home)
-    assert not again["changed"], again["actions"]
+    repeated = programs(tmp_path, f"{server.url}/theirs.git", repo.second, home)
+    assert not repeated["changed"], repeated["actions"]
 
 
 PAST = {
@@ -506,16 +510,16 @@ def test_the_users_settings_lead_the_git_of_launch_past_no_route(
     work = tmp_path / "dest"
     git(work, "remote", "set-url", "origin", "https://github.com/a/b")
 
-    def said(*words: str, **environment: str) -> str:
+    def output(*words: str, **environment: str) -> str:
         env = {"PATH": os.environ["PATH"], "HOME": str(home), "GIT_TRACE_CURL": "1", **proxy, **environment}
         done = subprocess.run(["git", *words], cwd=work, env=env, capture_output=True, text=True, timeout=60)
         return done.stdout + done.stderr
 
-    assert "example.com" in said("ls-remote", "origin"), "a plain git goes that way"
+    assert "example.com" in output("ls-remote", "origin"), "a plain git goes that way"
     given = result["programs_environment"]
-    trace = said("ls-remote", "origin", **given)
+    trace = output("ls-remote", "origin", **given)
     assert "example.com" not in trace and "127.0.0.1" in trace, trace
-    assert said("config", "user.name", **given) == "from home\n"
+    assert output("config", "user.name", **given) == "from home\n"
 
 
 @pytest.mark.parametrize("kind", ["proxy of a host", "insteadOf", "in an included file", "nothing of the kind"])
@@ -528,9 +532,9 @@ def test_where_an_older_git_of_launch_takes_another_route_its_file_is_named(
     given = {"PATH": git_of(version, tmp_path), "https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
     result = programs(tmp_path, f"{server.url}/theirs.git", repo.second, home, **given)
     assert not result.get("failed"), result
-    said = [str(warning) for warning in result.get("warnings", []) if "~/.gitconfig" in str(warning)]
-    assert len(said) == (version < "2.32" and kind in PAST), result
-    assert all(f"git {version} of this host" in warning and "2.32" in warning for warning in said)
+    output = [str(warning) for warning in result.get("warnings", []) if "~/.gitconfig" in str(warning)]
+    assert len(output) == (version < "2.32" and kind in PAST), result
+    assert all(f"git {version} of this host" in warning and "2.32" in warning for warning in output)
 
 
 @pytest.mark.parametrize("key", ["http.proxy", "http.{}.proxy", "remote.origin.proxy"])

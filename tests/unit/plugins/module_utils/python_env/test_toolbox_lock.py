@@ -68,9 +68,9 @@ def test_what_is_missing_is_reported_by_this_python() -> None:
 
     found = missing(parse_pins(LOCK.read_text()))
     assert not [line for line in found if "python_full_version <" in line], "a marker that does not hold here"
-    asked = [
+    requested = [
         "packaging==1.0",
         "nothing-of-that-name==1 ; python_full_version >= '3.9'",
         "other==1 ; python_version < '3'",
     ]
-    assert missing(asked) == asked[:2]
+    assert missing(requested) == requested[:2]

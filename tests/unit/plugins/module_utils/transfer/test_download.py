@@ -32,11 +32,11 @@ def no_waiting(monkeypatch):
 def ranged(headers, content=CONTENT, etag=None):
     """An answer as a good server gives it."""
     more = {"ETag": etag} if etag else {}
-    asked = re.match(r"bytes=(\d+)-(\d*)", headers.get("Range") or "")
-    if not asked:
+    range_match = re.match(r"bytes=(\d+)-(\d*)", headers.get("Range") or "")
+    if not range_match:
         return 200, more, content
-    first = int(asked[1])
-    last = min(int(asked[2] or len(content)), len(content) - 1)
+    first = int(range_match[1])
+    last = min(int(range_match[2] or len(content)), len(content) - 1)
     if first >= len(content):
         return 416, {"Content-Range": f"bytes */{len(content)}"}, b""
     span = {"Content-Range": f"bytes {first}-{last}/{len(content)}"}
@@ -119,13 +119,13 @@ def test_every_connection_breaks_often(serve, bring):
             return status, {"Content-Length": str(len(body))}, body[: len(body) // 2]
         return status, more, body
 
-    def cut(path, headers):
+    def truncated(path, headers):
         status, more, body = ranged(headers)
         if next(count) % 3:
             return status, {**more, "Content-Length": str(len(body)), "Connection": "close"}, body[: len(body) // 2]
         return status, more, body
 
-    here, _ = serve(cut)
+    here, _ = serve(truncated)
     got = bring(here + "/m.bin")
     assert got.received == len(CONTENT)
 
@@ -213,8 +213,8 @@ def test_a_file_that_the_server_calls_a_page_is_taken(serve, bring, parts):
     kind = {"Content-Type": "text/html; charset=UTF-8"}
 
     def answer(path, headers):
-        status, told, body = ranged(headers) if parts else (200, {}, CONTENT)
-        return status, {**told, **kind}, body
+        status, reported, body = ranged(headers) if parts else (200, {}, CONTENT)
+        return status, {**reported, **kind}, body
 
     here, _ = serve(answer)
     assert bring(here + "/m.bin").sha256 == hashlib.sha256(CONTENT).hexdigest()
@@ -238,9 +238,9 @@ def test_changed_in_the_middle(serve, bring, tmp_path):
 DATE = "Mon, 19 Oct 2026 07:28:00 GMT"
 
 
-def nodes(told):
+def nodes(reported):
     """Servers of one CDN that take turns; ``told``: the headers of each."""
-    turns = itertools.cycle(told)
+    turns = itertools.cycle(reported)
 
     def answer(path, headers):
         status, more, body = ranged(headers)
@@ -250,7 +250,7 @@ def nodes(told):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [
         [{"ETag": '"1-abc"', "Last-Modified": DATE}, {"ETag": '"2-abc"', "Last-Modified": DATE}],
         [{"ETag": '"1"', "Last-Modified": DATE}, {"ETag": 'W/"2"', "Last-Modified": DATE}, {"Last-Modified": DATE}],
@@ -258,14 +258,14 @@ def nodes(told):
         [{"ETag": '"1"', "Last-Modified": DATE}, {}],
     ],
 )
-def test_nodes_with_etags_of_their_own_and_one_date_are_one_source(serve, bring, told):
-    here, _ = serve(nodes(told))
-    version = read_version(told[0])
+def test_nodes_with_etags_of_their_own_and_one_date_are_one_source(serve, bring, reported):
+    here, _ = serve(nodes(reported))
+    version = read_version(reported[0])
     bring(here + "/m.bin", sha256=None, etag=version, version=version)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [
         [{"ETag": '"1"'}, {"ETag": '"2"'}],
         [{"ETag": '"1"', "Last-Modified": DATE}, {"ETag": '"2"', "Last-Modified": DATE.replace("07:", "08:")}],
@@ -273,8 +273,8 @@ def test_nodes_with_etags_of_their_own_and_one_date_are_one_source(serve, bring,
         [{"Last-Modified": DATE}, {"Last-Modified": DATE.replace("07:", "08:")}],
     ],
 )  # fmt: skip
-def test_what_may_be_another_file_needs_a_hash(serve, bring, tmp_path, told):
-    here, _ = serve(nodes(told))
+def test_what_may_be_another_file_needs_a_hash(serve, bring, tmp_path, reported):
+    here, _ = serve(nodes(reported))
     with pytest.raises(TransferError, match="give its sha256"):
         bring(here + "/m.bin", sha256=None)
     assert os.listdir(tmp_path) == []
@@ -282,14 +282,14 @@ def test_what_may_be_another_file_needs_a_hash(serve, bring, tmp_path, told):
 
 
 def test_a_resume_goes_on_at_another_node_with_the_same_date(serve, bring, tmp_path):
-    told = [{"ETag": '"1"', "Last-Modified": DATE}, {"ETag": '"2"', "Last-Modified": DATE}]
-    here, _ = serve(nodes(told[1:]))
-    partly(tmp_path, here, [(0, 5_000_000)], size=len(CONTENT), sha256=None, etag=read_version(told[0]))
-    got = bring(here + "/m.bin", sha256=None, etag=read_version(told[1]))
+    reported = [{"ETag": '"1"', "Last-Modified": DATE}, {"ETag": '"2"', "Last-Modified": DATE}]
+    here, _ = serve(nodes(reported[1:]))
+    partly(tmp_path, here, [(0, 5_000_000)], size=len(CONTENT), sha256=None, etag=read_version(reported[0]))
+    got = bring(here + "/m.bin", sha256=None, etag=read_version(reported[1]))
     assert got.received == len(CONTENT) - 5_000_000
     (tmp_path / "m.bin").unlink()
     later = read_version({"ETag": '"2"', "Last-Modified": DATE.replace("07:", "08:")})
-    partly(tmp_path, here, [(0, 5_000_000)], size=len(CONTENT), sha256=None, etag=read_version(told[0]))
+    partly(tmp_path, here, [(0, 5_000_000)], size=len(CONTENT), sha256=None, etag=read_version(reported[0]))
     assert bring(here + "/m.bin", sha256=None, etag=later).received == len(CONTENT)
 
 
@@ -341,7 +341,7 @@ def endless(sent, headers=UNTOLD):
             yield b"%x\r\n%b\r\n" % (len(zeros), zeros) if headers is UNTOLD else zeros
             sent.append(len(zeros))
 
-    return lambda path, asked: (200, headers, pieces())
+    return lambda path, range_match: (200, headers, pieces())
 
 
 def limited_disk(monkeypatch, tmp_path, size):
@@ -370,7 +370,7 @@ def test_a_stream_without_length_stops_at_the_reserve_and_leaves_nothing(serve, 
     assert 40 <= len(sent) < 80
 
 
-def test_a_length_that_does_not_fit_is_refused_before_a_byte_is_written(serve, tmp_path, monkeypatch):
+def test_wrong_length_is_rejected_before_a_byte_is_written(serve, tmp_path, monkeypatch):
     sent = []
     here, _ = serve(endless(sent, {"Content-Length": str(10**15)}))
     limited_disk(monkeypatch, tmp_path, disk_space.DISK_RESERVE + 40 * MIB)
@@ -382,16 +382,18 @@ def test_a_length_that_does_not_fit_is_refused_before_a_byte_is_written(serve, t
     assert len(sent) < 20
 
 
-@pytest.mark.parametrize("told", [shutil._ntuple_diskusage(0, 0, 0), OSError(errno.ENOSYS, "Function not implemented")])
+@pytest.mark.parametrize(
+    "reported", [shutil._ntuple_diskusage(0, 0, 0), OSError(errno.ENOSYS, "Function not implemented")]
+)
 @pytest.mark.parametrize("length", [None, str(len(CONTENT))])
-def test_unknown_free_space_stops_nothing(serve, bring, monkeypatch, told, length):
+def test_unknown_free_space_stops_nothing(serve, bring, monkeypatch, reported, length):
     def usage(path):
-        if isinstance(told, OSError):
-            raise told
-        return told
+        if isinstance(reported, OSError):
+            raise reported
+        return reported
 
     body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(CONTENT), CONTENT) if length is None else CONTENT
-    here, _ = serve(lambda path, asked: (200, {} if length else UNTOLD, body))
+    here, _ = serve(lambda path, range_match: (200, {} if length else UNTOLD, body))
     monkeypatch.setattr(shutil, "disk_usage", usage)
     assert disk_space.free_bytes("/") is None
     bring(here + "/m.bin", size=None)
@@ -602,7 +604,7 @@ def test_a_fresh_link_may_be_refused_once(serve, bring):
 # --- slow ones --------------------------------------------------------------------------------------------------------
 
 
-def drip(body, size, seconds):
+def send_slowly(body, size, seconds):
     """``body`` in pieces of ``size`` bytes, each ``seconds`` after the one before."""
     for start in range(0, len(body), size):
         yield body[start : start + size]
@@ -642,7 +644,7 @@ def test_a_stalled_download_is_given_up_like_a_silence(serve, bring):
     def answer(path, headers):
         status, more, body = ranged(headers)
         if next(count) == 2:
-            return status, {**more, "Content-Length": str(len(body))}, drip(body, 1, 0.4)
+            return status, {**more, "Content-Length": str(len(body))}, send_slowly(body, 1, 0.4)
         return status, more, body
 
     here, _ = serve(answer)
@@ -654,7 +656,7 @@ def test_a_stalled_download_is_given_up_like_a_silence(serve, bring):
 def test_only_stalled_downloads_end_in_an_error(serve, bring):
     def answer(path, headers):
         status, more, body = ranged(headers)
-        return status, {**more, "Content-Length": str(len(body))}, drip(body[:100], 1, 0.2)
+        return status, {**more, "Content-Length": str(len(body))}, send_slowly(body[:100], 1, 0.2)
 
     here, _ = serve(answer)
     with pytest.raises(TransferError, match="next to nothing"):
@@ -669,7 +671,7 @@ def test_idle_connections_help_a_slow_one(serve, bring, monkeypatch):
     def answer(path, headers):
         status, more, body = ranged(headers)
         if next(count) == 1:
-            return status, {**more, "Content-Length": str(len(body))}, drip(body, 10_000, 0.1)
+            return status, {**more, "Content-Length": str(len(body))}, send_slowly(body, 10_000, 0.1)
         return status, more, body
 
     here, _ = serve(answer)

@@ -235,7 +235,7 @@ def test_the_table_has_nothing_that_the_facts_have_not() -> None:
     assert all(row.best in row.versions for row in TABLE)
 
 
-def test_wanted_version() -> None:
+def test_requested_version() -> None:
     assert resolve("2.0.1+cu118", "11.8", "3.10.6", requested="0.0.21").requirement == "xformers==0.0.21"
     plan = resolve("2.1.2", "12.1", "3.10.6", requested="0.0.20")
     assert (plan.decision, plan.requirement) == ("build", "xformers==0.0.20")
