@@ -24,7 +24,7 @@ ENVIRONMENT_MARKERS = ("conda-meta/history", "pyvenv.cfg")
 DIST_INFO = re.compile(r"(.+?)-(.+)\.dist-info\Z")
 
 
-def hash_file(path: str) -> str | None:
+def checksum_or_none(path: str) -> str | None:
     """SHA-256 of a regular file; None where there is none."""
     try:
         return sha256_of(path)
@@ -65,7 +65,7 @@ def compute_key(
     names = {re.sub(r"[-_.]+", "-", name).lower() for name in distributions}
     return {
         "values": hashlib.sha256(text.encode()).hexdigest(),
-        "files": {path: hash_file(path) for path in files},
+        "files": {path: checksum_or_none(path) for path in files},
         "environment": {environment: environment_identity(environment)} if environment else {},
         "distributions": {name: version for name, version in installed.items() if not names or name in names},
     }
