@@ -33,13 +33,16 @@ def checksum_or_none(path: str) -> str | None:
 
 
 def environment_identity(prefix: str) -> list[int] | None:
-    """What tells the Python environment at ``prefix`` from one that was made later at the same place; None where there is none."""
+    """What tells the Python environment at ``prefix`` from one that was made later at the same place; None where there is none.
+
+    Size and time of change (ns) of its marker. Not the inode: a snapshot leaves copies in the environment.
+    """
     for marker in ENVIRONMENT_MARKERS:
         try:
             found = os.stat(os.path.join(prefix, marker))
         except OSError:
             continue
-        return [found.st_ino, found.st_mtime_ns]
+        return [found.st_size, found.st_mtime_ns]
     return None
 
 
