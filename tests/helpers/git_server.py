@@ -9,6 +9,9 @@ import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Iterator
+
+import pytest
 
 WHO = [
     "-c",
@@ -116,3 +119,10 @@ class Server:
     def stop(self) -> None:
         self.httpd.shutdown()
         self.httpd.server_close()
+
+
+@pytest.fixture
+def git_server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "served")
+    yield server
+    server.stop()

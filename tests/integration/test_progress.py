@@ -16,9 +16,7 @@ import yaml
 from helpers.ansible_site import ansible_environment
 from helpers.paths import BIN
 
-from lab.servers.build import Builder, models
 from lab.servers.faults import Fault
-from lab.servers.server import LabServer, Listener
 
 HUB = ("huggingface.lab.test", "cdn.huggingface.lab.test")
 TOKEN = "hf_lab_granted"
@@ -27,20 +25,6 @@ PLACE = f"models/Stable-diffusion/{NAME}"
 CHECKPOINT = {"source": f"hf://lab-fakes/tiny-sd15/{NAME}@main", "kind": "checkpoint"}
 VAE = {"source": "hf://lab-fakes/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "kind": "vae"}
 PERCENT = re.compile(r"^\[(\w+)\] (\S+) +(\d+)%, .* of .*$")
-
-
-@pytest.fixture(scope="module")
-def module_lab_server(tmp_path_factory):
-    work = tmp_path_factory.mktemp("lab")
-    models.build_hub(Builder(work))
-    with LabServer(work / "content", [Listener(default_host=host, tls=False) for host in HUB]) as server:
-        yield server
-
-
-@pytest.fixture
-def lab_server(module_lab_server):
-    yield module_lab_server
-    module_lab_server.faults.clear()
 
 
 class Run:

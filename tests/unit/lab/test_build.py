@@ -271,6 +271,6 @@ def test_a_root_filesystem_is_understood() -> None:
     assert (found.version, found.program.resolve()) == (output.stdout.strip(), Path(program))
 
 
-def test_an_empty_root_is_refused(tmp_path: Path) -> None:
+def test_an_empty_root_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"usr/bin/python3\.X"):
         conda.Interpreter.of_root(tmp_path)

@@ -67,7 +67,7 @@ def test_silent_connections_hold_up_nobody(lab_server: LabServer, http: requests
         connection.close()
 
 
-def test_connections_are_kept(lab_server: LabServer, built: Built) -> None:
+def test_connections_are_preserved(lab_server: LabServer, built: Built) -> None:
     import http.client
 
     connection = http.client.HTTPConnection("127.0.0.1", lab_server.listeners[-1].port)

@@ -222,9 +222,9 @@ def test_pixels_follow_the_bytes_of_the_checkpoint_not_its_name(instance):
 
 def test_vae_next_to_the_checkpoint_is_taken_under_automatic(instance):
     instance.model("models/Stable-diffusion", "a.safetensors", "a")
-    beside = instance.model("models/Stable-diffusion", "a.vae.safetensors", "v")
+    sidecar = instance.model("models/Stable-diffusion", "a.vae.safetensors", "v")
     instance.start()
-    instance.wait(f"Loading VAE weights found near the checkpoint: {beside}")
+    instance.wait(f"Loading VAE weights found near the checkpoint: {sidecar}")
     assert "VAE: a.vae.safetensors" in decode(instance.image(prompt="x"))[3]["parameters"]
     instance.call("/sdapi/v1/options", {"sd_vae": "None"})
     assert "VAE" not in decode(instance.image(prompt="x"))[3]["parameters"]

@@ -43,7 +43,7 @@ def test_output_without_end_is_an_error_and_the_program_is_stopped():
     assert grown < 200
 
 
-def test_of_errors_without_end_the_last_are_kept():
+def test_of_errors_without_end_the_last_are_preserved():
     loud = "head -c 300000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo the cause >&2; exit 3"
     output, grown = measured(["sh", "-c", loud])
     assert output == f"3 {process.MAX_STDERR} the cause"

@@ -103,7 +103,7 @@ def by_pip(tmp_path: Path, expected: str) -> str:
 
 
 @pytest.mark.parametrize("install", [by_uv, by_pip])
-def test_a_changed_zip_is_refused_before_anything_of_it_runs(tmp_path: Path, archive: Archive, install) -> None:
+def test_a_changed_zip_is_rejected_before_anything_of_it_runs(tmp_path: Path, archive: Archive, install) -> None:
     expected = requirement(archive, archive.write())
     archive.write("# of a mirror\n")
     output = install(tmp_path, expected)

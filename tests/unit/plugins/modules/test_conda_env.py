@@ -103,7 +103,7 @@ def test_failure_leaves_nothing(conda: Path, prefix: Path) -> None:
     assert not run_module("conda_env", **options)["changed"]
 
 
-def test_another_python_is_refused(tmp_path: Path, prefix: Path) -> None:
+def test_another_python_is_rejected(tmp_path: Path, prefix: Path) -> None:
     conda = fake_conda(tmp_path / "bin", script=OTHER % "3.9.1")
     run_module("conda_env", prefix=str(prefix), python="3.9.1", engine=str(conda))
     before = sorted(prefix.rglob("*"))

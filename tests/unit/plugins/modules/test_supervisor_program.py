@@ -74,7 +74,7 @@ def test_percent_commas_and_quotes_survive(supervisor, run_module):
     assert (supervisor / "one.out").read_text() == "it's 100%, c\n"
 
 
-def test_what_the_format_cannot_hold_is_refused(supervisor, run_module):
+def test_what_the_format_cannot_hold_is_rejected(supervisor, run_module):
     for more in ({"environment": {"X": 'a "b"'}}, {"command": "sh -c 'a ; b'"}, {"command": "a # b"}):
         found = run_module("supervisor_program", **program(supervisor, **more))
         assert found["failed"]

@@ -107,7 +107,7 @@ def test_a_package_may_not_move_what_the_webui_pins(target: Target) -> None:
     assert [(e["name"], e["status"]) for e in result["extensions"]] == [("bad", "failed"), ("good", "changed")]
 
 
-def test_another_torch_is_refused(target: Target) -> None:
+def test_another_torch_is_rejected(target: Target) -> None:
     result = target.run(target.extension("bad", {"requirements.txt": "torch==2.2.0\n"}))
     assert result["failed"] and "must not change torch==2.1.2" in result["msg"]
     assert target.untouched

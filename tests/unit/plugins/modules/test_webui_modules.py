@@ -82,8 +82,8 @@ def test_being_ready_leaves_nothing_behind(webui, ready):
 
 def test_another_process_on_the_port_is_no_ready_webui(webui, ready, supervisor, run_module):
     """A WebUI that a dead supervisord left behind answers; the one that supervisord runs does not get the port."""
-    wish = {"name": "webui", "supervisor_dir": str(supervisor), "command": "sleep 1000", "startsecs": 0}
-    run_module("supervisor_program", **wish)
+    program = {"name": "webui", "supervisor_dir": str(supervisor), "command": "sleep 1000", "startsecs": 0}
+    run_module("supervisor_program", **program)
     found = run_module("webui_wait", **webui.access, timeout=60, program="webui", supervisor_dir=str(supervisor))
     assert found["failed"] and "which supervisord did not start" in found["msg"]
     assert "launch_webui" in found["msg"] and f"pid {webui.process.pid}" in found["msg"]
@@ -111,7 +111,7 @@ def test_wrong_credentials_fail_at_once(webui, ready, run_module, tmp_path):
     assert "refuses the credentials" in found["msg"]
 
 
-def test_readable_credentials_are_refused(webui, run_module, tmp_path):
+def test_readable_credentials_are_rejected(webui, run_module, tmp_path):
     loose = tmp_path / "loose"
     loose.write_text("a:b\n")
     loose.chmod(0o644)
@@ -137,7 +137,7 @@ def test_options_live_keep_their_types(webui, ready, four_times):
     ("option", "wrong"),
     [("CLIP_stop_at_last_layers", "two"), ("samples_save", 1), ("CLIP_stop_at_last_layers", True), ("sd_vae", ["a"])],
 )
-def test_options_of_the_wrong_type_are_refused(webui, ready, run_module, tmp_path, option, wrong):
+def test_options_of_the_wrong_type_are_rejected(webui, ready, run_module, tmp_path, option, wrong):
     for where in (webui.access, {"webui_dir": str(tmp_path)}):
         found = run_module("webui_options", **where, options={option: wrong})
         assert found["failed"] and option in found["msg"] and "webui_service_options" in found["msg"]
@@ -189,10 +189,10 @@ def test_with_both_the_one_that_runs_is_queried_first(webui, ready, run_module, 
     wrong = tmp_path / "wrong"
     wrong.write_text("sdops:wrong\n")
     wrong.chmod(0o600)
-    wish = {"webui_dir": str(tmp_path), "options": {"jpeg_quality": 70}}
-    assert run_module("webui_options", **webui.access, **wish)["changed"]
+    request = {"webui_dir": str(tmp_path), "options": {"jpeg_quality": 70}}
+    assert run_module("webui_options", **webui.access, **request)["changed"]
     assert not (tmp_path / "config.json").exists()
-    assert run_module("webui_options", url=webui.url, credentials_file=str(wrong), **wish)["changed"]
+    assert run_module("webui_options", url=webui.url, credentials_file=str(wrong), **request)["changed"]
     assert json.loads((tmp_path / "config.json").read_text()) == {"jpeg_quality": 70}
     (tmp_path / "config.json").chmod(0o600)
     nowhere = {"url": "http://127.0.0.1:9", "webui_dir": str(tmp_path), "options": {"jpeg_quality": 71}}
@@ -357,8 +357,8 @@ def test_the_log_is_explained(run_module, tmp_path):
 def test_members_of_a_list(tmp_path, four_times, run_module):
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"disabled_extensions": ["mine", "old"]}))
-    wish = {"disabled_extensions": {"present": ["new"], "absent": ["old", "never"]}}
-    four_times("webui_options", webui_dir=str(tmp_path), lists=wish)
+    lists = {"disabled_extensions": {"present": ["new"], "absent": ["old", "never"]}}
+    four_times("webui_options", webui_dir=str(tmp_path), lists=lists)
     assert json.loads(config.read_text()) == {"disabled_extensions": ["mine", "new"]}
     found = run_module("webui_options", webui_dir=str(tmp_path), lists={"disabled_extensions": {"add": ["x"]}})
     assert found["failed"] and "add" in found["msg"]
@@ -483,16 +483,16 @@ def test_options_of_a_stopped_webui_are_left_to_a_running_one(webui, ready, run_
 
 def test_image(webui, ready, four_times, run_module, tmp_path):
     dest = tmp_path / "smoke_test.png"
-    wish = {**webui.access, **IMAGE, "dest": str(dest)}
-    _, applied = four_times("webui_txt2img", **wish)
+    request = {**webui.access, **IMAGE, "dest": str(dest)}
+    _, applied = four_times("webui_txt2img", **request)
     assert applied["bytes"] == dest.stat().st_size
     assert parse_infotext(applied["infotext"])["Seed"] == "3"
     # rendering again gives the same bytes: nothing has changed
-    assert run_module("webui_txt2img", **wish, force=True)["changed"] is False
-    assert run_module("webui_txt2img", **{**wish, "seed": 4})["changed"] is True
+    assert run_module("webui_txt2img", **request, force=True)["changed"] is False
+    assert run_module("webui_txt2img", **{**request, "seed": 4})["changed"] is True
     whole = dest.read_bytes()
     dest.write_bytes(whole[:-20])
-    assert run_module("webui_txt2img", **{**wish, "seed": 4})["changed"] is True
+    assert run_module("webui_txt2img", **{**request, "seed": 4})["changed"] is True
     assert dest.read_bytes() == whole
 
 

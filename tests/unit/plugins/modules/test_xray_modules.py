@@ -91,7 +91,7 @@ def test_a_zip_on_the_target(base, tmp_path, run_module):
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/etc/escaped", "a/../../escaped"])
-def test_paths_that_escape_are_refused(base, tmp_path, run_module, name):
+def test_paths_that_escape_are_rejected(base, tmp_path, run_module, name):
     release(base[0], "26.7.28", members={name: "x"})
     found = run_module("xray_core", **options(base, tmp_path, "26.7.28"))
     assert found["failed"]

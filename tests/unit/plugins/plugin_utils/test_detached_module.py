@@ -167,7 +167,7 @@ def test_a_run_is_watched_and_leaves_nothing_but_its_result(make, tmp_path):
 
 def test_the_last_snapshot_is_there_when_all_processes_have_ended(make):
     """Ansible's watcher looks every five seconds, and would remove the directory then."""
-    target, job = make(TELL + "tell(done=2)\nend()")
+    target, job = make(REPORT_SCRIPT + "tell(done=2)\nend()")
     job.start()
     until(job, lambda _: not alive(target))
     poll = job.poll(0.2)

@@ -66,7 +66,7 @@ class Guarded:
     def log_in(self, password=PASSWORD, **more) -> Answer:
         form = urllib.parse.urlencode({"username": "sdops", "password": password}).encode()
         headers = [("Content-Type", "application/x-www-form-urlencoded"), *more.pop("headers", [])]
-        return self.ask("/login", "POST", headers, form, **more)
+        return self.query("/login", "POST", headers, form, **more)
 
     def cookie(self) -> str:
         answer = self.log_in(address="127.0.0.9")
@@ -140,13 +140,13 @@ def test_a_login_form_without_end_is_not_read(guarded, kind, length_sent):
 
 
 def test_the_login_page_is_whole_and_shows_nothing_else(guarded):
-    page = guarded.ask("/", headers={"Accept-Encoding": "gzip"})
+    page = guarded.query("/", headers={"Accept-Encoding": "gzip"})
     assert page.status == 200 and '"auth_required":true' in page.text
     assert LABEL not in page.text and "gradio_api_info = {" not in page.text
     waiting, seen = re.findall(r'(?:src|href)="\./([^"]+)"', page.text) + ["theme.css", "favicon.ico"], set()
     while waiting and len(seen) < 80:
         name = waiting.pop(0)
-        answer = guarded.ask("/" + name)
+        answer = guarded.query("/" + name)
         assert answer.status == 200, name
         seen.add(name)
         parts = re.findall(r'["(](?:\./|assets/)([\w.-]+\.(?:js|css|woff2?))["?)]', answer.text)
@@ -185,19 +185,19 @@ def test_the_login_page_is_whole_and_shows_nothing_else(guarded):
 )
 def test_everything_else_requires_a_login(guarded, path):
     for headers in ({}, {"Cookie": "access-token=guessed; access-token-unsecure=; access-token-x"}):
-        assert guarded.ask(path, headers=headers).status == 401
+        assert guarded.query(path, headers=headers).status == 401
 
 
 @pytest.mark.parametrize("path", ["/run/render", "/api/predict", "/queue/join", "/upload", "/reset", "/", "/theme.css"])
 def test_state_changing_requests_require_a_login(guarded, path):
-    assert guarded.ask(path, "POST", {"Content-Type": "application/json"}, b"{}").status == 401
+    assert guarded.query(path, "POST", {"Content-Type": "application/json"}, b"{}").status == 401
 
 
 def test_who_logs_in_generates_over_the_queue(guarded):
     """The whole road of a browser: login, page, settings of the page, and the button with its answer from the queue."""
     cookie = guarded.cookie()
-    assert LABEL in guarded.ask("/", headers={"Cookie": cookie}).text
-    assert guarded.ask("/config", headers={"Cookie": cookie}).status == 200
+    assert LABEL in guarded.query("/", headers={"Cookie": cookie}).text
+    assert guarded.query("/config", headers={"Cookie": cookie}).status == 200
     command = [guarded.python, Path(__file__).parent / "gradio_webui/generate.py", f"http://{guarded.host}", cookie]
     done = subprocess.run([*command, f"http://{guarded.host}"], capture_output=True, text=True, check=False)
     assert done.stdout == '["rendered a hill"]\n', done.stderr
@@ -232,11 +232,11 @@ def test_another_sites_page_changes_nothing(guarded, origin):
     own = {"Origin": origin, "Cookie": cookie, "X-Forwarded-Host": "evil.test", "Content-Type": "application/json"}
     for path in ("/queue/join", "/api/predict", "/run/render", "/sdapi/v1/options", "/upload", "/reset"):
         for method in ("POST", "PUT", "DELETE", "PATCH", "FOO"):
-            assert guarded.ask(path, method, {**own, **BASIC}, b"{}").status == 403
+            assert guarded.query(path, method, {**own, **BASIC}, b"{}").status == 403
     assert guarded.log_in(headers=[("Origin", origin)]).status == 403
     assert guarded.open_websocket(Origin=origin, Cookie=cookie) == 403
     # what only reads is left to the browser, which keeps the answer from that page
-    assert guarded.ask("/config", headers=own).status == 200
+    assert guarded.query("/config", headers=own).status == 200
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_its_own_page_may(guarded, origin, host):
         "Host": host.format(host=guarded.host),
         "Cookie": guarded.cookie(),
     }
-    assert guarded.ask("/sdapi/v1/options", "POST", {**own, **BASIC}, b"{}").status == 200
+    assert guarded.query("/sdapi/v1/options", "POST", {**own, **BASIC}, b"{}").status == 200
     # gradio 4 has no websocket, which the server below it says with 403 too
     assert guarded.open_websocket(**own) == (101 if guarded.generation == 3 else 403)
     assert guarded.log_in(headers=list(own.items()), address="127.0.0.9").status == 200
@@ -268,11 +268,11 @@ def test_its_own_page_may(guarded, origin, host):
 
 def test_several_origins_or_hosts_are_none(guarded):
     headers = [("Host", guarded.host), ("Origin", f"http://{guarded.host}"), *BASIC.items()]
-    assert guarded.ask("/sdapi/v1/options", "POST", headers, b"{}").status == 200
+    assert guarded.query("/sdapi/v1/options", "POST", headers, b"{}").status == 200
     for more in (("Origin", "https://evil.test"), ("Origin", f"http://{guarded.host}")):
-        assert guarded.ask("/sdapi/v1/options", "POST", [*headers, more], b"{}").status == 403
-        assert guarded.ask("/sdapi/v1/options", "POST", [headers[0], more, *headers[1:]], b"{}").status == 403
-    assert guarded.ask("/sdapi/v1/options", "POST", [("Host", "evil.test"), *headers], b"{}").status in (400, 403)
+        assert guarded.query("/sdapi/v1/options", "POST", [*headers, more], b"{}").status == 403
+        assert guarded.query("/sdapi/v1/options", "POST", [headers[0], more, *headers[1:]], b"{}").status == 403
+    assert guarded.query("/sdapi/v1/options", "POST", [("Host", "evil.test"), *headers], b"{}").status in (400, 403)
 
 
 TRICKS = ["../", "%2e%2e/", ".%2e/", "%2E./", "./../", "/../", "a/../../", "%2e/%2e%2e/", "..%2f", "..//", "%2e%2e%2f"]
@@ -284,18 +284,18 @@ DEEPER = ["%252e%252e/", "..%255c", "..\\", "%5c..%5c..%5c", "..;/", "%00/../", 
 def test_no_path_leads_out_of_the_open_directories(guarded, trick, open_below):
     """That the server itself resolves these is seen by asking with the password."""
     path = open_below + trick + ".git/config"
-    assert guarded.ask(path).status in (401, 400), path
+    assert guarded.query(path).status in (401, 400), path
     if trick in TRICKS and open_below == "/webui-assets/css/":
-        assert guarded.ask(path, headers=BASIC).text == "secret remote"
+        assert guarded.query(path, headers=BASIC).text == "secret remote"
     for rest in ("js/x.js", "css/.hidden", "../../internal/sysinfo", "../config"):
-        assert "secret" not in guarded.ask(open_below + trick + rest).text
+        assert "secret" not in guarded.query(open_below + trick + rest).text
 
 
 def test_open_files(guarded):
-    assert guarded.ask("/webui-assets/css/x.css").text == "a {}"
-    assert guarded.ask("/webui-assets/css/x.css?v=1").status == 200
+    assert guarded.query("/webui-assets/css/x.css").text == "a {}"
+    assert guarded.query("/webui-assets/css/x.css?v=1").status == 200
     for path in ("/webui-assets/css/.hidden", "/webui-assets/js/x.js", "/webui-assets/css", "//webui-assets/css/x.css"):
-        assert guarded.ask(path).status == 401
+        assert guarded.query(path).status == 401
 
 
 def attempts(guarded, address, seconds, send_login):
@@ -317,7 +317,7 @@ def attempts(guarded, address, seconds, send_login):
 def test_a_client_that_guesses_is_slowed_down(guarded, login_method):
     query = {
         "login": lambda address, password="wrong": guarded.log_in(password, address=address),
-        "basic": lambda address: guarded.ask("/sdapi/v1/options", headers=WRONG, address=address),
+        "basic": lambda address: guarded.query("/sdapi/v1/options", headers=WRONG, address=address),
     }[login_method]
     attacker = {"login": "127.0.0.21", "basic": "127.0.0.22"}[login_method]
     cookie = guarded.cookie()
@@ -325,12 +325,12 @@ def test_a_client_that_guesses_is_slowed_down(guarded, login_method):
     assert processed <= 11 < total
     # nor is the right password judged now, by any door: that would tell it
     assert guarded.log_in(address=attacker).status == 429
-    assert guarded.ask("/sdapi/v1/options", headers=BASIC, address=attacker).status == 429
+    assert guarded.query("/sdapi/v1/options", headers=BASIC, address=attacker).status == 429
     # everybody else, and who is logged in already, notices nothing
     assert guarded.log_in(address="127.0.0.23").status == 200
-    assert guarded.ask("/config", headers={"Cookie": cookie}, address=attacker).status == 200
+    assert guarded.query("/config", headers={"Cookie": cookie}, address=attacker).status == 200
     started = time.monotonic()
-    assert {guarded.ask("/sdapi/v1/options", headers=BASIC).status for _ in range(50)} == {200}
+    assert {guarded.query("/sdapi/v1/options", headers=BASIC).status for _ in range(50)} == {200}
     assert time.monotonic() - started < 10
 
 

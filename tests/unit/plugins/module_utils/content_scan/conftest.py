@@ -113,7 +113,7 @@ def cost(path: Path, name: str = "x.ckpt") -> tuple[str, float, float]:
 def scan_error(tmp_path):
     """Judge bytes (or a file) under a name: the reason of a refusal, or None."""
 
-    def judge(content: bytes | Path, name: str = "x.ckpt", allow_pickle: bool = True) -> str | None:
+    def scan(content: bytes | Path, name: str = "x.ckpt", allow_pickle: bool = True) -> str | None:
         path = content
         if isinstance(content, bytes):
             path = tmp_path / "judged"
@@ -124,4 +124,4 @@ def scan_error(tmp_path):
             return str(exc)
         return None
 
-    return judge
+    return scan

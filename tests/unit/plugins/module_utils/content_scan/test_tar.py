@@ -72,7 +72,7 @@ def mutated(chance: random.Random, seeds: list[bytes]) -> bytes:
     return bytes(raw)
 
 
-def test_whatever_tarfile_opens_is_refused(tmp_path, scan_error):
+def test_whatever_tarfile_opens_is_rejected(tmp_path, scan_error):
     chance = random.Random(5)
     seeds = [tar_and_pickle(tmp_path / "mark")]
     for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):

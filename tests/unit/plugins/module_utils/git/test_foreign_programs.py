@@ -101,13 +101,6 @@ CASES = {
 
 
 @pytest.fixture
-def server(tmp_path: Path):
-    made = Server(tmp_path / "served")
-    yield made
-    made.stop()
-
-
-@pytest.fixture
 def repo(tmp_path: Path) -> Repo:
     made = Repo(tmp_path, "theirs")
     made.first = made.commit({"a.txt": "one\n", ".gitattributes": "* filter=x\n"}, tag="v1")
@@ -116,9 +109,9 @@ def repo(tmp_path: Path) -> Repo:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_no_program_of_the_checkout_runs(tmp_path: Path, server: Server, repo: Repo, case: str) -> None:
+def test_no_program_of_the_checkout_runs(tmp_path: Path, git_server: Server, repo: Repo, case: str) -> None:
     set_it, plain = CASES[case]
-    url, dest = f"{server.url}/theirs.git", tmp_path / "dest"
+    url, dest = f"{git_server.url}/theirs.git", tmp_path / "dest"
     pins = [{"repo": url, "dest": str(dest), "commit": repo.first}]
     made = run_module("git_pins", repos=pins, filter="")
     assert not made.get("failed"), made
@@ -126,7 +119,7 @@ def test_no_program_of_the_checkout_runs(tmp_path: Path, server: Server, repo: R
     git(dest, "fetch", "-q", "origin", repo.second)
     set_it(dest, str(trap.program))
     if "credential" in case or "askPass" in case:
-        server.token = "user:secret"
+        git_server.token = "user:secret"
     if plain:
         words = [word.format(second=repo.second) for word in plain]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k == "GIT_CONFIG_GLOBAL"}
@@ -147,7 +140,7 @@ def test_no_program_of_the_checkout_runs(tmp_path: Path, server: Server, repo: R
         for check in (True, False):
             run_module("git_pins", check=check, repos=[pin], refresh=True, retries=0)
             assert not trap.sprung(), (pin, check)
-    server.token = None
+    git_server.token = None
     last = run_module("git_pins", repos=[{"repo": url, "dest": str(dest), "commit": repo.second}], retries=0)
     assert not last.get("failed"), last["msg"]
     assert not trap.sprung() and (dest / "a.txt").read_text() == "two\n"
@@ -179,7 +172,7 @@ def git_reset(dest: Path, commit: str) -> None:
         "lfs.extension.x.smudge",
     ],
 )
-def test_what_cannot_be_overruled_is_refused(tmp_path: Path, repo: Repo, key: str) -> None:
+def test_what_cannot_be_overruled_is_rejected(tmp_path: Path, repo: Repo, key: str) -> None:
     """Of several uploadpacks git takes the first, and ``-c`` cannot name a key with an equals sign."""
     dest, trap = tmp_path / "dest", Trap(tmp_path)
     pin = {"repo": f"file://{repo.bare}", "dest": str(dest), "commit": repo.first}
@@ -193,24 +186,24 @@ def test_what_cannot_be_overruled_is_refused(tmp_path: Path, repo: Repo, key: st
         assert found["failed"] and key in found["msg"] and not trap.sprung()
 
 
-def with_submodule(tmp_path: Path, server: Server, repo: Repo) -> tuple[Repo, Path, dict]:
+def with_submodule(tmp_path: Path, git_server: Server, repo: Repo) -> tuple[Repo, Path, dict]:
     """A repository whose third commit moves its submodule ``sub``, its checkout at the second, and what git_pins was asked for."""
     outer = Repo(tmp_path, "outer")
     outer.first = outer.commit({"x": "1\n"})
-    git(outer.tree, "submodule", "--quiet", "add", server.url + "/theirs.git", "sub")
+    git(outer.tree, "submodule", "--quiet", "add", git_server.url + "/theirs.git", "sub")
     outer.second = outer.push()
     git(outer.tree / "sub", "checkout", "--quiet", repo.first)
     git(outer.tree, "add", "sub")
     outer.third = outer.push()
     dest = tmp_path / "dest"
-    pin = {"repo": server.url + "/outer.git", "dest": str(dest), "submodules": True}
+    pin = {"repo": git_server.url + "/outer.git", "dest": str(dest), "submodules": True}
     assert not run_module("git_pins", repos=[{**pin, "commit": outer.second}]).get("failed")
     return outer, dest, pin
 
 
-def test_submodules_of_somebody_else(tmp_path: Path, server: Server, repo: Repo) -> None:
+def test_submodules_of_somebody_else(tmp_path: Path, git_server: Server, repo: Repo) -> None:
     """Their update command, and the programs that their own repositories name."""
-    outer, dest, pin = with_submodule(tmp_path, server, repo)
+    outer, dest, pin = with_submodule(tmp_path, git_server, repo)
     trap = Trap(tmp_path)
     inner = dest / ".git" / "modules" / "sub"
     git(dest, "config", "submodule.sub.update", f"!{trap.program}")
@@ -231,24 +224,26 @@ PROGRAM_SETTINGS = '[core]\n\tfsmonitor = {0}\n[filter "x"]\n\tsmudge = {0}\n\tc
 @pytest.mark.parametrize(
     "condition", ["hasconfig:remote.*.url:{}/**", "hasconfig:remote.*.url:**", "onbranch:sdops-pin"]
 )
-def test_a_condition_that_comes_true_while_we_work(tmp_path: Path, server: Server, repo: Repo, condition: str) -> None:
+def test_a_condition_that_comes_true_while_we_work(
+    tmp_path: Path, git_server: Server, repo: Repo, condition: str
+) -> None:
     """What we set ourselves (the remote's URL, the branch) must not bring in programs that were not there when we looked."""
-    url, dest, trap = f"{server.url}/theirs.git", tmp_path / "dest", Trap(tmp_path)
+    url, dest, trap = f"{git_server.url}/theirs.git", tmp_path / "dest", Trap(tmp_path)
     pin = {"repo": url, "dest": str(dest)}
     assert not run_module("git_pins", repos=[{**pin, "commit": repo.first}], filter="").get("failed")
     git(dest, "checkout", "--quiet", "-b", "theirs")
     git(dest, "remote", "set-url", "origin", "https://example.org/x.git")
     (dest / ".git" / "more").write_text(PROGRAM_SETTINGS.format(trap.program))
     with (dest / ".git" / "config").open("a") as config:
-        config.write(f'[includeIf "{condition.format(server.url)}"]\n\tpath = more\n')
+        config.write(f'[includeIf "{condition.format(git_server.url)}"]\n\tpath = more\n')
     for check in (True, False):
         found = run_module("git_pins", check=check, repos=[{**pin, "commit": repo.second}], retries=0)
         assert found["failed"] and "includeif" in found["msg"] and not trap.sprung()
 
 
 @pytest.mark.parametrize("place", ["config.worktree", "commondir"])
-def test_a_submodule_with_its_settings_elsewhere(tmp_path: Path, server: Server, repo: Repo, place: str) -> None:
-    outer, dest, pin = with_submodule(tmp_path, server, repo)
+def test_a_submodule_with_its_settings_elsewhere(tmp_path: Path, git_server: Server, repo: Repo, place: str) -> None:
+    outer, dest, pin = with_submodule(tmp_path, git_server, repo)
     trap = Trap(tmp_path)
     inner, linked = dest / ".git" / "modules" / "sub", tmp_path / "linked"
     if place == "config.worktree":
@@ -271,11 +266,11 @@ def test_a_submodule_with_its_settings_elsewhere(tmp_path: Path, server: Server,
     assert not trap.sprung()
 
 
-def test_cookies_are_not_written_into_other_files(tmp_path: Path, server: Server, repo: Repo) -> None:
-    url, dest, precious = f"{server.url}/theirs.git", tmp_path / "dest", tmp_path / "precious"
+def test_cookies_are_not_written_into_other_files(tmp_path: Path, git_server: Server, repo: Repo) -> None:
+    url, dest, precious = f"{git_server.url}/theirs.git", tmp_path / "dest", tmp_path / "precious"
     pin = {"repo": url, "dest": str(dest)}
     assert not run_module("git_pins", repos=[{**pin, "commit": repo.first}]).get("failed")
-    for name in ("http.cookieFile", f"http.{server.url}/.cookieFile"):
+    for name in ("http.cookieFile", f"http.{git_server.url}/.cookieFile"):
         git(dest, "config", name, str(precious))
         git(dest, "config", name.replace("cookieFile", "saveCookies"), "true")
     precious.write_text("mine\n")
@@ -336,12 +331,12 @@ def test_a_login_goes_to_no_server_without_a_certificate(tmp_path: Path, repo: R
 
 
 def test_the_users_own_filters_still_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server, repo: Repo
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, git_server: Server, repo: Repo
 ) -> None:
     """git-lfs is one, from ~/.gitconfig; a checkout that names another program for it does not get that."""
     (tmp_path / ".gitconfig").write_text('[filter "x"]\n\tsmudge = sed s/two/lfs/\n\tclean = sed s/lfs/two/\n')
     dest, trap = tmp_path / "dest", Trap(tmp_path)
-    pin = {"repo": f"{server.url}/theirs.git", "dest": str(dest)}
+    pin = {"repo": f"{git_server.url}/theirs.git", "dest": str(dest)}
     env = {"HOME": str(tmp_path)}
     assert not run_module("git_pins", env=env, repos=[{**pin, "commit": repo.first}], filter="").get("failed")
     git(dest, "config", "filter.x.smudge", str(trap.program))
@@ -350,9 +345,9 @@ def test_the_users_own_filters_still_run(
     assert (dest / "a.txt").read_text() == "lfs\n"
 
 
-def test_a_work_tree_elsewhere_is_refused(tmp_path: Path, server: Server, repo: Repo) -> None:
+def test_a_work_tree_elsewhere_is_rejected(tmp_path: Path, git_server: Server, repo: Repo) -> None:
     dest, other = tmp_path / "dest", tmp_path / "etc"
-    pin = {"repo": f"{server.url}/theirs.git", "dest": str(dest), "commit": repo.first}
+    pin = {"repo": f"{git_server.url}/theirs.git", "dest": str(dest), "commit": repo.first}
     assert not run_module("git_pins", repos=[pin]).get("failed")
     other.mkdir()
     git(dest, "config", "core.worktree", str(other))
@@ -375,12 +370,12 @@ def test_plain_http_and_files_only_where_the_url_says_so(tmp_path: Path) -> None
         assert tool._protocols == {"https", "ssh", "http", "file"}
 
 
-def test_files_are_not_for_everybody_to_write(tmp_path: Path, server: Server, repo: Repo) -> None:
+def test_files_are_not_for_everybody_to_write(tmp_path: Path, git_server: Server, repo: Repo) -> None:
     before = os.umask(0)
     try:
         dest = tmp_path / "dest"
         made = run_module(
-            "git_pins", repos=[{"repo": f"{server.url}/theirs.git", "dest": str(dest), "commit": repo.first}]
+            "git_pins", repos=[{"repo": f"{git_server.url}/theirs.git", "dest": str(dest), "commit": repo.first}]
         )
         assert not made.get("failed")
     finally:
@@ -459,11 +454,11 @@ def git_of(version: str, tmp_path: Path) -> str:
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving a directory to somebody else needs root")
 @pytest.mark.parametrize("version", ["2.17.1", "2.25.1", "2.30.2", "2.34.1", "2.39.5"])
 def test_older_gits_of_launch_take_checkouts_of_others(
-    tmp_path: Path, server: Server, repo: Repo, home: Path, version: str
+    tmp_path: Path, git_server: Server, repo: Repo, home: Path, version: str
 ) -> None:
     """Each gets by its version what it reads; of that only what it knows is left here for the real git."""
     (home / ".gitconfig").write_text("[user]\n\tname = from home\n")
-    result = programs(tmp_path, f"{server.url}/theirs.git", repo.second, home, PATH=git_of(version, tmp_path))
+    result = programs(tmp_path, f"{git_server.url}/theirs.git", repo.second, home, PATH=git_of(version, tmp_path))
     assert not result.get("failed") and result["changed"], result
     given = result["programs_environment"]
     known = {"GIT_CONFIG_GLOBAL"} if version > "2.32" else {"XDG_CONFIG_HOME"}
@@ -484,7 +479,7 @@ def test_older_gits_of_launch_take_checkouts_of_others(
         ["git", "config", "user.name"], env={**clean_env, **given}, cwd=tmp_path, capture_output=True, text=True
     )
     assert name.stdout == "from home\n"
-    repeated = programs(tmp_path, f"{server.url}/theirs.git", repo.second, home)
+    repeated = programs(tmp_path, f"{git_server.url}/theirs.git", repo.second, home)
     assert not repeated["changed"], repeated["actions"]
 
 
@@ -500,12 +495,12 @@ PAST = {
 
 @pytest.mark.parametrize("kind", PAST)
 def test_the_users_settings_lead_the_git_of_launch_past_no_route(
-    tmp_path: Path, server: Server, repo: Repo, home: Path, kind: str
+    tmp_path: Path, git_server: Server, repo: Repo, home: Path, kind: str
 ) -> None:
     (home / ".gitconfig").write_text("[user]\n\tname = from home\n" + PAST[kind])
     (home / "more").write_text(PAST["proxy of a host"])
     proxy = {"https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
-    result = programs(tmp_path, f"{server.url}/theirs.git", repo.second, home, **proxy)
+    result = programs(tmp_path, f"{git_server.url}/theirs.git", repo.second, home, **proxy)
     assert not result.get("failed"), result
     work = tmp_path / "dest"
     git(work, "remote", "set-url", "origin", "https://github.com/a/b")
@@ -525,12 +520,12 @@ def test_the_users_settings_lead_the_git_of_launch_past_no_route(
 @pytest.mark.parametrize("kind", ["proxy of a host", "insteadOf", "in an included file", "nothing of the kind"])
 @pytest.mark.parametrize("version", ["2.25.1", "2.31.8", "2.32.0", "2.39.5"])
 def test_where_an_older_git_of_launch_takes_another_route_its_file_is_named(
-    tmp_path: Path, server: Server, repo: Repo, home: Path, version: str, kind: str
+    tmp_path: Path, git_server: Server, repo: Repo, home: Path, version: str, kind: str
 ) -> None:
     (home / ".gitconfig").write_text("[user]\n\tname = from home\n" + PAST.get(kind, ""))
     (home / "more").write_text(PAST["proxy of a host"])
     given = {"PATH": git_of(version, tmp_path), "https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
-    result = programs(tmp_path, f"{server.url}/theirs.git", repo.second, home, **given)
+    result = programs(tmp_path, f"{git_server.url}/theirs.git", repo.second, home, **given)
     assert not result.get("failed"), result
     output = [str(warning) for warning in result.get("warnings", []) if "~/.gitconfig" in str(warning)]
     assert len(output) == (version < "2.32" and kind in PAST), result
@@ -539,15 +534,15 @@ def test_where_an_older_git_of_launch_takes_another_route_its_file_is_named(
 
 @pytest.mark.parametrize("key", ["http.proxy", "http.{}.proxy", "remote.origin.proxy"])
 def test_a_proxy_in_a_checkout_leads_past_no_route(
-    tmp_path: Path, server: Server, repo: Repo, home: Path, key: str
+    tmp_path: Path, git_server: Server, repo: Repo, home: Path, key: str
 ) -> None:
     """The user's own git config without --global, with a proxy that is long gone."""
-    url, key = f"{server.url}/theirs.git", key.format(server.url)
+    url, key = f"{git_server.url}/theirs.git", key.format(git_server.url)
     assert not programs(tmp_path, url, repo.first, home).get("failed")
     git(tmp_path / "dest", "config", key, "http://127.0.0.1:9")
     plain = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k != "GIT_CONFIG_GLOBAL"}
     done = subprocess.run(["git", "fetch", "origin"], cwd=tmp_path / "dest", env=plain, capture_output=True, text=True)
     assert done.returncode != 0, "a plain git does not go that way"
-    result = programs(tmp_path, url, repo.second, home, http_proxy=server.url)
+    result = programs(tmp_path, url, repo.second, home, http_proxy=git_server.url)
     assert not result.get("failed"), result["msg"]
     assert git(tmp_path / "dest", "config", key).strip() == "http://127.0.0.1:9"

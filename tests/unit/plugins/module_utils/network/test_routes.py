@@ -274,8 +274,8 @@ def arguments(tmp_path, **more) -> dict:
 
 def test_module_measures_remembers_and_changes_its_mind_only_when_it_must(serve, tmp_path, four_times, run_module):
     dead, slow, fast = "http://127.0.0.1:9", serve(delay=0.6), serve()
-    wish = arguments(tmp_path, base_urls={"github": dead}, mirrors={"github": [slow, fast]})
-    planned, applied = four_times("network_routes", **wish)
+    request = arguments(tmp_path, base_urls={"github": dead}, mirrors={"github": [slow, fast]})
+    planned, applied = four_times("network_routes", **request)
     assert {**applied["routes"]["github"], "hosts": 0} == {"kind": "mirror", "base": fast, "proxy": "", "hosts": 0}
     assert "127.0.0.1" in applied["routes"]["github"]["hosts"]
     assert planned["routes"] == applied["routes"]
@@ -283,11 +283,11 @@ def test_module_measures_remembers_and_changes_its_mind_only_when_it_must(serve,
     errors = {m["base"]: m["error"] for m in applied["measured"]}
     assert errors[dead] == "connection refused"
     # another run offers it a mirror that is dead now: the remembered one still works and is all that is asked
-    repeated = run_module("network_routes", **wish)
+    repeated = run_module("network_routes", **request)
     assert [m["base"] for m in repeated["measured"]] == [fast]
     state = json.loads((tmp_path / "home" / "network.json").read_text())
     assert state == {"github": {"kind": "mirror", "base": fast}}
-    changed = run_module("network_routes", **{**wish, "mirrors": {"github": [slow]}})
+    changed = run_module("network_routes", **{**request, "mirrors": {"github": [slow]}})
     assert (changed["changed"], changed["routes"]["github"]["base"]) == (True, slow)
 
 
@@ -302,8 +302,8 @@ def test_module_measures_remembers_and_changes_its_mind_only_when_it_must(serve,
 )
 def test_module_reports_why_a_route_does_not_work(serve, tmp_path, run_module, answer, message):
     broken = serve(**answer)
-    wish = arguments(tmp_path, base_urls={"github": broken}, mirrors={"github": ["http://127.0.0.1:9"]}, timeout=1)
-    found = run_module("network_routes", **wish)
+    request = arguments(tmp_path, base_urls={"github": broken}, mirrors={"github": ["http://127.0.0.1:9"]}, timeout=1)
+    found = run_module("network_routes", **request)
     assert found["unreached"] == ["github"]
     assert found["changed"] is False
     assert message in {m["base"]: m["error"] for m in found["measured"]}[broken]
@@ -341,9 +341,11 @@ def test_a_stalled_answer_is_cut_off_in_time(tmp_path, run_module):
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), StalledHandler)
     threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
     started = time.monotonic()
-    drip = routes_module.measure_route("github", Route("direct", f"http://127.0.0.1:{httpd.server_port}", ""), "/", 1.0)
+    stalled = routes_module.measure_route(
+        "github", Route("direct", f"http://127.0.0.1:{httpd.server_port}", ""), "/", 1.0
+    )
     assert time.monotonic() - started < 3
-    assert drip.seconds is None and "within 1 seconds" in drip.error
+    assert stalled.seconds is None and "within 1 seconds" in stalled.error
     httpd.shutdown()
     httpd.server_close()
 
@@ -368,8 +370,8 @@ def test_a_last_resort_that_is_remembered_is_measured_against_the_others():
 
 def test_a_state_file_that_cannot_be_written_is_a_sentence(serve, tmp_path, run_module):
     (tmp_path / "file").write_text("")
-    wish = arguments(tmp_path, base_urls={"github": serve()}, mirrors={"github": [serve()]})
-    found = run_module("network_routes", **{**wish, "state_file": str(tmp_path / "file" / "network.json")})
+    request = arguments(tmp_path, base_urls={"github": serve()}, mirrors={"github": [serve()]})
+    found = run_module("network_routes", **{**request, "state_file": str(tmp_path / "file" / "network.json")})
     assert found["failed"]
     assert "file/network.json" in found["msg"] and "sdops_home" in found["msg"]
 
@@ -385,7 +387,7 @@ def test_a_channel_by_name_is_found_where_conda_finds_it():
 @pytest.mark.parametrize(
     "given", [{"mirrors": {"github": ["mirror.example.com"]}}, {"base_urls": {"pypi": "pypi.example.com/simple"}}]
 )
-def test_a_url_without_its_scheme_is_refused(tmp_path, run_module, given):
+def test_a_url_without_its_scheme_is_rejected(tmp_path, run_module, given):
     found = run_module("network_routes", **arguments(tmp_path, **given))
     assert found["failed"]
     assert "example.com" in found["msg"] and "https://" in found["msg"]
@@ -407,8 +409,8 @@ def test_what_the_turbo_proxy_says_of_hosts_and_certificates_counts(serve, tmp_p
     script.write_text(
         f"export no_proxy=modelscope.com\nexport http_proxy={TURBO} https_proxy={TURBO} SSL_CERT_FILE={script}\n"
     )
-    wish = arguments(tmp_path, network="turbo", turbo_file=str(script))
-    found = run_module("network_routes", **{**wish, "route_overrides": {}})["routes"]
+    request = arguments(tmp_path, network="turbo", turbo_file=str(script))
+    found = run_module("network_routes", **{**request, "route_overrides": {}})["routes"]
     assert (found["github"]["no_proxy"], found["github"]["ca"]) == (["modelscope.com"], str(script))
     assert "no_proxy" not in found["pypi"]
     made = proxy_variables(found, ["github"], ["localhost"])

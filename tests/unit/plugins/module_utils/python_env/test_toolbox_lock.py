@@ -51,7 +51,7 @@ def test_it_is_complete(tmp_path: Path, python: str, machine: str) -> None:
         assert re.search(rf"(?m)^ \+ {name}==", done.stdout + done.stderr), name
 
 
-def test_another_file_of_the_same_name_is_refused(tmp_path: Path) -> None:
+def test_another_file_of_the_same_name_is_rejected(tmp_path: Path) -> None:
     block = next(b for b in re.split(r"(?m)^(?=[A-Za-z0-9])", LOCK.read_text()) if b.startswith("packaging=="))
     for lock, good in ((block, True), (re.sub("sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, block), False)):
         (tmp_path / "lock.txt").write_text(lock)

@@ -57,7 +57,7 @@ def test_netrc_is_not_read(serve, tmp_path, monkeypatch):
     assert seen == [("/x", None)]
 
 
-def test_circles_and_downgrades_are_refused(serve, monkeypatch):
+def test_circles_and_downgrades_are_rejected(serve, monkeypatch):
     here, _seen = serve(lambda path, headers: (302, {"Location": "/again"}, b""))
     with pytest.raises(TransferError, match="circles"):
         make().request("GET", here + "/x")

@@ -180,7 +180,7 @@ def test_a_location_in_utf_8_is_followed(serve):
         ("https://host.test/\x1b", "control character"),
     ],
 )
-def test_a_url_that_was_given_is_refused_with_a_reason(url, message):
+def test_a_url_that_was_given_is_rejected_with_a_reason(url, message):
     with pytest.raises(TransferError, match=message) as caught:
         check_url(url)
     assert "hunter2" not in str(caught.value)

@@ -187,7 +187,7 @@ def test_no_token(empty):
         ("Bearer hf_s3cret", "SPACE"),
     ],
 )
-def test_what_is_no_token_is_refused_by_the_options_name(token, what):
+def test_what_is_no_token_is_rejected_by_the_options_name(token, what):
     with pytest.raises(SdopsError, match=f"huggingface_token holds a character that no token has .{what}") as caught:
         clean_token(token, "huggingface_token")
     assert "s3cret" not in str(caught.value) and "hf_" not in str(caught.value)

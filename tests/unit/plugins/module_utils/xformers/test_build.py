@@ -183,7 +183,7 @@ def test_a_build_that_changes_torch_fails_by_name(build_setup, compiler, tools):
     assert not list(Path(arguments["cache_dirs"][0]).glob("xformers*"))
 
 
-def test_another_sdist_than_the_pinned_one_is_refused(build_setup, compiler):
+def test_another_sdist_than_the_pinned_one_is_rejected(build_setup, compiler):
     arguments, env = build_setup
     failed = run_module("xformers_wheel", env=env, **{**arguments, "sha256": "0" * 64})
     assert failed["failed"] and "SHA-256" in failed["msg"]

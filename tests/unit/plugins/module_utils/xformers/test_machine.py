@@ -94,7 +94,7 @@ def test_insufficient_space(missing_tools, monkeypatch):
         check_tools("/usr/bin/python3", "12.1", None, str(missing_tools / "work"), Machine(1, 64 * GIB))
 
 
-def test_nvcc_of_another_cuda_is_refused(missing_tools, nvcc):
+def test_nvcc_of_another_cuda_is_rejected(missing_tools, nvcc):
     with pytest.raises(
         BuildError, match=r"nvcc of CUDA 12\.1, as torch was built with: .*cuda-11\.8/bin/nvcc is of 11\.8"
     ):

@@ -149,7 +149,7 @@ def replace(folder: Path, built: str) -> str:
 
 
 @pytest.mark.parametrize("first", ["built here", "taken from another host"])
-def test_a_wheel_that_was_replaced_with_its_hash_is_refused(cache, built, tmp_path, first):
+def test_a_wheel_that_was_replaced_with_its_hash_is_rejected(cache, built, tmp_path, first):
     state = str(tmp_path / "state" / "wheels.json")
     own = Cache(cache.directory, state)
     entry = (own if first == "built here" else cache).publish(built, BUILD_KEY)

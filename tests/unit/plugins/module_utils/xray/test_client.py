@@ -103,7 +103,7 @@ def test_check_mode_before_the_core_is_there(dest, run_module):
     assert missing["failed"] and "not installed" in missing["msg"]
 
 
-def test_text_that_is_no_json_is_refused(dest, run_module):
+def test_text_that_is_no_json_is_rejected(dest, run_module):
     found = run_module("xray_client_config", dest=str(dest), version="26.7.28", config=f"{{'a': '{SECRET}'}}")
     assert found["failed"] and "no JSON" in found["msg"] and SECRET not in json.dumps(found)
 

@@ -211,7 +211,7 @@ def test_the_progress_file_forces_nothing_to_the_disk(tmp_path, monkeypatch):
 # --- secrets -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_key_in_a_url_is_shown_nowhere(target, lab_server, run_module, tmp_path):
+def test_a_key_in_a_url_is_masked_everywhere(target, lab_server, run_module, tmp_path):
     endpoint = target.arguments["huggingface_endpoint"]
     page = f"{endpoint}/lab-fakes/tiny-vae/resolve/main/vae-ft-mse-840000-ema-pruned.safetensors?key=very-secret-key"
     options = {"source": page, "kind": "vae", "name": "v.safetensors"}
@@ -230,7 +230,7 @@ def test_a_key_in_a_url_is_shown_nowhere(target, lab_server, run_module, tmp_pat
     assert "very-secret-key" not in json.dumps(found)
 
 
-def test_a_civitai_link_with_a_token_is_refused_without_showing_it(target, run_module):
+def test_a_civitai_link_with_a_token_is_rejected_without_showing_it(target, run_module):
     link = "https://civitai.com/api/download/models/112969?token=very-secret-key"
     found = run_module("model_files", **target.arguments, models=[link])
     assert found["failed"]
@@ -459,7 +459,7 @@ def test_a_key_is_masked_in_the_arguments_that_a_result_repeats(target, lab_serv
     assert "Revision=master" in text
 
 
-def test_keys_of_sidecars_and_of_pages_are_shown_nowhere(target, lab_server, run_module, monkeypatch):
+def test_keys_of_sidecars_and_of_pages_are_masked_everywhere(target, lab_server, run_module, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     page = lab_server.url("big.lab.test") + "/vae-1000000-a.safetensors"
     options = {**CHECKPOINT, "vae": page + "?key=very-secret-key"}

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.sdops.webui.plugins.module_utils import filesystem
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.partial import PartialFile
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.remote_file import RemoteFile
-from helpers.special_files import put
+from helpers.special_files import place
 
 from lab.servers.hosts.big import big_path, big_sha256
 
@@ -31,7 +31,7 @@ def test_what_is_no_file_is_reported_at_once(target, lab_server, run_module, kin
         pytest.skip("it is made of a link, which is replaced there")
     if check and at == "progress.json":
         pytest.skip("check mode writes none")
-    put(kind, target.path(at))
+    place(kind, target.path(at))
     found = run_module(
         "model_files",
         check=check,
@@ -47,13 +47,13 @@ def test_what_is_no_file_is_reported_at_once(target, lab_server, run_module, kin
 
 @pytest.mark.parametrize("kind", ["FIFO", "socket"])
 def test_a_lock_that_is_no_file_is_reported_at_once(target, run_module, kind):
-    put(kind, target.path(".sdops/locks/record"))
+    place(kind, target.path(".sdops/locks/record"))
     found = run_module("model_files", **target.arguments, models=[NAMED])
     assert found["failed"] and f"locks/record is a {kind}" in found["msg"]
 
 
 def test_a_source_on_the_target_that_is_no_file(target, run_module, tmp_path):
-    put("FIFO", tmp_path / "a.safetensors")
+    place("FIFO", tmp_path / "a.safetensors")
     source = f"file://{tmp_path / 'a.safetensors'}"
     found = run_module("model_files", **target.arguments, models=[{"source": source, "kind": "checkpoint"}])
     assert found["failed"] and "is a FIFO" in found["msg"]
@@ -61,7 +61,7 @@ def test_a_source_on_the_target_that_is_no_file(target, run_module, tmp_path):
 
 @pytest.mark.parametrize("name", ["huggingface_download", "civitai_download"])
 def test_a_single_file_is_not_written_where_a_fifo_lies(target, run_module, tmp_path, name):
-    put("FIFO", tmp_path / "x.safetensors")
+    place("FIFO", tmp_path / "x.safetensors")
     arguments = {key: value for key, value in target.arguments.items() if key != "webui_dir"}
     arguments["dest"] = str(tmp_path / "x.safetensors")
     where = {"version_id": 112969}
@@ -181,7 +181,7 @@ def test_what_is_no_file_in_the_cache(target, run_module, tmp_path, kind):
     size, seed = 2_000_000, "d"
     sha256 = big_sha256(size, seed)
     cached = tmp_path / "cache" / "sha256" / sha256[:2] / sha256
-    put(kind, cached)
+    place(kind, cached)
     if kind == "symlink":
         cached.symlink_to("/dev/zero")
     spec = {"source": target.big + big_path(size, seed), "kind": "checkpoint", "sha256": sha256}

@@ -361,7 +361,7 @@ def test_hard_names_on_the_hub(target, lab_server, tmp_path, run_module, name):
     path = Path(found["path"])
     assert (path.parent, path.suffix) == (dest, ".safetensors")
     assert sha256(path) == sha256(hub_file(lab_server, name, "lab-fakes/names"))
-    assert [entry.name for entry in target.iterdir()] == [path.name]
+    assert [entry.name for entry in dest.iterdir()] == [path.name]
 
 
 # --- Civitai: what the download link answers

@@ -243,7 +243,7 @@ def test_links_of_mirrors(link, origin, where):
 @pytest.mark.parametrize(
     "link", ["https://mirror.test/civitai/api/download/models/1?token=abc", "https://civitai.red/models/1?token=abc"]
 )
-def test_a_token_in_a_link_is_refused_at_a_mirror_too(link):
+def test_a_token_in_a_link_is_rejected_at_a_mirror_too(link):
     with pytest.raises(SpecError, match="civitai_token") as caught:
         parse_source(link, MIRRORS)
     assert "abc" not in str(caught.value)

@@ -61,7 +61,7 @@ def test_a_long_name_is_fetched_resumed_and_removed(target, lab_server, run_modu
 
 
 @pytest.mark.parametrize("name", ["a" * 244 + EXTENSION, "\u6a21" * 82 + EXTENSION])
-def test_a_name_that_is_too_long_is_refused(name):
+def test_a_name_that_is_too_long_is_rejected(name):
     with pytest.raises(SpecError, match=r"name has \d+ bytes, and file systems take 255"):
         parse_model_entry({"source": "hf://a/b/c.safetensors", "name": name})
 

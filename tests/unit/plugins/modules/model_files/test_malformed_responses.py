@@ -136,8 +136,8 @@ FILE = {
 )
 def test_an_odd_answer_of_civitai_gets_a_sentence_and_the_others_go_on(target, serve, run_module, version):
     here, _ = serve(civitai_answer(version))
-    wishes = ["civitai://1", {"source": GOOD, "kind": "vae"}]
-    found = run_module("model_files", **{**target.arguments, "civitai_endpoint": here}, models=wishes)
+    specs = ["civitai://1", {"source": GOOD, "kind": "vae"}]
+    found = run_module("model_files", **{**target.arguments, "civitai_endpoint": here}, models=specs)
     assert found["failed"]
     assert "not what its API promises" in found["msg"]
     assert [m["status"] for m in found["models"]] == ["failed", "fetched"]
@@ -173,12 +173,12 @@ def test_a_type_that_is_no_text_leaves_the_kind_to_the_user(target, serve, run_m
 
 
 def test_the_file_of_the_hash_and_not_the_primary_one(target, lab_server, run_module, tmp_path):
-    wanted = sha256(lab_server.root / "civitai" / "files" / "11745001")
+    expected_sha256 = sha256(lab_server.root / "civitai" / "files" / "11745001")
     dest = tmp_path / "x.safetensors"
     arguments = {k: v for k, v in target.arguments.items() if k != "webui_dir"}
-    found = run_module("civitai_download", sha256=wanted, dest=str(dest), **arguments)
+    found = run_module("civitai_download", sha256=expected_sha256, dest=str(dest), **arguments)
     assert not found["failed"], found.get("msg")
-    assert sha256(dest) == wanted
+    assert sha256(dest) == expected_sha256
 
 
 def test_the_filters_of_a_file_are_reported_as_they_were_written(target, run_module):
@@ -225,7 +225,7 @@ def test_the_users_hash_decides_where_civitais_list_is_wrong(target, lab_server,
     assert (version != 71012) or any(real in str(w) for w in one["warnings"])
 
 
-def test_a_users_hash_that_the_file_does_not_have_is_still_refused(target, run_module):
+def test_a_users_hash_that_the_file_does_not_have_is_still_rejected(target, run_module):
     options = {"source": "civitai://112969", "sha256": "ab" * 32}
     found = run_module("model_files", **target.arguments, models=[options])
     assert found["failed"] and "ab" * 32 in found["msg"] and "thrown away" in found["msg"]
@@ -237,8 +237,12 @@ def test_a_users_hash_says_which_of_several_files_is_meant(serve):
     first = {**FILE, "hashes": {"SHA256": "AB" * 32}}
     here, _ = serve(civitai_answer({**WHOLE, "files": [first, other]}))
     http = HttpClient(retries=0, timeout=2)
-    for wanted, name in (("cd" * 32, "other.safetensors"), ("ab" * 32, "m.safetensors"), ("ef" * 32, "m.safetensors")):
-        assert civitai.resolve_civitai_file({"version_id": "1"}, http, here, sha256=wanted).filename == name
+    for expected_sha256, name in (
+        ("cd" * 32, "other.safetensors"),
+        ("ab" * 32, "m.safetensors"),
+        ("ef" * 32, "m.safetensors"),
+    ):
+        assert civitai.resolve_civitai_file({"version_id": "1"}, http, here, sha256=expected_sha256).filename == name
 
 
 # --- the Hub and plain URLs
@@ -331,8 +335,8 @@ def test_a_plain_urls_length_that_is_no_number(monkeypatch):
 @pytest.mark.parametrize("location", ["http://127.0.0.1:eighty/x", "http://[::1/x", "//[x/"])
 def test_a_redirect_to_no_url(target, serve, run_module, location):
     here, seen = serve(lambda path, headers: (302, {"Location": location + "?sig=very-secret-key"}, b""))
-    wishes = [{"source": here + "/m.safetensors", "kind": "lora"}, {"source": GOOD, "kind": "vae"}]
-    found = run_module("model_files", **target.arguments, models=wishes)
+    specs = [{"source": here + "/m.safetensors", "kind": "lora"}, {"source": GOOD, "kind": "vae"}]
+    found = run_module("model_files", **target.arguments, models=specs)
     assert found["failed"]
     assert "no valid URL" in found["msg"]
     assert "very-secret-key" not in json.dumps(found)
@@ -476,11 +480,11 @@ def test_a_defect_in_one_model_does_not_end_the_batch(target, monkeypatch):
 
 
 def test_a_removal_that_fails_does_not_stop_the_others(target, run_module):
-    wishes = [
+    specs = [
         {"source": GOOD, "kind": "vae", "name": "a.safetensors"},
         {"source": GOOD, "kind": "vae", "name": "b.safetensors"},
     ]
-    assert not run_module("model_files", **target.arguments, models=wishes)["failed"]
+    assert not run_module("model_files", **target.arguments, models=specs)["failed"]
     first = target.path("models/VAE/a.safetensors")
     first.unlink()
     first.mkdir()  # whatever the reason: unlink fails
@@ -488,7 +492,7 @@ def test_a_removal_that_fails_does_not_stop_the_others(target, run_module):
     entries = json.loads(record.read_text())
     entries["models/VAE/a.safetensors"].update(bytes=first.stat().st_size, mtime_ns=first.stat().st_mtime_ns)
     record.write_text(json.dumps(entries))
-    found = run_module("model_files", **target.arguments, models=wishes, state="absent")
+    found = run_module("model_files", **target.arguments, models=specs, state="absent")
     assert found["failed"] and found["changed"]
     assert [m["status"] for m in found["models"]] == ["failed", "removed"]
     assert not target.path("models/VAE/b.safetensors").exists()
@@ -549,8 +553,8 @@ def test_the_bytes_decide_what_a_page_is(target, serve, run_module, kind, dispos
     data = models.safetensors_bytes("page", models.checkpoint_tensors(1, "F16"))
     metadata = {"Content-Type": kind, **({"Content-Disposition": disposition} if disposition else {})}
     here, _ = serve(lambda path, headers: (200, metadata, data if "model" in path else b"<html>log in</html>"))
-    wishes = [{"source": f"{here}/{name}.safetensors", "kind": "checkpoint"} for name in ("model", "page")]
-    found = run_module("model_files", **target.arguments, models=wishes)
+    specs = [{"source": f"{here}/{name}.safetensors", "kind": "checkpoint"} for name in ("model", "page")]
+    found = run_module("model_files", **target.arguments, models=specs)
     assert [m["status"] for m in found["models"]] == ["fetched", "failed"], found["msg"]
     assert Path(found["models"][0]["path"]).read_bytes() == data and "web page" in found["msg"]
 
@@ -624,7 +628,7 @@ def test_every_coding_that_urllib3_decodes_is_a_compression():
 
 
 @pytest.mark.parametrize("coding", ["br", "x-gzip", "aws-chunked, gzip", "ZSTD"])
-def test_compressed_files_are_refused(target, serve, run_module, coding):
+def test_compressed_files_are_rejected(target, serve, run_module, coding):
     here, _ = serve(lambda path, headers: (200, {"Content-Encoding": coding}, safetensors()))
     found = run_module(
         "model_files",

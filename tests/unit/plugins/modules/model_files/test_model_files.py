@@ -111,7 +111,7 @@ def test_a_token_opens_the_gate_and_never_reaches_the_storage(target, lab_server
     assert "hf_lab_granted" not in json.dumps({k: v for k, v in found.items() if k != "invocation"})
 
 
-def test_pickles_are_refused_unless_allowed_and_hostile_ones_always(target, run_module, tmp_path):
+def test_pickles_are_rejected_unless_allowed_and_hostile_ones_always(target, run_module, tmp_path):
     mark = Path("/tmp/sdops-lab-malicious-pickle-ran")
     mark.unlink(missing_ok=True)
     rejected = run_module("model_files", **target.arguments, models=["civitai://66043"])
