@@ -353,7 +353,9 @@ def test_checkouts_inside_a_failed_checkout_are_skipped(tmp_path: Path, git_serv
     inside = pin(git_server, repo, outer_dest / "repositories" / "BLIP", repo.first)
     deeper = pin(git_server, repo, outer_dest / "repositories" / "BLIP" / "deeper", repo.first)
     outer = pin(git_server, repo, outer_dest, "1" * 40)
-    result = run_module("git_pins", repos=[inside, outer, deeper, pin(git_server, repo, tmp_path / "other", repo.first)])
+    result = run_module(
+        "git_pins", repos=[inside, outer, deeper, pin(git_server, repo, tmp_path / "other", repo.first)]
+    )
     assert result["failed"] and "1 of 4 checkouts failed" in result["msg"]
     assert [each["status"] for each in result["repos"]] == ["skipped", "failed", "skipped", "changed"]
     assert not outer_dest.exists()
