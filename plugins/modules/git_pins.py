@@ -15,7 +15,7 @@ description:
   - New checkouts appear under their final name only when they are complete, and a run that was killed is taken up where it
     was. Local changes are never thrown away; they only matter where the checkout would have to move. Untracked files are
     left alone.
-  - The failure of one does not stop the others. The module fails at its end, with a cause and a next step for each.
+  - The failure of one does not stop the others, but for those inside of it. The module fails at its end, with a cause and a next step for each.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -146,7 +146,7 @@ repos:
       type: str
       returned: always
     status:
-      description: V(ok), V(changed) or V(failed).
+      description: V(ok), V(changed), V(failed), or V(skipped) inside of one that failed.
       type: str
       returned: always
     error:
@@ -197,7 +197,7 @@ def as_result(results: list[PinResult]) -> dict[str, Any]:
                 "ref": o.pin.ref,
                 "before": o.before,
                 "after": o.after,
-                "status": "failed" if o.error else "changed" if o.actions else "ok",
+                "status": "failed" if o.error else "skipped" if o.skipped else "changed" if o.actions else "ok",
                 "error": o.error,
             }
             for o in results

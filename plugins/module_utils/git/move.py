@@ -203,22 +203,30 @@ def apply_pins(
     blob_filter: str = "blob:none",
     refresh: bool = False,
 ) -> list[PinResult]:
-    """Apply every pin, several at once; a failure is recorded and does not stop the others. In the order of ``pins``."""
+    """Apply every pin, several at once; a failure is recorded and stops only the checkouts inside. In the order of ``pins``."""
     seen: dict[str, str] = {}
     for pin in pins:
         if pin.dest in seen:
             raise GitError(f"{seen[pin.dest]} and {pin.name} have the same dest {pin.dest}. Give each its own.")
         seen[pin.dest] = pin.name
 
+    results: dict[int, PinResult] = {}
+
     def apply(index: int) -> PinResult:
         pin = pins[index]
+        # a clone into the directory would be in the way of the next try of the one around it
+        if any(
+            result.error or result.skipped
+            for result in results.values()
+            if pin.dest.startswith(result.pin.dest + os.sep)
+        ):
+            return PinResult(pin, None, None, pin.commit, [], skipped=True)
         try:
             return CheckoutMover(Checkout(pin, git, blob_filter, refresh)).apply(check)
         except SdopsError as exc:
             return PinResult(pin, None, None, pin.commit, [], str(exc))
 
-    results: dict[int, PinResult] = {}
     with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
         for group in group_by_nesting(pins):
-            results.update(zip(group, pool.map(apply, group)))
+            results.update(zip(group, list(pool.map(apply, group))))
     return [results[i] for i in range(len(pins))]

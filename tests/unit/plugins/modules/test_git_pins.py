@@ -347,6 +347,22 @@ def test_checkouts_inside_a_checkout(tmp_path: Path, git_server: Server, repo: R
     assert [r["name"] for r in result["repos"]] == ["inner", "webui"]
 
 
+def test_checkouts_inside_a_failed_checkout_are_skipped(tmp_path: Path, git_server: Server, repo: Repo) -> None:
+    """A clone inside would fill the directory that the outer one needs."""
+    outer_dest = tmp_path / "webui"
+    inside = pin(git_server, repo, outer_dest / "repositories" / "BLIP", repo.first)
+    deeper = pin(git_server, repo, outer_dest / "repositories" / "BLIP" / "deeper", repo.first)
+    outer = pin(git_server, repo, outer_dest, "1" * 40)
+    result = run_module(
+        "git_pins", repos=[inside, outer, deeper, pin(git_server, repo, tmp_path / "other", repo.first)]
+    )
+    assert result["failed"] and "1 of 4 checkouts failed" in result["msg"]
+    assert [each["status"] for each in result["repos"]] == ["skipped", "failed", "skipped", "changed"]
+    assert not outer_dest.exists()
+    repeated = run_module("git_pins", repos=[inside, {**outer, "commit": repo.second}])
+    assert not repeated["failed"] and [each["status"] for each in repeated["repos"]] == ["changed", "changed"]
+
+
 def test_submodules(tmp_path: Path, git_server: Server, repo: Repo) -> None:
     with_sub = Repo(tmp_path, "with")
     with_sub.commit({"a": "1\n"})
