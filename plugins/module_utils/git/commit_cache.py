@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Iterator
+from typing import ContextManager
 
 from ..errors import SdopsError
-from ..filesystem import copy_hashed, locked, publish, reject_irregular
+from ..filesystem import copy_hashed, locked_if_possible, publish, reject_irregular
 from .command import Git
 
 
@@ -29,13 +29,9 @@ class CommitCache:
     def _path(self, commit: str) -> str:
         return os.path.join(self.directory, commit[:2], commit + ".pack")
 
-    @contextlib.contextmanager
-    def lock(self, commit: str) -> Iterator[None]:
+    def lock(self, commit: str) -> ContextManager[None]:
         """One host fetches a commit, the others wait for it; where nothing can be written nobody waits."""
-        with contextlib.ExitStack() as stack:
-            with contextlib.suppress(SdopsError, OSError):
-                stack.enter_context(locked(os.path.join(self.directory, commit[:2], f".{commit}.lock")))
-            yield
+        return locked_if_possible(os.path.join(self.directory, commit[:2], f".{commit}.lock"))
 
     def load(self, repository: str, commit: str) -> bool:
         """Put a commit into the checkout ``repository``; False when the cache does not have it, or not whole."""

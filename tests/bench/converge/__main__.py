@@ -177,7 +177,8 @@ def main() -> None:
     sums = {name: big_sha256(BIG_BYTES, name) for name in BIG_NAMES}
     site = [f"@{HERE / 'site.yml'}", json.dumps({"bench_sha256": sums, "bench_model_bytes": BIG_BYTES})]
     try:
-        lab("up", "--mode", "containers", "--targets", str(max(counts)))
+        if not was_up or len(lab.state["hosts"]) < max(counts):
+            lab("up", "--mode", "containers", "--targets", str(max(counts)))
         for count in counts:
             fleet = Fleet(lab, count)
             measure(fleet, "ours", [*site, *options.extra_vars], options.tasks)

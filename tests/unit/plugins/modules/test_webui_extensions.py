@@ -97,6 +97,17 @@ def test_four_times(box: Box) -> None:
     assert not again["actions"] and not last["actions"]
 
 
+def test_hosts_with_a_cache_of_commits_fetch_once(box: Box, tmp_path: Path) -> None:
+    one = box.extension("one", {"scripts/one.py": "one"})
+    cache = tmp_path / "commits"
+    assert box.run(one, commit_cache_dir=str(cache))["changed"]
+    assert [path.stem for path in cache.rglob("*.pack")] == [one["commit"]]
+    (tmp_path / "served").rename(tmp_path / "gone")
+    box.arguments["data_dir"] = str(tmp_path / "other-host")
+    assert box.run(one, commit_cache_dir=str(cache))["extensions"][0]["status"] == "changed"
+    assert (tmp_path / "other-host/extensions/one/scripts/one.py").read_text() == "one"
+
+
 def test_a_package_may_not_move_what_the_webui_pins(box: Box) -> None:
     bad = box.extension("bad", {"requirements.txt": "greedy\n"})
     good = box.extension("good", {"requirements.txt": "rich\n"})
