@@ -111,11 +111,14 @@ class DetachedModule:
         # Ansible unpacks the module below TMPDIR, and a module that is killed removes nothing; the user's own TMPDIR wins
         task.environment.insert(0, {"TMPDIR": place})
         task.async_val = ASYNC_LIMIT
+        # else the wrapper removes the directory within five seconds after the end, and the last snapshot with it
+        remove_tmp, action._cleanup_remote_tmp = action._cleanup_remote_tmp, False
         try:
             self._start_result = action._execute_module(
                 module_args={**task.args, "progress_file": self._progress}, task_vars=self._task_vars, wrap_async=True
             )
         finally:
+            action._cleanup_remote_tmp = remove_tmp
             task.async_val = 0
             del task.environment[0]
         self._job = {

@@ -31,6 +31,7 @@ class Target:
         self.jobs = base / "a job's dir"
         self.commands: list[str] = []
         self.become = False
+        self._cleanup_remote_tmp = True
         self._task = SimpleNamespace(args={}, async_val=0, environment=[])
         self._connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None, SHELL_FAMILY="sh"), become=None)
 
@@ -63,10 +64,14 @@ class Target:
         script.write_text(f"#!{sys.executable}\nargs = {module_args!r}\n{textwrap.dedent(self.program)}")
         script.chmod(0o700)
         # the wrapper splits its arguments at spaces, as Ansible's own do not have any
-        link = self.base / self.tmpdir.name
-        link.symlink_to(self.tmpdir)
-        path = str(link / script.name)
-        module = ["false", path, sys.executable, path] if "<preserve_tmp> <module_path>" in WRAPPER else [path, "_"]
+        link = self.base / "tmp"
+        link.symlink_to(self.tmpdir.parent)
+        path = str(link / self.tmpdir.name / script.name)
+        preserve = not self._cleanup_remote_tmp
+        if "<preserve_tmp> <module_path>" in WRAPPER:
+            module = [str(preserve).lower(), path, sys.executable, path]
+        else:
+            module = [path, "_", *(["-preserve_tmp"] if preserve else [])]
         done = subprocess.run(
             [sys.executable, "-m", "ansible.modules.async_wrapper", "j1", str(self._task.async_val), *module],
             env={**self.environment, "ANSIBLE_ASYNC_DIR": str(self.jobs)},
@@ -92,7 +97,7 @@ class Target:
         return sorted(str(path) for path in found)
 
 
-TELL = """
+REPORT_SCRIPT = """
 import json, os, sys, time
 def tell(**more):
     path = args["progress_file"]
@@ -102,7 +107,7 @@ def tell(**more):
 def end(**result):
     print(json.dumps({"changed": True, "invocation": {"module_args": args}, **result}))
 """
-FOREVER = TELL + "tell()\nwhile True: time.sleep(0.1)\n"
+FOREVER = REPORT_SCRIPT + "tell()\nwhile True: time.sleep(0.1)\n"
 
 
 @pytest.fixture(params=["dash", "bash"])
@@ -142,7 +147,7 @@ def until(job: DetachedModule, check, seconds: float = 20.0):
 def test_a_run_is_watched_and_leaves_nothing_but_its_result(make, tmp_path):
     program = "tell(done=1)\nwhile not os.path.exists(args['seen']): time.sleep(0.05)\ntell(done=2)\nend(models=['m'])"
     seen = str(tmp_path / "seen")
-    target, job = make(TELL + program, models=["m"], seen=seen)
+    target, job = make(REPORT_SCRIPT + program, models=["m"], seen=seen)
     job.start()
     assert (target._task.async_val, target._task.environment) == (0, [])
     poll = until(job, lambda poll: poll.snapshot)
@@ -160,8 +165,19 @@ def test_a_run_is_watched_and_leaves_nothing_but_its_result(make, tmp_path):
     assert target.leftovers() == []
 
 
+def test_the_last_snapshot_is_there_when_all_processes_have_ended(make):
+    """Ansible's watcher looks every five seconds, and would remove the directory then."""
+    target, job = make(REPORT_SCRIPT + "tell(done=2)\nend()")
+    job.start()
+    until(job, lambda _: not alive(target))
+    poll = job.poll(0.2)
+    assert (poll.state, poll.snapshot["done"]) == ("ended", 2)
+    job.clean()
+    assert target.leftovers() == []
+
+
 def test_the_end_is_noticed_while_a_poll_waits(make):
-    _, job = make(TELL + "time.sleep(1)\nend()")
+    _, job = make(REPORT_SCRIPT + "time.sleep(1)\nend()")
     job.start()
     started = time.monotonic()
     assert job.poll(30).state == "ended"
@@ -180,7 +196,7 @@ def test_the_arguments_do_not_stay_on_the_disk_while_the_module_runs(make):
     job.stop()
 
 
-def test_killed_for_want_of_memory_is_lost_within_seconds(make):
+def test_out_of_memory_kill_is_detected_within_seconds(make):
     target, job = make(FOREVER)
     job.start()
     pids = until(job, lambda poll: poll.snapshot).pids
@@ -212,14 +228,14 @@ def test_a_crash_reports_the_output(make):
 
 
 def test_what_the_module_says_on_stderr_is_not_in_its_result(make):
-    _, job = make(TELL + "sys.stderr.write('chatter')\nend()")
+    _, job = make(REPORT_SCRIPT + "sys.stderr.write('chatter')\nend()")
     job.start()
     until(job, lambda poll: poll.state == "ended")
     assert "stderr" not in job.result()
 
 
 CHILD = (
-    TELL
+    REPORT_SCRIPT
     + """
 import subprocess
 child = subprocess.Popen(["sleep", "300"])
@@ -229,7 +245,7 @@ while True: time.sleep(0.1)
 )
 
 
-def gone(pid: int) -> bool:
+def missing(pid: int) -> bool:
     try:
         return ") Z " in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -247,7 +263,7 @@ def test_stop_ends_the_module_and_what_it_started(make, before):
     poll = until(job, lambda poll: poll.snapshot)
     job.stop()
     assert alive(target) == []
-    assert gone(poll.snapshot["pid"]) and gone(poll.snapshot["child"])
+    assert missing(poll.snapshot["pid"]) and missing(poll.snapshot["child"])
     assert target.leftovers() == []
 
 
@@ -260,7 +276,7 @@ signal.signal(signal.SIGTERM, save)
 tell()
 while True: time.sleep(0.1)
 """
-    target, job = make(TELL + deaf)
+    target, job = make(REPORT_SCRIPT + deaf)
     job.start()
     until(job, lambda poll: poll.snapshot)
     started = time.monotonic()
@@ -273,7 +289,7 @@ while True: time.sleep(0.1)
 def test_a_given_progress_file_stays_and_an_old_one_is_not_believed(make, tmp_path):
     given = tmp_path / "mine.json"
     given.write_text(json.dumps({"pid": 1, "done": 99}))
-    _, job = make(TELL + "time.sleep(1.5)\ntell(done=1)\ntime.sleep(1)\nend()", progress_file=str(given))
+    _, job = make(REPORT_SCRIPT + "time.sleep(1.5)\ntell(done=1)\ntime.sleep(1)\nend()", progress_file=str(given))
     job.start()
     assert job.poll(0.2).snapshot is None
     assert until(job, lambda poll: poll.snapshot).snapshot["done"] == 1
@@ -296,7 +312,7 @@ def test_a_user_who_may_not_write_there_gets_a_private_directory(make):
 
 
 def test_a_terminals_line_ends_are_understood(make):
-    target, job = make(TELL + "tell(done=1)\ntime.sleep(60)")
+    target, job = make(REPORT_SCRIPT + "tell(done=1)\ntime.sleep(60)")
     job.start()
     shell = target._low_level_execute_command
 
@@ -310,7 +326,7 @@ def test_a_terminals_line_ends_are_understood(make):
 
 
 def test_half_a_snapshot_is_none(make):
-    _, job = make(TELL + "open(args['progress_file'], 'w').write('{\"files')\ntime.sleep(60)")
+    _, job = make(REPORT_SCRIPT + "open(args['progress_file'], 'w').write('{\"files')\ntime.sleep(60)")
     job.start()
     assert job.poll(1).snapshot is None
     job.stop()
