@@ -63,7 +63,7 @@ setup: $(VENV)/.done $(COLLECTION)
 # --- demo --------------------------------------------------------------------------------------------------------
 demo: setup
 	@$(BIN)/python -m lab up
-	@$(BIN)/ansible-playbook -i inventories/container playbooks/site.yml
+	@ANSIBLE_CALLBACKS_ENABLED=sdops.webui.summary $(BIN)/ansible-playbook -i inventories/container playbooks/site.yml
 	@$(BIN)/python -m lab status
 
 demo-down: setup

@@ -200,6 +200,15 @@ def locked(path: str) -> Iterator[bool]:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def locked_if_possible(path: str) -> Iterator[None]:
+    """As ``locked``; where the lock file cannot be made nobody waits. For caches, which a run can do without."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(SdopsError, OSError):
+            stack.enter_context(locked(path))
+        yield
+
+
 def _open_lock(path: str) -> int:
     if os.path.isdir(path):
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -275,13 +275,22 @@ class Git:
         key = f"credential.{without_login(url)}.helper"
         return [(key, ""), (key, helper)]
 
-    def _run(self, directory: str, options: list[str], arguments: Any, limit: float, **more: str) -> Completed:
+    def _run(
+        self,
+        directory: str,
+        options: list[str],
+        arguments: Any,
+        limit: float,
+        text_in: str | None = None,
+        **more: str,
+    ) -> Completed:
         environment = {**self.environment, "GIT_ALLOW_PROTOCOL": ":".join(sorted(self._protocols)), **more}
         try:
             return run(
                 [*CLEAN_ENV_COMMAND, self.program, *options, "-C", directory, *arguments],
                 env=environment,
                 timeout=limit,
+                text_in=text_in,
             )
         except ProcessError as exc:
             raise GitError(f"git {arguments[0]} in {directory}: {exc} Run again; what has arrived is kept.") from exc
@@ -290,6 +299,11 @@ class Git:
         """git in ``where``; with ``lazy`` off a partial clone does not fetch what it lacks. Raises GitError when it hangs."""
         more = {} if lazy else {"GIT_ALLOW_PROTOCOL": "none"}
         return self._run(directory, self._options(directory), arguments, NETWORK_LIMIT if lazy else LOCAL_LIMIT, **more)
+
+    def feed(self, directory: str, text: str, *arguments: str) -> Completed:
+        """git with ``text`` on its standard input; fetches nothing. Raises GitError when it hangs."""
+        options = self._options(directory)
+        return self._run(directory, options, arguments, LOCAL_LIMIT, text, GIT_ALLOW_PROTOCOL="none")
 
     def blob(self, directory: str, name: str) -> bytes | None:
         """Content of a file in a commit (``COMMIT:path``), None when there is none. Raises GitError for more than MAX_STDOUT bytes."""

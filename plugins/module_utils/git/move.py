@@ -14,6 +14,7 @@ from ..filesystem import read_regular
 from ..urls import redact_logins
 from .checkout import Checkout
 from .command import Git
+from .commit_cache import CommitCache
 from .pin import COMMIT_ID, Pin, PinResult, group_by_nesting
 
 
@@ -202,6 +203,7 @@ def apply_pins(
     check: bool = False,
     blob_filter: str = "blob:none",
     refresh: bool = False,
+    cache: CommitCache | None = None,
 ) -> list[PinResult]:
     """Apply every pin, several at once; a failure is recorded and stops only the checkouts inside. In the order of ``pins``."""
     seen: dict[str, str] = {}
@@ -222,7 +224,7 @@ def apply_pins(
         ):
             return PinResult(pin, None, None, pin.commit, [], skipped=True)
         try:
-            return CheckoutMover(Checkout(pin, git, blob_filter, refresh)).apply(check)
+            return CheckoutMover(Checkout(pin, git, blob_filter, refresh, cache)).apply(check)
         except SdopsError as exc:
             return PinResult(pin, None, None, pin.commit, [], str(exc))
 

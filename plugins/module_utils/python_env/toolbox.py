@@ -26,6 +26,7 @@ from ..errors import ProcessError, ToolboxError
 from ..filesystem import parse_json
 from ..process import Completed, run
 from ..urls import redact_logins, without_login
+from .cache_lock import package_cache_lock
 
 # seconds
 INSPECT_LIMIT = 120
@@ -172,7 +173,8 @@ class Toolbox:
             self._create()
         # an index or a mirror that serves another file than the one that was locked is refused
         argv = [self.interpreter, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--retries", "10"]
-        done = run([*argv, "--require-hashes", "-r", self.lock], env=environment)
+        with package_cache_lock("PIP_CACHE_DIR", environment):
+            done = run([*argv, "--require-hashes", "-r", self.lock], env=environment)
         if done.rc != 0:
             index = without_login(main.url) or "that pip has by default"
             if "DO NOT MATCH THE HASHES" in done.err:
