@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: variable_errors
 short_description: What is wrong with values for variables of the roles
-version_added: 0.2.0
+version_added: 0.1.0
 author: The sdops.webui authors (!UNKNOWN)
 description:
   - Checks values of the roles' variables, and returns a sentence for each that cannot be used. The lookup

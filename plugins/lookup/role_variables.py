@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: role_variables
 short_description: What is wrong with the variables of this collection's roles
-version_added: 0.2.0
+version_added: 0.1.0
 author: The sdops.webui authors (!UNKNOWN)
 description:
   - Checks the values of the roles' variables for the types of the argument specifications and for what types cannot say, all of them in

@@ -60,7 +60,7 @@ options:
     description: Whether O(webui_dir) is made where it does not exist, and used where it is no WebUI's.
     type: bool
     default: false
-    version_added: 0.2.0
+    version_added: 0.1.0
   models:
     description:
       - The models. A string is a name from the catalog, as C(sdxl-base-1.0) (docs/models.md lists them), or a source.
