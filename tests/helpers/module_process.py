@@ -48,7 +48,13 @@ def start_module(
     cwd: Path | None = None,
     **arguments,
 ):
-    arguments = {**arguments, **INVOCATION, "_ansible_check_mode": check, "_ansible_diff": True, "_ansible_tmpdir": None}
+    arguments = {
+        **arguments,
+        **INVOCATION,
+        "_ansible_check_mode": check,
+        "_ansible_diff": True,
+        "_ansible_tmpdir": None,
+    }
     with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as handle:
         json.dump({"ANSIBLE_MODULE_ARGS": arguments}, handle, default=str)
     process = subprocess.Popen(

@@ -28,7 +28,7 @@ def python(tmp_path: Path) -> Path:
     """An environment that reports Python 3.11, whatever the tests run on: newer ones have no wheel of xformers 0.0.23."""
     interpreter = venv(tmp_path / "env")
     [packages] = (tmp_path / "env").glob("lib/python3.*/site-packages")
-    (packages / "sitecustomize.py").write_text("import sys\nsys.version_info = (3, 11, 7, 'final', 0)\n")
+    (packages / "sitecustomize.py").write_text("import platform\nplatform.python_version = lambda: '3.11.7'\n")
     return interpreter
 
 
