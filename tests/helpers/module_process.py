@@ -10,8 +10,9 @@ import tempfile
 from pathlib import Path
 
 import ansible
-from helpers.paths import COLLECTIONS
 from packaging.version import Version
+
+from helpers.paths import COLLECTIONS
 
 LAUNCH = """
 import importlib, sys
