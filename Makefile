@@ -115,13 +115,17 @@ integration: setup
 	$(BIN)/pytest tests/integration --ignore=tests/integration/lab -n $(WORKERS) --dist worksteal
 	$(BIN)/pytest tests/integration/lab
 
-# Two scenarios at a time: each waits for its containers half of the time. What one says is printed when it has ended.
+# Two scenarios at a time: each waits for its containers half of the time. What one says is printed when it has ended; the end of
+# what failed comes last, where somebody who sees only the end of a long log finds it.
 SCENARIOS := environment service network default xray_proxy
 molecule: setup programs
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(SCENARIOS:%=molecule-%)
+	@rm -f $(WORK)/molecule/*.log
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(SCENARIOS:%=molecule-%) \
+	  || { grep -h -B 40 'Return code: [1-9]' $(WORK)/molecule/*.log; exit 1; }
 
 molecule-%: setup programs
-	$(BIN)/molecule test -s $*
+	@mkdir -p $(WORK)/molecule
+	set -o pipefail; $(BIN)/molecule test -s $* 2>&1 | tee $(WORK)/molecule/$*.log
 
 # not part of make test: takes an hour and more on two cores
 matrix: setup programs gradio real-models

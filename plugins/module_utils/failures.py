@@ -13,7 +13,7 @@ from .terminal import printable
 from .urls import redact_secrets
 
 # what Ansible says of any command, validation, module or loop
-SAYS_NOTHING = re.compile(
+EMPTY_MESSAGE = re.compile(
     r"(non-zero return code|failed to validate|MODULE FAILURE|Module result deserialization failed|One or more items failed"
     r"|Failed to template loop_control|Task failed: )?[:.]?(\s*(See stdout/stderr for the exact error|No start of json char found).*)?\Z",
     re.S,
@@ -105,12 +105,12 @@ def _program(command: Any) -> str:
 
 def _is_quoted(result: Mapping) -> bool:
     """Whether the result has nothing to say but what its command has said."""
-    return bool(SAYS_NOTHING.match(str(result.get("msg") or "").strip()) and result.get("cmd"))
+    return bool(EMPTY_MESSAGE.match(str(result.get("msg") or "").strip()) and result.get("cmd"))
 
 
 def _cause(result: Mapping) -> str:
     message = str(result.get("msg") or "").strip()
-    if not SAYS_NOTHING.match(message):
+    if not EMPTY_MESSAGE.match(message):
         return message
     if result.get("censored"):
         return "It failed, and its output is hidden, because it may hold secrets."

@@ -281,11 +281,11 @@ def is_private(path: str, links: int | None = 1) -> bool:
     except OSError:
         return False
     try:
-        ours = os.fstat(handle)
+        own = os.fstat(handle)
     finally:
         os.close(handle)
         os.unlink(probe)
-    return found.st_uid == ours.st_uid and not others & ~ours.st_mode
+    return found.st_uid == own.st_uid and not others & ~own.st_mode
 
 
 def reject_unusable_directory(path: str) -> None:

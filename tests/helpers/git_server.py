@@ -9,6 +9,9 @@ import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Iterator
+
+import pytest
 
 WHO = [
     "-c",
@@ -75,8 +78,8 @@ class Server:
                     outer.failures -= 1
                     self.send_error(503)
                     return
-                said = self.headers.get("Authorization", "")
-                if outer.token and said != "Basic " + base64.b64encode(outer.token.encode()).decode():
+                authorization = self.headers.get("Authorization", "")
+                if outer.token and authorization != "Basic " + base64.b64encode(outer.token.encode()).decode():
                     self.send_response(401)
                     self.send_header("WWW-Authenticate", 'Basic realm="git"')
                     self.send_header("Content-Length", "0")
@@ -116,3 +119,10 @@ class Server:
     def stop(self) -> None:
         self.httpd.shutdown()
         self.httpd.server_close()
+
+
+@pytest.fixture
+def git_server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "served")
+    yield server
+    server.stop()

@@ -62,11 +62,11 @@ def output(*argv: str) -> str:
 
 def traces() -> dict[str, Any]:
     """All that a lab could leave on this machine outside .work's files: compared before `up` and after `down`."""
-    ours = str(ROOT / ".work")
+    own = str(ROOT / ".work")
     processes = set()
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and ours.encode() in (entry / "cmdline").read_bytes():
+            if entry.name.isdigit() and own.encode() in (entry / "cmdline").read_bytes():
                 processes.add(f"{entry.name} {(entry / 'cmdline').read_bytes().replace(bytes(1), b' ').decode()}")
         except OSError:
             continue

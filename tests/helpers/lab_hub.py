@@ -41,7 +41,7 @@ def lab_server(session_lab_server):
 
 
 @dataclass
-class Box:
+class Target:
     """A WebUI directory and the arguments that all calls share."""
 
     webui: Path
@@ -52,8 +52,8 @@ class Box:
 
 
 @pytest.fixture
-def box(lab_server, tmp_path) -> Box:
+def target(lab_server, tmp_path) -> Target:
     webui = tmp_path / "webui"
     webui.mkdir()
     endpoints = {"huggingface_endpoint": lab_server.url(HOSTS[0]), "civitai_endpoint": lab_server.url(HOSTS[2])}
-    return Box(webui, {"webui_dir": str(webui), "retries": 2, "timeout": 5, **endpoints})
+    return Target(webui, {"webui_dir": str(webui), "retries": 2, "timeout": 5, **endpoints})

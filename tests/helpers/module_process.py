@@ -83,14 +83,14 @@ def run_module(name: str, /, **arguments) -> dict:
 
 def four_times(name: str, /, **kwargs) -> list[dict]:
     """check -> apply -> check -> apply; asserts what every module of ours promises about them."""
-    first, applied, again, last = (run_module(name, check=check, **kwargs) for check in (True, False, True, False))
-    for result in (first, applied, again, last):
+    first, applied, repeated, last = (run_module(name, check=check, **kwargs) for check in (True, False, True, False))
+    for result in (first, applied, repeated, last):
         assert not result.get("failed"), result["msg"]
     assert first["changed"] and applied["changed"], (first, applied)
     assert first["actions"] and applied["actions"]
     assert applied["diff"]["before"] != applied["diff"]["after"]
     assert first["diff"]["before"] == applied["diff"]["before"]
-    assert not again["changed"] and not last["changed"], (again, last)
-    assert not again["actions"] and not last["actions"]
-    assert again["diff"]["before"] == again["diff"]["after"]
-    return [first, applied, again, last]
+    assert not repeated["changed"] and not last["changed"], (repeated, last)
+    assert not repeated["actions"] and not last["actions"]
+    assert repeated["diff"]["before"] == repeated["diff"]["after"]
+    return [first, applied, repeated, last]

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 
-def put(kind: str, path: Path) -> None:
+def place(kind: str, path: Path) -> None:
     """Make a FIFO, socket, directory, character device or symbolic link at ``path``, and the directories above it; for any other kind these alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "FIFO":

@@ -55,10 +55,10 @@ class Installation:
         }
 
     def playbook(self, *arguments: str) -> float:
-        """Run site.yml; its seconds. ``said`` is what it printed."""
+        """Run site.yml; its seconds. ``output`` is what it printed."""
         command = [str(BIN / "ansible-playbook"), "-i", str(self.base / "hosts.yml"), "-e", f"@{self.base}/vars.yml"]
         started = time.monotonic()
-        self.said = sh([*command, str(ROOT / "playbooks/site.yml"), *arguments], cwd=ROOT)
+        self.output = sh([*command, str(ROOT / "playbooks/site.yml"), *arguments], cwd=ROOT)
         return time.monotonic() - started
 
     def serve(self) -> dict[str, object]:
@@ -70,10 +70,10 @@ class Installation:
         here = f"http://127.0.0.1:{port}"
         opener.open(f"{here}/internal/ping", timeout=10).read()
         basic = "Basic " + base64.b64encode(login.encode()).decode()
-        asked = urllib.request.Request(f"{here}/internal/sysinfo", headers={"Authorization": basic})
-        version = json.loads(opener.open(asked, timeout=60).read()).get("Version")
+        requested = urllib.request.Request(f"{here}/internal/sysinfo", headers={"Authorization": basic})
+        version = json.loads(opener.open(requested, timeout=60).read()).get("Version")
         self.playbook()
-        changed = re.search(r"\bchanged=(\d+)", self.said)
+        changed = re.search(r"\bchanged=(\d+)", self.output)
         return {
             "ready_s": round(seconds, 1),
             "version": version,

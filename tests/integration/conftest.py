@@ -8,6 +8,9 @@ from typing import Iterator
 
 import pytest
 from helpers.ansible_site import Site
+from helpers.lab_hub import lab_server, session_lab_server
+
+__all__ = ["lab_server", "session_lab_server"]
 
 
 @pytest.fixture

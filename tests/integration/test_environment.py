@@ -44,14 +44,14 @@ def passed(result: subprocess.CompletedProcess[str]) -> str:
     return result.stdout
 
 
-def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
+def assert_rejected(result: subprocess.CompletedProcess[str], *words: str) -> None:
     assert result.returncode != 0, result.stdout
     for word in words:
         assert word in " ".join((result.stdout + result.stderr).split()), word
 
 
 # --- what counts as another version ----------------------------------------------------------------------------------
-SHOWN = (
+PRINTED = (
     "__sd_webui_desired_state",
     "__sd_webui_torch",
     "__sd_webui_environment",
@@ -87,7 +87,7 @@ def test_what_another_version_is(site: Site) -> None:
         "name": "Show them",
         "ansible.builtin.copy": {
             "dest": f"{site.base}/{{{{ inventory_hostname }}}}.json",
-            "content": "{{{{ {{{}}} | to_json }}}}".format(", ".join(f"'{name}': {name}" for name in SHOWN)),
+            "content": "{{{{ {{{}}} | to_json }}}}".format(", ".join(f"'{name}': {name}" for name in PRINTED)),
             "mode": "0600",
         },
     }
@@ -117,7 +117,7 @@ def test_what_another_version_is(site: Site) -> None:
 
 # --- xformers --------------------------------------------------------------------------------------------------------
 @pytest.fixture
-def box(site: Site) -> dict:
+def gpu_host(site: Site) -> dict:
     """An environment with the lab's torch and xformers, which has code for 8.6 only, and a card that can be changed."""
     entries = json.loads((FAKES / "manifest.json").read_text())["wheels"]
     builder = Builder(site.base / "lab")
@@ -137,11 +137,11 @@ def box(site: Site) -> dict:
     del os.environ["SDOPS_NVIDIA_SMI"]
 
 
-def test_a_card_that_it_does_not_work_on_is_not_forgotten(site: Site, box: dict) -> None:
-    asked = "Run xformers.info"
+def test_a_card_that_it_does_not_work_on_is_not_forgotten(site: Site, gpu_host: dict) -> None:
+    expected_task = "Run xformers.info"
 
     def run() -> subprocess.CompletedProcess[str]:
-        return site.play(playbook(site, role("xformers_build")), **box)
+        return site.play(playbook(site, role("xformers_build")), **gpu_host)
 
     stamp = site.base / "home" / "webui" / "xformers-works.json"
     # no card: it only has to load, and nothing is proven
@@ -149,28 +149,33 @@ def test_a_card_that_it_does_not_work_on_is_not_forgotten(site: Site, box: dict)
     assert not stamp.exists()
     site.card.write_text("NVIDIA A100\n8.0\n")
     for _ in range(2):
-        refused(run(), "xformers 0.0.23.post1 does not work here", "8.0", "xformers_build_version: none")
+        assert_rejected(run(), "xformers 0.0.23.post1 does not work here", "8.0", "xformers_build_version: none")
     site.card.write_text("NVIDIA RTX A5000\n8.6\n")
-    said = passed(run())
-    assert "changed=1" in said and asked in said
-    said = passed(run())
-    assert "changed=0" in said and asked not in said
+    output = passed(run())
+    assert "changed=1" in output and expected_task in output
+    output = passed(run())
+    assert "changed=0" in output and expected_task not in output
     # written down for another CUDA: this is not the one that is wanted, although it is called the same
     record = {"version": "0.0.23.post1", "torch": "2.1.2", "cuda": "11.8", "capabilities": [], "origin": "index"}
     (site.base / "home" / "webui" / "xformers.json").write_text(json.dumps(record))
-    said = passed(
+    output = passed(
         site.play(
-            playbook(site, role("xformers_build")), "--check", **box, xformers_build_index_url=f"file://{site.base}"
+            playbook(site, role("xformers_build")),
+            "--check",
+            **gpu_host,
+            xformers_build_index_url=f"file://{site.base}",
         )
     )
-    assert "xformers: wheel:" in said
+    assert "xformers: wheel:" in output
 
 
-def test_a_torch_that_cannot_be_queried_stops_the_run(site: Site, box: dict) -> None:
+def test_a_torch_that_cannot_be_queried_stops_the_run(site: Site, gpu_host: dict) -> None:
     [info] = (site.base / "env").rglob("torch-*.dist-info")
     (info / "INSTALLER").unlink()
-    refused(site.play(playbook(site, role("xformers_build")), **box), "torch is not installed", "role sd_webui")
-    passed(site.play(playbook(site, role("xformers_build")), "--check", **box))
+    assert_rejected(
+        site.play(playbook(site, role("xformers_build")), **gpu_host), "torch is not installed", "role sd_webui"
+    )
+    passed(site.play(playbook(site, role("xformers_build")), "--check", **gpu_host))
 
 
 # --- Python ----------------------------------------------------------------------------------------------------------
@@ -178,20 +183,20 @@ def test_an_environment_by_name_and_another_python(site: Site) -> None:
     old = fake_conda(site.base / "old" / "bin", script=OTHER % "3.9.1")
     new = fake_conda(site.base / "old" / "new")
     shared = site.base / "old" / "conda-root" / "envs" / "sd"
-    wanted = {"conda_env_name": "sd", "sdops_env_prefix": str(shared), "conda_env_channels": ["conda-forge"]}
+    spec = {"conda_env_name": "sd", "sdops_env_prefix": str(shared), "conda_env_channels": ["conda-forge"]}
     play = playbook(site, role("conda_env"))
-    passed(site.play(play, **wanted, conda_env_engine=str(old), conda_env_python="3.9.1"))
+    passed(site.play(play, **spec, conda_env_engine=str(old), conda_env_python="3.9.1"))
     assert (shared / "bin" / "python").exists()
     # something works in it
     (site.base / "home" / "webui").mkdir(parents=True)
     (site.base / "home" / "webui" / "installed.json").write_text("{}")
     (shared / "mine").touch()
-    wanted.update(conda_env_engine=str(new), conda_env_python=VERSION)
-    said = passed(site.play(play, **wanted, conda_env_recreate=True))
-    assert "changed=2" in said  # kept aside, recreated
+    spec.update(conda_env_engine=str(new), conda_env_python=VERSION)
+    output = passed(site.play(play, **spec, conda_env_recreate=True))
+    assert "changed=2" in output  # kept aside, recreated
     assert not (shared / "mine").exists()
     assert (shared.with_name("sd.before") / "tree-0" / "mine").exists()
-    assert "changed=0" in passed(site.play(play, **wanted, conda_env_recreate=True))
+    assert "changed=0" in passed(site.play(play, **spec, conda_env_recreate=True))
 
 
 def test_an_installer_that_was_interrupted_is_run_again(site: Site) -> None:
@@ -203,18 +208,18 @@ def test_an_installer_that_was_interrupted_is_run_again(site: Site) -> None:
         f'while [ "$1" != -p ]; do shift; done\nmkdir -p "$2/bin"\ncp {conda} "$2/bin/conda"\nchmod +x "$2/bin/conda"\n'
         f'[ -e {site.base}/cut ] || {{ touch {site.base}/cut; exit 1; }}\ntouch "$2/whole"\n'
     )
-    wanted = {
+    spec = {
         "conda_env_installer_url": f"file://{installer}",
         "conda_env_installer_sha256": hashlib.sha256(installer.read_bytes()).hexdigest(),
         "conda_env_python": VERSION,
         "conda_env_channels": ["conda-forge"],
     }
     play, there = playbook(site, role("conda_env")), site.base / "data" / "miniforge3"
-    planned = passed(site.play(play, "--check", "--diff", **wanted))
+    planned = passed(site.play(play, "--check", "--diff", **spec))
     assert "changed=" in planned and not (site.base / "data").exists()
-    refused(site.play(play, **wanted), "Run the installer")
+    assert_rejected(site.play(play, **spec), "Run the installer")
     assert (there / "bin" / "conda").exists() and not (there / "whole").exists()
-    passed(site.play(play, **wanted))
+    passed(site.play(play, **spec))
     assert (there / "whole").exists()
     assert sorted(p.name for p in (site.base / "data").iterdir() if "sdops" in p.name) == []
-    assert "changed=0" in passed(site.play(play, **wanted))
+    assert "changed=0" in passed(site.play(play, **spec))

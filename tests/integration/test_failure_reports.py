@@ -58,16 +58,16 @@ def test_the_cause_of_a_command_is_reported_once_at_the_end(site):
     (site.base / "play.yml").write_text(yaml.safe_dump([play], sort_keys=False))
     result = site.play(str(site.base / "play.yml"), sdops_device="cpu")
     assert result.returncode == 2, result.stdout + result.stderr
-    told = messages(result.stdout + result.stderr)
+    reported = messages(result.stdout + result.stderr)
     cause = "Couldn't install clip. No matching distribution found for clip."
-    assert [cause in each for each in told] == [False, False, False, True], told
-    assert told[-1].endswith('All that it said is above, at "Install clip".') and "ended with 1" in told[-1]
-    assert "non-zero" not in " ".join(told[1:]) and "installed, as before" not in result.stdout
+    assert [cause in each for each in reported] == [False, False, False, True], reported
+    assert reported[-1].endswith('All that it said is above, at "Install clip".') and "ended with 1" in reported[-1]
+    assert "non-zero" not in " ".join(reported[1:]) and "installed, as before" not in result.stdout
 
 
 def test_the_play_reports_what_a_role_could_not_do(site):
     (site.base / "home").write_text("a file where the directory belongs")
     result = site.play("--tags", "base")
     assert result.returncode == 2
-    told = messages(result.stdout + result.stderr)
-    assert "home" in told[-1] and "installed, as before" not in told[-1], told
+    reported = messages(result.stdout + result.stderr)
+    assert "home" in reported[-1] and "installed, as before" not in reported[-1], reported

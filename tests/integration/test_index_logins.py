@@ -161,8 +161,8 @@ def test_logins_work_and_are_seen_nowhere(indexes, tmp_path, short_path):
     # environments are their owner's to read: only arguments are everybody's
     assert {found for found in watcher.found if " in cmdline " in found} == set()
     assert watcher.seen > 10
-    told = []
+    reported = []
     for path in short_path.rglob("*"):
         if path.is_file() and path not in (netrc, inventory, short_path / "play.yml"):
-            told += [f"{secret} in {path}" for secret in PASSWORDS if secret.encode() in path.read_bytes()]
-    assert told == []
+            reported += [f"{secret} in {path}" for secret in PASSWORDS if secret.encode() in path.read_bytes()]
+    assert reported == []

@@ -80,7 +80,7 @@ def test_a_start_needs_it(installed):
     assert result.returncode != 0 and "sdops_device is cuda" in result.stdout
 
 
-def test_the_boot_hook_begins_with_us_and_keeps_its_mode(site):
+def test_boot_hook_starts_with_the_managed_block_and_keeps_its_mode(site):
     """Whatever ends the user's script ends it after supervisord was started."""
     hook = Path(site.variables["sdops_boot_hook"])
     play = site.base / "hook.yml"

@@ -112,7 +112,7 @@ def test_a_dead_source_of_somebody_else_is_a_warning(apt, closed, kind):
     assert source.split()[1] in result.stdout
 
 
-def test_without_a_source_the_failure_says_why(apt, closed):
+def test_failure_without_a_source_reports_the_reason(apt, closed):
     apt.sources.write_text(f"deb http://127.0.0.1:{closed}/debian stable main\n")
     result = apt.play()
     assert result.returncode != 0
@@ -124,8 +124,8 @@ def test_without_a_source_the_failure_says_why(apt, closed):
 def test_a_lock_is_waited_for(apt, monkeypatch, kind):
     """As by unattended-upgrades, which runs when a box was just started."""
     path = apt.lists / "lock" if kind == "lists" else apt.dpkg / "lock-frontend"
-    held = open(path, "w")
-    fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    locked = open(path, "w")
+    fcntl.lockf(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
     command = (
         ["apt-get", "update"]
         if kind == "lists"
@@ -148,7 +148,7 @@ def test_a_lock_is_waited_for(apt, monkeypatch, kind):
         while not calls.exists() or (kind == "frontend" and "install" not in calls.read_text()):
             time.sleep(0.1)
         time.sleep(5)
-        held.close()
+        locked.close()
 
     threading.Thread(target=release, daemon=True).start()
     result = apt.play()

@@ -16,9 +16,7 @@ import yaml
 from helpers.ansible_site import ansible_environment
 from helpers.paths import BIN
 
-from lab.servers.build import Builder, models
 from lab.servers.faults import Fault
-from lab.servers.server import LabServer, Listener
 
 HUB = ("huggingface.lab.test", "cdn.huggingface.lab.test")
 TOKEN = "hf_lab_granted"
@@ -27,20 +25,6 @@ PLACE = f"models/Stable-diffusion/{NAME}"
 CHECKPOINT = {"source": f"hf://lab-fakes/tiny-sd15/{NAME}@main", "kind": "checkpoint"}
 VAE = {"source": "hf://lab-fakes/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "kind": "vae"}
 PERCENT = re.compile(r"^\[(\w+)\] (\S+) +(\d+)%, .* of .*$")
-
-
-@pytest.fixture(scope="module")
-def module_lab_server(tmp_path_factory):
-    work = tmp_path_factory.mktemp("lab")
-    models.build_hub(Builder(work))
-    with LabServer(work / "content", [Listener(default_host=host, tls=False) for host in HUB]) as server:
-        yield server
-
-
-@pytest.fixture
-def lab_server(module_lab_server):
-    yield module_lab_server
-    module_lab_server.faults.clear()
 
 
 class Run:
@@ -107,7 +91,7 @@ def play(lab_server, tmp_path):
     runs: list[Run] = []
     (tmp_path / "tmp").mkdir()
 
-    def start(hosts: int = 1, *arguments: str, shell=None, wish=(CHECKPOINT,), options=None, **keywords) -> Run:
+    def start(hosts: int = 1, *arguments: str, shell=None, spec=(CHECKPOINT,), options=None, **keywords) -> Run:
         names = ["anna", "bert", "carl"][:hosts]
         for name in names:
             (tmp_path / name).mkdir(exist_ok=True)
@@ -118,7 +102,7 @@ def play(lab_server, tmp_path):
             "name": "Bring",
             "sdops.webui.model_files": {
                 "webui_dir": f"{tmp_path}/{{{{ inventory_hostname }}}}",
-                "models": list(wish),
+                "models": list(spec),
                 "huggingface_endpoint": lab_server.url(HUB[0]),
                 "huggingface_token": TOKEN,
                 "retries": 2,
@@ -198,7 +182,7 @@ def test_every_host_reports_progress_while_the_task_runs(lab_server, play, tmp_p
 
 def test_several_files_have_a_line_for_all(lab_server, play):
     slow(lab_server, 4_000_000)
-    run = play(1, "-e", "sdops_progress_interval=1", wish=(CHECKPOINT, {**CHECKPOINT, "name": "other.safetensors"}))
+    run = play(1, "-e", "sdops_progress_interval=1", spec=(CHECKPOINT, {**CHECKPOINT, "name": "other.safetensors"}))
     assert run.end() == 0, run.output
     assert re.search(r"^\[anna\] 0 of 2 files +\d+%, .* of 48.0 MiB", run.output, re.M), run.output
 
@@ -206,8 +190,8 @@ def test_several_files_have_a_line_for_all(lab_server, play):
 def test_the_result_is_the_modules_own(lab_server, play, tmp_path):
     """The same batch with and without progress: the same keys and values, but for the time it took."""
 
-    def told(*arguments: str) -> dict:
-        run = play(1, "--diff", *arguments, wish=(CHECKPOINT, VAE))
+    def diff_of(*arguments: str) -> dict:
+        run = play(1, "--diff", *arguments, spec=(CHECKPOINT, VAE))
         assert run.end() == 0, run.output
         found = result(tmp_path)
         for entry in found["models"]:
@@ -216,8 +200,8 @@ def test_the_result_is_the_modules_own(lab_server, play, tmp_path):
         found.pop("disk_free")
         return found
 
-    plainly = told("-e", "sdops_progress_interval=0")
-    watched = told("-e", "sdops_progress_interval=1")
+    plainly = diff_of("-e", "sdops_progress_interval=0")
+    watched = diff_of("-e", "sdops_progress_interval=1")
     assert plainly["changed"] and plainly["models"][0]["status"] == "fetched"
     assert watched == plainly
 
@@ -226,7 +210,7 @@ def test_a_failure_is_the_modules_own(play, tmp_path):
     gated = {"source": "hf://lab-fakes/nothing/x.safetensors@main", "kind": "vae"}
     found = {}
     for interval in (0, 1):
-        run = play(1, "-e", f"sdops_progress_interval={interval}", wish=(gated,))
+        run = play(1, "-e", f"sdops_progress_interval={interval}", spec=(gated,))
         assert run.end() != 0
         found[interval] = result(tmp_path)
         found[interval].pop("disk_free")
@@ -257,9 +241,9 @@ def test_no_log_shows_a_percentage_and_no_name(lab_server, play):
     slow(lab_server, 4_000_000)
     run = play(1, "-e", "sdops_progress_interval=1", no_log=True)
     assert run.end() == 0, run.output
-    shown = run.progress()
-    assert len(shown) >= 2
-    assert all(re.fullmatch(r"\[anna\] \d+%", line) for line in shown), shown
+    displayed = run.progress()
+    assert len(displayed) >= 2
+    assert all(re.fullmatch(r"\[anna\] \d+%", line) for line in displayed), displayed
     assert NAME not in run.output
 
 
@@ -275,10 +259,10 @@ def test_ctrl_c_stops_the_module_and_the_next_run_resumes(lab_server, play, tmp_
     assert not (tmp_path / "anna" / PLACE).exists()
     lab_server.faults.clear()
     lab_server.log.entries.clear()
-    again = play(2, "-f", "2")
-    assert again.end() == 0, again.output
+    repeated = play(2, "-f", "2")
+    assert repeated.end() == 0, repeated.output
     ranges = [entry["range"] for entry in lab_server.log.entries if entry["host"] == HUB[1]]
-    assert any(wanted and not wanted.startswith("bytes=0-") for wanted in ranges), ranges
+    assert any(expected and not expected.startswith("bytes=0-") for expected in ranges), ranges
 
 
 def test_the_end_of_ansible_playbook_ends_the_module_too(lab_server, play):

@@ -9,18 +9,15 @@ import threading
 import time
 from pathlib import Path
 
-import pytest
 import yaml
 from helpers.ansible_site import ansible_environment
 from helpers.paths import BIN
 
 from lab.servers import server
-from lab.servers.build import Builder, models
 from lab.servers.faults import Fault
-from lab.servers.server import LabServer, Listener
 
 HUB, HUB_STORAGE = "huggingface.lab.test", "cdn.huggingface.lab.test"
-CIVITAI, CIVITAI_STORAGE = "civitai.lab.test", "storage.civitai.lab.test"
+CIVITAI = "civitai.lab.test"
 BIG = "big.lab.test"
 TOKENS = ("hf_lab_granted", "lab_civitai_member")
 KEYS = ("very-secret-key", "very-secret-password")
@@ -52,10 +49,10 @@ class Watcher:
                 while above not in (0, 1, self.root):
                     above = parents.get(above, 0)
                 if above == self.root:
-                    self._look(pid)
+                    self._inspect(pid)
             time.sleep(0.02)
 
-    def _look(self, pid: int) -> None:
+    def _inspect(self, pid: int) -> None:
         for what in ("cmdline", "environ"):
             try:
                 text = Path(f"/proc/{pid}/{what}").read_bytes().decode("utf-8", "replace")
@@ -69,24 +66,6 @@ class Watcher:
     def stop(self) -> None:
         self._over.set()
         self._thread.join()
-
-
-@pytest.fixture(scope="module")
-def lab_server(tmp_path_factory):
-    work = tmp_path_factory.mktemp("lab")
-    builder = Builder(work)
-    models.build_hub(builder)
-    models.build_civitai(builder)
-    listeners = [Listener(default_host=host, tls=False) for host in (HUB, HUB_STORAGE, CIVITAI, CIVITAI_STORAGE, BIG)]
-    with LabServer(work / "content", listeners) as server:
-        yield server
-
-
-@pytest.fixture
-def quiet_lab_server(lab_server):
-    lab_server.log.entries.clear()
-    yield lab_server
-    lab_server.reset()
 
 
 class Run:
@@ -141,7 +120,7 @@ class Run:
     def journals(self) -> list[Path]:
         return list(self.base.rglob("*.part.journal"))
 
-    def told_in(self) -> list[str]:
+    def messages_in(self) -> list[str]:
         """Files with a secret in them; output and log are among those that are looked at."""
         found = []
         for path in self.base.rglob("*"):
@@ -153,11 +132,10 @@ class Run:
         return found
 
 
-def test_no_secret_anywhere(quiet_lab_server, short_path, monkeypatch):
+def test_no_secret_anywhere(lab_server, short_path, monkeypatch):
     monkeypatch.setattr(
         server, "PLAIN_QUERY", {*server.PLAIN_QUERY, "key"}
     )  # this log shows whether the right one came
-    lab_server = quiet_lab_server
     lab_server.faults.add(Fault("slow", host=HUB_STORAGE, rate=500_000))
     page = (
         f"https://huggingface.co/lab-fakes/tiny-vae/resolve/main/vae-ft-mse-840000-ema-pruned.safetensors?key={KEYS[1]}"
@@ -191,31 +169,30 @@ def test_no_secret_anywhere(quiet_lab_server, short_path, monkeypatch):
     assert (run.webui / "models/VAE/vae-ft-mse-840000-ema-pruned.safetensors").is_file()
     assert run.told_in() == []
     assert any(f"key={KEYS[0]}" in entry["query"] for entry in lab_server.log.entries if entry["host"] == BIG)
-    asked = {entry["host"] for entry in lab_server.log.entries if entry["authorization"]}
-    assert asked == {HUB, CIVITAI}
+    requested = {entry["host"] for entry in lab_server.log.entries if entry["authorization"]}
+    assert requested == {HUB, CIVITAI}
 
 
-def test_no_secret_while_it_comes_down(quiet_lab_server, short_path):
+def test_no_secret_while_it_comes_down(lab_server, short_path):
     """The journal and everything else on the disk, looked at again and again until the run is cut."""
-    lab_server = quiet_lab_server
     lab_server.faults.add(Fault("slow", host=BIG, rate=400_000))
     source = f"{lab_server.url(BIG)}/m-60000000-a.safetensors?key={KEYS[0]}&key={KEYS[1]}"
     run = Run(lab_server, short_path, [{"source": source, "kind": "checkpoint"}])
-    looks = 0
+    inspections = 0
     deadline = time.monotonic() + 120
-    while looks < 3 and run.process.poll() is None and time.monotonic() < deadline:
+    while inspections < 3 and run.process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.5)
         spans = [line for path in run.journals() for line in path.read_text().splitlines()[1:] if line[0] != "s"]
         assert run.told_in() == []
-        looks += bool(spans)
+        inspections += bool(spans)
     run.process.send_signal(signal.SIGINT)
     output = run.end(60)
-    assert looks == 3, output[-3000:]
+    assert inspections == 3, output[-3000:]
     assert run.journals()  # it was cut, and will be resumed
     assert run.told_in() == []
 
 
-def test_the_watcher_sees_what_it_looks_for():
+def test_watcher_finds_a_planted_secret():
     """Else the test above could not fail."""
     process = subprocess.Popen(["sleep", "5"], env={**os.environ, "T": TOKENS[0]})
     watcher = Watcher(os.getpid())

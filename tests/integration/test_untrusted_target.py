@@ -91,8 +91,8 @@ def test_no_path_of_the_host_leads_elsewhere(host):
     assert written(host) == ["box/outputs/day/good.png"]
     new = {name for name in set(host.files()) - before if not name.startswith(("artifacts", "answer", "python-of"))}
     assert new == set()
-    said = " ".join(result.stdout.split())
-    assert "box: not everything was fetched" in said and f"and {len(bad) - 10} more" in said
+    output = " ".join(result.stdout.split())
+    assert "box: not everything was fetched" in output and f"and {len(bad) - 10} more" in output
     for part in (
         "/etc/hostname",
         "../../x.png",
@@ -101,7 +101,7 @@ def test_no_path_of_the_host_leads_elsewhere(host):
         "lookup(",
         "202eexe.png",
     ):
-        assert part in said, part
+        assert part in output, part
     assert not {"\x1b", "\0", "\u202e"} & set(result.stdout)
 
 
@@ -164,7 +164,7 @@ def test_facts_do_not_become_variables(host, monkeypatch):
     assert not (host.base / "pwned").exists()
 
 
-def test_what_is_here_is_not_fetched_again_and_odd_names_are(site):
+def test_present_files_are_skipped_and_odd_names_are_fetched(site):
     """With the real find: spaces, quotes, globs, a subdirectory; then a second run, a check, and one more image."""
     outputs = site.base / "data/stable-diffusion-webui/outputs"
     (outputs / "day one").mkdir(parents=True)
@@ -182,10 +182,10 @@ def test_what_is_here_is_not_fetched_again_and_odd_names_are(site):
     assert {str(p.relative_to(here)) for p in here.rglob("*") if p.is_file()} == set(names)
     assert all((here / name).read_bytes() == name.encode() * 7 for name in names)
     (here / names[1]).write_bytes(b"cut")
-    kept = (here / names[0]).stat().st_mtime_ns
+    saved = (here / names[0]).stat().st_mtime_ns
     result = site.play(OUTPUTS, sdops_device="cpu")
     assert "changed=1" in result.stdout and (here / names[1]).read_bytes() == names[1].encode() * 7
-    assert (here / names[0]).stat().st_mtime_ns == kept
+    assert (here / names[0]).stat().st_mtime_ns == saved
     assert "changed=0" in site.play(OUTPUTS, sdops_device="cpu").stdout
 
 
@@ -203,13 +203,13 @@ def test_credentials_are_fetched_and_private(site, monkeypatch):
         secret = Path(site.base / "artifacts/box/webui-credentials").read_text()
         assert secret == Path(site.base / "home/secrets/webui-credentials").read_text()
         assert secret.split(":")[1].strip() not in result.stdout
-    kept = site.base / "artifacts/box"
-    assert kept.stat().st_mode & 0o777 == 0o700
-    assert (kept / "webui-credentials").stat().st_mode & 0o777 == 0o600
+    saved = site.base / "artifacts/box"
+    assert saved.stat().st_mode & 0o777 == 0o700
+    assert (saved / "webui-credentials").stat().st_mode & 0o777 == 0o600
     (site.base / "home/secrets/webui-credentials").write_bytes(b"sdops:" + b"x" * 5000)
     result = site.play(str(play), **given)
     assert result.returncode != 0 and "larger than it should be" in " ".join(result.stdout.split())
-    assert (kept / "webui-credentials").read_text() == secret
+    assert (saved / "webui-credentials").read_text() == secret
 
 
 @pytest.mark.parametrize("name", ["a/../../evil", ".."])

@@ -113,12 +113,12 @@ def together(cases):
 def test_wrong_variables_are_named_before_anything_changes(site, variables, named):
     result = site.play("-e" + json.dumps(variables))  # as an inventory gives them: NAME=VALUE would end at a space
     assert result.returncode != 0
-    said = " ".join((result.stdout + result.stderr).split())
-    assert [each for each in named if each not in said] == [], result.stdout
+    output = " ".join((result.stdout + result.stderr).split())
+    assert [each for each in named if each not in output] == [], result.stdout
     assert site.files() == []
     assert "changed=0" in result.stdout
     for secret in (GOOD_PROXY["xray_proxy_uuid"], GOOD_PROXY["xray_proxy_public_key"], "hunter2"):
-        assert secret not in said
+        assert secret not in output
 
 
 @pytest.mark.parametrize("server", [{"xray_proxy_link": LINK}, {"xray_proxy_config": WHOLE}])
@@ -165,8 +165,8 @@ def test_models_that_cannot_be_understood_do_not_stop_the_others(site):
     assert result.returncode != 0, result.stdout
     placed = sorted(path.name for path in (webui / "models/Stable-diffusion").iterdir())
     assert placed == ["first.safetensors", "second.safetensors", "third.safetensors"], result.stdout
-    said = " ".join(result.stdout.split())  # Ansible folds long lines
-    before, after = said.split("TASK [sdops.webui.model_fetch : Install the models]", 1)
+    output = " ".join(result.stdout.split())  # Ansible folds long lines
+    before, after = output.split("TASK [sdops.webui.model_fetch : Install the models]", 1)
     for _, named in BAD_MODELS:
         assert named in before and named in after, (named, result.stdout)
     assert "The other models are installed, and then the run fails." in before, result.stdout
@@ -228,11 +228,11 @@ def test_all_mistakes_of_all_roles_are_reported_at_once(site):
     }
     result = site.play("-e" + json.dumps(wrong), sdops_network="xray")
     assert result.returncode != 0
-    said = result.stdout[result.stdout.index("Check the variables") :]
-    assert all(name in said for name in wrong), said
+    output = result.stdout[result.stdout.index("Check the variables") :]
+    assert all(name in output for name in wrong), output
     # what is made of a wrong value is no mistake of its own
-    assert "sdops_webui_dir" not in said and "xray_proxy_server" not in said, said
-    assert "hunter2" not in said and GOOD_PROXY["xray_proxy_uuid"] not in said
+    assert "sdops_webui_dir" not in output and "xray_proxy_server" not in output, output
+    assert "hunter2" not in output and GOOD_PROXY["xray_proxy_uuid"] not in output
     assert site.files() == []
 
 

@@ -39,18 +39,18 @@ def own(path: Path) -> Path:
 def test_all_that_cannot_be_written_is_reported_before_the_first_change(unprivileged):
     site, before = unprivileged, unprivileged.files()
     result = site.play()
-    said = " ".join(result.stdout.split())
+    output = " ".join(result.stdout.split())
     assert result.returncode != 0
-    assert "changed=0" in said, result.stdout
+    assert "changed=0" in output, result.stdout
     paths = [site.variables[name] for name in ("sdops_home", "sdops_data_dir", "sdops_boot_hook", "sdops_profile_dir")]
-    named = said.split("cannot write to ", 1)[1].split(" on box.", 1)[0].split(", ")
+    named = output.split("cannot write to ", 1)[1].split(" on box.", 1)[0].split(", ")
     assert set(paths) <= {*named} and all(path.startswith(str(site.base)) for path in named), result.stdout
     for advice in (
         "nobody cannot write to",
         "Log in as root or set ansible_become: true",
         'sdops_boot_hook to a file of this user or to ""',
     ):
-        assert advice in said, result.stdout
+        assert advice in output, result.stdout
     assert site.files() == before
 
 
@@ -59,9 +59,9 @@ def test_the_defaults_are_no_places_of_such_a_user(unprivileged):
     for name in ("sdops_home", "sdops_data_dir", "sdops_boot_hook", "sdops_profile_dir"):
         del site.variables[name]
     result = site.play()
-    said = " ".join(result.stdout.split())
-    assert result.returncode != 0 and "changed=0" in said
-    assert "nobody cannot write to /opt/sdops, " in said and "/etc/autodl.sh, /etc/profile.d on box." in said, (
+    output = " ".join(result.stdout.split())
+    assert result.returncode != 0 and "changed=0" in output
+    assert "nobody cannot write to /opt/sdops, " in output and "/etc/autodl.sh, /etc/profile.d on box." in output, (
         result.stdout
     )
     assert site.files() == before
@@ -83,7 +83,7 @@ def test_only_what_is_left_is_reported(unprivileged, theirs):
     assert site.files() == before
 
 
-def test_with_what_the_message_says_the_plan_is_reported(unprivileged):
+def test_advice_of_the_message_yields_the_plan(unprivileged):
     site = unprivileged
     home = own(site.base / "own")
     for name in ("sdops_home", "sdops_data_dir", "sdops_profile_dir"):

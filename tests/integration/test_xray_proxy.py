@@ -27,7 +27,7 @@ def playbook(site, **play: object) -> str:
     return str(path)
 
 
-def said(result) -> str:
+def output(result) -> str:
     """What a run said, without the line breaks that it was given for people."""
     return " ".join((result.stdout + result.stderr).split())
 
@@ -48,14 +48,14 @@ def test_in_auto_the_run_goes_on_and_logins_do_without(site, logins):
     play = playbook(site, roles=["sdops.webui.xray_proxy"], vars={"xray_proxy_link": LINK, "sdops_network": "auto"})
     result = site.play(play, **NO_CORE)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "could not be fetched" in said(result) and "The other routes are tried." in said(result)
+    assert "could not be fetched" in output(result) and "The other routes are tried." in output(result)
     profile, settings = logins
     assert not profile.exists()
     assert (settings.read_text(), settings.stat().st_mode & 0o777) == (GIT, 0o600)
     assert GOOD_PROXY["xray_proxy_uuid"] not in result.stdout
 
 
-def test_one_that_dies_half_way_is_left_by_logins_and_git(site, logins):
+def test_logins_and_git_bypass_a_proxy_that_dies_half_way(site, logins):
     task = {
         "block": [
             {"ansible.builtin.include_role": {"name": "sdops.webui.sdops"}},
@@ -66,19 +66,19 @@ def test_one_that_dies_half_way_is_left_by_logins_and_git(site, logins):
     play = playbook(site, tasks=[task], vars={"xray_proxy_link": LINK, "sdops_network": "auto"})
     result = site.play(play, **NO_CORE)
     profile, settings = logins
-    assert not profile.exists() and settings.read_text() == GIT, said(result)
-    assert "cut off" in said(result)
+    assert not profile.exists() and settings.read_text() == GIT, output(result)
+    assert "cut off" in output(result)
 
 
 def test_where_it_is_the_only_route_the_reason_is_reported(site, logins):
     result = site.play(playbook(site, roles=["sdops.webui.xray_proxy"]), **{**NO_CORE, **GOOD_PROXY})
     assert result.returncode != 0
-    assert "could not be fetched" in said(result) and "xray_proxy_release_base" in said(result)
+    assert "could not be fetched" in output(result) and "xray_proxy_release_base" in output(result)
 
 
 @pytest.mark.parametrize("network", ["xray", "auto"])
 def test_a_client_to_be_removed_is_no_route(site, network):
-    shown = [
+    displayed = [
         {"ansible.builtin.include_role": {"name": "sdops.webui.sdops", "public": True}},
         {
             "ansible.builtin.debug": {
@@ -87,10 +87,10 @@ def test_a_client_to_be_removed_is_no_route(site, network):
         },
     ]
     given = {**NO_CORE, **GOOD_PROXY, "sdops_network": network}
-    result = site.play(playbook(site, tasks=shown), **given, xray_proxy_state="absent")
+    result = site.play(playbook(site, tasks=displayed), **given, xray_proxy_state="absent")
     assert "proxy=<> env=<>" in result.stdout, result.stdout
-    assert (network == "xray") == ("everything is reached directly" in said(result))
-    result = site.play(playbook(site, tasks=shown), **given)
+    assert (network == "xray") == ("everything is reached directly" in output(result))
+    result = site.play(playbook(site, tasks=displayed), **given)
     assert "proxy=<http://127.0.0.1:10809>" in result.stdout, result.stdout
 
 
@@ -98,27 +98,27 @@ def test_a_mirror_gets_no_token(site):
     """The expressions of the role that hands tokens out, for each route."""
     tasks = yaml.safe_load((ROOT / "roles/model_fetch/tasks/fetch.yml").read_text())
     options = tasks[0]["sdops.webui.model_files"]
-    shown = {
+    displayed = {
         service: options[f"{service}_token"].replace("or omit", "or 'none'") for service in ("huggingface", "civitai")
     }
-    for way, expected in (("mirror", "none"), ("direct", "secret")):
+    for route, expected in (("mirror", "none"), ("direct", "secret")):
         play = playbook(
             site,
-            tasks=[{"ansible.builtin.debug": {"msg": f"{service}=<{text}>"}} for service, text in shown.items()],
-            vars={"sdops_routes": {service: {"kind": way} for service in shown}},
+            tasks=[{"ansible.builtin.debug": {"msg": f"{service}=<{text}>"}} for service, text in displayed.items()],
+            vars={"sdops_routes": {service: {"kind": route} for service in displayed}},
         )
         result = site.play(play, model_fetch_huggingface_token="secret", model_fetch_civitai_token="secret")
-        for service in shown:
+        for service in displayed:
             assert f"{service}=<{expected}>" in result.stdout, result.stdout
 
 
 def test_what_goes_around_a_proxy(site):
-    shown = [
+    displayed = [
         {"ansible.builtin.include_role": {"name": "sdops.webui.sdops", "tasks_from": "preflight", "public": True}},
         {"ansible.builtin.debug": {"msg": "{{ sdops_no_proxy_all | to_json }}"}},
     ]
     facts = {"hostname": "box", "fqdn": "box.example.com", "all_ipv4_addresses": ["192.0.2.7"]}
-    play = playbook(site, tasks=[{"ansible.builtin.set_fact": {"ansible_facts": facts}}, *shown])
+    play = playbook(site, tasks=[{"ansible.builtin.set_fact": {"ansible_facts": facts}}, *displayed])
     result = site.play(play, sdops_no_proxy=["near.example.com"])
     expected = [
         "localhost",
@@ -130,7 +130,7 @@ def test_what_goes_around_a_proxy(site):
         "192.0.2.7",
         "near.example.com",
     ]
-    assert json.dumps(expected) in said(result), said(result)
+    assert json.dumps(expected) in output(result), output(result)
 
 
 def test_check_mode_on_a_host_with_the_toolbox_and_no_xray_reports_the_plan(site):
@@ -141,14 +141,14 @@ def test_check_mode_on_a_host_with_the_toolbox_and_no_xray_reports_the_plan(site
         "xray_proxy_direct_domains": ["geosite:cn"],
         "xray_proxy_geo_files": [{"name": "geosite.dat", "url": "http://127.0.0.1:9/geosite.dat", "sha256": "a" * 64}],
     }
-    for way in ("auto", "always"):
+    for route in ("auto", "always"):
         result = site.play(
             playbook(site, roles=["sdops.webui.xray_proxy"]),
             "--check",
             "--diff",
             **given,
-            xray_proxy_via_controller=way,
+            xray_proxy_via_controller=route,
         )
-        assert result.returncode == 0, said(result)
+        assert result.returncode == 0, output(result)
         assert "changed=0" not in result.stdout
         assert not (site.base / "home" / "xray").exists()

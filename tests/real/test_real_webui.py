@@ -14,9 +14,9 @@ def test_it_is_the_real_one(real_webui):
 
 
 def test_an_image_follows_its_seed(real_webui):
-    first, again, other = (real_webui.image(seed=seed) for seed in (1, 1, 2))
+    first, repeated, other = (real_webui.image(seed=seed) for seed in (1, 1, 2))
     assert struct.unpack(">II", first[16:24]) == (256, 256)
-    assert first == again != other
+    assert first == repeated != other
 
 
 @pytest.mark.parametrize("change", [{"sd_vae": "tiny-vae.safetensors"}, {"CLIP_stop_at_last_layers": 2}])

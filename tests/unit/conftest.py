@@ -46,8 +46,8 @@ def four_times(run_module):
         applied = run_module(module, **arguments)
         assert (applied["failed"], applied.get("changed")) == (False, True), applied
         for check in (True, False):
-            again = run_module(module, check=check, **arguments)
-            assert (again["failed"], again.get("changed")) == (False, False), again
+            repeated = run_module(module, check=check, **arguments)
+            assert (repeated["failed"], repeated.get("changed")) == (False, False), repeated
         return planned, applied
 
     return run

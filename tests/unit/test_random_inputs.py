@@ -42,16 +42,16 @@ NEXT_STEP = re.compile(
 COUNTS: Counter[str] = Counter()
 
 
-def judge(error: BaseException | str, objects: list[str]) -> None:
+def check_message(error: BaseException | str, objects: list[str]) -> None:
     """A message has one of ``objects`` in it, is one line that can be printed, says why, and what to do."""
-    said = str(error)
+    message = str(error)
     COUNTS["messages"] += 1
-    said.encode("utf-8")  # a lone surrogate ends a module's result
-    assert not has_unseen(said), said
-    assert said.endswith((".", ".)")), said
-    assert any(what and what.lower() in said.lower() for what in objects), (said, objects)
-    assert len(said.split()) >= 5, said
-    assert NEXT_STEP.search(said), said
+    message.encode("utf-8")  # a lone surrogate ends a module's result
+    assert not has_unseen(message), message
+    assert message.endswith((".", ".)")), message
+    assert any(what and what.lower() in message.lower() for what in objects), (message, objects)
+    assert len(message.split()) >= 5, message
+    assert NEXT_STEP.search(message), message
 
 
 def fuzz(**strategies: st.SearchStrategy) -> Any:
@@ -151,8 +151,8 @@ def pieces(given: Any) -> list[str]:
     clean = "".join(c if c.isprintable() else " " for c in text)
     words = [word for word in re.split(r"[\s?#&'\"\\]+", clean) if word]
     # a source is shown without the spaces around it, and its scheme in small letters
-    shown = repr(text.strip() if isinstance(given, str) else given)[:40]
-    return [shown, *words, *(part for word in words for part in re.split(r"[@/:]", word) if len(part) > 2)]
+    displayed = repr(text.strip() if isinstance(given, str) else given)[:40]
+    return [displayed, *words, *(part for word in words for part in re.split(r"[@/:]", word) if len(part) > 2)]
 
 
 # --- the tests ---------------------------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ def test_model_entries(entry):
     try:
         found = spec.parse_model_entry(entry)
     except SdopsError as exc:
-        return judge(exc, [*pieces(entry), "The model entry"])
+        return check_message(exc, [*pieces(entry), "The model entry"])
     COUNTS["good entries"] += 1
     assert found.origin and found.source_id and not has_unseen(found.label)
     assert all(isinstance(part, str) for part in found.secrets)
@@ -172,7 +172,7 @@ def test_model_entries(entry):
         try:
             magnet.parse_magnet_link(found.locator["url"])
         except SdopsError as exc:
-            judge(exc, ["magnet link", "Magnet links", *pieces(entry)])
+            check_message(exc, ["magnet link", "Magnet links", *pieces(entry)])
 
 
 @fuzz(link=texts(VLESS) | values())
@@ -180,11 +180,11 @@ def test_share_links(link):
     try:
         found = VlessLink().filters()["vless_link"](link)
     except AnsibleFilterError as exc:
-        said = str(exc)
-        judge(said, ["share link", "vless:// link"])
+        message = str(exc)
+        check_message(message, ["share link", "vless:// link"])
         # a link is a secret as a whole
         assert not isinstance(link, str) or not any(
-            len(word) > 12 and word in said for word in re.split(r"[^\w-]", link)
+            len(word) > 12 and word in message for word in re.split(r"[^\w-]", link)
         )
     else:
         COUNTS["good links"] += 1
@@ -196,10 +196,10 @@ VARIABLES = role_options()
 
 @fuzz(given=st.dictionaries(st.sampled_from([*VARIABLES, "other"]), values(), max_size=8))
 def test_variables(given):
-    for said in VariableErrors().filters()["variable_errors"](given):
-        name = said.partition(" ")[0].rstrip(":")
+    for message in VariableErrors().filters()["variable_errors"](given):
+        name = message.partition(" ")[0].rstrip(":")
         assert name in VARIABLES
-        judge(said, [name])
+        check_message(message, [name])
 
 
 PARAMS = {name: option.get("default") for name, option in arguments.TRANSFER_ARGUMENTS.items()}
@@ -225,11 +225,11 @@ def test_model_arguments(given):
         installer = arguments.make_installer(params, "/nonexistent", True)
         sentences = arguments.describe_unsent_tokens(params)
     except SdopsError as exc:
-        return judge(exc, objects)
+        return check_message(exc, objects)
     COUNTS["good arguments"] += 1
     assert installer
-    for said in sentences:
-        judge(said, ["_token"])
+    for message in sentences:
+        check_message(message, ["_token"])
 
 
 class Server:
@@ -310,7 +310,7 @@ def test_headers(script, url, fetched):
     try:
         remote = direct.resolve_url({"url": url}, client(script))
     except SdopsError as exc:
-        judge(exc, [*hosts, "file name"])
+        check_message(exc, [*hosts, "file name"])
     else:
         COUNTS["good answers"] += 1
         # a server may tell no name: the user's own is enough
@@ -320,12 +320,12 @@ def test_headers(script, url, fetched):
                 try:
                     Downloader(client(script[::-1]), 1).download(remote, os.path.join(directory, "x"))
                 except SdopsError as exc:
-                    judge(exc, [*hosts, remote.filename or "x"])
+                    check_message(exc, [*hosts, remote.filename or "x"])
     where = {"repo": "owner/repo", "file": "a.safetensors", "revision": "main"}
     try:
         remote = huggingface.resolve_hub_file(where, client(script), "https://example.org", True)
     except SdopsError as exc:
-        judge(exc, [*hosts, "owner/repo"])
+        check_message(exc, [*hosts, "owner/repo"])
     else:
         assert remote.filename == "a.safetensors"
 

@@ -31,7 +31,7 @@ ENTRY_POINTS = {
 FOUNDATION = {"errors", "filesystem", "process", "procfs", "secrets", "terminal", "urls"}
 
 
-def shown(path: Path, node: ast.AST) -> str:
+def location(path: Path, node: ast.AST) -> str:
     return f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
 
 
@@ -120,7 +120,7 @@ def test_files_are_short():
 @pytest.mark.parametrize(("kind", "limit"), [(ast.ClassDef, MAX_CLASS), (ast.FunctionDef, MAX_FUNCTION)])
 def test_classes_and_functions_are_short(kind, limit):
     nodes = [(path, node) for path, tree in FILES.items() for node in ast.walk(tree) if isinstance(node, kind)]
-    assert {shown(path, node): length(node) for path, node in nodes if length(node) > limit} == {}
+    assert {location(path, node): length(node) for path, node in nodes if length(node) > limit} == {}
 
 
 def test_a_public_name_stands_once():

@@ -18,7 +18,7 @@ MODELS = {
 }
 
 
-def test_both_programs_came_back(programs, ready):
+def test_both_programs_are_restarted(programs, ready):
     states = dict(line.split()[:2] for line in programs().splitlines())
     assert states == {"xray": "RUNNING", "webui": "RUNNING"}
 

@@ -58,7 +58,7 @@ CHECKS: dict[str, Check] = {
     "sdops_huggingface_endpoint": without_credentials(url_error),
     "sdops_civitai_endpoint": without_credentials(url_error),
     "sdops_network_routes": by_service(
-        or_one_of(*ROUTE_KINDS)(lambda _way: "must be one of {}".format(", ".join(ROUTE_KINDS)))
+        or_one_of(*ROUTE_KINDS)(lambda _route: "must be one of {}".format(", ".join(ROUTE_KINDS)))
     ),
     "sdops_mirrors": by_service(list_of(url_error)),
     "sdops_pip_index_url": or_empty(url_error),

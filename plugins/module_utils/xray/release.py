@@ -204,10 +204,10 @@ class XrayInstaller:
     def _unpack_release(self, archive: str, release: ReleaseSpec, name: str, directory: str) -> str:
         """``directory`` with what is in the zip, with the program of the right version."""
         unpack_zip(archive, directory, name)
-        says = query_version(os.path.join(directory, "xray"))
-        if says != release.version:
+        version = query_version(os.path.join(directory, "xray"))
+        if version != release.version:
             raise XrayError(
-                "The Xray-core in {} says it is {}, not {}.".format(name, says or "not runnable", release.version)
+                "The Xray-core in {} says it is {}, not {}.".format(name, version or "not runnable", release.version)
             )
         return directory
 

@@ -66,10 +66,10 @@ class Used:
             self.cpu += usage.ru_utime + usage.ru_stime
             self.peak = max(self.peak, usage.ru_maxrss / 1024)
             out.seek(0)
-            said = out.read()
+            output = out.read()
         if process.returncode:
-            raise SystemExit(f"{argv[0]} failed ({process.returncode}): {said}")
-        return said
+            raise SystemExit(f"{argv[0]} failed ({process.returncode}): {output}")
+        return output
 
 
 def free_port() -> int:
@@ -137,19 +137,19 @@ class Bench:
     # --- the contenders
 
     def module(self, used: Used, name: str, arguments: dict) -> dict:
-        said = used.run(
+        output = used.run(
             [sys.executable, "-m", name],
             json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
             {"PYTHONPATH": str(COLLECTIONS), "SSL_CERT_FILE": str(self.dir / "cert.pem")},
         )
-        result = json.loads(said)
+        result = json.loads(output)
         if result.get("failed"):
             raise SystemExit(f"{name}: {result['msg']}")
         return result
 
     def ours(self, used: Used, case: str) -> str:
-        wish = {"source": self.url(case), "kind": "checkpoint", "sha256": self.sha256}
-        arguments = {"webui_dir": str(self.out), "models": [wish], "ca_path": str(self.dir / "cert.pem")}
+        spec = {"source": self.url(case), "kind": "checkpoint", "sha256": self.sha256}
+        arguments = {"webui_dir": str(self.out), "models": [spec], "ca_path": str(self.dir / "cert.pem")}
         if case == "throttled":
             arguments["connections"] = MANY
         result = self.module(used, "ansible_collections.sdops.webui.plugins.modules.model_files", arguments)
@@ -206,7 +206,7 @@ class Bench:
         os.truncate(first, size)
         with first.open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        wishes = []
+        specs = []
         for number in range(20):
             name = f"m{number:02}.safetensors"
             if number:
@@ -214,15 +214,15 @@ class Bench:
                 os.truncate(folder / name, size)
             os.link(folder / name, self.dir / "www" / name)
             source = self.url("plain", name)
-            wishes.append({"source": source, "kind": "checkpoint", "sha256": digest})
-        arguments = {"webui_dir": str(self.out), "models": wishes}
-        ours = "ansible_collections.sdops.webui.plugins.modules.model_files"
-        adopted = self.module(Used(), ours, arguments)
+            specs.append({"source": source, "kind": "checkpoint", "sha256": digest})
+        arguments = {"webui_dir": str(self.out), "models": specs}
+        module = "ansible_collections.sdops.webui.plugins.modules.model_files"
+        adopted = self.module(Used(), module, arguments)
         assert {m["status"] for m in adopted["models"]} == {"adopted"}
         found: dict[str, list[Used]] = {name: [] for name in ("ours", "aria2", "curl", "get_url")}
         verified = True
         used = Used()
-        result = self.module(used, ours, arguments)
+        result = self.module(used, module, arguments)
         verified &= not result["changed"] and {m["sha256"] for m in result["models"]} == {digest}
         found["ours"].append(used)
         hashing = Used()
@@ -230,9 +230,9 @@ class Bench:
         found["aria2"].append(hashing)
         found["curl"].append(hashing)
         used = Used()
-        for wish in wishes:
-            dest = str(folder / wish["source"].rsplit("/", 1)[1])
-            got = {"url": wish["source"], "dest": dest, "checksum": f"sha256:{digest}", "use_proxy": False}
+        for spec in specs:
+            dest = str(folder / spec["source"].rsplit("/", 1)[1])
+            got = {"url": spec["source"], "dest": dest, "checksum": f"sha256:{digest}", "use_proxy": False}
             self.module(used, "ansible.modules.get_url", got)
         found["get_url"].append(used)
         for name, (used,) in found.items():

@@ -31,15 +31,15 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from helpers.webui_installation import Installation, sh  # noqa: E402
 
 
-def by_hand(base: Path, ours: Installation) -> tuple[float, list[str]]:
+def by_hand(base: Path, installation: Installation) -> tuple[float, list[str]]:
     """The tutorial's commands in a second directory; seconds and packages."""
-    hand = Installation(base, {**ours.given, **Installation.places(base)})
+    hand = Installation(base, {**installation.given, **Installation.places(base)})
     try:
         hand.playbook("--tags", "base,conda_env")  # the environment is a present
     finally:
         hand.end()
-    pins = json.loads((ours.base / "sdops/webui/environment.json").read_text())
-    pins["PIP_CONSTRAINT"] = str(ours.base / "sdops/webui/constraints.txt")
+    pins = json.loads((installation.base / "sdops/webui/environment.json").read_text())
+    pins["PIP_CONSTRAINT"] = str(installation.base / "sdops/webui/constraints.txt")
     index = {k: v for k, v in os.environ.items() if k.startswith("PIP_")}
     environment = {
         **pins,
@@ -48,8 +48,8 @@ def by_hand(base: Path, ours: Installation) -> tuple[float, list[str]]:
         "HOME": f"{base}/home",
     }
     environment["PIP_CACHE_DIR"] = f"{base}/pip-cache"
-    repo = sh(["git", "-C", str(ours.webui), "remote", "get-url", "origin"]).strip()
-    commit = sh(["git", "-C", str(ours.webui), "rev-parse", "HEAD"]).strip()
+    repo = sh(["git", "-C", str(installation.webui), "remote", "get-url", "origin"]).strip()
+    commit = sh(["git", "-C", str(installation.webui), "rev-parse", "HEAD"]).strip()
     pip = [str(hand.python), "-m", "pip", "install", "--disable-pip-version-check"]
     # conda brings pip with Python; a channel without it leaves that to Python itself
     sh([str(hand.python), "-m", "ensurepip"], env=environment)
@@ -80,12 +80,12 @@ def main() -> None:
     results = []
     for number in range(1, chosen.rounds + 1):
         work = Path(tempfile.mkdtemp(prefix="sdops-bench-", dir=chosen.dir))
-        ours = Installation(work / "ours", {**given, **Installation.places(work / "ours")})
+        installation = Installation(work / "ours", {**given, **Installation.places(work / "ours")})
         try:
             print(f"round {number}: the roles ...", flush=True)
-            seconds = ours.playbook("--tags", "base,conda_env,sd_webui")
+            seconds = installation.playbook("--tags", "base,conda_env,sd_webui")
             print(f"round {number}: {seconds:.0f} s; by hand ...", flush=True)
-            hand_seconds, hand_packages = by_hand(work / "hand", ours)
+            hand_seconds, hand_packages = by_hand(work / "hand", installation)
             print(f"round {number}: {hand_seconds:.0f} s", flush=True)
             results.append(
                 {
@@ -94,13 +94,13 @@ def main() -> None:
                     "ours_s": round(seconds, 1),
                     "by_hand_s": round(hand_seconds, 1),
                     "ratio": round(seconds / hand_seconds, 3),
-                    "same_packages": ours.packages() == hand_packages,
-                    "difference": sorted(set(ours.packages()) ^ set(hand_packages)),
-                    **(ours.serve() if chosen.serve else {}),
+                    "same_packages": installation.packages() == hand_packages,
+                    "difference": sorted(set(installation.packages()) ^ set(hand_packages)),
+                    **(installation.serve() if chosen.serve else {}),
                 }
             )
         finally:
-            ours.end()
+            installation.end()
             shutil.rmtree(work, ignore_errors=True)
     for result in results:
         print(json.dumps(result))

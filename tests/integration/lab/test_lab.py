@@ -43,11 +43,11 @@ def test_a_target_is_a_rented_host(lab: LabCommand) -> None:
 
 
 def test_the_inventory_leads_to_the_targets_over_ssh(lab: LabCommand) -> None:
-    shown = lab.inventory()
-    assert shown["webui"]["hosts"] == ["target1", "target2"]
+    displayed = lab.inventory()
+    assert displayed["webui"]["hosts"] == ["target1", "target2"]
     names = []
-    for host in shown["webui"]["hosts"]:
-        facts = shown["_meta"]["hostvars"][host]
+    for host in displayed["webui"]["hosts"]:
+        facts = displayed["_meta"]["hostvars"][host]
         options = [
             *facts["ansible_ssh_common_args"].split(),
             "-o",
@@ -63,7 +63,7 @@ def test_the_inventory_leads_to_the_targets_over_ssh(lab: LabCommand) -> None:
     assert len(set(names)) == 2
 
 
-def test_without_a_lab_the_inventory_is_empty_and_says_why() -> None:
+def test_inventory_without_a_lab_is_empty_and_reports_the_reason() -> None:
     argv = [sys.executable, str(ROOT / "inventories" / "container" / "lab.py"), "--list"]
     done = subprocess.run(argv, env={**os.environ, "SDOPS_LAB": "nowhere"}, capture_output=True, text=True)
     assert "webui" not in json.loads(done.stdout)
@@ -97,8 +97,10 @@ def test_a_blocked_address_cannot_be_reached(lab: LabCommand) -> None:
     connect = f"import socket; socket.create_connection(({address!r}, 443), 4).close()"
     # the same attempt succeeds from the gateway: it is the network that stands between, not a server that is down
     lab.docker("exec", f"sdops-{NAME}-gateway", "python3", "-c", connect)
-    refused = lab.on("target2", f'python3 -c "{connect}"', check=False)
-    assert refused.returncode == 1 and re.search("TimeoutError|timed out|unreachable", refused.stderr), refused.stderr
+    rejected = lab.on("target2", f'python3 -c "{connect}"', check=False)
+    assert rejected.returncode == 1 and re.search("TimeoutError|timed out|unreachable", rejected.stderr), (
+        rejected.stderr
+    )
 
 
 def test_the_gateway_is_the_egress_route(lab: LabCommand, client: str) -> None:
@@ -119,21 +121,21 @@ def test_the_gateway_is_the_egress_route(lab: LabCommand, client: str) -> None:
 
 def test_an_unknown_client_at_the_gateway_sees_a_web_server(lab: LabCommand) -> None:
     """REALITY hands whoever does not know the key to the real site, certificate and all."""
-    stranger = "curl -sS -o /dev/null -w '%{http_code} %{ssl_verify_result}' --connect-to ::gateway.lab.test:443 https://www.lab.test/"
-    assert re.fullmatch(r"[2-4]\d\d 0", lab.on("target2", stranger).stdout)
+    unknown_client = "curl -sS -o /dev/null -w '%{http_code} %{ssl_verify_result}' --connect-to ::gateway.lab.test:443 https://www.lab.test/"
+    assert re.fullmatch(r"[2-4]\d\d 0", lab.on("target2", unknown_client).stdout)
 
 
 def test_the_card_can_be_chosen(lab: LabCommand) -> None:
-    ask = "nvidia-smi --query-gpu=index,name,memory.total,driver_version,compute_cap --format=csv,noheader,nounits"
-    assert lab.on("target2", ask).stdout.strip() == "0, NVIDIA RTX A5000, 24564, 550.90.07, 8.6"
+    query = "nvidia-smi --query-gpu=index,name,memory.total,driver_version,compute_cap --format=csv,noheader,nounits"
+    assert lab.on("target2", query).stdout.strip() == "0, NVIDIA RTX A5000, 24564, 550.90.07, 8.6"
     assert "NVIDIA RTX A5000" in lab.on("target2", "nvidia-smi -L").stdout
     assert "fake" in lab.on("target2", "head -2 $(command -v nvidia-smi)").stdout
     lab("gpu", "target2", "rtx5090")
-    assert lab.on("target2", ask).stdout.strip().endswith(", 12.0")
+    assert lab.on("target2", query).stdout.strip().endswith(", 12.0")
     lab("gpu", "target2", "none")
-    absent = lab.on("target2", ask, check=False)
+    absent = lab.on("target2", query, check=False)
     assert absent.returncode == 6 and "No devices were found" in absent.stdout
-    assert "A5000" in lab.on("target1", ask).stdout
+    assert "A5000" in lab.on("target1", query).stdout
 
 
 def test_orphans_are_reaped(lab: LabCommand) -> None:
@@ -242,9 +244,9 @@ def local() -> Iterator[LabCommand]:
 
 
 def test_as_processes_everything_is_below_one_directory(local: LabCommand) -> None:
-    shown = local.inventory()
-    assert shown["_meta"]["hostvars"]["target1"]["ansible_connection"] == "local"
-    values = shown["webui"]["vars"]
+    displayed = local.inventory()
+    assert displayed["_meta"]["hostvars"]["target1"]["ansible_connection"] == "local"
+    values = displayed["webui"]["vars"]
     for name in (
         "home",
         "data_dir",
@@ -283,10 +285,10 @@ def test_as_processes_the_services_answer_and_blocked_names_do_not(local: LabCom
 
 def test_as_processes_the_card_and_the_hook(local: LabCommand) -> None:
     values = local.variables
-    ask = [values["sdops_nvidia_smi"], "--query-gpu=name", "--format=csv,noheader"]
-    assert subprocess.run(ask, capture_output=True, text=True).stdout.strip() == "NVIDIA RTX A5000"
+    query = [values["sdops_nvidia_smi"], "--query-gpu=name", "--format=csv,noheader"]
+    assert subprocess.run(query, capture_output=True, text=True).stdout.strip() == "NVIDIA RTX A5000"
     local("gpu", "target1", "none")
-    assert subprocess.run(ask, capture_output=True, text=True).returncode == 6
+    assert subprocess.run(query, capture_output=True, text=True).returncode == 6
     marks = Path(values["sdops_data_dir"]) / "starts"
     Path(values["sdops_boot_hook"]).write_text(f"date >> {marks}\n")
     local("restart", "target1")

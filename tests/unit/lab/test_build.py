@@ -42,9 +42,9 @@ asyncio.run(main())
 
 
 def test_commits_and_wheels_are_the_same_everywhere(built: Built, fakes: Path, tmp_path: Path) -> None:
-    again = Builder(tmp_path)
-    assert repositories.build(again, MANIFEST, fakes) == built.git
-    assert wheels.build(again, WHEELS, fakes) == built.wheels
+    repeated = Builder(tmp_path)
+    assert repositories.build(repeated, MANIFEST, fakes) == built.git
+    assert wheels.build(repeated, WHEELS, fakes) == built.wheels
 
 
 def test_only_what_changed_is_built_again(fakes: Path, tmp_path: Path) -> None:
@@ -146,8 +146,8 @@ def test_keys(built: Built) -> None:
     other = X25519PrivateKey.generate()
     shared = other.exchange(X25519PublicKey.from_public_bytes(raw(public)))
     assert launcher.x25519(raw(private), other.public_key().public_bytes_raw()) == shared
-    said = xray(built, "x25519", "-i", private).stdout
-    assert said == f"PrivateKey: {private}\nPassword (PublicKey): {public}\n"
+    output = xray(built, "x25519", "-i", private).stdout
+    assert output == f"PrivateKey: {private}\nPassword (PublicKey): {public}\n"
     assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\n", xray(built, "uuid").stdout)
 
 
@@ -166,9 +166,9 @@ def test_blocked_hosts_are_reached_through_the_gateway_only(
         == written["client"]["uuid"]
     )
     written = gateway.write_config(tmp_path, f"127.0.0.1:{written['client']['port']}", dest, dest, None)
-    stranger = {**written["client"], "public_key": launcher.key_pair()[1]}
+    unknown_client = {**written["client"], "public_key": launcher.key_pair()[1]}
     ports = {"good": free_port(), "wrong": free_port()}
-    configs = {"good": written["client"], "wrong": stranger}
+    configs = {"good": written["client"], "wrong": unknown_client}
     running = []
     try:
         running.append(
@@ -236,8 +236,8 @@ def test_conda_package_installs_over_https(channel: Path, built: Built, tmp_path
                 env=clean_environment(SSL_CERT_FILE=str(built.ca), HOME=str(tmp_path)),
                 timeout=120,
             )
-        asked = {entry["path"] for entry in lab_server.log.entries}
-        assert any(path.endswith(".conda") for path in asked)
+        requested = {entry["path"] for entry in lab_server.log.entries}
+        assert any(path.endswith(".conda") for path in requested)
     python = prefix / "bin" / "python"
     code = "import ssl, sqlite3, ctypes, venv, json, sys; print(json.dumps([sys.prefix, sys.version_info[:3]]))"
     done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True)
@@ -263,14 +263,14 @@ def test_conda_package_installs_over_https(channel: Path, built: Built, tmp_path
 
 @pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="this machine has no Python of its own in /usr")
 def test_a_root_filesystem_is_understood() -> None:
-    said = subprocess.run(
+    output = subprocess.run(
         ["/usr/bin/python3", "-c", "import platform; print(platform.python_version())"], capture_output=True, text=True
     )
     found = conda.Interpreter.of_root(Path("/"))
     program = os.path.realpath("/usr/bin/python3")
-    assert (found.version, found.program.resolve()) == (said.stdout.strip(), Path(program))
+    assert (found.version, found.program.resolve()) == (output.stdout.strip(), Path(program))
 
 
-def test_an_empty_root_is_refused(tmp_path: Path) -> None:
+def test_an_empty_root_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"usr/bin/python3\.X"):
         conda.Interpreter.of_root(tmp_path)

@@ -101,8 +101,8 @@ def test_browsers_get_pages_instead_of_errors(lab_server: LabServer, http: reque
 def test_storage_rules(lab_server: LabServer, http: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
     url = http.get(site(lab_server, "/api/download/models/112969"), allow_redirects=False).headers["Location"]
     assert "X-Amz-Expires=86400" in url
-    refused = http.get(url, headers={"Authorization": "Bearer lab_civitai_member"})
-    assert (refused.status_code, "InvalidRequest" in refused.text) == (400, True)
+    rejected = http.get(url, headers={"Authorization": "Bearer lab_civitai_member"})
+    assert (rejected.status_code, "InvalidRequest" in rejected.text) == (400, True)
     assert http.head(url).status_code == 403
     monkeypatch.setattr(lab_server.signer, "clock", lambda: time.time() + 86402)
     late = http.get(url)
@@ -232,25 +232,25 @@ def test_other_storage(lab_server: LabServer, http: requests.Session) -> None:
 
 
 def test_hashes_that_do_not_help(lab_server: LabServer, http: requests.Session, built: Built) -> None:
-    def shown(version: int) -> dict[str, object]:
+    def displayed(version: int) -> dict[str, object]:
         return dict(http.get(site(lab_server, f"/api/v1/model-versions/{version}")).json()["files"][0])
 
     real = hashlib.sha256((built.root / "civitai/files/71012001").read_bytes()).hexdigest().upper()
-    wrong = shown(71012)["hashes"]
+    wrong = displayed(71012)["hashes"]
     assert isinstance(wrong, dict) and wrong["SHA256"] != real and wrong["AutoV2"] == real[:10]
-    assert shown(71011)["hashes"] == {}
-    assert (shown(71013)["hashes"], shown(71013)["pickleScanResult"]) == ({}, "Pending")
-    assert set(shown(71014)["hashes"]) == {"AutoV2", "AutoV3", "CRC32"}
-    assert shown(71015)["hashes"]["AutoV2"] == "00000BAD00"  # type: ignore[index]
+    assert displayed(71011)["hashes"] == {}
+    assert (displayed(71013)["hashes"], displayed(71013)["pickleScanResult"]) == ({}, "Pending")
+    assert set(displayed(71014)["hashes"]) == {"AutoV2", "AutoV3", "CRC32"}
+    assert displayed(71015)["hashes"]["AutoV2"] == "00000BAD00"  # type: ignore[index]
     assert chosen(lab_server, http, "71011") == "hashes-71011001.safetensors"
 
 
 def test_lookup_of_several_hashes(lab_server: LabServer, http: requests.Session) -> None:
     table = http.get(site(lab_server, "/api/v1/model-versions/112969")).json()["files"][0]["hashes"]
-    wanted = [table["AutoV3"].lower(), "0123456789", table["AutoV1"]]
+    expected = [table["AutoV3"].lower(), "0123456789", table["AutoV1"]]
     url = site(lab_server, "/api/v1/model-versions/by-hash")
-    assert [version["id"] for version in http.post(url, json=wanted).json()] == [112969, 112969]
-    assert http.post(f"{url}/ids", json=wanted[:2]).json() == [{"modelVersionId": 112969, "hash": wanted[0]}]
+    assert [version["id"] for version in http.post(url, json=expected).json()] == [112969, 112969]
+    assert http.post(f"{url}/ids", json=expected[:2]).json() == [{"modelVersionId": 112969, "hash": expected[0]}]
 
 
 @pytest.mark.parametrize("version", CIVITAI_NAMES)
@@ -259,6 +259,6 @@ def test_hard_names(lab_server: LabServer, http: requests.Session, version: int)
     assert http.get(site(lab_server, f"/api/v1/model-versions/{version}")).json()["files"][0]["name"] == name
     answer = http.get(site(lab_server, f"/api/download/models/{version}"))
     assert answer.status_code == 200
-    said = answer.headers["Content-Disposition"].encode("latin-1").decode()
-    assert said == 'attachment; filename="{}"'.format(name.replace("\r\n", "  "))
+    disposition = answer.headers["Content-Disposition"].encode("latin-1").decode()
+    assert disposition == 'attachment; filename="{}"'.format(name.replace("\r\n", "  "))
     assert "X-Injected" not in answer.headers

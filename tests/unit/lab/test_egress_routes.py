@@ -90,8 +90,8 @@ def test_the_turbo_proxy_leads_to_its_hosts(proxy: TurboProxy, built: Built) -> 
         file = session.get(f"https://{hosts.HUB}/{SD}/resolve/main/{BIG}")
     assert hashlib.sha256(file.content).hexdigest() == built.hub[SD]["files"][BIG]["sha256"]
     proxy.log.wait_until_written()
-    asked = {(entry["host"], entry["port"]) for entry in proxy.log.entries}
-    assert {(hosts.GIT, 443), (hosts.GIT, 80), (hosts.HUB, 443), (hosts.HUB_STORAGE, 443)} <= asked
+    requested = {(entry["host"], entry["port"]) for entry in proxy.log.entries}
+    assert {(hosts.GIT, 443), (hosts.GIT, 80), (hosts.HUB, 443), (hosts.HUB_STORAGE, 443)} <= requested
     assert sum(entry["received"] for entry in proxy.log.entries) > len(file.content)
 
 
@@ -220,8 +220,8 @@ def test_conditions_of_the_gateway(tmp_path: Path) -> None:
     client, normal = write(tmp_path)
     assert reality(normal)["shortIds"] == [client["short_id"]] and "minClientVer" not in reality(normal)
 
-    told, wrong = write(tmp_path, "wrong-key")
-    assert told == client, "the client goes on with what it was told"
+    reported, wrong = write(tmp_path, "wrong-key")
+    assert reported == client, "the client goes on with what it was told"
     assert reality(wrong)["shortIds"] != reality(normal)["shortIds"]
     assert reality(wrong)["privateKey"] != reality(normal)["privateKey"]
     assert reality(write(tmp_path)[1])["shortIds"] != reality(normal)["shortIds"], "it stays until it is taken back"

@@ -56,8 +56,8 @@ def test_small_file_goes_through_the_resolve_cache(lab_server: LabServer, http: 
     assert second.status_code == 200
     assert second.headers["ETag"] == f'"{hashlib.sha1(blob).hexdigest()}"'
     assert second.headers["X-Repo-Commit"] == first.headers["X-Repo-Commit"]
-    again = http.get(hub(lab_server, first.headers["Location"]), headers={"If-None-Match": second.headers["ETag"]})
-    assert again.status_code == 304
+    repeated = http.get(hub(lab_server, first.headers["Location"]), headers={"If-None-Match": second.headers["ETag"]})
+    assert repeated.status_code == 304
 
 
 def test_storage_serves_ranges(lab_server: LabServer, http: requests.Session, built: Built) -> None:
@@ -219,8 +219,8 @@ def test_replaced_file_has_a_new_etag_and_commit(lab_server: LabServer, http: re
     assert http.get(old["Location"], headers={"Range": "bytes=0-9"}).status_code == 206
 
     lab_server.replace_hub_file(SD, BIG, b"again", squash=True)
-    gone = http.head(url.replace("main", made["commit"]), allow_redirects=False)
-    assert (gone.status_code, gone.headers["X-Error-Code"]) == (404, "RevisionNotFound")
+    missing = http.head(url.replace("main", made["commit"]), allow_redirects=False)
+    assert (missing.status_code, missing.headers["X-Error-Code"]) == (404, "RevisionNotFound")
     assert http.get(after["Location"]).content == b"other content"  # links live longer than commits
 
     same = http.head(url, allow_redirects=False).headers["X-Repo-Commit"]
@@ -263,9 +263,9 @@ def test_text_files_are_compressed_on_request(lab_server: LabServer, http: reque
 
 def test_narrow_token_and_expanded_listing(lab_server: LabServer, http: requests.Session) -> None:
     url = hub(lab_server, "/lab-fakes/gated/resolve/main/gated.safetensors")
-    refused = http.head(url, headers={"Authorization": "Bearer hf_lab_narrow"}, allow_redirects=False)
-    assert (refused.status_code, "X-Error-Code" in refused.headers) == (403, False)
-    assert "fine-grained token" in refused.headers["X-Error-Message"]
+    rejected = http.head(url, headers={"Authorization": "Bearer hf_lab_narrow"}, allow_redirects=False)
+    assert (rejected.status_code, "X-Error-Code" in rejected.headers) == (403, False)
+    assert "fine-grained token" in rejected.headers["X-Error-Message"]
     listed = http.get(hub(lab_server, f"/api/models/{SD}/tree/main?expand=true")).json()
     assert all("lastCommit" in item for item in listed)
 

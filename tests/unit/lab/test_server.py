@@ -67,7 +67,7 @@ def test_silent_connections_hold_up_nobody(lab_server: LabServer, http: requests
         connection.close()
 
 
-def test_connections_are_kept(lab_server: LabServer, built: Built) -> None:
+def test_connections_are_preserved(lab_server: LabServer, built: Built) -> None:
     import http.client
 
     connection = http.client.HTTPConnection("127.0.0.1", lab_server.listeners[-1].port)
@@ -99,9 +99,9 @@ def test_log_names_the_traffic_and_no_secret(lab_server: LabServer, http: reques
     assert answer.status_code == 200
     lab_server.log.wait_until_written()
     lines = [json.loads(line) for line in (built.work / "access.log").read_text().splitlines()]
-    asked, fetched = [line for line in lines if "civitai" in line["host"]][-2:]
-    assert (asked["host"], asked["status"], asked["authorization"]) == (hosts.CIVITAI, 307, True)
-    assert asked["query"] == "token=...&type=Model"
+    requested, fetched = [line for line in lines if "civitai" in line["host"]][-2:]
+    assert (requested["host"], requested["status"], requested["authorization"]) == (hosts.CIVITAI, 307, True)
+    assert requested["query"] == "token=...&type=Model"
     assert (fetched["host"], fetched["status"], fetched["authorization"]) == (hosts.CIVITAI_STORAGE, 200, False)
     assert fetched["bytes"] == len(answer.content)
     assert fetched["client"] == "127.0.0.1"

@@ -21,8 +21,8 @@ def test_their_hosts_have_results_of_their_own(labs: tuple[lab_state.Lab, lab_st
     for lab in labs:
         lab.dir.mkdir()
         lab.save_vars({})
-    told = [json.loads((lab.dir / "vars.json").read_text())["sdops_artifacts_dir"] for lab in labs]
-    assert told[0] != told[1]
+    reported = [json.loads((lab.dir / "vars.json").read_text())["sdops_artifacts_dir"] for lab in labs]
+    assert reported[0] != reported[1]
 
 
 def test_the_end_of_one_leaves_the_others_connections(
@@ -35,10 +35,10 @@ def test_the_end_of_one_leaves_the_others_connections(
         monkeypatch.chdir(lab.dir)  # pytest's own directories are too deep for a socket's path
         sockets.append(socket.socket(socket.AF_UNIX))
         sockets[-1].bind("master")
-    asked: list[str] = []
-    monkeypatch.setattr(lab_state, "run", lambda *argv, **_options: asked.append(argv[argv.index("-S") + 1]))
+    requested: list[str] = []
+    monkeypatch.setattr(lab_state, "run", lambda *argv, **_options: requested.append(argv[argv.index("-S") + 1]))
     lab_state.close_ssh_connections(labs[0])
-    assert asked == [str(labs[0].dir / "master")]
+    assert requested == [str(labs[0].dir / "master")]
     for each in sockets:
         each.close()
 

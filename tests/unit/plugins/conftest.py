@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from helpers.lab_hub import box, lab_server, session_lab_server
+from helpers.git_server import git_server
+from helpers.lab_hub import lab_server, session_lab_server, target
 from helpers.running_webui import ready, start_webui, supervisor, webui
 
-__all__ = ["box", "lab_server", "ready", "session_lab_server", "start_webui", "supervisor", "webui"]
+__all__ = ["git_server", "lab_server", "ready", "session_lab_server", "start_webui", "supervisor", "target", "webui"]

@@ -182,6 +182,6 @@ def test_the_hook_starts_supervisord_and_keeps_what_was_there(tmp_path: Path) ->
         if before is not None:
             assert hook.stat().st_mode & 0o777 == 0o700
             # what was there is still there, in its order, a first line with #! still first
-            kept = [line for line in after if line in before.splitlines()]
-            assert kept == before.splitlines()
-            assert not before.startswith("#!") or after[0] == kept[0]
+            saved = [line for line in after if line in before.splitlines()]
+            assert saved == before.splitlines()
+            assert not before.startswith("#!") or after[0] == saved[0]

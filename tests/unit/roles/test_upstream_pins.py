@@ -107,7 +107,7 @@ def test_torch_is_not_moved_by_what_comes_after_it() -> None:
     assert all(task["constraints"] for task in tasks[torch:])
 
 
-def test_nobody_looks_for_the_default_checkpoint() -> None:
+def test_default_checkpoint_is_not_downloaded() -> None:
     prepare = next(task for task in load("sd_webui/tasks/verify_install.yml") if "ansible.builtin.command" in task)
     argv = prepare["ansible.builtin.command"]["argv"]
     assert "'--no-download-sd-model'" in argv and "'launch.py'" in argv

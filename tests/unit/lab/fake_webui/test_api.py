@@ -152,14 +152,14 @@ def test_random_seed(shared_instance):
         ({"script_name": "X/Y/Z plot"}, "Script 'X/Y/Z plot' not found"),
     ],
 )
-def test_requests_that_are_refused(shared_instance, request_, detail):
+def test_invalid_requests_are_rejected(shared_instance, request_, detail):
     answer = shared_instance.txt2img(prompt="x", **request_)
     assert answer.status == 422
     if detail:
         assert answer.json["detail"] == detail
 
 
-def test_odd_sizes_are_cut_to_eights(shared_instance):
+def test_odd_sizes_are_rounded_down_to_multiples_of_eight(shared_instance):
     width, height, _, texts = decode(shared_instance.image(prompt="x", width=101, height=71))
     assert (width, height) == (96, 64) and "Size: 101x71" in texts["parameters"]
 
@@ -222,9 +222,9 @@ def test_pixels_follow_the_bytes_of_the_checkpoint_not_its_name(instance):
 
 def test_vae_next_to_the_checkpoint_is_taken_under_automatic(instance):
     instance.model("models/Stable-diffusion", "a.safetensors", "a")
-    beside = instance.model("models/Stable-diffusion", "a.vae.safetensors", "v")
+    sidecar = instance.model("models/Stable-diffusion", "a.vae.safetensors", "v")
     instance.start()
-    instance.wait(f"Loading VAE weights found near the checkpoint: {beside}")
+    instance.wait(f"Loading VAE weights found near the checkpoint: {sidecar}")
     assert "VAE: a.vae.safetensors" in decode(instance.image(prompt="x"))[3]["parameters"]
     instance.call("/sdapi/v1/options", {"sd_vae": "None"})
     assert "VAE" not in decode(instance.image(prompt="x"))[3]["parameters"]

@@ -126,7 +126,7 @@ def test_clone_at_the_requested_commit_is_taken_another_is_moved(site, tmp_path)
     assert git("remote", "get-url", "origin") == site.pins["BLIP_REPO"]
 
 
-def test_gpu_is_wanted_unless_the_test_is_skipped(site, tmp_path):
+def test_gpu_is_required_unless_the_test_is_skipped(site, tmp_path):
     done = site.launch("--exit")
     assert done.returncode == 1
     assert "RuntimeError: Torch is not able to use GPU; add --skip-torch-cuda-test" in done.stderr
@@ -170,9 +170,14 @@ def test_xformers_is_installed_only_when_requested(site):
 
 
 def test_requirements_are_compared_by_their_pins(site, tmp_path):
-    wanted = tmp_path / "requirements.txt"
-    wanted.write_text("fastapi==0.0.1  # another version is here\n")
-    env = {"REQS_FILE": str(wanted), "INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_NO_INDEX": "1"}
+    expected = tmp_path / "requirements.txt"
+    expected.write_text("fastapi==0.0.1  # another version is here\n")
+    env = {
+        "REQS_FILE": str(expected),
+        "INDEX_URL": "http://127.0.0.1:9/simple",
+        "PIP_RETRIES": "0",
+        "PIP_NO_INDEX": "1",
+    }
     done = site.launch(*EXIT, **env)
     assert "Installing requirements" in done.stdout
     assert done.returncode == 1 and "RuntimeError: Couldn't install requirements." in done.stderr

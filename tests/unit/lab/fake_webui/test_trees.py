@@ -49,21 +49,24 @@ def test_setup_of_zip_packages_needs_pkg_resources(name):
 def test_wheels_say_what_they_are_and_have_the_versions_of_the_manifest():
     for entry in MANIFEST["wheels"]:
         name = entry["name"]
-        told = run(f"-c\nimport {name}; print({name}.__version__, {name}.__fake__, 'fake' in {name}.__doc__)")
+        reported = run(f"-c\nimport {name}; print({name}.__version__, {name}.__fake__, 'fake' in {name}.__doc__)")
         version = {new: old for old, new in entry.get("replace", {}).items()}.get(entry["version"], entry["version"])
-        assert told == f"{version} True True"
+        assert reported == f"{version} True True"
 
 
 def test_torch_queries_nvidia_smi(tmp_path: Path):
     smi = tmp_path / "nvidia-smi"
-    ask = "-c\nimport torch.cuda as c; print(c.is_available(), c.device_count(), c.get_device_name(), c.get_device_capability())"
-    for known, told in (("", "True 2 NVIDIA GeForce RTX 4090 (8, 9)"), ("exit 1; ", "True 1 NVIDIA RTX A5000 (8, 6)")):
+    query = "-c\nimport torch.cuda as c; print(c.is_available(), c.device_count(), c.get_device_name(), c.get_device_capability())"
+    for known, reported in (
+        ("", "True 2 NVIDIA GeForce RTX 4090 (8, 9)"),
+        ("exit 1; ", "True 1 NVIDIA RTX A5000 (8, 6)"),
+    ):
         smi.write_text(SMI.format(known=known))
         smi.chmod(0o755)
-        assert run(ask, SDOPS_NVIDIA_SMI=str(smi)) == told
-        assert run(ask, SDOPS_NVIDIA_SMI="", PATH=f"{tmp_path}:{os.environ['PATH']}") == told
+        assert run(query, SDOPS_NVIDIA_SMI=str(smi)) == reported
+        assert run(query, SDOPS_NVIDIA_SMI="", PATH=f"{tmp_path}:{os.environ['PATH']}") == reported
     smi.write_text(SMI.format(known=""))
-    assert run(ask, SDOPS_NVIDIA_SMI=str(smi), CUDA_VISIBLE_DEVICES="1").startswith("True 1 Tesla V100")
+    assert run(query, SDOPS_NVIDIA_SMI=str(smi), CUDA_VISIBLE_DEVICES="1").startswith("True 1 Tesla V100")
     assert run("-c\nimport torch; print(torch.cuda.mem_get_info())", SDOPS_NVIDIA_SMI=str(smi)) == str(
         (24000 << 20, 24564 << 20)
     )

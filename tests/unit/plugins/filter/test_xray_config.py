@@ -36,8 +36,8 @@ def environment() -> jinja2.Environment:
     made = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)
     # those that Jinja has stay its own: Ansible's know only the undefined values of its own templating
     made.filters = {**AnsibleFilters().filters(), **made.filters}
-    for room in (VlessLink, XrayAsset, XrayConfig):
-        made.filters.update({f"sdops.webui.{name}": function for name, function in room().filters().items()})
+    for module in (VlessLink, XrayAsset, XrayConfig):
+        made.filters.update({f"sdops.webui.{name}": function for name, function in module().filters().items()})
     return made
 
 

@@ -33,7 +33,7 @@ error: Failed to fetch: `https://index.example.org/simple/torch/`
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("message", "words"),
     [
         (LAUNCH, "Couldn't install clip. No matching distribution found for CLIP."),
         (APT, "Unable to locate package libfoo."),
@@ -58,8 +58,8 @@ error: Failed to fetch: `https://index.example.org/simple/torch/`
         ("", ""),
     ],
 )  # fmt: skip
-def test_the_line_that_names_the_cause(said, words):
-    assert last_words(said) == words
+def test_the_line_that_names_the_cause(message, words):
+    assert last_words(message) == words
 
 
 def failed(*command: str) -> dict:
@@ -87,9 +87,9 @@ def failed(*command: str) -> dict:
     ],
 )  # fmt: skip
 def test_a_command_that_fails_is_quoted(command, start, word):
-    said = failure_message(failed(*command), "Do it")
-    assert start in said and word in said and "non-zero" not in said
-    assert said.endswith('All that it said is above, at "Do it".') and said.isprintable()
+    message = failure_message(failed(*command), "Do it")
+    assert start in message and word in message and "non-zero" not in message
+    assert message.endswith('All that it said is above, at "Do it".') and message.isprintable()
 
 
 @pytest.mark.parametrize(
@@ -103,16 +103,16 @@ def test_a_command_that_fails_is_quoted(command, start, word):
     ],
 )
 def test_the_command_has_a_short_name(command, name):
-    said = failure_message({"msg": "non-zero return code", "cmd": command, "rc": 3, "stderr": "no"})
-    assert said == f"{name} ended with 3: no."
+    message = failure_message({"msg": "non-zero return code", "cmd": command, "rc": 3, "stderr": "no"})
+    assert message == f"{name} ended with 3: no."
 
 
 def test_a_signal_is_no_status():
-    said = failure_message(
+    message = failure_message(
         {"msg": "non-zero return code", "cmd": ["python", "launch.py"], "rc": -9, "stderr": "Loading weights"}
     )
     assert (
-        said
+        message
         == "python launch.py was ended by signal 9. That is what Linux does when memory runs out. Before, it said: Loading weights."
     )
 
@@ -127,11 +127,11 @@ def test_what_others_say():
         "results": [{"failed": False}, {"failed": True, **own}, {"failed": True, **own}],
     }
     assert failure_message(loop) == own["msg"]
-    hidden = {
+    masked = {
         "censored": "the output has been hidden due to the fact that 'no_log: true' was specified",
         "failed": True,
     }
-    assert "hidden, because it may hold secrets" in failure_message(hidden)
+    assert "hidden, because it may hold secrets" in failure_message(masked)
     assert failure_message({}) == "It failed without a word."
     for url in (
         "https://me:pass@hunter2@host/x",

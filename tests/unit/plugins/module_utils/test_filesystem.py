@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.sdops.webui.plugins.module_utils import filesystem
 from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
 from helpers.paths import ROOT
-from helpers.special_files import put
+from helpers.special_files import place
 
 SPECIAL = ("FIFO", "socket", "directory", "character device", "symbolic link")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="device nodes need root")
@@ -41,7 +41,7 @@ def at_once(seconds: int = 20):
 @pytest.mark.parametrize("follow", [True, False])
 def test_nothing_but_a_regular_file_is_opened(tmp_path, kind, flags, follow):
     path = tmp_path / "state.json"
-    put(kind, path)
+    place(kind, path)
     if follow and kind == "symbolic link":
         os.close(filesystem.open_regular(str(path), flags, follow=True))
         return
@@ -65,7 +65,7 @@ def test_a_regular_file_is_opened_and_a_missing_one_is_missing(tmp_path):
 @pytest.mark.parametrize("kind", [k for k in SPECIAL if "link" not in k and "device" not in k])
 def test_a_special_file_is_not_replaced(tmp_path, kind):
     path = tmp_path / "state.json"
-    put(kind, path)
+    place(kind, path)
     before = os.lstat(path)
     with pytest.raises(filesystem.FileTypeError):
         filesystem.write_atomic(str(path), b"{}")
@@ -75,7 +75,7 @@ def test_a_special_file_is_not_replaced(tmp_path, kind):
 
 def test_a_link_is_replaced_and_not_written_through(tmp_path):
     path = tmp_path / "state.json"
-    put("symbolic link", path)
+    place("symbolic link", path)
     filesystem.write_atomic(str(path), b"new")
     assert (path.read_bytes(), path.with_name("elsewhere").read_text()) == (b"new", "{}")
     assert not path.is_symlink()
@@ -93,7 +93,7 @@ def test_what_is_nested_too_deeply_is_damaged(tmp_path, text):
         filesystem.load_json(str(tmp_path / "a.json"))
 
 
-def test_a_special_file_says_what_it_is_and_what_to_do(tmp_path):
+def test_special_file_error_names_its_type_and_the_remedy(tmp_path):
     os.mkfifo(tmp_path / "f")
     with pytest.raises(SdopsError, match=r"f is a FIFO where a regular file is expected; .* Remove it"):
         filesystem.load_json(str(tmp_path / "f"))
@@ -141,7 +141,7 @@ def test_every_json_text_is_parsed_where_depth_is_bounded():
 
 
 @needs_root
-def test_a_device_node_is_refused(tmp_path):
+def test_a_device_node_is_rejected(tmp_path):
     try:
         os.mknod(tmp_path / "zero", 0o666 | 0o020000, os.makedev(1, 5))
     except PermissionError:

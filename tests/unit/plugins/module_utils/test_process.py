@@ -33,20 +33,20 @@ def measured(argv, timeout=60):
     collections = next(path for path in sys.path if os.path.isdir(os.path.join(path, "ansible_collections", "sdops")))
     script = MEASURE.format(collections=collections, argv=argv, timeout=timeout)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=100)
-    *said, grown = done.stdout.splitlines()
-    return "\n".join(said), int(grown)
+    *output, grown = done.stdout.splitlines()
+    return "\n".join(output), int(grown)
 
 
 def test_output_without_end_is_an_error_and_the_program_is_stopped():
-    said, grown = measured(["sh", "-c", "yes 0123456789; exit 0"])
-    assert said == "sh printed more than 64 MiB and was stopped. Run it by hand to see what it prints."
+    output, grown = measured(["sh", "-c", "yes 0123456789; exit 0"])
+    assert output == "sh printed more than 64 MiB and was stopped. Run it by hand to see what it prints."
     assert grown < 200
 
 
-def test_of_errors_without_end_the_last_are_kept():
+def test_of_errors_without_end_the_last_are_preserved():
     loud = "head -c 300000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo the cause >&2; exit 3"
-    said, grown = measured(["sh", "-c", loud])
-    assert said == f"3 {process.MAX_STDERR} the cause"
+    output, grown = measured(["sh", "-c", loud])
+    assert output == f"3 {process.MAX_STDERR} the cause"
     assert grown < 20
 
 
@@ -62,8 +62,8 @@ def test_input_and_output_are_those_of_subprocess(size):
     """The oracle is subprocess.run itself, for text that goes in and comes out at the same time."""
     text = ("line é\r\n" * (size // 8 + 1))[:size]
     theirs = subprocess.run(["cat"], input=text, capture_output=True, encoding="utf-8", errors="replace", check=True)
-    ours = process.run(["cat"], text_in=text)
-    assert (ours.rc, ours.out) == (theirs.returncode, theirs.stdout)
+    own = process.run(["cat"], text_in=text)
+    assert (own.rc, own.out) == (theirs.returncode, theirs.stdout)
 
 
 def test_a_program_that_reads_nothing_of_its_input():
@@ -92,10 +92,10 @@ def test_a_huge_file_of_a_repository_is_not_read_into_memory(checkout):
 def test_what_begins_like_a_file_of_a_commit(checkout, tmp_path):
     other = tmp_path / "other"
     with Git([str(checkout)]) as git:
-        for content, wanted in ((bytes(70 << 20), True), (b"", True), (bytes(5), True), (b"x", False)):
+        for content, expected in ((bytes(70 << 20), True), (b"", True), (bytes(5), True), (b"x", False)):
             other.write_bytes(content)
             with other.open("rb") as handle:
-                assert git.begins_with(str(checkout), "HEAD:large", handle) is wanted
+                assert git.begins_with(str(checkout), "HEAD:large", handle) is expected
         other.write_bytes(bytes((70 << 20) + 1))
         with other.open("rb") as handle:
             assert not git.begins_with(str(checkout), "HEAD:large", handle)

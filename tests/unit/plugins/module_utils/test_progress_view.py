@@ -44,19 +44,19 @@ def test_nothing_is_reported_twice_and_silence_is_broken_every_thirty_seconds(vi
     assert "still" not in view.lines(snapshot(entry(done=MIB + 1, total=2 * MIB, speed=1)), 63)[0]
 
 
-@pytest.mark.parametrize(("state", "says"), [("verifying", "verifying"), ("asking", "asking its source")])
-def test_other_work_is_named_once_and_again_after_thirty_seconds(view, state, says):
+@pytest.mark.parametrize(("state", "printed"), [("verifying", "verifying"), ("asking", "asking its source")])
+def test_other_work_is_named_once_and_again_after_thirty_seconds(view, state, printed):
     seen = snapshot(entry(state=state, done=MIB, total=MIB))
-    assert view.lines(seen, 0) == ["[box] a.safetensors  " + says]
+    assert view.lines(seen, 0) == ["[box] a.safetensors  " + printed]
     assert view.lines(seen, 10) == []
-    assert view.lines(seen, 40) == ["[box] a.safetensors  still " + says]
+    assert view.lines(seen, 40) == ["[box] a.safetensors  still " + printed]
 
 
-@pytest.mark.parametrize(("state", "says"), [("done", "done, 2.0 MiB in 0:10"), ("failed", "failed")])
-def test_an_end_is_reported_once(view, state, says):
+@pytest.mark.parametrize(("state", "printed"), [("done", "done, 2.0 MiB in 0:10"), ("failed", "failed")])
+def test_an_end_is_reported_once(view, state, printed):
     view.lines(snapshot(entry(done=MIB, total=2 * MIB)), 0)
     finished = snapshot(entry(state=state, done=2 * MIB, total=2 * MIB))
-    assert view.lines(finished, 10) == ["[box] a.safetensors  " + says]
+    assert view.lines(finished, 10) == ["[box] a.safetensors  " + printed]
     assert view.lines(finished, 1000) == []
 
 

@@ -77,17 +77,25 @@ def requirement(archive: Archive, sha256: str) -> str:
     return text
 
 
-def by_uv(tmp_path: Path, wanted: str) -> str:
+def by_uv(tmp_path: Path, expected: str) -> str:
     """Why the module of the role failed, "" when it did not."""
     done = run_module(
         "python_packages", env={"UV_CACHE_DIR": str(tmp_path / "cache")}, python=str(venv(tmp_path / "env")),
-        packages=[wanted], no_build_isolation=True,
+        packages=[expected], no_build_isolation=True,
     )  # fmt: skip
     return done["msg"] if done.get("failed") else ""
 
 
-def by_pip(tmp_path: Path, wanted: str) -> str:
-    words = ["wheel", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--wheel-dir", tmp_path / "wheels", wanted]
+def by_pip(tmp_path: Path, expected: str) -> str:
+    words = [
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-cache-dir",
+        "--wheel-dir",
+        tmp_path / "wheels",
+        expected,
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "pip", *words], capture_output=True, text=True, env=clean_environment()
     )
@@ -95,11 +103,11 @@ def by_pip(tmp_path: Path, wanted: str) -> str:
 
 
 @pytest.mark.parametrize("install", [by_uv, by_pip])
-def test_a_changed_zip_is_refused_before_anything_of_it_runs(tmp_path: Path, archive: Archive, install) -> None:
-    wanted = requirement(archive, archive.write())
+def test_a_changed_zip_is_rejected_before_anything_of_it_runs(tmp_path: Path, archive: Archive, install) -> None:
+    expected = requirement(archive, archive.write())
     archive.write("# of a mirror\n")
-    said = install(tmp_path, wanted)
-    assert "hash" in said.lower(), said
+    output = install(tmp_path, expected)
+    assert "hash" in output.lower(), output
     assert not archive.mark.exists()
 
 

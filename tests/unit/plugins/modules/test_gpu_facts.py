@@ -60,15 +60,15 @@ def test_no_devices(tmp_path: Path) -> None:
 
 
 def test_driver_mismatch(tmp_path: Path) -> None:
-    said = "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 550.120"
-    found = facts(smi(tmp_path, f"echo '{said}'; exit 18\n"))
+    output = "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 550.120"
+    found = facts(smi(tmp_path, f"echo '{output}'; exit 18\n"))
     assert not found["present"]
     assert "restart the machine" in found["reason"]
 
 
 def test_no_driver(tmp_path: Path) -> None:
-    said = "NVIDIA-SMI has failed because it couldn\\'t communicate with the NVIDIA driver."
-    found = facts(smi(tmp_path, "printf '%s\\n' \"{}\"; exit 9\n".format(said.replace("\\'", "'"))))
+    output = "NVIDIA-SMI has failed because it couldn\\'t communicate with the NVIDIA driver."
+    found = facts(smi(tmp_path, "printf '%s\\n' \"{}\"; exit 9\n".format(output.replace("\\'", "'"))))
     assert not found["present"]
     assert "does not reach" in found["reason"]
 

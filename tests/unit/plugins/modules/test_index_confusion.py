@@ -60,11 +60,11 @@ def test_a_higher_version_in_the_wrong_index_is_never_taken(tmp_path: Path, extr
     }
     base = {"UV_DEFAULT_INDEX": server.url + "/main/", "UV_CACHE_DIR": str(tmp_path / "cache")}
     base["UV_INDEX"] = server.url + "/extra/" if extra else ""
-    for again in (False, True):
+    for repeated in (False, True):
         for arguments, environment in torch_tasks(variables):
             done = run_module("python_packages", env={**base, **environment}, **arguments)
             assert not done.get("failed"), done["msg"]
-            assert not (again and done["changed"]), done
+            assert not (repeated and done["changed"]), done
     site = next((tmp_path / "env").glob("lib/python*/site-packages"))
     installed = sorted(p.name for p in site.glob("*.dist-info"))
     assert installed == ["requests-1.0.dist-info", f"torch-2.1.2{label}.dist-info", "typing_extensions-1.0.dist-info"]

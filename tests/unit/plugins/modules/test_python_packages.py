@@ -63,8 +63,8 @@ def test_uv_is_not_called_when_all_is_there(act: dict, tmp_path: Path) -> None:
     applied = run_module("python_packages", requirements=[str(listed)], **act)
     assert applied["changed"], applied
     assert run_module("python_packages", requirements=[str(listed)], **{**act, **NO_UV})["changed"] is False
-    refused = run_module("python_packages", packages=["numpy==2.0.0"], **{**act, **NO_UV})
-    assert refused["failed"]
+    rejected = run_module("python_packages", packages=["numpy==2.0.0"], **{**act, **NO_UV})
+    assert rejected["failed"]
 
 
 def test_without_the_packaging_library(act: dict, tmp_path: Path) -> None:
@@ -72,20 +72,20 @@ def test_without_the_packaging_library(act: dict, tmp_path: Path) -> None:
     (tmp_path / "blocked" / "packaging").mkdir(parents=True)
     (tmp_path / "blocked" / "packaging" / "__init__.py").write_text("raise ImportError('not here')\n")
     act["env"]["PYTHONPATH"] = "{}:{}".format(tmp_path / "blocked", COLLECTIONS)
-    refused = run_module("python_packages", packages=["torch"], **{**act, **NO_UV})
-    assert refused["failed"]
+    rejected = run_module("python_packages", packages=["torch"], **{**act, **NO_UV})
+    assert rejected["failed"]
     four_times("python_packages", packages=["torch==2.1.2", "extension"], **act)
 
 
 def test_url_requirements(act: dict, links: Path) -> None:
     named = f"torch @ file://{links}/torch-2.2.0-py3-none-any.whl"
-    bare = f"{links}/numpy-1.26.2-py3-none-any.whl"
-    _, applied, *_ = four_times("python_packages", packages=[named, bare], **act)
+    wheel_path = f"{links}/numpy-1.26.2-py3-none-any.whl"
+    _, applied, *_ = four_times("python_packages", packages=[named, wheel_path], **act)
     assert applied["changes"][1]["after"].startswith("2.2.0 (file://")
-    assert not run_module("python_packages", packages=[named, bare], **{**act, **NO_UV})["changed"]
+    assert not run_module("python_packages", packages=[named, wheel_path], **{**act, **NO_UV})["changed"]
     # the same version from the index is another source: only the label tells
-    again = run_module("python_packages", packages=["torch==2.2.0"], reinstall=True, **act)
-    assert again["changes"] == [{"name": "torch", "before": applied["changes"][1]["after"], "after": "2.2.0"}]
+    repeated = run_module("python_packages", packages=["torch==2.2.0"], reinstall=True, **act)
+    assert repeated["changes"] == [{"name": "torch", "before": applied["changes"][1]["after"], "after": "2.2.0"}]
 
 
 def test_constraints_and_overrides(act: dict, python: Path, tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ def test_upgrade_and_reinstall(act: dict, python: Path) -> None:
     assert upgraded["actions"] == ["change torch from 2.1.2 to 2.2.0"]
     assert not run_module("python_packages", packages=["torch"], upgrade=True, **act)["changed"]
     (python.parent.parent / "marker").touch()
-    again = run_module("python_packages", packages=["torch"], reinstall=True, link_mode="copy", **act)
-    assert again["changed"] and again["actions"] == ["reinstall torch"]
+    repeated = run_module("python_packages", packages=["torch"], reinstall=True, link_mode="copy", **act)
+    assert repeated["changed"] and repeated["actions"] == ["reinstall torch"]
 
 
 BACKEND = """
@@ -168,10 +168,10 @@ def test_build_without_isolation(act: dict, tmp_path: Path) -> None:
     source = sdist(tmp_path / "src", "clip", "1.0", {"pyproject.toml": project})
     act["find_links"].append(str(tmp_path / "backend"))
     run_module("python_packages", packages=["numpy==1.26.2", "backend"], **act)
-    wish = {"packages": [f"clip @ file://{source}"]}
-    isolated = run_module("python_packages", **wish, **act)
+    options = {"packages": [f"clip @ file://{source}"]}
+    isolated = run_module("python_packages", **options, **act)
     assert isolated["failed"] and "numpy" in isolated["msg"]
-    four_times("python_packages", **wish, no_build_isolation=True, **act)
+    four_times("python_packages", **options, no_build_isolation=True, **act)
 
 
 def test_index_over_a_private_ca(tmp_path: Path, python: Path, links: Path) -> None:
@@ -179,14 +179,14 @@ def test_index_over_a_private_ca(tmp_path: Path, python: Path, links: Path) -> N
     ca, certificate = certificates(tmp_path / "tls")
     server = FileServer(tmp_path / "index", certificate)
     act = {"python": str(python), "index_url": server.url, "packages": ["extension"], "cache_dir": str(tmp_path / "c")}
-    refused = run_module("python_packages", env={"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt"}, **act)
-    assert refused["failed"] and "certificate" in refused["msg"]
+    rejected = run_module("python_packages", env={"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt"}, **act)
+    assert rejected["failed"] and "certificate" in rejected["msg"]
     four_times("python_packages", env={"SSL_CERT_FILE": str(ca)}, **act)
     assert (tmp_path / "c").is_dir()
-    asked = len(server.requests)
+    requested = len(server.requests)
     server.stop()
     assert not run_module("python_packages", **act)["changed"]
-    assert len(server.requests) == asked
+    assert len(server.requests) == requested
 
 
 def test_index_with_credentials_keeps_them_secret(act: dict) -> None:
@@ -227,8 +227,8 @@ def test_killed_while_it_links_and_run_again(act: dict, python: Path, tmp_path: 
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert (site / "big-1.0.dist-info" / "METADATA").exists() and len(os.listdir(site / "big")) < 8001
-    wish = {**act, "find_links": [str(tmp_path / "big")]}
-    first, applied, *_ = four_times("python_packages", packages=["big==1.0"], **wish)
+    options = {**act, "find_links": [str(tmp_path / "big")]}
+    first, applied, *_ = four_times("python_packages", packages=["big==1.0"], **options)
     assert first["changes"] == applied["changes"] == [{"name": "big", "before": "1.0 (incomplete)", "after": "1.0"}]
     assert len(os.listdir(site / "big")) == 8001
 
@@ -253,7 +253,7 @@ def test_an_index_that_carries_a_few_more_hides_nothing(python: Path, tmp_path: 
     )
     (tmp_path / "constraints.txt").write_text("numpy==1.26.2\n")
     server = FileServer(tmp_path / "www")
-    wish = {
+    options = {
         "env": {"UV_CACHE_DIR": str(tmp_path / "uv-cache")},
         "python": str(python),
         "packages": ["torch==2.1.2+cu121"],
@@ -261,8 +261,8 @@ def test_an_index_that_carries_a_few_more_hides_nothing(python: Path, tmp_path: 
         "index_url": server.url + "/pypi",
         "extra_index_urls": [server.url + "/cu121"],
     }
-    assert run_module("python_packages", **wish)["failed"]
-    four_times("python_packages", index_strategy="unsafe-best-match", **wish)
+    assert run_module("python_packages", **options)["failed"]
+    four_times("python_packages", index_strategy="unsafe-best-match", **options)
     assert (version(python, "torch"), version(python, "numpy")) == ("2.1.2+cu121", "1.26.2")
     server.stop()
 
@@ -270,7 +270,7 @@ def test_an_index_that_carries_a_few_more_hides_nothing(python: Path, tmp_path: 
 def test_another_build_of_the_same_version_is_another_one(act: dict, python: Path, tmp_path: Path) -> None:
     for label in ("cpu", "cu121"):
         wheel(tmp_path / "builds", "torch", "2.1.2+" + label)
-    wish = {**act, "find_links": [str(tmp_path / "builds")]}
+    options = {**act, "find_links": [str(tmp_path / "builds")]}
     for label in ("cpu", "cu121", "cpu"):
-        four_times("python_packages", packages=["torch==2.1.2+" + label], **wish)
+        four_times("python_packages", packages=["torch==2.1.2+" + label], **options)
         assert version(python, "torch") == "2.1.2+" + label

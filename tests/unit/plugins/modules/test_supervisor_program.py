@@ -44,15 +44,15 @@ def test_a_killed_program_comes_back(supervisor, run_module):
 
 def test_a_program_that_dies_is_an_error_with_its_last_words(supervisor, run_module):
     command = "sh -c 'echo the config is broken; exit 3'"
-    wish = program(supervisor, command=command, startsecs=1, startretries=0, wait=10)
-    found = run_module("supervisor_program", **wish)
+    options = program(supervisor, command=command, startsecs=1, startretries=0, wait=10)
+    found = run_module("supervisor_program", **options)
     assert found["failed"]
     assert "the config is broken" in found["msg"]
 
 
 def test_percent_commas_and_quotes_survive(supervisor, run_module):
-    wish = program(supervisor, command="sh -c 'echo \"$X\"; sleep 1000'", environment={"X": "it's 100%, c"})
-    found = run_module("supervisor_program", **wish)
+    options = program(supervisor, command="sh -c 'echo \"$X\"; sleep 1000'", environment={"X": "it's 100%, c"})
+    found = run_module("supervisor_program", **options)
     assert not found["failed"], found
     deadline = time.monotonic() + 10
     while not ((supervisor / "one.out").exists() and (supervisor / "one.out").read_text()):
@@ -61,7 +61,7 @@ def test_percent_commas_and_quotes_survive(supervisor, run_module):
     assert (supervisor / "one.out").read_text() == "it's 100%, c\n"
 
 
-def test_what_the_format_cannot_hold_is_refused(supervisor, run_module):
+def test_what_the_format_cannot_hold_is_rejected(supervisor, run_module):
     for more in ({"environment": {"X": 'a "b"'}}, {"command": "sh -c 'a ; b'"}, {"command": "a # b"}):
         found = run_module("supervisor_program", **program(supervisor, **more))
         assert found["failed"]
@@ -71,8 +71,8 @@ def test_what_the_format_cannot_hold_is_refused(supervisor, run_module):
 
 def test_stopped_restarted_absent(supervisor, four_times, run_module):
     first = run_module("supervisor_program", **program(supervisor))["pid"]
-    again = run_module("supervisor_program", **program(supervisor, state="restarted"))
-    assert (again["changed"], again["pid"] != first) == (True, True)
+    repeated = run_module("supervisor_program", **program(supervisor, state="restarted"))
+    assert (repeated["changed"], repeated["pid"] != first) == (True, True)
     four_times("supervisor_program", name="one", supervisor_dir=str(supervisor), state="stopped")
     four_times("supervisor_program", name="one", supervisor_dir=str(supervisor), state="absent")
     assert list((supervisor / "conf.d").iterdir()) == []
@@ -80,9 +80,9 @@ def test_stopped_restarted_absent(supervisor, four_times, run_module):
 
 def test_no_supervisord(tmp_path, run_module):
     (tmp_path / "conf.d").mkdir()
-    wish = program(tmp_path)
-    assert run_module("supervisor_program", check=True, **wish)["changed"] is True
-    found = run_module("supervisor_program", **wish)
+    options = program(tmp_path)
+    assert run_module("supervisor_program", check=True, **options)["changed"] is True
+    found = run_module("supervisor_program", **options)
     assert found["failed"]
     assert "does not answer" in found["msg"]
 
@@ -112,16 +112,16 @@ def test_what_a_dead_supervisord_left_behind_is_ended(supervisor, run_module, or
     command, (left, other, third) = orphan
     if state == "stopped":
         run_module("supervisor_program", **program(supervisor, command=command))
-    wish = program(supervisor, command=command, state=state, end_orphans=True)
-    planned = run_module("supervisor_program", check=True, **wish)
+    options = program(supervisor, command=command, state=state, end_orphans=True)
+    planned = run_module("supervisor_program", check=True, **options)
     assert f"end process {left.pid} of one" in planned["actions"][0] and alive(left.pid)
-    done = run_module("supervisor_program", **wish)
+    done = run_module("supervisor_program", **options)
     assert done["changed"] and not alive(left.pid)
     assert alive(other.pid) and alive(third.pid)
-    again = run_module("supervisor_program", **{**wish, "state": "stopped" if state == "stopped" else "started"})
-    assert again["changed"] is False, again
+    repeated = run_module("supervisor_program", **{**options, "state": "stopped" if state == "stopped" else "started"})
+    assert repeated["changed"] is False, repeated
     if state != "stopped":
-        assert alive(again["pid"])
+        assert alive(repeated["pid"])
 
 
 def test_nothing_is_ended_unless_requested(supervisor, run_module, orphan):
@@ -152,17 +152,17 @@ def test_one_that_is_described_already_needs_no_description(supervisor, run_modu
 
 
 def test_a_section_that_supervisord_refuses_does_not_stay(supervisor, run_module):
-    wish = program(supervisor)
-    run_module("supervisor_program", **wish)
+    options = program(supervisor)
+    run_module("supervisor_program", **options)
     before = (supervisor / "conf.d/one.conf").read_text()
-    found = run_module("supervisor_program", **{**wish, "user": "no-such-user"})
+    found = run_module("supervisor_program", **{**options, "user": "no-such-user"})
     assert found["failed"]
     assert (supervisor / "conf.d/one.conf").read_text() == before
     other = run_module("supervisor_program", **program(supervisor, "other", user="no-such-user"))
     assert other["failed"] and not (supervisor / "conf.d/other.conf").exists()
 
 
-def test_logs_are_rotated_as_it_says(supervisor, run_module):
+def test_logs_are_rotated_as_configured(supervisor, run_module):
     run_module("supervisor_program", **program(supervisor, log_maxbytes="3MB", log_backups=5))
-    said = (supervisor / "conf.d/one.conf").read_text()
-    assert "stdout_logfile_maxbytes=3MB" in said and "stdout_logfile_backups=5" in said
+    output = (supervisor / "conf.d/one.conf").read_text()
+    assert "stdout_logfile_maxbytes=3MB" in output and "stdout_logfile_backups=5" in output

@@ -48,9 +48,9 @@ def test_create_and_restore(run_module, four_times, tmp_path, tree):
     arguments = {"snapshot_dir": str(store), "trees": [str(tree)], "files": [str(record), str(unborn)]}
     planned, done = four_times("tree_snapshot", **arguments)
     assert done["actions"] == planned["actions"] == [f"save {tree}"]
-    kept = store / "tree-0" / "lib" / "torch.py"
+    saved = store / "tree-0" / "lib" / "torch.py"
     assert (
-        kept.stat().st_ino != (tree / "lib" / "torch.py").stat().st_ino
+        saved.stat().st_ino != (tree / "lib" / "torch.py").stat().st_ino
     )  # whoever writes into one leaves the other alone
     upgrade(tree)
     record.write_text("dev")
@@ -101,15 +101,15 @@ def test_big_files_take_no_space_and_are_watched(tmp_path, tree):
 def test_the_next_snapshot_takes_over_what_has_not_changed(tmp_path, tree):
     store = Snapshot(str(tmp_path / "s"))
     store.create([str(tree)], [])
-    kept = tmp_path / "s/tree-0/lib/torch.py"
-    first = kept.stat().st_ino
+    saved = tmp_path / "s/tree-0/lib/torch.py"
+    first = saved.stat().st_ino
     store.mark_obsolete()
     assert store.manifest() is None  # so a cut from here on puts nothing back
     (tree / "lib" / "new.py").write_text("n\n")
     (tree / "lib" / "new.py.sdops-copy").write_text("half")  # of a run that was cut
     store.create([str(tree)], [])
     assert not (tree / "lib" / "new.py.sdops-copy").exists()
-    assert kept.stat().st_ino == first
+    assert saved.stat().st_ino == first
     store.mark_obsolete()
     replace(tree / "lib" / "torch.py", "2.2.0\n")
     store.create([str(tree)], [])
@@ -126,8 +126,8 @@ def test_discard(four_times, tmp_path, tree):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["env"]
 
 
-@pytest.mark.parametrize("cut", ["move", "write_atomic", "rmtree"])
-def test_interrupted_while_restoring(monkeypatch, tmp_path, tree, cut):
+@pytest.mark.parametrize("truncated", ["move", "write_atomic", "rmtree"])
+def test_interrupted_while_restoring(monkeypatch, tmp_path, tree, truncated):
     from ansible_collections.sdops.webui.plugins.module_utils import snapshot as snapshot_module
 
     record = tmp_path / "installed.json"
@@ -141,17 +141,17 @@ def test_interrupted_while_restoring(monkeypatch, tmp_path, tree, cut):
         pass
 
     calls = []
-    owner = snapshot_module if cut == "write_atomic" else snapshot_module.shutil
-    original = getattr(owner, cut)
+    owner = snapshot_module if truncated == "write_atomic" else snapshot_module.shutil
+    original = getattr(owner, truncated)
 
     def dies(*arguments, **more):
         calls.append(arguments)
-        if len(calls) == (2 if cut == "move" else 1):
+        if len(calls) == (2 if truncated == "move" else 1):
             raise Killed
         return original(*arguments, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(owner, cut, dies)
+        patched.setattr(owner, truncated, dies)
         with pytest.raises(Killed):
             store.restore()
     if store.manifest():  # else only the clearing up was cut
@@ -160,7 +160,7 @@ def test_interrupted_while_restoring(monkeypatch, tmp_path, tree, cut):
     assert record.read_text() == "old"
 
 
-def test_a_cut_snapshot_counts_as_none(monkeypatch, tmp_path, tree):
+def test_interrupted_snapshot_is_ignored(monkeypatch, tmp_path, tree):
     from ansible_collections.sdops.webui.plugins.module_utils import snapshot as snapshot_module
 
     store = Snapshot(str(tmp_path / "s"))

@@ -47,7 +47,7 @@ def links(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
-class Box:
+class Target:
     """A WebUI's directory, its environment, and repositories of extensions."""
 
     def __init__(self, base: Path, links: Path) -> None:
@@ -81,36 +81,36 @@ class Box:
 
 
 @pytest.fixture
-def box(tmp_path: Path, links: Path) -> Box:
-    return Box(tmp_path, links)
+def target(tmp_path: Path, links: Path) -> Target:
+    return Target(tmp_path, links)
 
 
-def test_four_times(box: Box) -> None:
+def test_four_times(target: Target) -> None:
     script = "import os; open(os.path.join(os.path.dirname(__file__), 'ran'), 'a').write('x')"
-    one = box.extension("one", {"requirements.txt": "rich==13.9.4\n", "install.py": script})
-    first, applied, again, last = four_times("webui_extensions", extensions=[one], **box.arguments)
+    one = target.extension("one", {"requirements.txt": "rich==13.9.4\n", "install.py": script})
+    first, applied, repeated, last = four_times("webui_extensions", extensions=[one], **target.arguments)
     assert any("clone" in action for action in first["actions"])
     assert {"one: install rich 13.9.4"} <= set(applied["actions"])
-    assert box.version("rich") == "13.9.4"
+    assert target.version("rich") == "13.9.4"
     # once, and not again although it was asked for two more times
-    assert (box.webui / "extensions/one/ran").read_text() == "x"
-    assert not again["actions"] and not last["actions"]
+    assert (target.webui / "extensions/one/ran").read_text() == "x"
+    assert not repeated["actions"] and not last["actions"]
 
 
-def test_a_package_may_not_move_what_the_webui_pins(box: Box) -> None:
-    bad = box.extension("bad", {"requirements.txt": "greedy\n"})
-    good = box.extension("good", {"requirements.txt": "rich\n"})
-    told = box.run(bad, good)
-    assert told["failed"] and told["failed_extensions"] == ["bad"]
-    assert "pillow" in told["msg"] and "bad" in told["msg"]
-    assert box.untouched and box.version("rich") == "13.9.4"
-    assert [(e["name"], e["status"]) for e in told["extensions"]] == [("bad", "failed"), ("good", "changed")]
+def test_a_package_may_not_move_what_the_webui_pins(target: Target) -> None:
+    bad = target.extension("bad", {"requirements.txt": "greedy\n"})
+    good = target.extension("good", {"requirements.txt": "rich\n"})
+    result = target.run(bad, good)
+    assert result["failed"] and result["failed_extensions"] == ["bad"]
+    assert "pillow" in result["msg"] and "bad" in result["msg"]
+    assert target.untouched and target.version("rich") == "13.9.4"
+    assert [(e["name"], e["status"]) for e in result["extensions"]] == [("bad", "failed"), ("good", "changed")]
 
 
-def test_another_torch_is_refused(box: Box) -> None:
-    told = box.run(box.extension("bad", {"requirements.txt": "torch==2.2.0\n"}))
-    assert told["failed"] and "must not change torch==2.1.2" in told["msg"]
-    assert box.untouched
+def test_another_torch_is_rejected(target: Target) -> None:
+    result = target.run(target.extension("bad", {"requirements.txt": "torch==2.2.0\n"}))
+    assert result["failed"] and "must not change torch==2.1.2" in result["msg"]
+    assert target.untouched
 
 
 @pytest.mark.parametrize(
@@ -124,23 +124,23 @@ def test_another_torch_is_refused(box: Box) -> None:
     ],
     ids=["fails", "moves torch", "moves torch and fails", "writes into torch", "removes everything"],
 )
-def test_a_hostile_script_is_undone(box: Box, script: str, words: list[str]) -> None:
-    told = box.run(box.extension("hostile", {"install.py": script}))
-    assert told["failed"] and told["failed_extensions"] == ["hostile"]
+def test_a_hostile_script_is_undone(target: Target, script: str, words: list[str]) -> None:
+    result = target.run(target.extension("hostile", {"install.py": script}))
+    assert result["failed"] and result["failed_extensions"] == ["hostile"]
     for word in words:
-        assert word in told["msg"], told["msg"]
-    assert box.untouched
-    assert not Path(str(box.base / "env") + ".extension").exists()
+        assert word in result["msg"], result["msg"]
+    assert target.untouched
+    assert not Path(str(target.base / "env") + ".extension").exists()
     # it is tried again, since it has not worked
-    assert box.run(box.extension("other", {}), check=True)["changed"]
+    assert target.run(target.extension("other", {}), check=True)["changed"]
 
 
-def test_what_is_kept_is_kept(box: Box) -> None:
-    spec = box.extension("media", {}, packages=["mediapipe==0.10.15"], keep=["protobuf"])
-    assert box.run({**spec, "keep": []})["failed"]
-    assert box.run(spec)["changed"]
-    assert box.version("mediapipe") == "0.10.15" and box.untouched
-    assert not box.run(spec)["changed"]
+def test_packages_in_keep_are_preserved(target: Target) -> None:
+    spec = target.extension("media", {}, packages=["mediapipe==0.10.15"], keep=["protobuf"])
+    assert target.run({**spec, "keep": []})["failed"]
+    assert target.run(spec)["changed"]
+    assert target.version("mediapipe") == "0.10.15" and target.untouched
+    assert not target.run(spec)["changed"]
 
 
 PROJECT = """[build-system]
@@ -163,58 +163,58 @@ def build_wheel(directory, config=None, metadata=None):
 """
 
 
-def test_what_has_no_wheel_is_built_once(box: Box, tmp_path: Path) -> None:
+def test_what_has_no_wheel_is_built_once(target: Target, tmp_path: Path) -> None:
     """As insightface: an sdist only. The next environment takes the wheel from the shared cache."""
     sources, wheels, builds = tmp_path / "sources", tmp_path / "shared/wheels", tmp_path / "builds"
     sources.mkdir()
     sdist(sources, "faces", "0.7.3", {"pyproject.toml": PROJECT, "backend.py": BACKEND})
     common = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(sources), "BUILDS": str(builds)}
-    one = box.extension("one", {}, packages=["faces==0.7.3"], build=["faces==0.7.3"])
+    one = target.extension("one", {}, packages=["faces==0.7.3"], build=["faces==0.7.3"])
     for number in (1, 2):
         python = tmp_path / f"env{number}/bin/python"
         subprocess.run([sys.executable, "-m", "venv", tmp_path / f"env{number}"], check=True)
         arguments = {
-            **box.arguments,
+            **target.arguments,
             "python": str(python),
             "wheels_dirs": [str(wheels)],
             "env": {
-                **box.arguments["env"],
+                **target.arguments["env"],
                 **common,
                 "UV_CACHE_DIR": str(tmp_path / f"cache{number}"),
                 "UV_NO_BUILD": "1",
             },
         }
-        told = run_module("webui_extensions", extensions=[one], **arguments)
-        assert not told.get("failed"), told
-        assert "one: install faces 0.7.3" in told["actions"]
+        result = run_module("webui_extensions", extensions=[one], **arguments)
+        assert not result.get("failed"), result
+        assert "one: install faces 0.7.3" in result["actions"]
         assert builds.read_text() == "x"
     assert [p.name for p in wheels.glob("*/*.whl")] == ["faces-0.7.3-py3-none-any.whl"]
 
 
-def test_an_interrupted_run_is_repaired(box: Box) -> None:
+def test_an_interrupted_run_is_repaired(target: Target) -> None:
     """A power cut in the middle of an install.py: the next run begins with the environment as it was."""
-    slow = box.extension("slow", {"install.py": TORCH_MOVED + "import os; os.kill(os.getppid(), 9)"})
-    process = start_module("webui_extensions", extensions=[slow], **box.arguments)
+    slow = target.extension("slow", {"install.py": TORCH_MOVED + "import os; os.kill(os.getppid(), 9)"})
+    process = start_module("webui_extensions", extensions=[slow], **target.arguments)
     process.communicate(timeout=60)
     assert process.returncode == -9
-    assert box.version("torch") == "9.9"
-    good = box.extension("good", {})
-    told = box.run(good)
-    assert "restored the environment, in which an installation was interrupted" in told["actions"]
-    assert box.untouched
+    assert target.version("torch") == "9.9"
+    good = target.extension("good", {})
+    result = target.run(good)
+    assert "restored the environment, in which an installation was interrupted" in result["actions"]
+    assert target.untouched
 
 
-def test_disabled_absent_and_unmanaged(box: Box) -> None:
-    one = box.extension("one", {"requirements.txt": "rich\n"}, state="disabled")
-    (box.webui / "extensions/mine").mkdir()
-    told = box.run(one)
-    assert told["changed"] and told["unmanaged"] == ["mine"]
-    assert box.version("rich") == ""
-    gone = box.run({**one, "state": "absent"})
-    assert gone["changed"] and not (box.webui / "extensions/one").exists()
-    assert not box.run({**one, "state": "absent"})["changed"]
-    told = box.run({"name": "mine", "state": "absent"})
-    assert told["failed"] and "not ours" in told["msg"] and (box.webui / "extensions/mine").exists()
+def test_disabled_absent_and_unmanaged(target: Target) -> None:
+    one = target.extension("one", {"requirements.txt": "rich\n"}, state="disabled")
+    (target.webui / "extensions/mine").mkdir()
+    result = target.run(one)
+    assert result["changed"] and result["unmanaged"] == ["mine"]
+    assert target.version("rich") == ""
+    missing = target.run({**one, "state": "absent"})
+    assert missing["changed"] and not (target.webui / "extensions/one").exists()
+    assert not target.run({**one, "state": "absent"})["changed"]
+    result = target.run({"name": "mine", "state": "absent"})
+    assert result["failed"] and "not ours" in result["msg"] and (target.webui / "extensions/mine").exists()
 
 
 ROOP = """import tempfile
@@ -229,25 +229,25 @@ def convert_to_sd(img):
 """
 
 
-def test_our_own_patch_is_no_work_of_the_user(box: Box) -> None:
-    roop = box.extension("roop", {"scripts/cimage.py": ROOP})
-    box.run(roop)
-    place = box.webui / "extensions/roop"
+def test_managed_patch_is_not_a_local_change(target: Target) -> None:
+    roop = target.extension("roop", {"scripts/cimage.py": ROOP})
+    target.run(roop)
+    place = target.webui / "extensions/roop"
     (place / "scripts/cimage.py").write_text(render_hardened(0.7))
     (place / "scripts/cimage.py.before-sdops").write_text(ROOP)
     (place / "scripts/__pycache__").mkdir()
     (place / "scripts/__pycache__/cimage.pyc").write_text("x")
-    assert not box.run(roop)["changed"]
-    gone = {**roop, "state": "absent"}
-    assert box.run(gone, check=True)["changed"] and place.exists()
-    assert box.run(gone)["changed"] and not place.exists()
+    assert not target.run(roop)["changed"]
+    missing = {**roop, "state": "absent"}
+    assert target.run(missing, check=True)["changed"] and place.exists()
+    assert target.run(missing)["changed"] and not place.exists()
 
 
 @pytest.mark.parametrize("kind", ["ignored", "untracked", "commit", "branch", "stash"])
-def test_what_the_user_has_put_there_is_never_removed(box: Box, kind: str) -> None:
-    one = box.extension("one", {"a.py": "a = 1\n", ".gitignore": "*.pth\n"})
-    box.run(one)
-    place = box.webui / "extensions/one"
+def test_user_files_are_never_removed(target: Target, kind: str) -> None:
+    one = target.extension("one", {"a.py": "a = 1\n", ".gitignore": "*.pth\n"})
+    target.run(one)
+    place = target.webui / "extensions/one"
     who = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
     if kind == "ignored":
         (place / "models").mkdir()
@@ -262,69 +262,71 @@ def test_what_the_user_has_put_there_is_never_removed(box: Box, kind: str) -> No
         if kind == "branch":
             git(place, "switch", "-q", "-")
     word = {"ignored": "models/", "untracked": "wildcards.txt"}.get(kind, "commits of somebody's own")
-    told = box.run({**one, "state": "absent"})
-    assert told["failed"] and word in told["msg"] and "one" in told["msg"], told["msg"]
+    result = target.run({**one, "state": "absent"})
+    assert result["failed"] and word in result["msg"] and "one" in result["msg"], result["msg"]
     assert place.exists()
 
 
-def test_a_checkout_of_the_user_is_unmanaged(box: Box) -> None:
-    one = box.extension("one", {"a.py": "a = 1\n"})
-    subprocess.run(["git", "clone", "-q", one["repo"], box.webui / "extensions/one"], check=True)
-    told = box.run({**one, "state": "absent"})
-    assert told["failed"] and "not ours to remove" in told["msg"] and (box.webui / "extensions/one/a.py").exists()
+def test_a_checkout_of_the_user_is_unmanaged(target: Target) -> None:
+    one = target.extension("one", {"a.py": "a = 1\n"})
+    subprocess.run(["git", "clone", "-q", one["repo"], target.webui / "extensions/one"], check=True)
+    result = target.run({**one, "state": "absent"})
+    assert (
+        result["failed"] and "not ours to remove" in result["msg"] and (target.webui / "extensions/one/a.py").exists()
+    )
 
 
-def test_requirements_that_are_no_text_are_named_and_the_others_go_on(box: Box) -> None:
-    repo = Repo(box.base, "latin")
+def test_requirements_that_are_no_text_are_named_and_the_others_go_on(target: Target) -> None:
+    repo = Repo(target.base, "latin")
     (repo.tree / "requirements.txt").write_bytes("rich # \u00e9".encode("latin-1"))
     git(repo.tree, "add", ".")
     bad = {"name": "latin", "repo": str(repo.bare), "commit": repo.push()}
-    told = box.run(bad, box.extension("good", {}))
-    assert told["failed_extensions"] == ["latin"] and "no UTF-8" in told["msg"]
-    assert (box.webui / "extensions/good/README.md").exists()
+    result = target.run(bad, target.extension("good", {}))
+    assert result["failed_extensions"] == ["latin"] and "no UTF-8" in result["msg"]
+    assert (target.webui / "extensions/good/README.md").exists()
 
 
-def test_an_install_script_that_takes_too_long_is_ended_with_its_children(box: Box) -> None:
-    mark = box.base / "child"
+def test_an_install_script_that_takes_too_long_is_ended_with_its_children(target: Target) -> None:
+    mark = target.base / "child"
     child = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(300)"
     script = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(300)"
-    told = box.run(box.extension("slow", {"install.py": script}), timeout=3)
-    assert told["failed"] and "did not end within 3" in told["msg"]
+    result = target.run(target.extension("slow", {"install.py": script}), timeout=3)
+    assert result["failed"] and "did not end within 3" in result["msg"]
     stat = Path(f"/proc/{mark.read_text()}/stat")
     assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def test_local_work_is_never_removed(box: Box) -> None:
-    one = box.extension("one", {"a.py": "a = 1\n"})
-    box.run(one)
-    (box.webui / "extensions/one/a.py").write_text("a = 2\n")
-    told = box.run({**one, "state": "absent"})
-    assert told["failed"] and "a.py" in told["msg"]
-    assert (box.webui / "extensions/one/a.py").read_text() == "a = 2\n"
+def test_local_work_is_never_removed(target: Target) -> None:
+    one = target.extension("one", {"a.py": "a = 1\n"})
+    target.run(one)
+    (target.webui / "extensions/one/a.py").write_text("a = 2\n")
+    result = target.run({**one, "state": "absent"})
+    assert result["failed"] and "a.py" in result["msg"]
+    assert (target.webui / "extensions/one/a.py").read_text() == "a = 2\n"
 
 
-def test_a_dead_repository_is_named_and_the_others_go_on(box: Box) -> None:
-    dead = {"name": "dead", "repo": str(box.base / "nowhere.git"), "commit": "1" * 40}
-    told = box.run(dead, box.extension("good", {}))
-    assert told["failed_extensions"] == ["dead"] and "nowhere.git" in told["msg"]
-    assert (box.webui / "extensions/good/README.md").exists()
+def test_a_dead_repository_is_named_and_the_others_go_on(target: Target) -> None:
+    dead = {"name": "dead", "repo": str(target.base / "nowhere.git"), "commit": "1" * 40}
+    result = target.run(dead, target.extension("good", {}))
+    assert result["failed_extensions"] == ["dead"] and "nowhere.git" in result["msg"]
+    assert (target.webui / "extensions/good/README.md").exists()
 
 
-def test_a_moved_commit_runs_the_script_again(box: Box) -> None:
-    repo = Repo(box.base, "one")
+def test_a_moved_commit_runs_the_script_again(target: Target) -> None:
+    repo = Repo(target.base, "one")
     script = "import os; open(os.path.join(os.path.dirname(__file__), 'ran'), 'a').write('x')"
     spec = {"name": "one", "repo": str(repo.bare), "commit": repo.commit({"install.py": script})}
-    box.run(spec)
+    target.run(spec)
     spec["commit"] = repo.commit({"README.md": "newer"})
-    box.run(spec)
-    assert (box.webui / "extensions/one/ran").read_text() == "xx"
-    assert git(box.webui / "extensions/one", "rev-parse", "HEAD") == spec["commit"]
+    target.run(spec)
+    assert (target.webui / "extensions/one/ran").read_text() == "xx"
+    assert git(target.webui / "extensions/one", "rev-parse", "HEAD") == spec["commit"]
 
 
-def test_without_a_python_the_role_is_named(box: Box) -> None:
-    arguments = {**box.arguments, "python": str(box.base / "none/bin/python")}
-    spec = box.extension("one", {"requirements.txt": "rich\n"})
-    told = run_module("webui_extensions", extensions=[spec], **arguments)
-    assert told["failed"] and "conda_env" in told["msg"]
+def test_without_a_python_the_role_is_named(target: Target) -> None:
+    arguments = {**target.arguments, "python": str(target.base / "none/bin/python")}
+    spec = target.extension("one", {"requirements.txt": "rich\n"})
+    result = run_module("webui_extensions", extensions=[spec], **arguments)
+    assert result["failed"] and "conda_env" in result["msg"]
     assert run_module("webui_extensions", extensions=[spec], check=True, **arguments)["changed"]
-    json.dumps(told)
+    json.dumps(result)

@@ -82,8 +82,8 @@ def test_being_ready_leaves_nothing_behind(webui, ready):
 
 def test_another_process_on_the_port_is_no_ready_webui(webui, ready, supervisor, run_module):
     """A WebUI that a dead supervisord left behind answers; the one that supervisord runs does not get the port."""
-    wish = {"name": "webui", "supervisor_dir": str(supervisor), "command": "sleep 1000", "startsecs": 0}
-    run_module("supervisor_program", **wish)
+    program = {"name": "webui", "supervisor_dir": str(supervisor), "command": "sleep 1000", "startsecs": 0}
+    run_module("supervisor_program", **program)
     found = run_module("webui_wait", **webui.access, timeout=60, program="webui", supervisor_dir=str(supervisor))
     assert found["failed"] and "which supervisord did not start" in found["msg"]
     assert "launch_webui" in found["msg"] and f"pid {webui.process.pid}" in found["msg"]
@@ -111,7 +111,7 @@ def test_wrong_credentials_fail_at_once(webui, ready, run_module, tmp_path):
     assert "refuses the credentials" in found["msg"]
 
 
-def test_readable_credentials_are_refused(webui, run_module, tmp_path):
+def test_readable_credentials_are_rejected(webui, run_module, tmp_path):
     loose = tmp_path / "loose"
     loose.write_text("a:b\n")
     loose.chmod(0o644)
@@ -137,7 +137,7 @@ def test_options_live_keep_their_types(webui, ready, four_times):
     ("option", "wrong"),
     [("CLIP_stop_at_last_layers", "two"), ("samples_save", 1), ("CLIP_stop_at_last_layers", True), ("sd_vae", ["a"])],
 )
-def test_options_of_the_wrong_type_are_refused(webui, ready, run_module, tmp_path, option, wrong):
+def test_options_of_the_wrong_type_are_rejected(webui, ready, run_module, tmp_path, option, wrong):
     for where in (webui.access, {"webui_dir": str(tmp_path)}):
         found = run_module("webui_options", **where, options={option: wrong})
         assert found["failed"] and option in found["msg"] and "webui_service_options" in found["msg"]
@@ -150,9 +150,9 @@ def test_a_text_that_says_a_number_is_one(webui, ready, run_module, tmp_path):
         "webui_options", **webui.access, options={"CLIP_stop_at_last_layers": "3", "samples_save": "false"}
     )
     assert found["changed"], found
-    kept = json.loads((webui.directory / "config.json").read_text())
-    assert (kept["CLIP_stop_at_last_layers"], kept["samples_save"]) == (3, False)
-    assert type(kept["CLIP_stop_at_last_layers"]) is int
+    saved = json.loads((webui.directory / "config.json").read_text())
+    assert (saved["CLIP_stop_at_last_layers"], saved["samples_save"]) == (3, False)
+    assert type(saved["CLIP_stop_at_last_layers"]) is int
     run_module("webui_options", webui_dir=str(tmp_path), options={"CLIP_stop_at_last_layers": "2"})
     assert json.loads((tmp_path / "config.json").read_text()) == {"CLIP_stop_at_last_layers": 2}
 
@@ -189,10 +189,10 @@ def test_with_both_the_one_that_runs_is_queried_first(webui, ready, run_module, 
     wrong = tmp_path / "wrong"
     wrong.write_text("sdops:wrong\n")
     wrong.chmod(0o600)
-    wish = {"webui_dir": str(tmp_path), "options": {"jpeg_quality": 70}}
-    assert run_module("webui_options", **webui.access, **wish)["changed"]
+    request = {"webui_dir": str(tmp_path), "options": {"jpeg_quality": 70}}
+    assert run_module("webui_options", **webui.access, **request)["changed"]
     assert not (tmp_path / "config.json").exists()
-    assert run_module("webui_options", url=webui.url, credentials_file=str(wrong), **wish)["changed"]
+    assert run_module("webui_options", url=webui.url, credentials_file=str(wrong), **request)["changed"]
     assert json.loads((tmp_path / "config.json").read_text()) == {"jpeg_quality": 70}
     (tmp_path / "config.json").chmod(0o600)
     nowhere = {"url": "http://127.0.0.1:9", "webui_dir": str(tmp_path), "options": {"jpeg_quality": 71}}
@@ -225,9 +225,9 @@ def test_doors_that_upstream_leaves_open_are_closed(webui, ready):
     assert get(webui.url + "/internal/sysinfo", webui)[0] == 200
     assert get(webui.url + "/internal/ping")[0] == 200
     wrong = urllib.request.Request(webui.url + "/docs", headers={"Authorization": "Basic c2RvcHM6d3Jvbmc="})
-    with pytest.raises(urllib.error.HTTPError) as told:
+    with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(wrong, timeout=10)
-    assert told.value.code == 401
+    assert caught.value.code == 401
 
 
 def test_the_page_is_for_those_who_logged_in(webui, ready):
@@ -250,12 +250,12 @@ def check_arguments(webui, tmp_path, *arguments, **more):
 
 def test_arguments_are_validated_by_the_webuis_own_parser(webui, tmp_path):
     assert check_arguments(webui, tmp_path, "--medvram").returncode == 0
-    told = check_arguments(webui, tmp_path, "--medvrm-typo")
-    assert told.returncode != 0
-    assert "unrecognized arguments: --medvrm-typo" in told.stderr
-    assert "webui_service_extra_args" in told.stderr
+    caught = check_arguments(webui, tmp_path, "--medvrm-typo")
+    assert caught.returncode != 0
+    assert "unrecognized arguments: --medvrm-typo" in caught.stderr
+    assert "webui_service_extra_args" in caught.stderr
     assert check_arguments(webui, tmp_path, "--port", "x").returncode != 0
-    assert PASSWORD not in told.stderr + told.stdout
+    assert PASSWORD not in caught.stderr + caught.stdout
 
 
 def test_a_part_of_a_flag_is_no_flag(webui, tmp_path):
@@ -268,8 +268,8 @@ def test_a_webui_that_cannot_be_imported_is_not_validated(webui, tmp_path):
     broken = tmp_path / "webui"
     shutil.copytree(webui.directory, broken, ignore=shutil.ignore_patterns("models", "__pycache__"))
     (broken / "modules/cmd_args.py").write_text("raise RuntimeError('this version is broken')\n")
-    told = check_arguments(webui, tmp_path, "--no-such", webui_dir=str(broken))
-    assert told.returncode == 0 and "this version is broken" in told.stderr
+    caught = check_arguments(webui, tmp_path, "--no-such", webui_dir=str(broken))
+    assert caught.returncode == 0 and "this version is broken" in caught.stderr
     # an old one whose preload_extensions looks into every directory
     shutil.copy(webui.directory / "modules/cmd_args.py", broken / "modules")
     script = broken / "modules/script_loading.py"
@@ -302,8 +302,8 @@ def test_flags_of_an_extension_go_with_it(webui, tmp_path):
             ({"disable_all_extensions": "extra"}, False),
         ):
             settings.write_text(json.dumps(state))
-            told = check_arguments(webui, tmp_path, "--ui-settings-file", str(settings), **more)
-            assert told.returncode == 0, told.stderr
+            caught = check_arguments(webui, tmp_path, "--ui-settings-file", str(settings), **more)
+            assert caught.returncode == 0, caught.stderr
             wrapper = load_wrapper()
             config = json.loads((tmp_path / "launch.json").read_text())
             assert ("--own-flag" in wrapper["arguments_of"](config)) is flags
@@ -329,13 +329,13 @@ def test_tcmalloc_is_loaded_by_a_new_image_of_the_process(tmp_path):
     text = wrapper.read_text().replace("LIBRARIES = (", f"LIBRARIES = ({str(tmp_path)!r}, ")
     (tmp_path / "wrapper.py").write_text(text)
     command = [sys.executable, str(tmp_path / "wrapper.py"), str(tmp_path / "launch.json")]
-    for given, wanted in (("", str(library)), (str(library) + ":", str(library) + ":")):
+    for given, expected in (("", str(library)), (str(library) + ":", str(library) + ":")):
         environment = (
             {**os.environ, "LD_PRELOAD": given} if given else {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
         )
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        said = process.communicate(timeout=30)[0].split()
-        assert said[:2] == [wanted, str(process.pid)] and said[-1] == "'--x']"
+        output = process.communicate(timeout=30)[0].split()
+        assert output[:2] == [expected, str(process.pid)] and output[-1] == "'--x']"
 
 
 def load_wrapper():
@@ -357,8 +357,8 @@ def test_the_log_is_explained(run_module, tmp_path):
 def test_members_of_a_list(tmp_path, four_times, run_module):
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"disabled_extensions": ["mine", "old"]}))
-    wish = {"disabled_extensions": {"present": ["new"], "absent": ["old", "never"]}}
-    four_times("webui_options", webui_dir=str(tmp_path), lists=wish)
+    lists = {"disabled_extensions": {"present": ["new"], "absent": ["old", "never"]}}
+    four_times("webui_options", webui_dir=str(tmp_path), lists=lists)
     assert json.loads(config.read_text()) == {"disabled_extensions": ["mine", "new"]}
     found = run_module("webui_options", webui_dir=str(tmp_path), lists={"disabled_extensions": {"add": ["x"]}})
     assert found["failed"] and "add" in found["msg"]
@@ -471,16 +471,16 @@ def test_options_offline(tmp_path, four_times, run_module):
 
 def test_image(webui, ready, four_times, run_module, tmp_path):
     dest = tmp_path / "smoke_test.png"
-    wish = {**webui.access, **IMAGE, "dest": str(dest)}
-    _, applied = four_times("webui_txt2img", **wish)
+    request = {**webui.access, **IMAGE, "dest": str(dest)}
+    _, applied = four_times("webui_txt2img", **request)
     assert applied["bytes"] == dest.stat().st_size
     assert parse_infotext(applied["infotext"])["Seed"] == "3"
     # rendering again gives the same bytes: nothing has changed
-    assert run_module("webui_txt2img", **wish, force=True)["changed"] is False
-    assert run_module("webui_txt2img", **{**wish, "seed": 4})["changed"] is True
+    assert run_module("webui_txt2img", **request, force=True)["changed"] is False
+    assert run_module("webui_txt2img", **{**request, "seed": 4})["changed"] is True
     whole = dest.read_bytes()
     dest.write_bytes(whole[:-20])
-    assert run_module("webui_txt2img", **{**wish, "seed": 4})["changed"] is True
+    assert run_module("webui_txt2img", **{**request, "seed": 4})["changed"] is True
     assert dest.read_bytes() == whole
 
 

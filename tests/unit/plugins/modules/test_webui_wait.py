@@ -20,13 +20,13 @@ API = {"/sdapi/v1/options": MODEL, "/sdapi/v1/progress": {"state": {}}, "/sdapi/
 @contextlib.contextmanager
 def starting(profile, phases):
     """A WebUI that starts: after so many requests comes the next phase, in which ``routes`` answer. Yields (url, tracebacks)."""
-    tracebacks, asked = [], []
+    tracebacks, requested = [], []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            asked.append(self.path)
-            phase = sum(len(asked) > limit for limit in phases)
+            requested.append(self.path)
+            phase = sum(len(requested) > limit for limit in phases)
             path = self.path.partition("?")[0]
             answers = {"/internal/ping": {}, **(API if phase > 0 else {})}
             if profile:

@@ -103,11 +103,11 @@ def test_the_record_of_an_installation(tmp_path: Path, python: Path) -> None:
     install(python, torch(tmp_path, "2.1.2+cu121"), "--no-deps")
     install(python, "--no-deps", wheel(tmp_path / "links", "xformers", "0.0.23.post1", "torch==2.1.2"))
     record = tmp_path / "xformers.json"
-    said = {"version": "0.0.23.post1", "torch": "2.1.2", "cuda": "11.8", "capabilities": [], "origin": "index"}
+    build_info = {"version": "0.0.23.post1", "torch": "2.1.2", "cuda": "11.8", "capabilities": [], "origin": "index"}
     for content, decision in (
-        (json.dumps(said), "wheel"),
-        (json.dumps({**said, "cuda": "12.1"}), "none_needed"),
-        (json.dumps({**said, "cuda": "12.1", "capabilities": ["9.0"]}), "wheel"),
+        (json.dumps(build_info), "wheel"),
+        (json.dumps({**build_info, "cuda": "12.1"}), "none_needed"),
+        (json.dumps({**build_info, "cuda": "12.1", "capabilities": ["9.0"]}), "wheel"),
         ("{half of", "none_needed"),
         ("[]", "none_needed"),
     ):
@@ -122,7 +122,7 @@ def test_the_index_follows_the_mirror(tmp_path: Path, python: Path) -> None:
     assert result["index_hint"] == "https://mirror.example.org/whl/cu128"
 
 
-def test_what_a_cut_has_left_is_not_installed(tmp_path: Path, python: Path) -> None:
+def test_interrupted_installation_counts_as_not_installed(tmp_path: Path, python: Path) -> None:
     install(python, torch(tmp_path, "2.1.2+cu121"), "--no-deps")
     install(python, "--no-deps", wheel(tmp_path / "links", "xformers", "0.0.23.post1", "torch==2.1.2"))
     for name, decision in (("xformers", "wheel"), ("torch", "unknown")):

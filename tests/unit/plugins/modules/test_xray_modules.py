@@ -19,12 +19,12 @@ PROGRAM = "#!/bin/sh\necho 'Xray {version} (Xray, Penetrates Everything.) test'\
 ASSET = "Xray-linux-64.zip"
 
 
-def release(base: Path, version: str, says: str | None = None, members: dict[str, str] | None = None) -> Path:
+def release(base: Path, version: str, message: str | None = None, members: dict[str, str] | None = None) -> Path:
     directory = base / f"v{version}"
     directory.mkdir(parents=True)
     archive = directory / ASSET
     with zipfile.ZipFile(archive, "w") as out:
-        out.writestr("xray", PROGRAM.format(version=says or version))
+        out.writestr("xray", PROGRAM.format(version=message or version))
         for name, text in (members or {"README.md": "x"}).items():
             out.writestr(name, text)
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
@@ -44,7 +44,7 @@ def base(tmp_path):
     server.shutdown()
 
 
-def wish(base, tmp_path, version: str, **more) -> dict:
+def options(base, tmp_path, version: str, **more) -> dict:
     found = {"version": version, "release_base": base[1], "digest_base": base[1], "dest": str(tmp_path / "xray")}
     return {**found, **more}
 
@@ -52,7 +52,7 @@ def wish(base, tmp_path, version: str, **more) -> dict:
 def test_install_and_upgrade(base, tmp_path, four_times):
     for version in ("26.7.28", "26.10.10"):
         release(base[0], version)
-        four_times("xray_core", **wish(base, tmp_path, version))
+        four_times("xray_core", **options(base, tmp_path, version))
         program = tmp_path / "xray" / "current" / "xray"
         assert program.resolve() == tmp_path / "xray" / version / "xray"
         assert program.stat().st_mode & stat.S_IXUSR
@@ -61,9 +61,9 @@ def test_install_and_upgrade(base, tmp_path, four_times):
 
 def test_a_wrong_hash_keeps_the_old_one(base, tmp_path, run_module):
     release(base[0], "26.7.28")
-    run_module("xray_core", **wish(base, tmp_path, "26.7.28"))
+    run_module("xray_core", **options(base, tmp_path, "26.7.28"))
     release(base[0], "26.10.10").write_bytes(b"PK broken")
-    found = run_module("xray_core", **wish(base, tmp_path, "26.10.10"))
+    found = run_module("xray_core", **options(base, tmp_path, "26.10.10"))
     assert found["failed"]
     assert "SHA-256" in found["msg"]
     assert (tmp_path / "xray" / "current").readlink() == Path("26.7.28")
@@ -72,9 +72,9 @@ def test_a_wrong_hash_keeps_the_old_one(base, tmp_path, run_module):
 
 def test_a_pin_beats_the_digest_file(base, tmp_path, run_module):
     archive = release(base[0], "26.7.28")
-    assert run_module("xray_core", **wish(base, tmp_path, "26.7.28", sha256="0" * 64))["failed"]
+    assert run_module("xray_core", **options(base, tmp_path, "26.7.28", sha256="0" * 64))["failed"]
     good = hashlib.sha256(archive.read_bytes()).hexdigest()
-    assert not run_module("xray_core", **wish(base, tmp_path, "26.7.28", sha256=good))["failed"]
+    assert not run_module("xray_core", **options(base, tmp_path, "26.7.28", sha256=good))["failed"]
 
 
 def test_a_zip_on_the_target(base, tmp_path, run_module):
@@ -91,23 +91,23 @@ def test_a_zip_on_the_target(base, tmp_path, run_module):
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/etc/escaped", "a/../../escaped"])
-def test_paths_that_escape_are_refused(base, tmp_path, run_module, name):
+def test_paths_that_escape_are_rejected(base, tmp_path, run_module, name):
     release(base[0], "26.7.28", members={name: "x"})
-    found = run_module("xray_core", **wish(base, tmp_path, "26.7.28"))
+    found = run_module("xray_core", **options(base, tmp_path, "26.7.28"))
     assert found["failed"]
     assert "unsafe" in found["msg"]
     assert not (tmp_path / "escaped").exists()
 
 
 def test_a_program_that_is_another_version_is_not_used(base, tmp_path, run_module):
-    release(base[0], "26.7.28", says="1.8.3")
-    found = run_module("xray_core", **wish(base, tmp_path, "26.7.28"))
+    release(base[0], "26.7.28", message="1.8.3")
+    found = run_module("xray_core", **options(base, tmp_path, "26.7.28"))
     assert found["failed"]
     assert "1.8.3" in found["msg"]
 
 
 def test_a_missing_release_says_what_to_do(base, tmp_path, run_module):
-    found = run_module("xray_core", **wish(base, tmp_path, "1.2.3", sha256="0" * 64))
+    found = run_module("xray_core", **options(base, tmp_path, "1.2.3", sha256="0" * 64))
     assert found["failed"]
     assert "xray_proxy_file" in found["msg"]
 
@@ -166,9 +166,9 @@ def test_a_request_that_gets_through(proxy, door, run_module):
 def test_each_broken_leg_has_its_own_sentence(proxy, door, run_module):
     dead = "http://127.0.0.1:9"
     assert "not listening at http://127.0.0.1:9" in run_module("proxy_check_info", **check(dead, door))["msg"]
-    refused = run_module("proxy_check_info", **check(proxy(503), 9))["msg"]
-    assert "127.0.0.1:9" in refused
-    assert "xray_proxy_server" in refused
+    rejection = run_module("proxy_check_info", **check(proxy(503), 9))["msg"]
+    assert "127.0.0.1:9" in rejection
+    assert "xray_proxy_server" in rejection
     unknown = run_module("proxy_check_info", **check(proxy(503), 443, "no-such-host.invalid"))["msg"]
     assert "no-such-host.invalid cannot be resolved" in unknown
     rejected = run_module("proxy_check_info", **check(proxy(503), door))["msg"]
@@ -177,26 +177,26 @@ def test_each_broken_leg_has_its_own_sentence(proxy, door, run_module):
 
 
 def test_a_wrong_clock_and_an_old_client_are_named_first(proxy, door, run_module):
-    wish = check(proxy(503), door)
+    options = check(proxy(503), door)
     begun = time.time()
-    late = run_module("proxy_check_info", **wish, controller_time=begun + 600)["msg"]
+    late = run_module("proxy_check_info", **options, controller_time=begun + 600)["msg"]
     behind = int(re.search(r"([0-9]+) seconds behind", late).group(1))
     assert 600 - (time.time() - begun) - 1 <= behind <= 600  # a busy machine takes seconds to start the module
     assert "xray_proxy_uuid" not in late
-    old = run_module("proxy_check_info", **wish, version="1.8.24", controller_time=time.time())["msg"]
+    old = run_module("proxy_check_info", **options, version="1.8.24", controller_time=time.time())["msg"]
     assert "1.8.24 is older than 26.3.27" in old
-    new = run_module("proxy_check_info", **wish, version="26.7.28", controller_time=time.time() - 20)["msg"]
+    new = run_module("proxy_check_info", **options, version="26.7.28", controller_time=time.time() - 20)["msg"]
     assert "xray_proxy_uuid" in new
 
 
 def test_mirrors_are_tried_in_order_and_each_failure_is_named(base, tmp_path, run_module):
     release(base[0], "26.7.28")
     first = "http://127.0.0.1:9/mirror"
-    found = run_module("xray_core", **{**wish(base, tmp_path, "26.7.28"), "release_base": [first, base[1]]})
+    found = run_module("xray_core", **{**options(base, tmp_path, "26.7.28"), "release_base": [first, base[1]]})
     assert not found["failed"], found.get("msg")
     assert (found["via"], found["verified"]) == (base[1], "dgst")
-    again = {**wish(base, tmp_path, "26.7.28"), "release_base": [first, base[1] + "/nothing"]}
-    failed = run_module("xray_core", **{**again, "dest": str(tmp_path / "other")})
+    repeated = {**options(base, tmp_path, "26.7.28"), "release_base": [first, base[1] + "/nothing"]}
+    failed = run_module("xray_core", **{**repeated, "dest": str(tmp_path / "other")})
     assert failed["failed"]
     for word in ("connection refused", "404", "xray_proxy_controller_zip"):
         assert word in failed["msg"]

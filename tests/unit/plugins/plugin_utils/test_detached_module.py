@@ -97,7 +97,7 @@ class Target:
         return sorted(str(path) for path in found)
 
 
-TELL = """
+REPORT_SCRIPT = """
 import json, os, sys, time
 def tell(**more):
     path = args["progress_file"]
@@ -107,7 +107,7 @@ def tell(**more):
 def end(**result):
     print(json.dumps({"changed": True, "invocation": {"module_args": args}, **result}))
 """
-FOREVER = TELL + "tell()\nwhile True: time.sleep(0.1)\n"
+FOREVER = REPORT_SCRIPT + "tell()\nwhile True: time.sleep(0.1)\n"
 
 
 @pytest.fixture(params=["dash", "bash"])
@@ -147,7 +147,7 @@ def until(job: DetachedModule, check, seconds: float = 20.0):
 def test_a_run_is_watched_and_leaves_nothing_but_its_result(make, tmp_path):
     program = "tell(done=1)\nwhile not os.path.exists(args['seen']): time.sleep(0.05)\ntell(done=2)\nend(models=['m'])"
     seen = str(tmp_path / "seen")
-    target, job = make(TELL + program, models=["m"], seen=seen)
+    target, job = make(REPORT_SCRIPT + program, models=["m"], seen=seen)
     job.start()
     assert (target._task.async_val, target._task.environment) == (0, [])
     poll = until(job, lambda poll: poll.snapshot)
@@ -167,7 +167,7 @@ def test_a_run_is_watched_and_leaves_nothing_but_its_result(make, tmp_path):
 
 def test_the_last_snapshot_is_there_when_all_processes_have_ended(make):
     """Ansible's watcher looks every five seconds, and would remove the directory then."""
-    target, job = make(TELL + "tell(done=2)\nend()")
+    target, job = make(REPORT_SCRIPT + "tell(done=2)\nend()")
     job.start()
     until(job, lambda _: not alive(target))
     poll = job.poll(0.2)
@@ -177,7 +177,7 @@ def test_the_last_snapshot_is_there_when_all_processes_have_ended(make):
 
 
 def test_the_end_is_noticed_while_a_poll_waits(make):
-    _, job = make(TELL + "time.sleep(1)\nend()")
+    _, job = make(REPORT_SCRIPT + "time.sleep(1)\nend()")
     job.start()
     started = time.monotonic()
     assert job.poll(30).state == "ended"
@@ -196,7 +196,7 @@ def test_the_arguments_do_not_stay_on_the_disk_while_the_module_runs(make):
     job.stop()
 
 
-def test_killed_for_want_of_memory_is_lost_within_seconds(make):
+def test_out_of_memory_kill_is_detected_within_seconds(make):
     target, job = make(FOREVER)
     job.start()
     pids = until(job, lambda poll: poll.snapshot).pids
@@ -228,14 +228,14 @@ def test_a_crash_reports_the_output(make):
 
 
 def test_what_the_module_says_on_stderr_is_not_in_its_result(make):
-    _, job = make(TELL + "sys.stderr.write('chatter')\nend()")
+    _, job = make(REPORT_SCRIPT + "sys.stderr.write('chatter')\nend()")
     job.start()
     until(job, lambda poll: poll.state == "ended")
     assert "stderr" not in job.result()
 
 
 CHILD = (
-    TELL
+    REPORT_SCRIPT
     + """
 import subprocess
 child = subprocess.Popen(["sleep", "300"])
@@ -245,7 +245,7 @@ while True: time.sleep(0.1)
 )
 
 
-def gone(pid: int) -> bool:
+def missing(pid: int) -> bool:
     try:
         return ") Z " in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -263,7 +263,7 @@ def test_stop_ends_the_module_and_what_it_started(make, before):
     poll = until(job, lambda poll: poll.snapshot)
     job.stop()
     assert alive(target) == []
-    assert gone(poll.snapshot["pid"]) and gone(poll.snapshot["child"])
+    assert missing(poll.snapshot["pid"]) and missing(poll.snapshot["child"])
     assert target.leftovers() == []
 
 
@@ -276,7 +276,7 @@ signal.signal(signal.SIGTERM, save)
 tell()
 while True: time.sleep(0.1)
 """
-    target, job = make(TELL + deaf)
+    target, job = make(REPORT_SCRIPT + deaf)
     job.start()
     until(job, lambda poll: poll.snapshot)
     started = time.monotonic()
@@ -289,7 +289,7 @@ while True: time.sleep(0.1)
 def test_a_given_progress_file_stays_and_an_old_one_is_not_believed(make, tmp_path):
     given = tmp_path / "mine.json"
     given.write_text(json.dumps({"pid": 1, "done": 99}))
-    _, job = make(TELL + "time.sleep(1.5)\ntell(done=1)\ntime.sleep(1)\nend()", progress_file=str(given))
+    _, job = make(REPORT_SCRIPT + "time.sleep(1.5)\ntell(done=1)\ntime.sleep(1)\nend()", progress_file=str(given))
     job.start()
     assert job.poll(0.2).snapshot is None
     assert until(job, lambda poll: poll.snapshot).snapshot["done"] == 1
@@ -312,7 +312,7 @@ def test_a_user_who_may_not_write_there_gets_a_private_directory(make):
 
 
 def test_a_terminals_line_ends_are_understood(make):
-    target, job = make(TELL + "tell(done=1)\ntime.sleep(60)")
+    target, job = make(REPORT_SCRIPT + "tell(done=1)\ntime.sleep(60)")
     job.start()
     shell = target._low_level_execute_command
 
@@ -326,7 +326,7 @@ def test_a_terminals_line_ends_are_understood(make):
 
 
 def test_half_a_snapshot_is_none(make):
-    _, job = make(TELL + "open(args['progress_file'], 'w').write('{\"files')\ntime.sleep(60)")
+    _, job = make(REPORT_SCRIPT + "open(args['progress_file'], 'w').write('{\"files')\ntime.sleep(60)")
     job.start()
     assert job.poll(1).snapshot is None
     job.stop()

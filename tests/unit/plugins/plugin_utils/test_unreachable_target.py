@@ -33,9 +33,9 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def warnings(monkeypatch):
-    told: list[str] = []
-    monkeypatch.setattr(progress_action, "display", SimpleNamespace(display=lambda line, **_: told.append(line)))
-    return told
+    reported: list[str] = []
+    monkeypatch.setattr(progress_action, "display", SimpleNamespace(display=lambda line, **_: reported.append(line)))
+    return reported
 
 
 class Connection:
@@ -56,14 +56,14 @@ def action():
 def fails(times: int, error: Exception, clock: Clock, takes: float = 0.0):
     left = [times]
 
-    def ask() -> str:
+    def query() -> str:
         clock.now += takes
         if left[0]:
             left[0] -= 1
             raise error
         return "there"
 
-    return ask
+    return query
 
 
 @pytest.mark.parametrize("kind", [AnsibleConnectionFailure, AnsibleError, DetachedModuleError, OSError])
@@ -105,6 +105,6 @@ def test_an_answer_in_between_resets_the_count(action, clock, warnings):
     assert clock.now > 300
 
 
-def test_a_defect_in_our_own_code_is_not_taken_for_silence(action, clock, warnings):
+def test_plugin_defect_is_not_reported_as_unreachable(action, clock, warnings):
     with pytest.raises(ZeroDivisionError):
         action._retry_unreachable("box", fails(1, ZeroDivisionError(), clock))

@@ -16,12 +16,12 @@ def test_only_programs_of_others_are_named(tmp_path, run_module):
     script.write_text(LISTEN)
     parent = tmp_path / "supervisord.py"
     parent.write_text(f"import subprocess, sys\nsubprocess.run([sys.executable, {str(script)!r}])\n")
-    for words, ours in ([script], False), ([parent, "-c", f"{directory}/supervisord.conf"], True):
+    for words, own in ([script], False), ([parent, "-c", f"{directory}/supervisord.conf"], True):
         process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True, start_new_session=True)
         try:
             port = int(process.stdout.readline())
             found = run_module("port_owner_info", port=port, supervisor_dir=str(directory))["owners"]
-            assert found == [] if ours else [str(script) in each["command"] for each in found] == [True]
+            assert found == [] if own else [str(script) in each["command"] for each in found] == [True]
             assert len(run_module("port_owner_info", port=port)["owners"]) == 1
         finally:
             os.killpg(process.pid, 9)

@@ -51,7 +51,7 @@ class Guarded:
     def host(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def ask(self, path, method="GET", headers=(), body=None, address="127.0.0.1") -> Answer:
+    def query(self, path, method="GET", headers=(), body=None, address="127.0.0.1") -> Answer:
         """``path`` goes out as it is; ``headers`` are pairs or a mapping, ``address`` is whom it comes from."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30, source_address=(address, 0))
         pairs = list(headers.items() if isinstance(headers, dict) else headers)
@@ -66,7 +66,7 @@ class Guarded:
     def log_in(self, password=PASSWORD, **more) -> Answer:
         form = urllib.parse.urlencode({"username": "sdops", "password": password}).encode()
         headers = [("Content-Type", "application/x-www-form-urlencoded"), *more.pop("headers", [])]
-        return self.ask("/login", "POST", headers, form, **more)
+        return self.query("/login", "POST", headers, form, **more)
 
     def cookie(self) -> str:
         answer = self.log_in(address="127.0.0.9")
@@ -120,11 +120,11 @@ def guarded(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "text/plain"])
-@pytest.mark.parametrize("told", [True, False])
-def test_a_login_form_without_end_is_not_read(guarded, kind, told):
+@pytest.mark.parametrize("length_sent", [True, False])
+def test_a_login_form_without_end_is_not_read(guarded, kind, length_sent):
     """Anybody may send one, and the form parser keeps it in memory or on the disk."""
     piece = b"--b\r\nContent-Disposition: form-data; name=username\r\n\r\n" if "multipart" in kind else b"username="
-    length = "Content-Length: 100000000000" if told else "Transfer-Encoding: chunked"
+    length = "Content-Length: 100000000000" if length_sent else "Transfer-Encoding: chunked"
     with socket.create_connection(("127.0.0.1", guarded.port), 20) as client:
         lines = ["POST /login HTTP/1.1", f"Host: {guarded.host}", f"Content-Type: {kind}", length, "", ""]
         client.sendall("\r\n".join(lines).encode())
@@ -132,7 +132,7 @@ def test_a_login_form_without_end_is_not_read(guarded, kind, told):
         with contextlib.suppress(ConnectionError):
             while sent < 64 << 20 and not select.select([client], [], [], 0)[0]:
                 piece = piece + b"a" * (64 << 10)
-                client.sendall(piece if told else b"%x\r\n%b\r\n" % (len(piece), piece))
+                client.sendall(piece if length_sent else b"%x\r\n%b\r\n" % (len(piece), piece))
                 sent, piece = sent + len(piece), b""
         assert sent < 32 << 20, "it was read for ever"
         with contextlib.suppress(ConnectionError):
@@ -140,13 +140,13 @@ def test_a_login_form_without_end_is_not_read(guarded, kind, told):
 
 
 def test_the_login_page_is_whole_and_shows_nothing_else(guarded):
-    page = guarded.ask("/", headers={"Accept-Encoding": "gzip"})
+    page = guarded.query("/", headers={"Accept-Encoding": "gzip"})
     assert page.status == 200 and '"auth_required":true' in page.text
     assert LABEL not in page.text and "gradio_api_info = {" not in page.text
     waiting, seen = re.findall(r'(?:src|href)="\./([^"]+)"', page.text) + ["theme.css", "favicon.ico"], set()
     while waiting and len(seen) < 80:
         name = waiting.pop(0)
-        answer = guarded.ask("/" + name)
+        answer = guarded.query("/" + name)
         assert answer.status == 200, name
         seen.add(name)
         parts = re.findall(r'["(](?:\./|assets/)([\w.-]+\.(?:js|css|woff2?))["?)]', answer.text)
@@ -183,21 +183,21 @@ def test_the_login_page_is_whole_and_shows_nothing_else(guarded):
         "/x",
     ],
 )
-def test_everything_else_wants_a_login(guarded, path):
+def test_everything_else_requires_a_login(guarded, path):
     for headers in ({}, {"Cookie": "access-token=guessed; access-token-unsecure=; access-token-x"}):
-        assert guarded.ask(path, headers=headers).status == 401
+        assert guarded.query(path, headers=headers).status == 401
 
 
 @pytest.mark.parametrize("path", ["/run/render", "/api/predict", "/queue/join", "/upload", "/reset", "/", "/theme.css"])
-def test_what_changes_something_wants_a_login(guarded, path):
-    assert guarded.ask(path, "POST", {"Content-Type": "application/json"}, b"{}").status == 401
+def test_state_changing_requests_require_a_login(guarded, path):
+    assert guarded.query(path, "POST", {"Content-Type": "application/json"}, b"{}").status == 401
 
 
 def test_who_logs_in_generates_over_the_queue(guarded):
     """The whole road of a browser: login, page, settings of the page, and the button with its answer from the queue."""
     cookie = guarded.cookie()
-    assert LABEL in guarded.ask("/", headers={"Cookie": cookie}).text
-    assert guarded.ask("/config", headers={"Cookie": cookie}).status == 200
+    assert LABEL in guarded.query("/", headers={"Cookie": cookie}).text
+    assert guarded.query("/config", headers={"Cookie": cookie}).status == 200
     command = [guarded.python, Path(__file__).parent / "gradio_webui/generate.py", f"http://{guarded.host}", cookie]
     done = subprocess.run([*command, f"http://{guarded.host}"], capture_output=True, text=True, check=False)
     assert done.stdout == '["rendered a hill"]\n', done.stderr
@@ -205,7 +205,7 @@ def test_who_logs_in_generates_over_the_queue(guarded):
     assert done.returncode and "403" in done.stderr
 
 
-FOREIGN = [
+CROSS_SITE = [
     "https://evil.test",
     "null",
     "",
@@ -225,18 +225,18 @@ FOREIGN = [
 ]
 
 
-@pytest.mark.parametrize("origin", FOREIGN)
+@pytest.mark.parametrize("origin", CROSS_SITE)
 def test_another_sites_page_changes_nothing(guarded, origin):
     origin = origin.format(host=guarded.host, port=guarded.port)
     cookie = guarded.cookie()
     own = {"Origin": origin, "Cookie": cookie, "X-Forwarded-Host": "evil.test", "Content-Type": "application/json"}
     for path in ("/queue/join", "/api/predict", "/run/render", "/sdapi/v1/options", "/upload", "/reset"):
         for method in ("POST", "PUT", "DELETE", "PATCH", "FOO"):
-            assert guarded.ask(path, method, {**own, **BASIC}, b"{}").status == 403
+            assert guarded.query(path, method, {**own, **BASIC}, b"{}").status == 403
     assert guarded.log_in(headers=[("Origin", origin)]).status == 403
     assert guarded.open_websocket(Origin=origin, Cookie=cookie) == 403
     # what only reads is left to the browser, which keeps the answer from that page
-    assert guarded.ask("/config", headers=own).status == 200
+    assert guarded.query("/config", headers=own).status == 200
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_its_own_page_may(guarded, origin, host):
         "Host": host.format(host=guarded.host),
         "Cookie": guarded.cookie(),
     }
-    assert guarded.ask("/sdapi/v1/options", "POST", {**own, **BASIC}, b"{}").status == 200
+    assert guarded.query("/sdapi/v1/options", "POST", {**own, **BASIC}, b"{}").status == 200
     # gradio 4 has no websocket, which the server below it says with 403 too
     assert guarded.open_websocket(**own) == (101 if guarded.generation == 3 else 403)
     assert guarded.log_in(headers=list(own.items()), address="127.0.0.9").status == 200
@@ -268,11 +268,11 @@ def test_its_own_page_may(guarded, origin, host):
 
 def test_several_origins_or_hosts_are_none(guarded):
     headers = [("Host", guarded.host), ("Origin", f"http://{guarded.host}"), *BASIC.items()]
-    assert guarded.ask("/sdapi/v1/options", "POST", headers, b"{}").status == 200
+    assert guarded.query("/sdapi/v1/options", "POST", headers, b"{}").status == 200
     for more in (("Origin", "https://evil.test"), ("Origin", f"http://{guarded.host}")):
-        assert guarded.ask("/sdapi/v1/options", "POST", [*headers, more], b"{}").status == 403
-        assert guarded.ask("/sdapi/v1/options", "POST", [headers[0], more, *headers[1:]], b"{}").status == 403
-    assert guarded.ask("/sdapi/v1/options", "POST", [("Host", "evil.test"), *headers], b"{}").status in (400, 403)
+        assert guarded.query("/sdapi/v1/options", "POST", [*headers, more], b"{}").status == 403
+        assert guarded.query("/sdapi/v1/options", "POST", [headers[0], more, *headers[1:]], b"{}").status == 403
+    assert guarded.query("/sdapi/v1/options", "POST", [("Host", "evil.test"), *headers], b"{}").status in (400, 403)
 
 
 TRICKS = ["../", "%2e%2e/", ".%2e/", "%2E./", "./../", "/../", "a/../../", "%2e/%2e%2e/", "..%2f", "..//", "%2e%2e%2f"]
@@ -284,53 +284,53 @@ DEEPER = ["%252e%252e/", "..%255c", "..\\", "%5c..%5c..%5c", "..;/", "%00/../", 
 def test_no_path_leads_out_of_the_open_directories(guarded, trick, open_below):
     """That the server itself resolves these is seen by asking with the password."""
     path = open_below + trick + ".git/config"
-    assert guarded.ask(path).status in (401, 400), path
+    assert guarded.query(path).status in (401, 400), path
     if trick in TRICKS and open_below == "/webui-assets/css/":
-        assert guarded.ask(path, headers=BASIC).text == "secret remote"
+        assert guarded.query(path, headers=BASIC).text == "secret remote"
     for rest in ("js/x.js", "css/.hidden", "../../internal/sysinfo", "../config"):
-        assert "secret" not in guarded.ask(open_below + trick + rest).text
+        assert "secret" not in guarded.query(open_below + trick + rest).text
 
 
 def test_open_files(guarded):
-    assert guarded.ask("/webui-assets/css/x.css").text == "a {}"
-    assert guarded.ask("/webui-assets/css/x.css?v=1").status == 200
+    assert guarded.query("/webui-assets/css/x.css").text == "a {}"
+    assert guarded.query("/webui-assets/css/x.css?v=1").status == 200
     for path in ("/webui-assets/css/.hidden", "/webui-assets/js/x.js", "/webui-assets/css", "//webui-assets/css/x.css"):
-        assert guarded.ask(path).status == 401
+        assert guarded.query(path).status == 401
 
 
-def attempts(guarded, address, seconds, judge):
+def attempts(guarded, address, seconds, send_login):
     """(guesses that were judged, all of them) of one client in ``seconds``."""
-    judged = total = 0
+    processed = total = 0
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        answer = judge(address)
+        answer = send_login(address)
         total += 1
         assert answer.status in (400, 401, 429)
-        judged += answer.status != 429
+        processed += answer.status != 429
         if answer.status == 429:
             assert 1 <= int(answer.headers["Retry-After"]) <= 10
             time.sleep(0.02)
-    return judged, total
+    return processed, total
 
 
-@pytest.mark.parametrize("way", ["login", "basic"])
-def test_a_client_that_guesses_is_slowed_down(guarded, way):
-    ask = {
+@pytest.mark.parametrize("login_method", ["login", "basic"])
+def test_a_client_that_guesses_is_slowed_down(guarded, login_method):
+    query = {
         "login": lambda address, password="wrong": guarded.log_in(password, address=address),
-        "basic": lambda address: guarded.ask("/sdapi/v1/options", headers=WRONG, address=address),
-    }[way]
-    attacker = {"login": "127.0.0.21", "basic": "127.0.0.22"}[way]
+        "basic": lambda address: guarded.query("/sdapi/v1/options", headers=WRONG, address=address),
+    }[login_method]
+    attacker = {"login": "127.0.0.21", "basic": "127.0.0.22"}[login_method]
     cookie = guarded.cookie()
-    judged, total = attempts(guarded, attacker, 3, ask)
-    assert judged <= 11 < total
+    processed, total = attempts(guarded, attacker, 3, query)
+    assert processed <= 11 < total
     # nor is the right password judged now, by any door: that would tell it
     assert guarded.log_in(address=attacker).status == 429
-    assert guarded.ask("/sdapi/v1/options", headers=BASIC, address=attacker).status == 429
+    assert guarded.query("/sdapi/v1/options", headers=BASIC, address=attacker).status == 429
     # everybody else, and who is logged in already, notices nothing
     assert guarded.log_in(address="127.0.0.23").status == 200
-    assert guarded.ask("/config", headers={"Cookie": cookie}, address=attacker).status == 200
+    assert guarded.query("/config", headers={"Cookie": cookie}, address=attacker).status == 200
     started = time.monotonic()
-    assert {guarded.ask("/sdapi/v1/options", headers=BASIC).status for _ in range(50)} == {200}
+    assert {guarded.query("/sdapi/v1/options", headers=BASIC).status for _ in range(50)} == {200}
     assert time.monotonic() - started < 10
 
 
@@ -362,13 +362,13 @@ def test_many_clients_are_slowed_down_together_and_discarded():
     now = [0.0]
     limiter = wrapper()["LoginLimiter"](lambda: now[0])
     limiter.succeeded("owner")
-    judged = 0
+    processed = 0
     for number in range(20000):
         now[0] += 0.005
         if not limiter.wait(f"10.{number}"):
             limiter.count(f"10.{number}")
-            judged += 1
-    assert judged <= 60 + 100 + 1
+            processed += 1
+    assert processed <= 60 + 100 + 1
     assert limiter.wait("somebody else") > 0
     assert limiter.wait("owner") == 0
     now[0] += 120

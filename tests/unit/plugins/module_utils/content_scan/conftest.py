@@ -87,7 +87,7 @@ def old_torch(pickled: bytes | None = None, keys: tuple[str, ...] = ("0",), numb
     return b"".join(frames) + data
 
 
-JUDGE = """
+SCAN_SCRIPT = """
 import resource, sys, time
 from ansible_collections.sdops.webui.plugins.module_utils.content_scan.scan import scan_file
 before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
@@ -103,17 +103,17 @@ print(time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru
 def cost(path: Path, name: str = "x.ckpt") -> tuple[str, float, float]:
     """Verdict, seconds of the processor, and MiB above what the interpreter had before."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".work" / "collections")}
-    command = [sys.executable, "-c", JUDGE, str(path), name]
+    command = [sys.executable, "-c", SCAN_SCRIPT, str(path), name]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     word, seconds, kilobytes = done.stdout.split()
     return word, float(seconds), int(kilobytes) / 1024
 
 
 @pytest.fixture
-def verdict(tmp_path):
+def scan_error(tmp_path):
     """Judge bytes (or a file) under a name: the reason of a refusal, or None."""
 
-    def judge(content: bytes | Path, name: str = "x.ckpt", allow_pickle: bool = True) -> str | None:
+    def scan(content: bytes | Path, name: str = "x.ckpt", allow_pickle: bool = True) -> str | None:
         path = content
         if isinstance(content, bytes):
             path = tmp_path / "judged"
@@ -124,4 +124,4 @@ def verdict(tmp_path):
             return str(exc)
         return None
 
-    return judge
+    return scan

@@ -99,7 +99,7 @@ class Theirs(_pickle.Unpickler):
         return Stub("a storage")
 
 
-class Ours(pickles.PickleScan):
+class TracingScan(pickles.PickleScan):
     def __init__(self, window: pickle_opcodes.ByteWindow) -> None:
         super().__init__(window, {})
         self.events: list[object] = []
@@ -115,22 +115,22 @@ class Ours(pickles.PickleScan):
         self.events.append(("storage", saved[2], saved[4]))
 
 
-def same(ours: object, theirs: object) -> bool:
-    if isinstance(ours, pickle_values.GlobalName):
-        return ours.name in REAL or callable(theirs) or theirs.sort == ours.name
-    if isinstance(ours, pickle_values.SymbolicValue):
-        wanted = SORTS.get(ours.sort)
-        return isinstance(theirs, wanted or ()) or (isinstance(theirs, Stub) and theirs.sort == ours.sort)
-    if isinstance(ours, tuple):
-        return type(theirs) is tuple and len(ours) == len(theirs) and all(map(same, ours, theirs))
-    return type(ours) is type(theirs) and ours == theirs
+def same(own: object, theirs: object) -> bool:
+    if isinstance(own, pickle_values.GlobalName):
+        return own.name in REAL or callable(theirs) or theirs.sort == own.name
+    if isinstance(own, pickle_values.SymbolicValue):
+        expected = SORTS.get(own.sort)
+        return isinstance(theirs, expected or ()) or (isinstance(theirs, Stub) and theirs.sort == own.sort)
+    if isinstance(own, tuple):
+        return type(theirs) is tuple and len(own) == len(theirs) and all(map(same, own, theirs))
+    return type(own) is type(theirs) and own == theirs
 
 
 def compare(raw: bytes, stream: io.BufferedIOBase) -> str:
     """ "refused" by ours, "both" read it, or "theirs" refused it, having asked for nothing that ours did not see."""
-    ours = Ours(pickle_opcodes.ByteWindow(io.BytesIO(raw), 0, len(raw)))
+    own = TracingScan(pickle_opcodes.ByteWindow(io.BytesIO(raw), 0, len(raw)))
     try:
-        value = ours.run()
+        value = own.run()
     except ContentError:
         return "refused"
     theirs = Theirs(stream)
@@ -139,10 +139,10 @@ def compare(raw: bytes, stream: io.BufferedIOBase) -> str:
     except AssertionError:
         raise
     except Exception:  # noqa: BLE001  unhashable keys, texts that are no text: nothing is loaded
-        assert theirs.events == ours.events[: len(theirs.events)], raw
+        assert theirs.events == own.events[: len(theirs.events)], raw
         return "theirs"
-    assert theirs.events == ours.events, raw
-    assert stream.tell() == ours.window.at, raw
+    assert theirs.events == own.events, raw
+    assert stream.tell() == own.window.at, raw
     assert same(value, result), (raw, value, result)
     return "both"
 
@@ -172,13 +172,13 @@ class Maker:
     def opcodes(self) -> list[bytes]:
         """Opcodes that mostly fit each other: each is tried on our reader, and most of those that do not fit are left out."""
         chance = self.chance
-        kept = [b"\x80" + bytes([chance.choice((2, 4, 4, 5))])]
+        remaining = [b"\x80" + bytes([chance.choice((2, 4, 4, 5))])]
         for _ in range(chance.choice((1, 3, 6, 10))):
             piece = chance.choice(chance.choice((ATOMS, ATOMS, STEPS, STEPS, self.whole)))
-            if chance.random() < 0.03 or self.goes_on(b"".join((*kept, piece))):
-                kept.append(piece)
-        kept += self.end(b"".join(kept))
-        return kept
+            if chance.random() < 0.03 or self.goes_on(b"".join((*remaining, piece))):
+                remaining.append(piece)
+        remaining += self.end(b"".join(remaining))
+        return remaining
 
     @staticmethod
     def goes_on(raw: bytes) -> bool:
@@ -209,9 +209,9 @@ class Maker:
             return b"".join(pieces)
         out, rest = [pieces[0]], pieces[1:]
         if chance.random() < 0.2:
-            cut = chance.randrange(len(rest))
-            out += rest[:cut]
-            rest = rest[cut:]
+            truncated = chance.randrange(len(rest))
+            out += rest[:truncated]
+            rest = rest[truncated:]
         while rest:
             count = chance.choice((len(rest), chance.randrange(1, len(rest) + 1)))
             run = b"".join(rest[:count])
@@ -234,7 +234,7 @@ class Maker:
         return raw + self.chance.choice((b"", hostile(), bytes(20), b"N."))
 
 
-def test_what_our_scan_accepts_c_reads_the_same(tmp_path):
+def test_c_unpickler_reads_accepted_pickles_the_same(tmp_path):
     maker = Maker(random.Random(SEED))
     started = time.monotonic()
     counts = {"refused": 0, "theirs": 0, "both": 0, "framed": 0}
@@ -277,15 +277,15 @@ FRAMES = {
 
 
 @pytest.mark.parametrize("name", sorted(FRAMES))
-def test_frames(name, verdict):
+def test_frames(name, scan_error):
     raw, good = FRAMES[name]
     found = compare(raw, io.BytesIO(raw))
     assert found == ("both" if good else "refused")
-    assert (verdict(raw, "x.pkl") is None) is good
-    assert (verdict(old_torch(raw, (), b"")) is None) is good
+    assert (scan_error(raw, "x.pkl") is None) is good
+    assert (scan_error(old_torch(raw, (), b"")) is None) is good
 
 
-def test_a_long_frame_hides_no_pickle(tmp_path, verdict):
+def test_a_long_frame_hides_no_pickle(tmp_path, scan_error):
     """torch reads five pickles one after the other: a frame that swallows the second shows C's Unpickler another one."""
     mark = tmp_path / "mark"
     first = pickle.dumps(MAGIC, 2)[2:]
@@ -295,5 +295,5 @@ def test_a_long_frame_hides_no_pickle(tmp_path, verdict):
     assert _pickle.Unpickler(stream).load() == MAGIC
     _pickle.Unpickler(stream).load()
     assert mark.exists(), "the payload is harmless: the test proves nothing"
-    assert verdict(raw)
-    assert verdict(raw[: -len(hostile(mark))])
+    assert scan_error(raw)
+    assert scan_error(raw[: -len(hostile(mark))])

@@ -20,7 +20,7 @@ XML = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code></
 
 @pytest.mark.parametrize("name", ["x.safetensors", "x.ckpt", "x.pt", "x.bin", "x.gguf", "x.onnx"])
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (PAGE, "web page"),
         (b"\xef\xbb\xbf \r\n <HTML lang=en>", "web page"),
@@ -31,20 +31,20 @@ XML = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code></
         (b"", "empty"),
     ],
 )
-def test_answers_saved_as_models(name, content, said, verdict):
+def test_answers_saved_as_models(name, content, message, scan_error):
     for allowed in (True, False):
-        reason = verdict(content, name, allow_pickle=allowed)
-        assert said in reason
+        reason = scan_error(content, name, allow_pickle=allowed)
+        assert message in reason
         assert reason.startswith(f"{name} was not put in place: it is ")
 
 
-def test_answers_saved_as_something_else(verdict):
+def test_answers_saved_as_something_else(scan_error):
     for name in ("x.yaml", "x.png"):
-        assert "web page" in verdict(PAGE, name)
+        assert "web page" in scan_error(PAGE, name)
     for name in ("x.yaml", "x.txt", "x.md", "x"):
-        assert "git-lfs" in verdict(POINTER, name)
-    assert verdict(PAGE, "x.html") is None
-    assert verdict(PAGE, "README.md") is None
+        assert "git-lfs" in scan_error(POINTER, name)
+    assert scan_error(PAGE, "x.html") is None
+    assert scan_error(PAGE, "README.md") is None
 
 
 def field(number: int, data: bytes) -> bytes:
@@ -77,9 +77,9 @@ TRUE = [
 
 
 @pytest.mark.parametrize(("name", "content"), TRUE, ids=[f"{name}-{index}" for index, (name, _) in enumerate(TRUE)])
-def test_true_names_pass_in_any_case(name, content, verdict):
+def test_true_names_pass_in_any_case(name, content, scan_error):
     for called in (name, name.upper()):
-        assert verdict(content, called, allow_pickle=False) is None
+        assert scan_error(content, called, allow_pickle=False) is None
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def test_true_names_pass_in_any_case(name, content, verdict):
         ("x.SAFETENSORS", GGUF),
     ],
 )
-def test_false_names_do_not(name, content, verdict):
-    assert verdict(content, name)
+def test_false_names_do_not(name, content, scan_error):
+    assert scan_error(content, name)
 
 
 NUMPY_OBJECTS = b"\x93NUMPY\x01\x00\x39\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n" + hostile()
@@ -121,7 +121,7 @@ PICKLES = {
 
 
 @pytest.mark.parametrize("kind", sorted(PICKLES))
-def test_a_pickle_is_one_under_any_name(kind, verdict):
+def test_a_pickle_is_one_under_any_name(kind, scan_error):
     raw = PICKLES[kind]
     for name in (
         "x.ckpt",
@@ -137,33 +137,33 @@ def test_a_pickle_is_one_under_any_name(kind, verdict):
         "x",
         "x.d",
     ):
-        assert "allow_pickle" in verdict(raw, name, allow_pickle=False), name
+        assert "allow_pickle" in scan_error(raw, name, allow_pickle=False), name
     harmful = "torch" not in kind
     for name in ("x.ckpt", "x.pkl", "x", "x.d"):
-        assert bool(verdict(raw, name, allow_pickle=True)) is harmful, name
+        assert bool(scan_error(raw, name, allow_pickle=True)) is harmful, name
     for name in ("x.safetensors", "x.onnx", "x.yaml", "x.json", "x.txt", "x.png", "x.webp", "x.gguf"):
         for allowed in (True, False):
-            assert verdict(raw, name, allow_pickle=allowed), name
+            assert scan_error(raw, name, allow_pickle=allowed), name
 
 
-def test_zips_and_arrays_under_their_own_names(verdict):
+def test_zips_and_arrays_under_their_own_names(scan_error):
     for name in ("x.zip", "x.npz", "x.whl"):
-        assert "allow_pickle" in verdict(torch_zip(), name, allow_pickle=False)
-        assert verdict(torch_zip(pickled=hostile()), name)
-        assert verdict(torch_zip({"a/data.pkl": None, "a/DATA.PKL": hostile()}), name)
+        assert "allow_pickle" in scan_error(torch_zip(), name, allow_pickle=False)
+        assert scan_error(torch_zip(pickled=hostile()), name)
+        assert scan_error(torch_zip({"a/data.pkl": None, "a/DATA.PKL": hostile()}), name)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as bundle:
         bundle.writestr("x.txt", b"x" * 1000)
         bundle.comment = b"0123abc"
-    assert verdict(out.getvalue(), "x.zip", allow_pickle=False) is None
+    assert scan_error(out.getvalue(), "x.zip", allow_pickle=False) is None
     for name in ("x.npy", "x"):
-        assert verdict(NUMPY_OBJECTS, name, allow_pickle=False)
-        assert verdict(NUMPY_OBJECTS, name, allow_pickle=True)
+        assert scan_error(NUMPY_OBJECTS, name, allow_pickle=False)
+        assert scan_error(NUMPY_OBJECTS, name, allow_pickle=True)
 
 
-def test_weights_under_the_name_of_a_pickle(verdict):
-    assert verdict(TRUE[-1][1], "x.ckpt")
-    assert verdict(GGUF, "x.bin")
+def test_weights_under_the_name_of_a_pickle(scan_error):
+    assert scan_error(TRUE[-1][1], "x.ckpt")
+    assert scan_error(GGUF, "x.bin")
 
 
 @pytest.mark.parametrize(
@@ -181,9 +181,9 @@ def test_weights_under_the_name_of_a_pickle(verdict):
         b"Nab",
     ],
 )
-def test_texts_and_numbers_are_no_pickles(content, verdict):
+def test_texts_and_numbers_are_no_pickles(content, scan_error):
     for name in ("x.dat", "x.model", "x.md", "x"):
-        assert verdict(content, name, allow_pickle=False) is None
+        assert scan_error(content, name, allow_pickle=False) is None
 
 
 HEAD = "{'descr': %s, 'fortran_order': False, 'shape': (1, 2), }"
@@ -197,28 +197,28 @@ def array(descr: str) -> bytes:
 @pytest.mark.parametrize(
     "descr", ["'<f4'", "'|b1'", "'<c16'", "'|S12'", "'<U3'", "'|V8'", "'<M8[ns]'", "[('a', '<f4'), ('é', '|u1')]"]
 )
-def test_plain_arrays(descr, verdict):
+def test_plain_arrays(descr, scan_error):
     """numpy is the oracle: it reads the array without pickles."""
     numpy = pytest.importorskip("numpy")
     raw = array(descr)
     numpy.load(io.BytesIO(raw), allow_pickle=False) if "12" not in descr and "16" not in descr else None
     for name in ("x.npy", "x.dat"):
-        assert verdict(raw, name, allow_pickle=False) is None
+        assert scan_error(raw, name, allow_pickle=False) is None
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as bundle:
         bundle.writestr("a.npy", raw)
-    assert verdict(out.getvalue(), "x.npz", allow_pickle=False) is None
+    assert scan_error(out.getvalue(), "x.npz", allow_pickle=False) is None
 
 
 @pytest.mark.parametrize(
     "descr",
     ["'|O'", "'O'", "'object'", "'\\x4f'", "'\\117'", "[('a', '<f4'), ('b', '|O')]", "[('a', [('b', 'O')])]", "'f4,O'"],
 )
-def test_arrays_of_objects(descr, verdict):
+def test_arrays_of_objects(descr, scan_error):
     numpy = pytest.importorskip("numpy")
     raw = array(descr)
     with pytest.raises(ValueError):
         numpy.load(io.BytesIO(raw), allow_pickle=False)
     for name in ("x.npy", "x.npz", "x.dat", "x"):
-        assert "allow_pickle" in verdict(raw, name, allow_pickle=False)
-        assert verdict(raw, name)
+        assert "allow_pickle" in scan_error(raw, name, allow_pickle=False)
+        assert scan_error(raw, name)

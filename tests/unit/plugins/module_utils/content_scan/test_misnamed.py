@@ -25,16 +25,16 @@ def archive(*names: str) -> bytes:
 
 @pytest.mark.parametrize("extension", [".ckpt", ".pt", ".pth", ".bin", ".CKPT"])
 @pytest.mark.parametrize("size", [3, 100_000])
-def test_a_safetensors_under_the_name_of_a_pickle(verdict, extension, size):
+def test_a_safetensors_under_the_name_of_a_pickle(scan_error, extension, size):
     """Oracle: the safetensors library wrote it."""
-    reason = verdict(save({"w": numpy.zeros(size, "float32")}), "my lora" + extension)
+    reason = scan_error(save({"w": numpy.zeros(size, "float32")}), "my lora" + extension)
     assert "it is a safetensors file under another name; set name to my lora.safetensors" in reason
 
 
 @pytest.mark.parametrize("path", REAL, ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_a_pickle_under_the_name_of_a_safetensors(verdict, path):
+def test_a_pickle_under_the_name_of_a_safetensors(scan_error, path):
     """Oracle: torch wrote them."""
-    reason = verdict(path.read_bytes(), "x.safetensors")
+    reason = scan_error(path.read_bytes(), "x.safetensors")
     assert "it is a pickle, as torch.save writes them" in reason
     assert "set name to x.ckpt" in reason and "allow_pickle" in reason
 
@@ -50,14 +50,14 @@ def test_a_pickle_under_the_name_of_a_safetensors(verdict, path):
         (["evil\x1b[2J.pt"], "(evil?[2J.pt)"),
     ],
 )
-def test_a_zip_of_a_model(verdict, name, names, listed):
-    reason = verdict(archive(*names), name)
+def test_a_zip_of_a_model(scan_error, name, names, listed):
+    reason = scan_error(archive(*names), name)
     assert "it is a zip archive" in reason and listed in reason
     assert "unpack it on the target" in reason and "file:///PATH" in reason
 
 
 @pytest.mark.parametrize(
-    ("head", "said"),
+    ("head", "message"),
     [
         (b"GGUF\3\0\0\0" + bytes(40), "a GGUF file"),
         (b"\x89HDF\r\n\x1a\n" + bytes(40), "HDF5"),
@@ -69,8 +69,8 @@ def test_a_zip_of_a_model(verdict, name, names, listed):
     ],
 )
 @pytest.mark.parametrize("name", ["x.safetensors", "x.ckpt"])
-def test_what_is_no_model_at_all(verdict, head, said, name):
-    assert said in verdict(head, name)
+def test_what_is_no_model_at_all(scan_error, head, message, name):
+    assert message in scan_error(head, name)
 
 
 @pytest.mark.parametrize("path", REAL, ids=lambda path: f"{path.parent.name}-{path.name}")
@@ -100,18 +100,18 @@ DETECTORS = {
 
 
 @pytest.mark.parametrize("imports", DETECTORS.values(), ids=DETECTORS)
-def test_a_detector_of_yolo(verdict, imports):
+def test_a_detector_of_yolo(scan_error, imports):
     for raw in (torch_zip(pickled=yolo(*imports)), old_torch(yolo(*imports))):
-        reason = verdict(raw, "face_yolov8n.pt")
+        reason = scan_error(raw, "face_yolov8n.pt")
         assert "would import" in reason
         assert "detector of YOLO" in reason and "trusted: true" in reason and "sha256" in reason
 
 
 @pytest.mark.parametrize("evil", ["os system", "builtins eval", "posix system", "subprocess Popen", "__builtin__ exec"])
-def test_no_message_recommends_trusting_what_runs_commands(verdict, evil):
+def test_no_message_recommends_trusting_what_runs_commands(scan_error, evil):
     raw = yolo(*DETECTORS["v8"], evil)
-    hidden = raw[:-1] + b"\x8c\x05posix\x8c\x06system\x93."  # by a protocol that torch does not use
-    for pickled in (raw, hidden):
+    masked = raw[:-1] + b"\x8c\x05posix\x8c\x06system\x93."  # by a protocol that torch does not use
+    for pickled in (raw, masked):
         for whole in (torch_zip(pickled=pickled), old_torch(pickled)):
-            reason = verdict(whole, "face_yolov8n.pt")
+            reason = scan_error(whole, "face_yolov8n.pt")
             assert "would import" in reason and "trusted" not in reason

@@ -111,9 +111,9 @@ def targets(value: object) -> list[object]:
 
 
 @pytest.mark.parametrize("name", sorted(SOUND))
-def test_sound_configs(name, tmp_path, verdict):
+def test_sound_configs(name, tmp_path, scan_error):
     for called in ("x.yaml", "x.yml", "x.YAML"):
-        assert verdict(SOUND[name].encode(), called, allow_pickle=False) is None
+        assert scan_error(SOUND[name].encode(), called, allow_pickle=False) is None
     path = tmp_path / "x.yaml"
     path.write_text(SOUND[name])
     config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
@@ -121,18 +121,18 @@ def test_sound_configs(name, tmp_path, verdict):
 
 
 @pytest.mark.parametrize("name", sorted(UNSAFE))
-def test_unsafe_configs(name, verdict):
-    reason = verdict(UNSAFE[name].encode(), "x.yaml")
+def test_unsafe_configs(name, scan_error):
+    reason = scan_error(UNSAFE[name].encode(), "x.yaml")
     assert reason
     if HARM in reason:
         assert "sha256" in reason
         assert "trusted: true" in reason
 
 
-def test_without_a_parser(monkeypatch, verdict):
+def test_without_a_parser(monkeypatch, scan_error):
     monkeypatch.setattr(model_config, "yaml", None)
-    assert "role base" in verdict(SOUND["sd 1"].encode(), "x.yaml")
-    assert verdict(SOUND["no target at all"].encode(), "x.yaml") is None
+    assert "role base" in scan_error(SOUND["sd 1"].encode(), "x.yaml")
+    assert scan_error(SOUND["no target at all"].encode(), "x.yaml") is None
 
 
 def test_what_passes_names_allowed_targets_to_omegaconf(tmp_path):

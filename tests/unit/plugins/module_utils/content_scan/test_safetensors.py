@@ -61,13 +61,13 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", sorted(GOOD))
-def test_whole_files_pass(name, verdict):
-    assert verdict(GOOD[name], "x.safetensors", allow_pickle=False) is None
+def test_whole_files_pass(name, scan_error):
+    assert scan_error(GOOD[name], "x.safetensors", allow_pickle=False) is None
 
 
-def test_a_length_like_a_pickle_is_no_pickle(verdict):
+def test_a_length_like_a_pickle_is_no_pickle(scan_error):
     assert GOOD["640 bytes of header"].startswith(b"\x80\x02")
-    assert verdict(GOOD["640 bytes of header"], "x", allow_pickle=False) is None
+    assert scan_error(GOOD["640 bytes of header"], "x", allow_pickle=False) is None
 
 
 def opens(raw: bytes, path: Path) -> bool:
@@ -149,8 +149,8 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", sorted(BAD))
-def test_others_do_not(name, verdict, tmp_path):
-    assert verdict(BAD[name], "x.safetensors", allow_pickle=True)
+def test_others_do_not(name, scan_error, tmp_path):
+    assert scan_error(BAD[name], "x.safetensors", allow_pickle=True)
     assert opens(BAD[name], tmp_path / "x") is (name in STRICTER)
 
 

@@ -61,7 +61,7 @@ def test_as_the_standard_library_reads_it(header: str) -> None:
         ("attachment; filename=", ""),
     ],
 )
-def test_as_the_standard_says_or_a_browser_reads_it(header: str, name: str) -> None:
+def test_disposition_is_read_by_the_standard_or_as_browsers_do(header: str, name: str) -> None:
     assert parse_disposition_name(header) == name
 
 
@@ -75,9 +75,9 @@ def test_whatever_a_server_sends(tail: str) -> None:
 
 @pytest.mark.parametrize("name", ["a" * 300 + ".safetensors", "\u6a21" * 200 + ".pt", "\u6a21" * 200, "a." + "b" * 400])
 def test_long_names_are_cut_to_what_a_file_system_takes(name: str) -> None:
-    cut = sanitize_name(name)
-    assert 250 < len(cut.encode()) <= 255
-    assert name.startswith(cut[:80])
+    truncated = sanitize_name(name)
+    assert 250 < len(truncated.encode()) <= 255
+    assert name.startswith(truncated[:80])
 
 
 @pytest.mark.parametrize("name", ["", "/", "a/", "..", " . ", "\x00\x1b"[:0], "\\"])

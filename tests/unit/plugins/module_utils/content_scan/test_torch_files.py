@@ -19,20 +19,20 @@ from .conftest import NUMBERS, REAL, cost, hostile, mkdir_call, model, old_torch
 
 
 @pytest.mark.parametrize("path", REAL, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_what_torch_wrote_passes(path, verdict):
-    assert verdict(path) is None
-    assert "allow_pickle" in verdict(path, allow_pickle=False)
+def test_what_torch_wrote_passes(path, scan_error):
+    assert scan_error(path) is None
+    assert "allow_pickle" in scan_error(path, allow_pickle=False)
 
 
-def test_what_the_builders_make_passes(verdict):
+def test_what_the_builders_make_passes(scan_error):
     assert len(REAL) == 14
     for raw in (torch_zip(), old_torch(), embedding_bytes("x")):
-        assert verdict(raw) is None
+        assert scan_error(raw) is None
         for name in ("x.pt", "X.PT", "x", "x.dat", "x.png", "x.yaml", "x.zip", "x.Safetensors", "x.pt.", "x.onnx"):
-            assert verdict(raw, name, allow_pickle=False), name
+            assert scan_error(raw, name, allow_pickle=False), name
         for name in ("x.png", "x.yaml", "x.onnx", "x.safetensors"):
-            assert verdict(raw, name), name
-    assert "posix.system" in verdict(malicious_bytes("x"))
+            assert scan_error(raw, name), name
+    assert "posix.system" in scan_error(malicious_bytes("x"))
 
 
 def renamed(raw: bytes, old: bytes, new: bytes, which: int) -> bytes:
@@ -51,11 +51,11 @@ def between_members() -> bytes:
     """A member that stands in no list, as a reader of the stream would find it."""
     raw = torch_zip()
     extra = torch_zip(pickled=hostile())
-    hidden = extra[: extra.index(b"PK\x03\x04", 4)]
+    masked = extra[: extra.index(b"PK\x03\x04", 4)]
     place = raw.index(b"PK\x01\x02")
     end = bytearray(raw[-22:])
-    struct.pack_into("<L", end, 16, place + len(hidden))
-    return raw[:place] + hidden + raw[place:-22] + bytes(end)
+    struct.pack_into("<L", end, 16, place + len(masked))
+    return raw[:place] + masked + raw[place:-22] + bytes(end)
 
 
 def commented() -> bytes:
@@ -111,20 +111,20 @@ ZIPS = {
 
 
 @pytest.mark.parametrize("name", sorted(ZIPS))
-def test_zips_that_torch_does_not_write(name, verdict):
+def test_zips_that_torch_does_not_write(name, scan_error):
     for called in ("x.ckpt", "x", "x.safetensors", "x.onnx"):
-        assert verdict(ZIPS[name], called), called
+        assert scan_error(ZIPS[name], called), called
 
 
-def test_two_programs_two_things(tmp_path, verdict):
+def test_two_programs_two_things(tmp_path, scan_error):
     """A zip reader finds the harmless zip at the end, a pickle loader the pickle at the start."""
     mark = tmp_path / "mark"
     for tail in (torch_zip(), commented()):
         raw = old_torch(b"\x80\x02" + mkdir_call(mark) + b"0}.", (), b"") + tail
         assert zipfile.is_zipfile(io.BytesIO(raw))
-        assert verdict(raw)
+        assert scan_error(raw)
         # even where the pickle is harmless
-        assert "zip" in verdict(old_torch() + tail)
+        assert "zip" in scan_error(old_torch() + tail)
         stream = io.BytesIO(raw)
         for _ in range(4):
             pickle.load(stream)
@@ -145,31 +145,31 @@ def tar_and_pickle(mark: Path) -> bytes:
     return bytes(head) + inner.ljust(512, b"\0") + bytes(1024)
 
 
-def test_tars_of_the_first_torch(tmp_path, verdict):
+def test_tars_of_the_first_torch(tmp_path, scan_error):
     mark = tmp_path / "mark"
     raw = tar_and_pickle(mark)
     with tarfile.open(fileobj=io.BytesIO(raw)) as bundle:
         pickle.load(bundle.extractfile(bundle.getmembers()[0]))
     assert mark.exists()
     assert pickle.loads(raw) == "x" * 60
-    assert "tar" in verdict(raw)
+    assert "tar" in scan_error(raw)
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w") as bundle:
         member = tarfile.TarInfo("pickle")
         member.size = 8
         bundle.addfile(member, io.BytesIO(b"x" * 8))
     for name in ("x.pt", "x", "x.dat"):
-        assert verdict(plain.getvalue(), name), name
-        assert verdict(plain.getvalue(), name, allow_pickle=False), name
+        assert scan_error(plain.getvalue(), name), name
+        assert scan_error(plain.getvalue(), name, allow_pickle=False), name
 
 
 @pytest.mark.parametrize(
     ("magic", "what"),
     [(b"7z\xbc\xaf\x27\x1c", "7z"), (b"Rar!\x1a\x07\x00", "rar"), (b"\x1f\x8b\x08", "gzip"), (b"BZh9", "bzip2")],
 )
-def test_other_archives(magic, what, verdict):
+def test_other_archives(magic, what, scan_error):
     for name in ("x.ckpt", "x.pt", "x.safetensors"):
-        assert what in verdict(magic + bytes(100), name)
+        assert what in scan_error(magic + bytes(100), name)
 
 
 OLD = {
@@ -190,30 +190,30 @@ OLD = {
 
 
 @pytest.mark.parametrize("name", sorted(OLD))
-def test_old_files_are_whole_and_no_more(name, verdict):
-    assert verdict(OLD[name])
+def test_old_files_are_whole_and_no_more(name, scan_error):
+    assert scan_error(OLD[name])
 
 
-def test_a_bare_pickle_of_plain_values(verdict):
+def test_a_bare_pickle_of_plain_values(scan_error):
     for protocol in range(3):
-        assert verdict(pickle.dumps({"a": [1, 2.5, "x"]}, protocol)) is None
+        assert scan_error(pickle.dumps({"a": [1, 2.5, "x"]}, protocol)) is None
 
 
-def test_random_numbers_are_no_zip(verdict):
+def test_random_numbers_are_no_zip(scan_error):
     """Tensors hold the mark of a zip's end now and then."""
     chance = random.Random(1)
     for at in (0, 4, 7):
         data = bytearray(chance.randbytes(16))
         data[at : at + 4] = b"PK\x05\x06"
-        assert verdict(old_torch(numbers=struct.pack("<q", 4) + bytes(data))) is None
-        assert verdict(torch_zip({"a/data/0": bytes(data)})) is None
+        assert scan_error(old_torch(numbers=struct.pack("<q", 4) + bytes(data))) is None
+        assert scan_error(torch_zip({"a/data/0": bytes(data)})) is None
 
 
-def test_mutations_of_whole_files(verdict, tmp_path):
+def test_mutations_of_whole_files(scan_error, tmp_path):
     """Whatever is done to a file: a verdict and no crash. And no change of a zip's frame goes unseen."""
     chance = random.Random(7)
     seeds = [path.read_bytes() for path in REAL] + [torch_zip(), old_torch(), torch_zip_bytes("x", b"\x80\x02N.")]
-    refused = 0
+    rejected = 0
     for round_ in range(1500):
         raw = bytearray(chance.choice(seeds))
         for _ in range(chance.choice((1, 1, 3))):
@@ -232,8 +232,8 @@ def test_mutations_of_whole_files(verdict, tmp_path):
             else:
                 raw[place:place] = chance.randbytes(chance.randrange(1, 40))
         name = chance.choice(("x.ckpt", "x.ckpt", "x.safetensors", "x.onnx", "x.gguf", "x", "x.yaml", "x.zip"))
-        refused += verdict(bytes(raw), name, allow_pickle=round_ % 3 > 0) is not None
-    assert refused > 1000
+        rejected += scan_error(bytes(raw), name, allow_pickle=round_ % 3 > 0) is not None
+    assert rejected > 1000
 
 
 def sparse_zip(path: Path, length: int) -> None:
@@ -244,16 +244,18 @@ def sparse_zip(path: Path, length: int) -> None:
         def member(name: bytes, data: bytes | int) -> None:
             size = data if isinstance(data, int) else len(data)
             place = handle.tell()
-            shown = (min(size, 0xFFFFFFFF), min(size, 0xFFFFFFFF), len(name))
+            zip_fields = (min(size, 0xFFFFFFFF), min(size, 0xFFFFFFFF), len(name))
             wide = struct.pack("<HHQQ", 1, 16, size, size) if size >= 0xFFFFFFFF else b""
-            handle.write(struct.pack("<4s5H3L2H", b"PK\x03\x04", 45, 0, 0, 0, 0, 0, *shown, len(wide)) + name + wide)
+            handle.write(
+                struct.pack("<4s5H3L2H", b"PK\x03\x04", 45, 0, 0, 0, 0, 0, *zip_fields, len(wide)) + name + wide
+            )
             if isinstance(data, int):
                 handle.seek(size, 1)
             else:
                 handle.write(data)
             extra = wide[4:] + (struct.pack("<Q", place) if place >= 0xFFFFFFFF else b"")
             extra = struct.pack("<HH", 1, len(extra)) + extra if extra else b""
-            head = struct.pack("<4s6H3L", b"PK\x01\x02", 45, 45, 0, 0, 0, 0, 0, *shown[:2])
+            head = struct.pack("<4s6H3L", b"PK\x01\x02", 45, 45, 0, 0, 0, 0, 0, *zip_fields[:2])
             ends = struct.pack("<5H2L", len(name), len(extra), 0, 0, 0, 0, min(place, 0xFFFFFFFF))
             listed.append(head + ends + name + extra)
 

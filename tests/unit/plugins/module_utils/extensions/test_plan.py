@@ -68,10 +68,10 @@ def test_absent_needs_only_the_name():
     ],
 )
 def test_what_cannot_be_understood_is_named(entry, words):
-    with pytest.raises(ExtensionError) as told:
+    with pytest.raises(ExtensionError) as caught:
         plan([entry], HUB, "1.10.1")
     for word in words:
-        assert word in str(told.value)
+        assert word in str(caught.value)
 
 
 def test_duplicates_are_rejected():

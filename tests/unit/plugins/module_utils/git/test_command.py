@@ -12,7 +12,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.urls import redact_log
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("output", "expected"),
     [
         ("fatal: repository 'https://h/x.git/' not found", "gone, has moved or is private"),
         ("fatal: could not read Username for 'https://h': terminal prompts disabled", "gone, has moved or is private"),
@@ -24,8 +24,8 @@ from ansible_collections.sdops.webui.plugins.module_utils.urls import redact_log
         ("fatal: the remote end hung up unexpectedly", "run again"),
     ],
 )
-def test_explain(said: str, expected: str) -> None:
-    text = explain_failure("BLIP", "https://user:hunter2@h/x.git", "fetching", said)
+def test_explain(output: str, expected: str) -> None:
+    text = explain_failure("BLIP", "https://user:hunter2@h/x.git", "fetching", output)
     assert text.startswith("BLIP: fetching of https://h/x.git failed.")
     assert expected in text
 
@@ -47,19 +47,19 @@ def test_the_users_own_configuration_still_counts(tmp_path: Path, monkeypatch: p
     with Git([str(tmp_path / "a b")]) as git:
         assert git.run(str(tmp_path), "config", "user.name").out == "from home\n"
         assert git.run(str(tmp_path), "config", "--get-all", "safe.directory").out == str(tmp_path / "a b") + "\n"
-        ours = git.environment["GIT_CONFIG_GLOBAL"]
-    assert not os.path.exists(ours)
+        own = git.environment["GIT_CONFIG_GLOBAL"]
+    assert not os.path.exists(own)
 
 
-OURS = "# BEGIN sdops.webui proxy\n[http]\n\tproxy = http://127.0.0.1:10809\n# END sdops.webui proxy\n"
+MANAGED_BLOCK = "# BEGIN sdops.webui proxy\n[http]\n\tproxy = http://127.0.0.1:10809\n# END sdops.webui proxy\n"
 THEIRS = "[http]\n\tproxy = http://corp.example.com:3128\n"
 
 
 @pytest.mark.parametrize(
     ("settings", "environment", "proxy"),
     [
-        (OURS, {"https_proxy": "http://172.16.0.1:12798"}, "http://172.16.0.1:12798"),
-        (OURS, {}, ""),
+        (MANAGED_BLOCK, {"https_proxy": "http://172.16.0.1:12798"}, "http://172.16.0.1:12798"),
+        (MANAGED_BLOCK, {}, ""),
         (THEIRS, {"http_proxy": "http://172.16.0.1:12798"}, "http://172.16.0.1:12798"),
         # what the user has put there himself is left alone where nothing was chosen
         (THEIRS, {}, "http://corp.example.com:3128"),
@@ -114,11 +114,11 @@ def test_settings_for_single_addresses_do_not_lead_past_the_route(
                 git.run(str(tmp_path), "ls-remote", "--get-url", "https://github.com/" + name).out.strip()
                 for name in ("a/b", "mine/x", "theirs/y")
             ]
-            asked = git.run(
+            requested = git.run(
                 str(tmp_path), "config", "--get-urlmatch", "http.proxy", "https://github.com/a/b"
             ).out.strip()
             assert git.run(str(tmp_path), "config", "user.name").out == 'a "b\\\n'
-            return (asked, *urls)
+            return (requested, *urls)
 
     # somebody's login for the same host stays; another host does not, and neither does ssh, which no proxy leads to
     plain = ("https://github.com/a/b", "https://me:token@github.com/x")

@@ -70,7 +70,7 @@ def fake_daemon(where: Path, path: str) -> None:
 
 
 # what is set, and what a plain git has to be told so that it runs the program
-WAYS = {
+CASES = {
     "core.fsmonitor": (lambda w, p: git(w, "config", "core.fsmonitor", p), ["status"]),
     "hooks": (lambda w, p: hooks(w / ".git" / "hooks", p), ["checkout", "-q", "-B", "b", "{second}"]),
     "core.hooksPath": (hooks_path, ["checkout", "-q", "-B", "b", "{second}"]),
@@ -101,13 +101,6 @@ WAYS = {
 
 
 @pytest.fixture
-def server(tmp_path: Path):
-    made = Server(tmp_path / "served")
-    yield made
-    made.stop()
-
-
-@pytest.fixture
 def repo(tmp_path: Path) -> Repo:
     made = Repo(tmp_path, "theirs")
     made.first = made.commit({"a.txt": "one\n", ".gitattributes": "* filter=x\n"}, tag="v1")
@@ -115,18 +108,18 @@ def repo(tmp_path: Path) -> Repo:
     return made
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_no_program_of_the_checkout_runs(tmp_path: Path, server: Server, repo: Repo, way: str) -> None:
-    set_it, plain = WAYS[way]
-    url, dest = f"{server.url}/theirs.git", tmp_path / "dest"
+@pytest.mark.parametrize("case", CASES)
+def test_no_program_of_the_checkout_runs(tmp_path: Path, git_server: Server, repo: Repo, case: str) -> None:
+    set_it, plain = CASES[case]
+    url, dest = f"{git_server.url}/theirs.git", tmp_path / "dest"
     pins = [{"repo": url, "dest": str(dest), "commit": repo.first}]
     made = run_module("git_pins", repos=pins, filter="")
     assert not made.get("failed"), made
     trap = Trap(tmp_path)
     git(dest, "fetch", "-q", "origin", repo.second)
     set_it(dest, str(trap.program))
-    if "credential" in way or "askPass" in way:
-        server.token = "user:secret"
+    if "credential" in case or "askPass" in case:
+        git_server.token = "user:secret"
     if plain:
         words = [word.format(second=repo.second) for word in plain]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k == "GIT_CONFIG_GLOBAL"}
@@ -139,15 +132,15 @@ def test_no_program_of_the_checkout_runs(tmp_path: Path, server: Server, repo: R
     if os.geteuid() == 0:
         subprocess.run(["chown", "-R", "65534:65534", str(dest)], check=True)
     (dest / "a.txt").touch()  # git has to look into it
-    for wanted in (
+    for pin in (
         {"repo": url, "dest": str(dest), "commit": repo.first},
         {"repo": url, "dest": str(dest), "commit": repo.second},
         {"repo": url, "dest": str(dest), "ref": "main"},
     ):
         for check in (True, False):
-            run_module("git_pins", check=check, repos=[wanted], refresh=True, retries=0)
-            assert not trap.sprung(), (wanted, check)
-    server.token = None
+            run_module("git_pins", check=check, repos=[pin], refresh=True, retries=0)
+            assert not trap.sprung(), (pin, check)
+    git_server.token = None
     last = run_module("git_pins", repos=[{"repo": url, "dest": str(dest), "commit": repo.second}], retries=0)
     assert not last.get("failed"), last["msg"]
     assert not trap.sprung() and (dest / "a.txt").read_text() == "two\n"
@@ -179,45 +172,45 @@ def git_reset(dest: Path, commit: str) -> None:
         "lfs.extension.x.smudge",
     ],
 )
-def test_what_cannot_be_overruled_is_refused(tmp_path: Path, repo: Repo, key: str) -> None:
+def test_what_cannot_be_overruled_is_rejected(tmp_path: Path, repo: Repo, key: str) -> None:
     """Of several uploadpacks git takes the first, and ``-c`` cannot name a key with an equals sign."""
     dest, trap = tmp_path / "dest", Trap(tmp_path)
-    wanted = {"repo": f"file://{repo.bare}", "dest": str(dest), "commit": repo.first}
-    assert not run_module("git_pins", repos=[wanted]).get("failed")
+    pin = {"repo": f"file://{repo.bare}", "dest": str(dest), "commit": repo.first}
+    assert not run_module("git_pins", repos=[pin]).get("failed")
     git(dest, "config", key, str(trap.program))
     if "origin" in key:
         subprocess.run(["git", "fetch", "origin"], cwd=dest, capture_output=True)
         assert trap.sprung()
     for more in ({"commit": repo.second}, {"ref": "v1"}):
-        found = run_module("git_pins", repos=[{"repo": wanted["repo"], "dest": str(dest), **more}], refresh=True)
+        found = run_module("git_pins", repos=[{"repo": pin["repo"], "dest": str(dest), **more}], refresh=True)
         assert found["failed"] and key in found["msg"] and not trap.sprung()
 
 
-def with_submodule(tmp_path: Path, server: Server, repo: Repo) -> tuple[Repo, Path, dict]:
+def with_submodule(tmp_path: Path, git_server: Server, repo: Repo) -> tuple[Repo, Path, dict]:
     """A repository whose third commit moves its submodule ``sub``, its checkout at the second, and what git_pins was asked for."""
     outer = Repo(tmp_path, "outer")
     outer.first = outer.commit({"x": "1\n"})
-    git(outer.tree, "submodule", "--quiet", "add", server.url + "/theirs.git", "sub")
+    git(outer.tree, "submodule", "--quiet", "add", git_server.url + "/theirs.git", "sub")
     outer.second = outer.push()
     git(outer.tree / "sub", "checkout", "--quiet", repo.first)
     git(outer.tree, "add", "sub")
     outer.third = outer.push()
     dest = tmp_path / "dest"
-    wanted = {"repo": server.url + "/outer.git", "dest": str(dest), "submodules": True}
-    assert not run_module("git_pins", repos=[{**wanted, "commit": outer.second}]).get("failed")
-    return outer, dest, wanted
+    pin = {"repo": git_server.url + "/outer.git", "dest": str(dest), "submodules": True}
+    assert not run_module("git_pins", repos=[{**pin, "commit": outer.second}]).get("failed")
+    return outer, dest, pin
 
 
-def test_submodules_of_somebody_else(tmp_path: Path, server: Server, repo: Repo) -> None:
+def test_submodules_of_somebody_else(tmp_path: Path, git_server: Server, repo: Repo) -> None:
     """Their update command, and the programs that their own repositories name."""
-    outer, dest, wanted = with_submodule(tmp_path, server, repo)
+    outer, dest, pin = with_submodule(tmp_path, git_server, repo)
     trap = Trap(tmp_path)
     inner = dest / ".git" / "modules" / "sub"
     git(dest, "config", "submodule.sub.update", f"!{trap.program}")
     git(dest / "sub", "config", "filter.x.smudge", str(trap.program))
     git(dest / "sub", "config", "core.fsmonitor", str(trap.program))
     hooks(inner / "hooks", str(trap.program))
-    found = run_module("git_pins", repos=[{**wanted, "commit": outer.third}])
+    found = run_module("git_pins", repos=[{**pin, "commit": outer.third}])
     assert not found.get("failed") and not trap.sprung(), found
     assert git(dest / "sub", "-c", "core.fsmonitor=false", "rev-parse", "HEAD") == repo.first
     git(dest, "-c", "core.fsmonitor=false", "checkout", "--quiet", outer.second)
@@ -231,24 +224,26 @@ PROGRAM_SETTINGS = '[core]\n\tfsmonitor = {0}\n[filter "x"]\n\tsmudge = {0}\n\tc
 @pytest.mark.parametrize(
     "condition", ["hasconfig:remote.*.url:{}/**", "hasconfig:remote.*.url:**", "onbranch:sdops-pin"]
 )
-def test_a_condition_that_comes_true_while_we_work(tmp_path: Path, server: Server, repo: Repo, condition: str) -> None:
+def test_a_condition_that_comes_true_while_we_work(
+    tmp_path: Path, git_server: Server, repo: Repo, condition: str
+) -> None:
     """What we set ourselves (the remote's URL, the branch) must not bring in programs that were not there when we looked."""
-    url, dest, trap = f"{server.url}/theirs.git", tmp_path / "dest", Trap(tmp_path)
-    wanted = {"repo": url, "dest": str(dest)}
-    assert not run_module("git_pins", repos=[{**wanted, "commit": repo.first}], filter="").get("failed")
+    url, dest, trap = f"{git_server.url}/theirs.git", tmp_path / "dest", Trap(tmp_path)
+    pin = {"repo": url, "dest": str(dest)}
+    assert not run_module("git_pins", repos=[{**pin, "commit": repo.first}], filter="").get("failed")
     git(dest, "checkout", "--quiet", "-b", "theirs")
     git(dest, "remote", "set-url", "origin", "https://example.org/x.git")
     (dest / ".git" / "more").write_text(PROGRAM_SETTINGS.format(trap.program))
     with (dest / ".git" / "config").open("a") as config:
-        config.write(f'[includeIf "{condition.format(server.url)}"]\n\tpath = more\n')
+        config.write(f'[includeIf "{condition.format(git_server.url)}"]\n\tpath = more\n')
     for check in (True, False):
-        found = run_module("git_pins", check=check, repos=[{**wanted, "commit": repo.second}], retries=0)
+        found = run_module("git_pins", check=check, repos=[{**pin, "commit": repo.second}], retries=0)
         assert found["failed"] and "includeif" in found["msg"] and not trap.sprung()
 
 
 @pytest.mark.parametrize("place", ["config.worktree", "commondir"])
-def test_a_submodule_with_its_settings_elsewhere(tmp_path: Path, server: Server, repo: Repo, place: str) -> None:
-    outer, dest, wanted = with_submodule(tmp_path, server, repo)
+def test_a_submodule_with_its_settings_elsewhere(tmp_path: Path, git_server: Server, repo: Repo, place: str) -> None:
+    outer, dest, pin = with_submodule(tmp_path, git_server, repo)
     trap = Trap(tmp_path)
     inner, linked = dest / ".git" / "modules" / "sub", tmp_path / "linked"
     if place == "config.worktree":
@@ -267,22 +262,22 @@ def test_a_submodule_with_its_settings_elsewhere(tmp_path: Path, server: Server,
         (dest / "sub" / ".git").write_text(f"gitdir: {linked}\n")
     subprocess.run(["git", "status"], cwd=dest / "sub", capture_output=True)
     assert trap.sprung(), "a plain git does not run it either"
-    run_module("git_pins", repos=[{**wanted, "commit": outer.third}], retries=0)
+    run_module("git_pins", repos=[{**pin, "commit": outer.third}], retries=0)
     assert not trap.sprung()
 
 
-def test_cookies_are_not_written_into_other_files(tmp_path: Path, server: Server, repo: Repo) -> None:
-    url, dest, precious = f"{server.url}/theirs.git", tmp_path / "dest", tmp_path / "precious"
-    wanted = {"repo": url, "dest": str(dest)}
-    assert not run_module("git_pins", repos=[{**wanted, "commit": repo.first}]).get("failed")
-    for name in ("http.cookieFile", f"http.{server.url}/.cookieFile"):
+def test_cookies_are_not_written_into_other_files(tmp_path: Path, git_server: Server, repo: Repo) -> None:
+    url, dest, precious = f"{git_server.url}/theirs.git", tmp_path / "dest", tmp_path / "precious"
+    pin = {"repo": url, "dest": str(dest)}
+    assert not run_module("git_pins", repos=[{**pin, "commit": repo.first}]).get("failed")
+    for name in ("http.cookieFile", f"http.{git_server.url}/.cookieFile"):
         git(dest, "config", name, str(precious))
         git(dest, "config", name.replace("cookieFile", "saveCookies"), "true")
     precious.write_text("mine\n")
     git(dest, "ls-remote", "origin")
     assert precious.read_text() != "mine\n", "a plain git does not write it either"
     precious.write_text("mine\n")
-    found = run_module("git_pins", repos=[{**wanted, "commit": repo.second}])
+    found = run_module("git_pins", repos=[{**pin, "commit": repo.second}])
     assert not found.get("failed") and precious.read_text() == "mine\n", found
 
 
@@ -321,8 +316,8 @@ def test_a_login_goes_to_no_server_without_a_certificate(tmp_path: Path, repo: R
     here = f"127.0.0.1:{httpd.server_port}"
     try:
         dest = tmp_path / "dest"
-        wanted = {"repo": f"file://{repo.bare}", "dest": str(dest), "commit": repo.first}
-        assert not run_module("git_pins", repos=[wanted]).get("failed")
+        pin = {"repo": f"file://{repo.bare}", "dest": str(dest), "commit": repo.first}
+        assert not run_module("git_pins", repos=[pin]).get("failed")
         git(dest, "config", key.format("https://" + here), "false")
         subprocess.run(["git", "ls-remote", f"https://user:secret@{here}/x.git"], cwd=dest, capture_output=True)
         assert any(heard), "a plain git does not send it either"
@@ -336,27 +331,27 @@ def test_a_login_goes_to_no_server_without_a_certificate(tmp_path: Path, repo: R
 
 
 def test_the_users_own_filters_still_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server, repo: Repo
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, git_server: Server, repo: Repo
 ) -> None:
     """git-lfs is one, from ~/.gitconfig; a checkout that names another program for it does not get that."""
     (tmp_path / ".gitconfig").write_text('[filter "x"]\n\tsmudge = sed s/two/lfs/\n\tclean = sed s/lfs/two/\n')
     dest, trap = tmp_path / "dest", Trap(tmp_path)
-    wanted = {"repo": f"{server.url}/theirs.git", "dest": str(dest)}
+    pin = {"repo": f"{git_server.url}/theirs.git", "dest": str(dest)}
     env = {"HOME": str(tmp_path)}
-    assert not run_module("git_pins", env=env, repos=[{**wanted, "commit": repo.first}], filter="").get("failed")
+    assert not run_module("git_pins", env=env, repos=[{**pin, "commit": repo.first}], filter="").get("failed")
     git(dest, "config", "filter.x.smudge", str(trap.program))
-    found = run_module("git_pins", env=env, repos=[{**wanted, "commit": repo.second}])
+    found = run_module("git_pins", env=env, repos=[{**pin, "commit": repo.second}])
     assert not found.get("failed") and not trap.sprung(), found
     assert (dest / "a.txt").read_text() == "lfs\n"
 
 
-def test_a_work_tree_elsewhere_is_refused(tmp_path: Path, server: Server, repo: Repo) -> None:
+def test_a_work_tree_elsewhere_is_rejected(tmp_path: Path, git_server: Server, repo: Repo) -> None:
     dest, other = tmp_path / "dest", tmp_path / "etc"
-    wanted = {"repo": f"{server.url}/theirs.git", "dest": str(dest), "commit": repo.first}
-    assert not run_module("git_pins", repos=[wanted]).get("failed")
+    pin = {"repo": f"{git_server.url}/theirs.git", "dest": str(dest), "commit": repo.first}
+    assert not run_module("git_pins", repos=[pin]).get("failed")
     other.mkdir()
     git(dest, "config", "core.worktree", str(other))
-    found = run_module("git_pins", repos=[{**wanted, "commit": repo.second}])
+    found = run_module("git_pins", repos=[{**pin, "commit": repo.second}])
     assert found["failed"] and "core.worktree" in found["msg"] and not list(other.iterdir())
 
 
@@ -375,12 +370,12 @@ def test_plain_http_and_files_only_where_the_url_says_so(tmp_path: Path) -> None
         assert tool._protocols == {"https", "ssh", "http", "file"}
 
 
-def test_files_are_not_for_everybody_to_write(tmp_path: Path, server: Server, repo: Repo) -> None:
+def test_files_are_not_for_everybody_to_write(tmp_path: Path, git_server: Server, repo: Repo) -> None:
     before = os.umask(0)
     try:
         dest = tmp_path / "dest"
         made = run_module(
-            "git_pins", repos=[{"repo": f"{server.url}/theirs.git", "dest": str(dest), "commit": repo.first}]
+            "git_pins", repos=[{"repo": f"{git_server.url}/theirs.git", "dest": str(dest), "commit": repo.first}]
         )
         assert not made.get("failed")
     finally:
@@ -459,29 +454,33 @@ def git_of(version: str, tmp_path: Path) -> str:
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving a directory to somebody else needs root")
 @pytest.mark.parametrize("version", ["2.17.1", "2.25.1", "2.30.2", "2.34.1", "2.39.5"])
 def test_older_gits_of_launch_take_checkouts_of_others(
-    tmp_path: Path, server: Server, repo: Repo, home: Path, version: str
+    tmp_path: Path, git_server: Server, repo: Repo, home: Path, version: str
 ) -> None:
     """Each gets by its version what it reads; of that only what it knows is left here for the real git."""
     (home / ".gitconfig").write_text("[user]\n\tname = from home\n")
-    result = programs(tmp_path, f"{server.url}/theirs.git", repo.second, home, PATH=git_of(version, tmp_path))
+    result = programs(tmp_path, f"{git_server.url}/theirs.git", repo.second, home, PATH=git_of(version, tmp_path))
     assert not result.get("failed") and result["changed"], result
     given = result["programs_environment"]
     known = {"GIT_CONFIG_GLOBAL"} if version > "2.32" else {"XDG_CONFIG_HOME"}
     assert known <= set(given)
     subprocess.run(["chown", "-R", "65534:65534", str(tmp_path / "dest")], check=True)
-    bare = {"PATH": os.environ["PATH"], "HOME": str(home)}
+    clean_env = {"PATH": os.environ["PATH"], "HOME": str(home)}
     for more, good in ({}, False), ({name: given[name] for name in known}, True):
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=tmp_path / "dest", env={**bare, **more}, capture_output=True, text=True
+            ["git", "rev-parse", "HEAD"],
+            cwd=tmp_path / "dest",
+            env={**clean_env, **more},
+            capture_output=True,
+            text=True,
         )
         assert (done.returncode == 0) is good, done.stderr
         assert good or "dubious ownership" in done.stderr
     name = subprocess.run(
-        ["git", "config", "user.name"], env={**bare, **given}, cwd=tmp_path, capture_output=True, text=True
+        ["git", "config", "user.name"], env={**clean_env, **given}, cwd=tmp_path, capture_output=True, text=True
     )
     assert name.stdout == "from home\n"
-    again = programs(tmp_path, f"{server.url}/theirs.git", repo.second, home)
-    assert not again["changed"], again["actions"]
+    repeated = programs(tmp_path, f"{git_server.url}/theirs.git", repo.second, home)
+    assert not repeated["changed"], repeated["actions"]
 
 
 PAST = {
@@ -496,54 +495,54 @@ PAST = {
 
 @pytest.mark.parametrize("kind", PAST)
 def test_the_users_settings_lead_the_git_of_launch_past_no_route(
-    tmp_path: Path, server: Server, repo: Repo, home: Path, kind: str
+    tmp_path: Path, git_server: Server, repo: Repo, home: Path, kind: str
 ) -> None:
     (home / ".gitconfig").write_text("[user]\n\tname = from home\n" + PAST[kind])
     (home / "more").write_text(PAST["proxy of a host"])
     proxy = {"https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
-    result = programs(tmp_path, f"{server.url}/theirs.git", repo.second, home, **proxy)
+    result = programs(tmp_path, f"{git_server.url}/theirs.git", repo.second, home, **proxy)
     assert not result.get("failed"), result
     work = tmp_path / "dest"
     git(work, "remote", "set-url", "origin", "https://github.com/a/b")
 
-    def said(*words: str, **environment: str) -> str:
+    def output(*words: str, **environment: str) -> str:
         env = {"PATH": os.environ["PATH"], "HOME": str(home), "GIT_TRACE_CURL": "1", **proxy, **environment}
         done = subprocess.run(["git", *words], cwd=work, env=env, capture_output=True, text=True, timeout=60)
         return done.stdout + done.stderr
 
-    assert "example.com" in said("ls-remote", "origin"), "a plain git goes that way"
+    assert "example.com" in output("ls-remote", "origin"), "a plain git goes that way"
     given = result["programs_environment"]
-    trace = said("ls-remote", "origin", **given)
+    trace = output("ls-remote", "origin", **given)
     assert "example.com" not in trace and "127.0.0.1" in trace, trace
-    assert said("config", "user.name", **given) == "from home\n"
+    assert output("config", "user.name", **given) == "from home\n"
 
 
 @pytest.mark.parametrize("kind", ["proxy of a host", "insteadOf", "in an included file", "nothing of the kind"])
 @pytest.mark.parametrize("version", ["2.25.1", "2.31.8", "2.32.0", "2.39.5"])
 def test_where_an_older_git_of_launch_takes_another_route_its_file_is_named(
-    tmp_path: Path, server: Server, repo: Repo, home: Path, version: str, kind: str
+    tmp_path: Path, git_server: Server, repo: Repo, home: Path, version: str, kind: str
 ) -> None:
     (home / ".gitconfig").write_text("[user]\n\tname = from home\n" + PAST.get(kind, ""))
     (home / "more").write_text(PAST["proxy of a host"])
     given = {"PATH": git_of(version, tmp_path), "https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
-    result = programs(tmp_path, f"{server.url}/theirs.git", repo.second, home, **given)
+    result = programs(tmp_path, f"{git_server.url}/theirs.git", repo.second, home, **given)
     assert not result.get("failed"), result
-    said = [str(warning) for warning in result.get("warnings", []) if "~/.gitconfig" in str(warning)]
-    assert len(said) == (version < "2.32" and kind in PAST), result
-    assert all(f"git {version} of this host" in warning and "2.32" in warning for warning in said)
+    output = [str(warning) for warning in result.get("warnings", []) if "~/.gitconfig" in str(warning)]
+    assert len(output) == (version < "2.32" and kind in PAST), result
+    assert all(f"git {version} of this host" in warning and "2.32" in warning for warning in output)
 
 
 @pytest.mark.parametrize("key", ["http.proxy", "http.{}.proxy", "remote.origin.proxy"])
 def test_a_proxy_in_a_checkout_leads_past_no_route(
-    tmp_path: Path, server: Server, repo: Repo, home: Path, key: str
+    tmp_path: Path, git_server: Server, repo: Repo, home: Path, key: str
 ) -> None:
     """The user's own git config without --global, with a proxy that is long gone."""
-    url, key = f"{server.url}/theirs.git", key.format(server.url)
+    url, key = f"{git_server.url}/theirs.git", key.format(git_server.url)
     assert not programs(tmp_path, url, repo.first, home).get("failed")
     git(tmp_path / "dest", "config", key, "http://127.0.0.1:9")
     plain = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k != "GIT_CONFIG_GLOBAL"}
     done = subprocess.run(["git", "fetch", "origin"], cwd=tmp_path / "dest", env=plain, capture_output=True, text=True)
     assert done.returncode != 0, "a plain git does not go that way"
-    result = programs(tmp_path, url, repo.second, home, http_proxy=server.url)
+    result = programs(tmp_path, url, repo.second, home, http_proxy=git_server.url)
     assert not result.get("failed"), result["msg"]
     assert git(tmp_path / "dest", "config", key).strip() == "http://127.0.0.1:9"

@@ -43,7 +43,7 @@ def test_capability_by_name(name: str, capability: str | None) -> None:
     assert smi.capability_by_name(name) == capability
 
 
-def test_parse_keeps_what_it_does_not_know_as_none() -> None:
+def test_parse_returns_none_for_unknown_values() -> None:
     facts = smi.parse_gpu_query("0, Mystery Card, [N/A], 555.42.06, [N/A]\n")
     assert facts["present"]
     assert facts["gpus"] == [{"index": 0, "name": "Mystery Card", "memory_mb": None, "capability": None}]

@@ -109,11 +109,11 @@ def test_the_first_build_that_the_driver_can_run(version, capabilities, driver, 
 def test_a_driver_that_is_too_old_for_all_reports_which_one_is_needed(version, capabilities, driver, needed):
     with pytest.raises(AnsibleFilterError) as caught:
         torch_build(builds(version), "auto", capabilities, driver)
-    said = str(caught.value)
-    assert f"driver {driver} of this host is too old" in said and f"needs {needed} or newer" in said
-    assert all(card in said for card in capabilities) and "Take a host with a newer driver" in said
+    output = str(caught.value)
+    assert f"driver {driver} of this host is too old" in output and f"needs {needed} or newer" in output
+    assert all(card in output for card in capabilities) and "Take a host with a newer driver" in output
     # no build helps where the driver does not know the card
-    assert ("sd_webui_torch_packages" in said) == needed.startswith("450")
+    assert ("sd_webui_torch_packages" in output) == needed.startswith("450")
 
 
 def test_the_driver_does_not_matter_for_the_cpu_and_the_kernels_come_first():

@@ -128,41 +128,43 @@ def test_an_unknown_vae_is_reported_at_once():
         parse_model_entry({"source": "sd-2.1", "vae": "vae-ft-mse"})
 
 
-def test_a_name_becomes_a_file_in_its_place(box, lab_server, four_times, run_module):
-    arguments = {**box.arguments, "models": ["bad-pictures"], "allow_pickle": True}
+def test_a_name_becomes_a_file_in_its_place(target, lab_server, four_times, run_module):
+    arguments = {**target.arguments, "models": ["bad-pictures"], "allow_pickle": True}
     _planned, applied = four_times("model_files", **arguments)
     assert [(m["kind"], m["source"]) for m in applied["models"]] == [
         ("embedding", catalog.find_model("bad-pictures").source),
     ]
-    assert box.path("embeddings/bad_pictures.pt").is_file()
+    assert target.path("embeddings/bad_pictures.pt").is_file()
     # the same wish spelt out finds what the name has placed, and takes it away again
     spelt = {"source": catalog.find_model("bad-pictures").source, "name": "bad_pictures.pt"}
     assert not run_module("model_files", **{**arguments, "models": [spelt]})["changed"]
     assert run_module("model_files", **{**arguments, "models": [spelt]}, state="absent")["changed"]
-    assert not box.path("embeddings/bad_pictures.pt").exists()
+    assert not target.path("embeddings/bad_pictures.pt").exists()
 
 
-def test_a_pickle_by_name_still_needs_permission(box, run_module):
-    result = run_module("model_files", **box.arguments, models=["bad-pictures"])
+def test_a_pickle_by_name_still_needs_permission(target, run_module):
+    result = run_module("model_files", **target.arguments, models=["bad-pictures"])
     assert result["failed"]
     assert "allow_pickle" in result["msg"]
 
 
-def test_the_catalogs_hash_is_demanded_and_the_users_is_stronger(box, run_module):
+def test_the_catalogs_hash_is_demanded_and_the_users_is_stronger(target, run_module):
     """The lab's file is a fake with another hash than the real one."""
-    place = box.path("models/Lora/FilmVelvia3.safetensors")
-    refused = run_module("model_files", **box.arguments, models=["film-velvia-3"])
-    assert refused["failed"]
-    assert catalog.find_model("film-velvia-3").sha256 in refused["msg"]
+    place = target.path("models/Lora/FilmVelvia3.safetensors")
+    rejected = run_module("model_files", **target.arguments, models=["film-velvia-3"])
+    assert rejected["failed"]
+    assert catalog.find_model("film-velvia-3").sha256 in rejected["msg"]
     assert not place.exists()
-    spelt = run_module("model_files", **box.arguments, models=[catalog.find_model("film-velvia-3").source], check=True)
-    wish = {"source": "film-velvia-3", "sha256": spelt["models"][0]["sha256"]}
-    assert run_module("model_files", **box.arguments, models=[wish])["changed"]
-    assert hashlib.sha256(place.read_bytes()).hexdigest() == wish["sha256"]
+    spelt = run_module(
+        "model_files", **target.arguments, models=[catalog.find_model("film-velvia-3").source], check=True
+    )
+    options = {"source": "film-velvia-3", "sha256": spelt["models"][0]["sha256"]}
+    assert run_module("model_files", **target.arguments, models=[options])["changed"]
+    assert hashlib.sha256(place.read_bytes()).hexdigest() == options["sha256"]
 
 
-def test_the_module_suggests_names(box, run_module):
-    result = run_module("model_files", **box.arguments, models=["film-velvia"])
+def test_the_module_suggests_names(target, run_module):
+    result = run_module("model_files", **target.arguments, models=["film-velvia"])
     assert result["failed"]
     assert "film-velvia-3" in result["msg"]
 

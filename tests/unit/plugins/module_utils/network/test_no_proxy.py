@@ -19,7 +19,7 @@ PROXY = "http://127.0.0.1:10809"
 ROUTES = {"github": {"kind": "xray", "base": "", "proxy": PROXY}}
 
 # whether the URL is reached without the proxy, by each library that is there
-ASK = """
+QUERY_SCRIPT = """
 import json, sys, urllib.request, urllib.parse
 def by_httpx(url):
     import httpx
@@ -41,9 +41,11 @@ def direct(no_proxy: str, url: str, httpx_only: bool = False) -> set:
     environment.update({"http_proxy": PROXY, "https_proxy": PROXY, "no_proxy": no_proxy, "NO_PROXY": no_proxy})
     names = ["httpx"] if httpx_only else ["httpx", "urllib"]
     answers = []
-    for python, asked in ((PYTHON, names), (sys.executable, [] if httpx_only else ["requests"])):
-        if asked:
-            done = subprocess.run([python, "-c", ASK, url, *asked], capture_output=True, text=True, env=environment)
+    for python, requested in ((PYTHON, names), (sys.executable, [] if httpx_only else ["requests"])):
+        if requested:
+            done = subprocess.run(
+                [python, "-c", QUERY_SCRIPT, url, *requested], capture_output=True, text=True, env=environment
+            )
             assert done.returncode == 0, done.stderr
             answers += json.loads(done.stdout)
     return set(answers)
@@ -98,8 +100,8 @@ def test_nothing_ends_httpx(entry):
 
 
 def test_what_is_left_out_is_reported(monkeypatch):
-    told = []
-    monkeypatch.setattr(filter_module.Display, "warning", lambda self, text, *more: told.append(text))
+    reported = []
+    monkeypatch.setattr(filter_module.Display, "warning", lambda self, text, *more: reported.append(text))
     assert portable("fd00::/8", "::1", "10.0.0.0/8", "", "[fd00::1]") == "::1,10.0.0.0/8,fd00::1"
-    assert len(told) == 1 and "'fd00::/8' is left out" in told[0] and "sdops_no_proxy" in told[0]
+    assert len(reported) == 1 and "'fd00::/8' is left out" in reported[0] and "sdops_no_proxy" in reported[0]
     assert no_proxy_forms("fd00::/126") == ["fd00::", "fd00::1", "fd00::2", "fd00::3"]

@@ -30,31 +30,31 @@ def no_turbo() -> str:
     raise RouteError("There is no turbo proxy on this host.")
 
 
-def ways(network, bases=None, mirrors=None, wishes=None, xray=XRAY, turbo=lambda: TURBO):
-    found = list_routes(network, bases or {}, mirrors or {}, wishes or {}, xray, turbo)
+def routes_for(network, bases=None, mirrors=None, overrides=None, xray=XRAY, turbo=lambda: TURBO):
+    found = list_routes(network, bases or {}, mirrors or {}, overrides or {}, xray, turbo)
     assert list(found) == list(SERVICES)
     return {service: [route.kind for route in routes] for service, routes in found.items()}
 
 
 def test_direct_and_xray_are_the_same_for_everything():
-    assert set(map(tuple, ways("direct").values())) == {("direct",)}
-    assert set(map(tuple, ways("xray").values())) == {("xray",)}
+    assert set(map(tuple, routes_for("direct").values())) == {("direct",)}
+    assert set(map(tuple, routes_for("xray").values())) == {("xray",)}
 
 
 def test_turbo_is_never_for_pip_conda_or_civitai():
-    found = ways("turbo")
-    assert {service for service, way in found.items() if way == ["turbo"]} == {"github", "huggingface"}
+    found = routes_for("turbo")
+    assert {service for service, route_name in found.items() if route_name == ["turbo"]} == {"github", "huggingface"}
     assert {tuple(found[service]) for service in ("pypi", "conda", "civitai")} == {("direct",)}
 
 
 def test_turbo_that_is_not_there_is_an_error_in_turbo_and_none_in_auto():
     with pytest.raises(RouteError, match="no turbo proxy"):
-        ways("turbo", turbo=no_turbo)
-    assert ways("auto", turbo=no_turbo)["github"] == ["direct", "xray"]
+        routes_for("turbo", turbo=no_turbo)
+    assert routes_for("auto", turbo=no_turbo)["github"] == ["direct", "xray"]
 
 
 def test_mirrors_where_there_are_some():
-    found = ways("mirrors")
+    found = routes_for("mirrors")
     assert found["github"] == found["civitai"] == ["direct"]
     assert (
         (found["pypi"][0], found["pypi"][-1])
@@ -64,38 +64,38 @@ def test_mirrors_where_there_are_some():
 
 
 def test_auto_has_all():
-    assert ways("auto")["huggingface"] == ["direct", "xray", "turbo", "mirror"]
-    assert ways("auto", xray="")["civitai"] == ["direct"]
+    assert routes_for("auto")["huggingface"] == ["direct", "xray", "turbo", "mirror"]
+    assert routes_for("auto", xray="")["civitai"] == ["direct"]
 
 
 def test_a_base_of_the_users_own_gets_no_mirrors_but_his():
     bases = {"pypi": "https://pypi.corp.example/simple"}
-    assert ways("mirrors", bases)["pypi"] == ["direct"]
-    assert ways("mirrors", bases, {"pypi": ["https://near.example/simple"]})["pypi"] == ["mirror", "direct"]
+    assert routes_for("mirrors", bases)["pypi"] == ["direct"]
+    assert routes_for("mirrors", bases, {"pypi": ["https://near.example/simple"]})["pypi"] == ["mirror", "direct"]
     default = routes_module.default_index()[0]
-    assert default and ways("mirrors", {"pypi": default + "/"})["pypi"][0] == "mirror"
+    assert default and routes_for("mirrors", {"pypi": default + "/"})["pypi"][0] == "mirror"
 
 
 def test_single_services_have_their_route():
-    found = ways("auto", wishes={"civitai": "xray", "github": "direct"})
+    found = routes_for("auto", overrides={"civitai": "xray", "github": "direct"})
     assert (found["civitai"], found["github"]) == (["xray"], ["direct"])
     with pytest.raises(RouteError, match="no Xray server is configured"):
-        ways("direct", wishes={"civitai": "xray"}, xray="")
+        routes_for("direct", overrides={"civitai": "xray"}, xray="")
     with pytest.raises(RouteError, match="no mirror of it is known"):
-        ways("direct", wishes={"civitai": "mirror"})
+        routes_for("direct", overrides={"civitai": "mirror"})
     with pytest.raises(RouteError, match="does not serve it"):
-        ways("direct", wishes={"pypi": "turbo"})
+        routes_for("direct", overrides={"pypi": "turbo"})
 
 
 def measuring(times: dict[str, float | None]):
-    asked = []
+    probed = []
 
     def measure(service: str, route: Route) -> Measurement:
-        asked.append((service, route.kind))
+        probed.append((service, route.kind))
         seconds = times.get(route.kind)
         return Measurement(service, route, seconds, "" if seconds is not None else "broken")
 
-    return measure, asked
+    return measure, probed
 
 
 def options(*names: str) -> dict[str, list[Route]]:
@@ -118,28 +118,28 @@ def test_a_last_resort_is_taken_only_where_nothing_else_works():
 
 
 def test_a_single_route_is_not_measured():
-    measure, asked = measuring({})
+    measure, probed = measuring({})
     chosen, measured = select_routes(options("xray"), {}, measure)
-    assert (chosen["github"].kind, measured, asked) == ("xray", [], [])
+    assert (chosen["github"].kind, measured, probed) == ("xray", [], [])
 
 
 def test_what_is_remembered_stays_while_it_works():
-    measure, asked = measuring({"direct": 0.1, "xray": 5.0})
-    memory = {"github": {"kind": "xray", "base": "https://github.com"}}
-    chosen, _ = select_routes(options("direct", "xray"), memory, measure)
+    measure, probed = measuring({"direct": 0.1, "xray": 5.0})
+    state = {"github": {"kind": "xray", "base": "https://github.com"}}
+    chosen, _ = select_routes(options("direct", "xray"), state, measure)
     assert chosen["github"].kind == "xray"
-    assert asked == [("github", "xray")]
-    chosen, _ = select_routes(options("direct", "xray"), memory, measure, remeasure=True)
+    assert probed == [("github", "xray")]
+    chosen, _ = select_routes(options("direct", "xray"), state, measure, remeasure=True)
     assert chosen["github"].kind == "direct"
 
 
 def test_what_is_remembered_and_dead_is_replaced():
-    measure, asked = measuring({"direct": 0.1, "xray": None})
+    measure, probed = measuring({"direct": 0.1, "xray": None})
     chosen, _ = select_routes(
         options("direct", "xray"), {"github": {"kind": "xray", "base": "https://github.com"}}, measure
     )
     assert chosen["github"].kind == "direct"
-    assert sorted(asked) == [("github", "direct"), ("github", "xray")]
+    assert sorted(probed) == [("github", "direct"), ("github", "xray")]
 
 
 def test_a_stored_route_that_is_not_offered_any_more_is_discarded():
@@ -158,10 +158,10 @@ def test_nothing_works_then_the_first_is_named():
 def test_the_choice_is_the_minimum_whatever_comes():
     rng = random.Random(3)
     for _ in range(200):
-        times = {way: rng.choice([None, rng.random()]) for way in routes_module.ROUTE_KINDS}
+        times = {route_name: rng.choice([None, rng.random()]) for route_name in routes_module.ROUTE_KINDS}
         measure, _ = measuring(times)
         chosen, _ = select_routes(options(*routes_module.ROUTE_KINDS), {}, measure, remeasure=rng.random() < 0.5)
-        works = {way: seconds for way, seconds in times.items() if seconds is not None}
+        works = {route_name: seconds for route_name, seconds in times.items() if seconds is not None}
         assert chosen["github"].kind == (min(works, key=works.get) if works else "direct")
 
 
@@ -274,8 +274,8 @@ def arguments(tmp_path, **more) -> dict:
 
 def test_module_measures_remembers_and_changes_its_mind_only_when_it_must(serve, tmp_path, four_times, run_module):
     dead, slow, fast = "http://127.0.0.1:9", serve(delay=0.6), serve()
-    wish = arguments(tmp_path, base_urls={"github": dead}, mirrors={"github": [slow, fast]})
-    planned, applied = four_times("network_routes", **wish)
+    request = arguments(tmp_path, base_urls={"github": dead}, mirrors={"github": [slow, fast]})
+    planned, applied = four_times("network_routes", **request)
     assert {**applied["routes"]["github"], "hosts": 0} == {"kind": "mirror", "base": fast, "proxy": "", "hosts": 0}
     assert "127.0.0.1" in applied["routes"]["github"]["hosts"]
     assert planned["routes"] == applied["routes"]
@@ -283,16 +283,16 @@ def test_module_measures_remembers_and_changes_its_mind_only_when_it_must(serve,
     errors = {m["base"]: m["error"] for m in applied["measured"]}
     assert errors[dead] == "connection refused"
     # another run offers it a mirror that is dead now: the remembered one still works and is all that is asked
-    again = run_module("network_routes", **wish)
-    assert [m["base"] for m in again["measured"]] == [fast]
-    memory = json.loads((tmp_path / "home" / "network.json").read_text())
-    assert memory == {"github": {"kind": "mirror", "base": fast}}
-    changed = run_module("network_routes", **{**wish, "mirrors": {"github": [slow]}})
+    repeated = run_module("network_routes", **request)
+    assert [m["base"] for m in repeated["measured"]] == [fast]
+    state = json.loads((tmp_path / "home" / "network.json").read_text())
+    assert state == {"github": {"kind": "mirror", "base": fast}}
+    changed = run_module("network_routes", **{**request, "mirrors": {"github": [slow]}})
     assert (changed["changed"], changed["routes"]["github"]["base"]) == (True, slow)
 
 
 @pytest.mark.parametrize(
-    ("answer", "says"),
+    ("answer", "message"),
     [
         ({"status": 451}, "region"),
         ({"status": 502}, "502"),
@@ -300,17 +300,17 @@ def test_module_measures_remembers_and_changes_its_mind_only_when_it_must(serve,
         ({"delay": 4}, "seconds"),
     ],
 )
-def test_module_reports_why_a_route_does_not_work(serve, tmp_path, run_module, answer, says):
+def test_module_reports_why_a_route_does_not_work(serve, tmp_path, run_module, answer, message):
     broken = serve(**answer)
-    wish = arguments(tmp_path, base_urls={"github": broken}, mirrors={"github": ["http://127.0.0.1:9"]}, timeout=1)
-    found = run_module("network_routes", **wish)
+    request = arguments(tmp_path, base_urls={"github": broken}, mirrors={"github": ["http://127.0.0.1:9"]}, timeout=1)
+    found = run_module("network_routes", **request)
     assert found["unreached"] == ["github"]
     assert found["changed"] is False
-    assert says in {m["base"]: m["error"] for m in found["measured"]}[broken]
+    assert message in {m["base"]: m["error"] for m in found["measured"]}[broken]
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "message"),
     [
         ({"route_overrides": {"gitlab": "direct"}}, "unknown service 'gitlab'"),
         ({"route_overrides": {"github": "pigeon"}}, "pigeon"),
@@ -318,14 +318,14 @@ def test_module_reports_why_a_route_does_not_work(serve, tmp_path, run_module, a
         ({"network": "turbo", "route_overrides": {}}, "no turbo proxy"),
     ],
 )
-def test_module_refuses_nonsense(tmp_path, run_module, wrong, says):
+def test_module_refuses_nonsense(tmp_path, run_module, wrong, message):
     found = run_module("network_routes", **arguments(tmp_path, **wrong))
     assert found["failed"]
-    assert says in found["msg"]
+    assert message in found["msg"]
 
 
 def test_a_stalled_answer_is_cut_off_in_time(tmp_path, run_module):
-    class Drip(BaseHTTPRequestHandler):
+    class StalledHandler(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
             self.send_header("Content-Length", "100000")
@@ -338,12 +338,14 @@ def test_a_stalled_answer_is_cut_off_in_time(tmp_path, run_module):
         def log_message(self, *_):
             pass
 
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Drip)
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), StalledHandler)
     threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
     started = time.monotonic()
-    drip = routes_module.measure_route("github", Route("direct", f"http://127.0.0.1:{httpd.server_port}", ""), "/", 1.0)
+    stalled = routes_module.measure_route(
+        "github", Route("direct", f"http://127.0.0.1:{httpd.server_port}", ""), "/", 1.0
+    )
     assert time.monotonic() - started < 3
-    assert drip.seconds is None and "within 1 seconds" in drip.error
+    assert stalled.seconds is None and "within 1 seconds" in stalled.error
     httpd.shutdown()
     httpd.server_close()
 
@@ -359,17 +361,17 @@ def test_a_ca_bundle_that_is_none_is_named(tmp_path, run_module, text):
 
 
 def test_a_last_resort_that_is_remembered_is_measured_against_the_others():
-    memory = {"github": {"kind": "direct", "base": "https://github.com"}}
-    measure, asked = measuring({"direct": 0.1, "mirror": 0.5})
-    chosen, _ = select_routes(options("mirror", "direct"), memory, measure, last=("direct",))
+    state = {"github": {"kind": "direct", "base": "https://github.com"}}
+    measure, probed = measuring({"direct": 0.1, "mirror": 0.5})
+    chosen, _ = select_routes(options("mirror", "direct"), state, measure, last=("direct",))
     assert chosen["github"].kind == "mirror"
-    assert ("github", "mirror") in asked
+    assert ("github", "mirror") in probed
 
 
 def test_a_state_file_that_cannot_be_written_is_a_sentence(serve, tmp_path, run_module):
     (tmp_path / "file").write_text("")
-    wish = arguments(tmp_path, base_urls={"github": serve()}, mirrors={"github": [serve()]})
-    found = run_module("network_routes", **{**wish, "state_file": str(tmp_path / "file" / "network.json")})
+    request = arguments(tmp_path, base_urls={"github": serve()}, mirrors={"github": [serve()]})
+    found = run_module("network_routes", **{**request, "state_file": str(tmp_path / "file" / "network.json")})
     assert found["failed"]
     assert "file/network.json" in found["msg"] and "sdops_home" in found["msg"]
 
@@ -378,14 +380,14 @@ def test_a_channel_by_name_is_found_where_conda_finds_it():
     assert routes_module.resolve_base("conda", "bioconda") == "https://conda.anaconda.org/bioconda"
     assert routes_module.resolve_base("conda", "conda-forge") == routes_module.PUBLIC_BASES["conda"]
     assert routes_module.service_hosts("conda", "bioconda") == ["conda.anaconda.org", "anaconda.org"]
-    assert ways("mirrors", {"conda": "bioconda"})["conda"] == ["direct"]
-    assert ways("mirrors", {"conda": "conda-forge"})["conda"][0] == "mirror"
+    assert routes_for("mirrors", {"conda": "bioconda"})["conda"] == ["direct"]
+    assert routes_for("mirrors", {"conda": "conda-forge"})["conda"][0] == "mirror"
 
 
 @pytest.mark.parametrize(
     "given", [{"mirrors": {"github": ["mirror.example.com"]}}, {"base_urls": {"pypi": "pypi.example.com/simple"}}]
 )
-def test_a_url_without_its_scheme_is_refused(tmp_path, run_module, given):
+def test_a_url_without_its_scheme_is_rejected(tmp_path, run_module, given):
     found = run_module("network_routes", **arguments(tmp_path, **given))
     assert found["failed"]
     assert "example.com" in found["msg"] and "https://" in found["msg"]
@@ -407,8 +409,8 @@ def test_what_the_turbo_proxy_says_of_hosts_and_certificates_counts(serve, tmp_p
     script.write_text(
         f"export no_proxy=modelscope.com\nexport http_proxy={TURBO} https_proxy={TURBO} SSL_CERT_FILE={script}\n"
     )
-    wish = arguments(tmp_path, network="turbo", turbo_file=str(script))
-    found = run_module("network_routes", **{**wish, "route_overrides": {}})["routes"]
+    request = arguments(tmp_path, network="turbo", turbo_file=str(script))
+    found = run_module("network_routes", **{**request, "route_overrides": {}})["routes"]
     assert (found["github"]["no_proxy"], found["github"]["ca"]) == (["modelscope.com"], str(script))
     assert "no_proxy" not in found["pypi"]
     made = proxy_variables(found, ["github"], ["localhost"])

@@ -86,12 +86,12 @@ def test_without_dependencies(state: dict) -> None:
 
 
 def test_urls(state: dict, links: Path) -> None:
-    judge = RequirementChecker(state, [], [])
+    checker = RequirementChecker(state, [], [])
     url = f"file://{links}/clip-1.0-py3-none-any.whl"
-    assert judge.is_met("clip @ " + url)
-    assert judge.is_met(url) and judge.is_met(url + "#egg=clip") and judge.is_met(url[len("file://") :])
-    assert not judge.is_met("clip @ file:///elsewhere/clip-1.0-py3-none-any.whl")
-    assert judge.is_met("clip==1.0")
+    assert checker.is_met("clip @ " + url)
+    assert checker.is_met(url) and checker.is_met(url + "#egg=clip") and checker.is_met(url[len("file://") :])
+    assert not checker.is_met("clip @ file:///elsewhere/clip-1.0-py3-none-any.whl")
+    assert checker.is_met("clip==1.0")
 
 
 @pytest.mark.parametrize(
@@ -135,15 +135,18 @@ def test_a_commit_is_the_same_on_every_mirror(state: dict, requirement: str, exp
 
 
 @pytest.mark.parametrize(
-    ("gone", "named"), [(["INSTALLER"], "clip"), (["INSTALLER", "RECORD"], "clip"), (["INSTALLER", "METADATA"], "clip")]
+    ("missing", "named"),
+    [(["INSTALLER"], "clip"), (["INSTALLER", "RECORD"], "clip"), (["INSTALLER", "METADATA"], "clip")],
 )
-def test_what_a_cut_has_left_is_not_installed(links: Path, tmp_path: Path, gone: list[str], named: str) -> None:
+def test_interrupted_installation_counts_as_not_installed(
+    links: Path, tmp_path: Path, missing: list[str], named: str
+) -> None:
     python = venv(tmp_path / "v")
     install(python, "--no-index", "-f", links, "clip", "lonely", "--no-deps")
     [info] = (tmp_path / "v").rglob("clip-1.0.dist-info")
     # conda and pip say who installed it, as uv does
     (next((tmp_path / "v").rglob("lonely-1.0.dist-info")) / "INSTALLER").write_text("conda\n")
-    for name in gone:
+    for name in missing:
         (info / name).unlink()
     found = inspect_environment(str(python))
     assert version_labels(found)[named] == "1.0 (incomplete)"
@@ -180,7 +183,7 @@ def test_read_file(tmp_path: Path) -> None:
         read_requirements(str(tmp_path / "nowhere.txt"))
 
 
-def test_inspect_says_what_is_wrong(tmp_path: Path) -> None:
+def test_inspect_reports_the_defect(tmp_path: Path) -> None:
     with pytest.raises(PythonEnvError, match="Make the environment first"):
         inspect_environment(str(tmp_path / "bin" / "python"))
     broken = tmp_path / "python"

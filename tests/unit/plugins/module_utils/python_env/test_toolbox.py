@@ -39,7 +39,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture
-def box(whole, run_module):
+def toolbox_dir(whole, run_module):
     """A toolbox that holds SMALL."""
     path, copy = whole
     if not copy.exists():
@@ -125,23 +125,23 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_what_does_not_work_is_seen(box, run_module, damage):
-    assert info(run_module, box)["usable"]
-    DAMAGES[damage](box)
-    found = info(run_module, box)
+def test_what_does_not_work_is_seen(toolbox_dir, run_module, damage):
+    assert info(run_module, toolbox_dir)["usable"]
+    DAMAGES[damage](toolbox_dir)
+    found = info(run_module, toolbox_dir)
     assert not found["usable"] and found["reason"], found
     assert subprocess.run([found["python"], "-c", ""]).returncode == 0
-    planned = run_module("toolbox", check=True, path=str(box), requirements=SMALL, python=BASE)
-    assert not planned["failed"] and planned["actions"] == [f"rebuild {box}"], planned
+    planned = run_module("toolbox", check=True, path=str(toolbox_dir), requirements=SMALL, python=BASE)
+    assert not planned["failed"] and planned["actions"] == [f"rebuild {toolbox_dir}"], planned
 
 
 @pytest.mark.parametrize("damage", ["no pip", "another Python", "its Python is gone", "a file in its place"])
-def test_what_does_not_work_is_rebuilt(box, run_module, damage):
-    DAMAGES[damage](box)
-    result = run_module("toolbox", path=str(box), requirements=SMALL, python=BASE)
-    assert not result["failed"] and result["actions"] == [f"rebuild {box}"], result
-    assert info(run_module, box)["usable"]
-    assert not run_module("toolbox", path=str(box), requirements=SMALL, python=BASE)["changed"]
+def test_what_does_not_work_is_rebuilt(toolbox_dir, run_module, damage):
+    DAMAGES[damage](toolbox_dir)
+    result = run_module("toolbox", path=str(toolbox_dir), requirements=SMALL, python=BASE)
+    assert not result["failed"] and result["actions"] == [f"rebuild {toolbox_dir}"], result
+    assert info(run_module, toolbox_dir)["usable"]
+    assert not run_module("toolbox", path=str(toolbox_dir), requirements=SMALL, python=BASE)["changed"]
 
 
 @pytest.mark.parametrize("there", ["photo.txt", "bin/tool", "pyvenv.cfg", "requirements.txt"])
@@ -155,13 +155,13 @@ def test_a_directory_of_somebody_else_is_not_cleared(tmp_path, run_module, there
     assert (path / there).read_text() == "mine" and len(list(path.iterdir())) == 1
 
 
-def test_a_package_that_is_gone_is_installed(box, run_module):
-    for each in site(box).glob("packaging*"):
+def test_a_package_that_is_gone_is_installed(toolbox_dir, run_module):
+    for each in site(toolbox_dir).glob("packaging*"):
         shutil.rmtree(each)
-    assert not info(run_module, box)["usable"]
-    result = run_module("toolbox", path=str(box), requirements=SMALL, python=BASE)
-    assert not result["failed"] and result["actions"] == [f"install packages into {box}"], result
-    assert info(run_module, box)["usable"]
+    assert not info(run_module, toolbox_dir)["usable"]
+    result = run_module("toolbox", path=str(toolbox_dir), requirements=SMALL, python=BASE)
+    assert not result["failed"] and result["actions"] == [f"install packages into {toolbox_dir}"], result
+    assert info(run_module, toolbox_dir)["usable"]
 
 
 def test_a_python_without_ensurepip_is_named(tmp_path, run_module):
@@ -181,12 +181,15 @@ def test_a_python_without_ensurepip_is_named(tmp_path, run_module):
     assert run_module("toolbox", path=str(path), requirements=SMALL, python=BASE)["actions"] == [f"rebuild {path}"]
 
 
-def test_the_host_python_beneath_a_toolbox(box):
-    assert host_python(str(box), "/usr/bin/python3.11") == "/usr/bin/python3.11"
-    beneath = host_python(str(box), str(box / "bin/python"))
-    assert not beneath.startswith(str(box)) and os.access(beneath, os.X_OK)
-    (box / "pyvenv.cfg").write_text("home = /opt/gone/bin\n")
-    assert host_python(str(box), str(box / "bin/python")) in ("/usr/bin/python3", str(box / "bin/python"))
+def test_the_host_python_beneath_a_toolbox(toolbox_dir):
+    assert host_python(str(toolbox_dir), "/usr/bin/python3.11") == "/usr/bin/python3.11"
+    beneath = host_python(str(toolbox_dir), str(toolbox_dir / "bin/python"))
+    assert not beneath.startswith(str(toolbox_dir)) and os.access(beneath, os.X_OK)
+    (toolbox_dir / "pyvenv.cfg").write_text("home = /opt/gone/bin\n")
+    assert host_python(str(toolbox_dir), str(toolbox_dir / "bin/python")) in (
+        "/usr/bin/python3",
+        str(toolbox_dir / "bin/python"),
+    )
 
 
 # --- the index
@@ -278,12 +281,12 @@ def test_without_pip_its_default_is_not_called_dead(tmp_path, pip_conf, closed):
     assert more in warning
 
 
-def test_a_toolbox_that_works_is_not_cleared_for_a_dead_index(box, run_module, pip_conf, closed):
+def test_a_toolbox_that_works_is_not_cleared_for_a_dead_index(toolbox_dir, run_module, pip_conf, closed):
     pip_conf(f"[install]\nindex-url = http://127.0.0.1:{closed}/simple\n")
-    shutil.rmtree(site(box) / "certifi")
-    before = sorted(box.rglob("*"))
-    assert run_module("toolbox", path=str(box), requirements=SMALL, python=BASE)["failed"]
-    assert sorted(box.rglob("*")) == before
+    shutil.rmtree(site(toolbox_dir) / "certifi")
+    before = sorted(toolbox_dir.rglob("*"))
+    assert run_module("toolbox", path=str(toolbox_dir), requirements=SMALL, python=BASE)["failed"]
+    assert sorted(toolbox_dir.rglob("*")) == before
 
 
 def real_index() -> str:

@@ -51,7 +51,7 @@ def test_it_is_complete(tmp_path: Path, python: str, machine: str) -> None:
         assert re.search(rf"(?m)^ \+ {name}==", done.stdout + done.stderr), name
 
 
-def test_another_file_of_the_same_name_is_refused(tmp_path: Path) -> None:
+def test_another_file_of_the_same_name_is_rejected(tmp_path: Path) -> None:
     block = next(b for b in re.split(r"(?m)^(?=[A-Za-z0-9])", LOCK.read_text()) if b.startswith("packaging=="))
     for lock, good in ((block, True), (re.sub("sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, block), False)):
         (tmp_path / "lock.txt").write_text(lock)
@@ -68,9 +68,9 @@ def test_what_is_missing_is_reported_by_this_python() -> None:
 
     found = missing(parse_pins(LOCK.read_text()))
     assert not [line for line in found if "python_full_version <" in line], "a marker that does not hold here"
-    asked = [
+    requested = [
         "packaging==1.0",
         "nothing-of-that-name==1 ; python_full_version >= '3.9'",
         "other==1 ; python_version < '3'",
     ]
-    assert missing(asked) == asked[:2]
+    assert missing(requested) == requested[:2]

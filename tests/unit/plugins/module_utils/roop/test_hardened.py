@@ -80,7 +80,7 @@ def check(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.syspath_prepend(str(site))
     theirs = ("numpy", "onnxruntime", "ifnude")
-    kept = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] in theirs}
+    saved = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] in theirs}
 
     def load(threshold: float = 0.7):
         path = tmp_path / "cimage.py"
@@ -95,10 +95,10 @@ def check(tmp_path: Path, monkeypatch):
     for name in list(sys.modules):
         if name.split(".")[0] in theirs:
             del sys.modules[name]
-    sys.modules.update(kept)
+    sys.modules.update(saved)
 
 
-def verdict(module, image) -> bool:
+def is_nsfw(module, image) -> bool:
     blocked, file = module.convert_to_sd(image)  # as swapper.py takes it apart
     assert file.name.endswith(".png") and os.access(file.name, os.W_OK)
     assert os.stat(file.name).st_mode & 0o077 == 0
@@ -108,21 +108,21 @@ def verdict(module, image) -> bool:
 
 def test_the_same_results_as_upstream(check):
     module = check()
-    assert verdict(module, [(1, 0.71)]) is True
-    assert verdict(module, [(1, 0.7)]) is False
-    assert verdict(module, [(0, 0.99)]) is False  # upstream leaves bellies out
-    assert verdict(module, [(0, 0.99), (1, 0.2), (1, 0.95)]) is True
-    assert verdict(module, []) is False
+    assert is_nsfw(module, [(1, 0.71)]) is True
+    assert is_nsfw(module, [(1, 0.7)]) is False
+    assert is_nsfw(module, [(0, 0.99)]) is False  # upstream leaves bellies out
+    assert is_nsfw(module, [(0, 0.99), (1, 0.2), (1, 0.95)]) is True
+    assert is_nsfw(module, []) is False
 
 
 def test_stricter(check):
     module = check(0.5)
-    assert verdict(module, [(1, 0.51)]) is True and verdict(module, [(1, 0.5)]) is False
+    assert is_nsfw(module, [(1, 0.51)]) is True and is_nsfw(module, [(1, 0.5)]) is False
 
 
 def test_the_model_is_loaded_once_for_all_callers(check):
     module = check()
-    threads = [threading.Thread(target=verdict, args=(module, [(1, 0.1)])) for _ in range(8)]
+    threads = [threading.Thread(target=is_nsfw, args=(module, [(1, 0.1)])) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -133,13 +133,13 @@ def test_the_model_is_loaded_once_for_all_callers(check):
 @pytest.mark.parametrize("name", ["detector.onnx", "classes"])
 def test_without_the_detector_nothing_is_swapped_and_nothing_is_fetched(check, capfd, name):
     module = check()
-    kept = (module.home / name).read_text()
+    saved = (module.home / name).read_text()
     (module.home / name).unlink()
-    assert verdict(module, []) is True
+    assert is_nsfw(module, []) is True
     assert name in capfd.readouterr().err
     assert "ifnude" not in sys.modules  # which would have downloaded it
-    (module.home / name).write_text(kept)
-    assert verdict(module, []) is False  # it needs no restart when the file comes
+    (module.home / name).write_text(saved)
+    assert is_nsfw(module, []) is False  # it needs no restart when the file comes
 
 
 @pytest.mark.parametrize(
@@ -156,27 +156,27 @@ def test_without_the_detector_nothing_is_swapped_and_nothing_is_fetched(check, c
 def test_other_names_for_what_it_sees_block(check, capfd, classes):
     module = check()
     (module.home / "classes").write_text(classes)
-    assert verdict(module, []) is True
+    assert is_nsfw(module, []) is True
     assert "does not name what the detector tells apart" in capfd.readouterr().err
 
 
 def test_a_broken_detector_blocks(check, capfd):
     module = check()
     (module.home / "detector.onnx").write_text("broken")
-    assert verdict(module, []) is True
+    assert is_nsfw(module, []) is True
     assert "INVALID_PROTOBUF" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("answer", [ValueError("out of memory"), [(1, float("nan"))], [(7, 0.9)]])
 def test_a_detector_that_fails_blocks(check, capfd, answer):
     module = check()
-    assert verdict(module, answer) is True
+    assert is_nsfw(module, answer) is True
     assert "no face is swapped" in capfd.readouterr().err
-    assert verdict(module, []) is False
+    assert is_nsfw(module, []) is False
 
 
 def test_a_blocked_image_is_reported(check, capfd):
-    verdict(check(), [(1, 0.9)])
+    is_nsfw(check(), [(1, 0.9)])
     assert "left as it is" in capfd.readouterr().err
 
 

@@ -189,7 +189,7 @@ def test_what_a_former_version_wrote_is_no_bypass(extension, monkeypatch):
 
 
 @pytest.mark.parametrize("threshold", [1e-5, 0.7, 0.123456789])
-def test_every_threshold_is_known_again(threshold):
+def test_every_patched_threshold_is_recognised(threshold):
     assert classify_check(render_hardened(threshold).encode()) == patch_module.CheckStatus("hardened", threshold)
 
 
@@ -204,8 +204,8 @@ def test_hardened_and_restored(extension):
     stricter = work(extension, threshold=0.5)
     assert stricter["changed"] and "0.5" in stricter["actions"][0]
     assert classify_check(cimage(extension).read_bytes()).threshold == 0.5
-    back = work(extension, state="upstream")
-    assert back["changed"] and cimage(extension).read_text() == ORIGINAL
+    restored = work(extension, state="upstream")
+    assert restored["changed"] and cimage(extension).read_text() == ORIGINAL
     assert not work(extension, state="upstream")["changed"]
     assert work(cimage(extension))["changed"]  # the file itself may be named
 

@@ -56,9 +56,9 @@ def read(tmp_path, section: str):
     return options.process_group_configs[0].process_configs[0]
 
 
-def test_what_is_written_is_read_or_refused(tmp_path):
+def test_written_value_is_read_back_or_rejected(tmp_path):
     random.seed(11)
-    held = refused = 0
+    accepted = rejected = 0
     for _ in range(3000):
         text = "".join(random.choice(PIECES) for _ in range(random.randint(1, 8)))
         for field in ("command", "directory", "environment"):
@@ -66,15 +66,15 @@ def test_what_is_written_is_read_or_refused(tmp_path):
             try:
                 section = program(**given).render()
             except SupervisorError as exc:
-                refused += 1
+                rejected += 1
                 assert str(exc).isprintable()
                 continue
             assert not any(unicodedata.category(c) == "Cc" for c in text)
-            held += 1
+            accepted += 1
             config = read(tmp_path, section)
             assert (config.name, config.redirect_stderr) == ("one", True)
             assert {"X": text} == config.environment if field == "environment" else getattr(config, field) == "/" + text
-    assert held > 1000 and refused > 1000
+    assert accepted > 1000 and rejected > 1000
 
 
 @pytest.mark.parametrize("control", [chr(n) for n in [*range(32), *range(127, 160)]])

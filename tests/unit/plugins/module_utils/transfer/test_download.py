@@ -32,11 +32,11 @@ def no_waiting(monkeypatch):
 def ranged(headers, content=CONTENT, etag=None):
     """An answer as a good server gives it."""
     more = {"ETag": etag} if etag else {}
-    asked = re.match(r"bytes=(\d+)-(\d*)", headers.get("Range") or "")
-    if not asked:
+    range_match = re.match(r"bytes=(\d+)-(\d*)", headers.get("Range") or "")
+    if not range_match:
         return 200, more, content
-    first = int(asked[1])
-    last = min(int(asked[2] or len(content)), len(content) - 1)
+    first = int(range_match[1])
+    last = min(int(range_match[2] or len(content)), len(content) - 1)
     if first >= len(content):
         return 416, {"Content-Range": f"bytes */{len(content)}"}, b""
     span = {"Content-Range": f"bytes {first}-{last}/{len(content)}"}
@@ -44,7 +44,7 @@ def ranged(headers, content=CONTENT, etag=None):
 
 
 @pytest.fixture
-def bring(tmp_path):
+def fetch(tmp_path):
     def run(url, connections=4, retries=3, **fields):
         remote = RemoteFile(url, "m.bin", **{"size": len(CONTENT), "sha256": SHA256, **fields})
         http = HttpClient(timeout=2, retries=retries, sleep=lambda seconds: None)
@@ -59,23 +59,23 @@ def bring(tmp_path):
     return run
 
 
-def test_several_connections_no_byte_twice(serve, bring):
+def test_several_connections_no_byte_twice(serve, fetch):
     here, seen = serve(lambda path, headers: ranged(headers))
-    got = bring(here + "/m.bin")
+    got = fetch(here + "/m.bin")
     assert got.received == len(CONTENT)
     assert len(seen) > 4
 
 
 @pytest.mark.parametrize("fields", [{}, {"size": None}, {"size": None, "sha256": None}, {"sha256": None}])
-def test_ranges_ignored(serve, bring, fields):
+def test_ranges_ignored(serve, fetch, fields):
     here, seen = serve(lambda path, headers: (200, {}, CONTENT))
-    got = bring(here + "/m.bin", **fields)
+    got = fetch(here + "/m.bin", **fields)
     assert len(seen) == 1
     assert got.received == len(CONTENT)
 
 
 @pytest.mark.parametrize("fields", [{}, {"size": None}])
-def test_no_length_and_no_ranges(serve, bring, fields):
+def test_no_length_and_no_ranges(serve, fetch, fields):
     def answer(path, headers):
         return (
             200,
@@ -88,29 +88,29 @@ def test_no_length_and_no_ranges(serve, bring, fields):
         )
 
     here, _ = serve(answer)
-    bring(here + "/m.bin", **fields)
+    fetch(here + "/m.bin", **fields)
 
 
-def test_ranges_ignored_from_some_moment_on(serve, bring):
+def test_ranges_ignored_from_some_moment_on(serve, fetch):
     count = iter(range(1000))
 
     def answer(path, headers):
         return ranged(headers) if next(count) < 3 else (200, {}, CONTENT)
 
     here, _ = serve(answer)
-    bring(here + "/m.bin")
+    fetch(here + "/m.bin")
 
 
 @pytest.mark.parametrize("span", ["bytes 5-99/9000001", "bytes 0-99/*", "nonsense", ""])
-def test_wrong_content_range_falls_back_to_one_stream(serve, bring, span):
+def test_wrong_content_range_falls_back_to_one_stream(serve, fetch, span):
     def answer(path, headers):
         return (206, {"Content-Range": span}, CONTENT[:100]) if headers.get("Range") else (200, {}, CONTENT)
 
     here, _ = serve(answer)
-    bring(here + "/m.bin")
+    fetch(here + "/m.bin")
 
 
-def test_every_connection_breaks_often(serve, bring):
+def test_every_connection_breaks_often(serve, fetch):
     count = iter(range(100000))
 
     def answer(path, headers):
@@ -119,18 +119,18 @@ def test_every_connection_breaks_often(serve, bring):
             return status, {"Content-Length": str(len(body))}, body[: len(body) // 2]
         return status, more, body
 
-    def cut(path, headers):
+    def truncated(path, headers):
         status, more, body = ranged(headers)
         if next(count) % 3:
             return status, {**more, "Content-Length": str(len(body)), "Connection": "close"}, body[: len(body) // 2]
         return status, more, body
 
-    here, _ = serve(cut)
-    got = bring(here + "/m.bin")
+    here, _ = serve(truncated)
+    got = fetch(here + "/m.bin")
     assert got.received == len(CONTENT)
 
 
-def test_a_dead_line_ends_with_its_cause_and_keeps_what_came(serve, bring, tmp_path):
+def test_a_dead_line_ends_with_its_cause_and_keeps_what_came(serve, fetch, tmp_path):
     alive = iter(range(1000))
 
     def answer(path, headers):
@@ -140,16 +140,16 @@ def test_a_dead_line_ends_with_its_cause_and_keeps_what_came(serve, bring, tmp_p
 
     here, _ = serve(answer)
     with pytest.raises(TransferError, match="503.*out of order"):
-        bring(here + "/m.bin?X-Amz-Signature=deadbeef", connections=2)
+        fetch(here + "/m.bin?X-Amz-Signature=deadbeef", connections=2)
     there = PartialFile(
         str(tmp_path / "m.bin"), RemoteFile("x", "m.bin", size=len(CONTENT), sha256=SHA256)
     ).resumable_bytes()
     assert there > 2_000_000
     here, _ = serve(lambda path, headers: ranged(headers))
-    assert bring(here + "/m.bin").received == len(CONTENT) - there
+    assert fetch(here + "/m.bin").received == len(CONTENT) - there
 
 
-def test_a_server_that_allows_two_connections(serve, bring):
+def test_a_server_that_allows_two_connections(serve, fetch):
     busy = threading.Semaphore(2)
 
     def answer(path, headers):
@@ -162,7 +162,7 @@ def test_a_server_that_allows_two_connections(serve, bring):
             busy.release()
 
     here, seen = serve(answer)
-    bring(here + "/m.bin", connections=8)
+    fetch(here + "/m.bin", connections=8)
     assert len(seen) < 100
 
 
@@ -183,64 +183,64 @@ def links(good_for):
     return answer, given
 
 
-def test_expired_links_are_requested_again(serve, bring):
+def test_expired_links_are_requested_again(serve, fetch):
     answer, given = links(good_for=3)
     here, seen = serve(answer)
-    got = bring(here + "/m.bin")
+    got = fetch(here + "/m.bin")
     assert got.received == len(CONTENT)
     assert 1 < len(given) <= 12
     assert len(seen) < 60
 
 
-def test_links_that_are_never_good_end_in_an_error_with_the_reason(serve, bring):
+def test_links_that_are_never_good_end_in_an_error_with_the_reason(serve, fetch):
     answer, given = links(good_for=0)
     here, seen = serve(answer)
     with pytest.raises(TransferError, match="403.*Request has expired") as caught:
-        bring(here + "/m.bin")
+        fetch(here + "/m.bin")
     assert "deadbeef" not in str(caught.value)
     assert len(given) <= 4
 
 
-def test_a_login_page_is_no_model(serve, bring):
+def test_a_login_page_is_no_model(serve, fetch):
     here, _ = serve(lambda path, headers: (200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>log in"))
     with pytest.raises(TransferError, match="web page"):
-        bring(here + "/m.bin")
+        fetch(here + "/m.bin")
 
 
 @pytest.mark.parametrize("parts", [True, False])
-def test_a_file_that_the_server_calls_a_page_is_taken(serve, bring, parts):
+def test_a_file_that_the_server_calls_a_page_is_taken(serve, fetch, parts):
     """PHP calls everything text/html."""
     kind = {"Content-Type": "text/html; charset=UTF-8"}
 
     def answer(path, headers):
-        status, told, body = ranged(headers) if parts else (200, {}, CONTENT)
-        return status, {**told, **kind}, body
+        status, reported, body = ranged(headers) if parts else (200, {}, CONTENT)
+        return status, {**reported, **kind}, body
 
     here, _ = serve(answer)
-    assert bring(here + "/m.bin").sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert fetch(here + "/m.bin").sha256 == hashlib.sha256(CONTENT).hexdigest()
 
 
-def test_another_size_than_promised(serve, bring, tmp_path):
+def test_another_size_than_promised(serve, fetch, tmp_path):
     here, _ = serve(lambda path, headers: ranged(headers, CONTENT[:-5]))
     with pytest.raises(TransferError, match="9000001 were promised"):
-        bring(here + "/m.bin")
+        fetch(here + "/m.bin")
     assert os.listdir(tmp_path) == []
 
 
-def test_changed_in_the_middle(serve, bring, tmp_path):
+def test_changed_in_the_middle(serve, fetch, tmp_path):
     count = iter(range(1000))
     here, _ = serve(lambda path, headers: ranged(headers, etag='"one"' if next(count) < 3 else '"two"'))
     with pytest.raises(TransferError, match="changed at its source"):
-        bring(here + "/m.bin", sha256=None, etag='"one"')
+        fetch(here + "/m.bin", sha256=None, etag='"one"')
     assert os.listdir(tmp_path) == []
 
 
 DATE = "Mon, 19 Oct 2026 07:28:00 GMT"
 
 
-def nodes(told):
+def nodes(reported):
     """Servers of one CDN that take turns; ``told``: the headers of each."""
-    turns = itertools.cycle(told)
+    turns = itertools.cycle(reported)
 
     def answer(path, headers):
         status, more, body = ranged(headers)
@@ -250,7 +250,7 @@ def nodes(told):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [
         [{"ETag": '"1-abc"', "Last-Modified": DATE}, {"ETag": '"2-abc"', "Last-Modified": DATE}],
         [{"ETag": '"1"', "Last-Modified": DATE}, {"ETag": 'W/"2"', "Last-Modified": DATE}, {"Last-Modified": DATE}],
@@ -258,14 +258,14 @@ def nodes(told):
         [{"ETag": '"1"', "Last-Modified": DATE}, {}],
     ],
 )
-def test_nodes_with_etags_of_their_own_and_one_date_are_one_source(serve, bring, told):
-    here, _ = serve(nodes(told))
-    version = read_version(told[0])
-    bring(here + "/m.bin", sha256=None, etag=version, version=version)
+def test_nodes_with_etags_of_their_own_and_one_date_are_one_source(serve, fetch, reported):
+    here, _ = serve(nodes(reported))
+    version = read_version(reported[0])
+    fetch(here + "/m.bin", sha256=None, etag=version, version=version)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [
         [{"ETag": '"1"'}, {"ETag": '"2"'}],
         [{"ETag": '"1"', "Last-Modified": DATE}, {"ETag": '"2"', "Last-Modified": DATE.replace("07:", "08:")}],
@@ -273,30 +273,30 @@ def test_nodes_with_etags_of_their_own_and_one_date_are_one_source(serve, bring,
         [{"Last-Modified": DATE}, {"Last-Modified": DATE.replace("07:", "08:")}],
     ],
 )  # fmt: skip
-def test_what_may_be_another_file_needs_a_hash(serve, bring, tmp_path, told):
-    here, _ = serve(nodes(told))
+def test_what_may_be_another_file_needs_a_hash(serve, fetch, tmp_path, reported):
+    here, _ = serve(nodes(reported))
     with pytest.raises(TransferError, match="give its sha256"):
-        bring(here + "/m.bin", sha256=None)
+        fetch(here + "/m.bin", sha256=None)
     assert os.listdir(tmp_path) == []
-    bring(here + "/m.bin")  # with a hash it does not matter what they say
+    fetch(here + "/m.bin")  # with a hash it does not matter what they say
 
 
-def test_a_resume_goes_on_at_another_node_with_the_same_date(serve, bring, tmp_path):
-    told = [{"ETag": '"1"', "Last-Modified": DATE}, {"ETag": '"2"', "Last-Modified": DATE}]
-    here, _ = serve(nodes(told[1:]))
-    partly(tmp_path, here, [(0, 5_000_000)], size=len(CONTENT), sha256=None, etag=read_version(told[0]))
-    got = bring(here + "/m.bin", sha256=None, etag=read_version(told[1]))
+def test_a_resume_goes_on_at_another_node_with_the_same_date(serve, fetch, tmp_path):
+    reported = [{"ETag": '"1"', "Last-Modified": DATE}, {"ETag": '"2"', "Last-Modified": DATE}]
+    here, _ = serve(nodes(reported[1:]))
+    partly(tmp_path, here, [(0, 5_000_000)], size=len(CONTENT), sha256=None, etag=read_version(reported[0]))
+    got = fetch(here + "/m.bin", sha256=None, etag=read_version(reported[1]))
     assert got.received == len(CONTENT) - 5_000_000
     (tmp_path / "m.bin").unlink()
     later = read_version({"ETag": '"2"', "Last-Modified": DATE.replace("07:", "08:")})
-    partly(tmp_path, here, [(0, 5_000_000)], size=len(CONTENT), sha256=None, etag=read_version(told[0]))
-    assert bring(here + "/m.bin", sha256=None, etag=later).received == len(CONTENT)
+    partly(tmp_path, here, [(0, 5_000_000)], size=len(CONTENT), sha256=None, etag=read_version(reported[0]))
+    assert fetch(here + "/m.bin", sha256=None, etag=later).received == len(CONTENT)
 
 
-def test_wrong_bytes_are_thrown_away(serve, bring, tmp_path):
+def test_wrong_bytes_are_thrown_away(serve, fetch, tmp_path):
     here, _ = serve(lambda path, headers: ranged(headers, CONTENT[:-1] + b"?"))
     with pytest.raises(TransferError, match="thrown away: its SHA-256 is"):
-        bring(here + "/m.bin")
+        fetch(here + "/m.bin")
     assert os.listdir(tmp_path) == []
 
 
@@ -310,7 +310,7 @@ def test_an_empty_file(serve, tmp_path, fields, knows_ranges):
     assert got.sha256 == hashlib.sha256(b"").hexdigest()
 
 
-def test_a_full_disk_is_named_and_nothing_is_lost(serve, bring, tmp_path, monkeypatch):
+def test_a_full_disk_is_named_and_nothing_is_lost(serve, fetch, tmp_path, monkeypatch):
     written = []
     real = os.pwrite
 
@@ -323,9 +323,9 @@ def test_a_full_disk_is_named_and_nothing_is_lost(serve, bring, tmp_path, monkey
     here, _ = serve(lambda path, headers: ranged(headers))
     monkeypatch.setattr(os, "pwrite", pwrite)
     with pytest.raises(TransferError, match="is full"):
-        bring(here + "/m.bin")
+        fetch(here + "/m.bin")
     monkeypatch.setattr(os, "pwrite", real)
-    assert bring(here + "/m.bin").received < len(CONTENT)
+    assert fetch(here + "/m.bin").received < len(CONTENT)
 
 
 MIB = 1 << 20
@@ -341,7 +341,7 @@ def endless(sent, headers=UNTOLD):
             yield b"%x\r\n%b\r\n" % (len(zeros), zeros) if headers is UNTOLD else zeros
             sent.append(len(zeros))
 
-    return lambda path, asked: (200, headers, pieces())
+    return lambda path, range_match: (200, headers, pieces())
 
 
 def limited_disk(monkeypatch, tmp_path, size):
@@ -370,7 +370,7 @@ def test_a_stream_without_length_stops_at_the_reserve_and_leaves_nothing(serve, 
     assert 40 <= len(sent) < 80
 
 
-def test_a_length_that_does_not_fit_is_refused_before_a_byte_is_written(serve, tmp_path, monkeypatch):
+def test_wrong_length_is_rejected_before_a_byte_is_written(serve, tmp_path, monkeypatch):
     sent = []
     here, _ = serve(endless(sent, {"Content-Length": str(10**15)}))
     limited_disk(monkeypatch, tmp_path, disk_space.DISK_RESERVE + 40 * MIB)
@@ -382,19 +382,21 @@ def test_a_length_that_does_not_fit_is_refused_before_a_byte_is_written(serve, t
     assert len(sent) < 20
 
 
-@pytest.mark.parametrize("told", [shutil._ntuple_diskusage(0, 0, 0), OSError(errno.ENOSYS, "Function not implemented")])
+@pytest.mark.parametrize(
+    "reported", [shutil._ntuple_diskusage(0, 0, 0), OSError(errno.ENOSYS, "Function not implemented")]
+)
 @pytest.mark.parametrize("length", [None, str(len(CONTENT))])
-def test_unknown_free_space_stops_nothing(serve, bring, monkeypatch, told, length):
+def test_unknown_free_space_stops_nothing(serve, fetch, monkeypatch, reported, length):
     def usage(path):
-        if isinstance(told, OSError):
-            raise told
-        return told
+        if isinstance(reported, OSError):
+            raise reported
+        return reported
 
     body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(CONTENT), CONTENT) if length is None else CONTENT
-    here, _ = serve(lambda path, asked: (200, {} if length else UNTOLD, body))
+    here, _ = serve(lambda path, range_match: (200, {} if length else UNTOLD, body))
     monkeypatch.setattr(shutil, "disk_usage", usage)
     assert disk_space.free_bytes("/") is None
-    bring(here + "/m.bin", size=None)
+    fetch(here + "/m.bin", size=None)
 
 
 def test_a_stream_without_length_that_fills_the_disk_leaves_nothing(serve, tmp_path, monkeypatch):
@@ -416,7 +418,7 @@ def test_a_stream_without_length_that_fills_the_disk_leaves_nothing(serve, tmp_p
     assert os.listdir(tmp_path) == []
 
 
-def test_a_stalled_connection_is_given_up(serve, bring):
+def test_a_stalled_connection_is_given_up(serve, fetch):
     stalled = threading.Event()
     count = iter(range(1000))
 
@@ -427,16 +429,16 @@ def test_a_stalled_connection_is_given_up(serve, bring):
 
     here, _ = serve(answer)
     started = time.monotonic()
-    bring(here + "/m.bin")
+    fetch(here + "/m.bin")
     assert time.monotonic() - started < 5
     stalled.set()
 
 
-def test_an_internal_error_is_no_success(serve, bring, monkeypatch):
+def test_an_internal_error_is_no_success(serve, fetch, monkeypatch):
     here, _ = serve(lambda path, headers: ranged(headers))
     monkeypatch.setattr(os, "preadv", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        bring(here + "/m.bin")
+        fetch(here + "/m.bin")
 
 
 # --- servers of which each is another one, and answers that are out of place ------------------------------------------
@@ -444,11 +446,11 @@ def test_an_internal_error_is_no_success(serve, bring, monkeypatch):
 
 @pytest.mark.parametrize("fields", [{}, {"size": None, "sha256": None}])
 @pytest.mark.parametrize("span", [None, "bytes 0-4/*", "bytes 0-4/" + "9" * 5000, "bytes 0-\xb2/\xb2", "bytes 1-4/5"])
-def test_a_server_that_knows_nothing_but_206_is_left(serve, bring, span, fields):
+def test_a_server_that_knows_nothing_but_206_is_left(serve, fetch, span, fields):
     """Whatever is asked for: it gets no second thousand of requests, and a sentence is said."""
     here, seen = serve(lambda path, headers: (206, {"Content-Range": span}, b"hello"))
     with pytest.raises(TransferError, match="Take it from another address"):
-        bring(here, **fields)
+        fetch(here, **fields)
     assert len(seen) < 20
 
 
@@ -463,7 +465,7 @@ def test_a_length_that_is_no_number_counts_as_none(serve, tmp_path, length):
     assert got is None or (tmp_path / ".m.bin.part").read_bytes() in (b"hello", b"")
 
 
-def test_a_part_among_servers_that_ignore_ranges_lands_where_it_belongs(serve, bring):
+def test_a_part_among_servers_that_ignore_ranges_lands_where_it_belongs(serve, fetch):
     """The answer with a part comes late, when the job has long decided to take one stream."""
     count = iter(range(1000))
 
@@ -477,18 +479,18 @@ def test_a_part_among_servers_that_ignore_ranges_lands_where_it_belongs(serve, b
         return 200, {}, CONTENT
 
     here, _ = serve(answer)
-    bring(here + "/m.bin", sha256=None)
+    fetch(here + "/m.bin", sha256=None)
 
 
-def test_changed_between_planning_and_the_first_byte(serve, bring, tmp_path):
+def test_changed_between_planning_and_the_first_byte(serve, fetch, tmp_path):
     here, _ = serve(lambda path, headers: ranged(headers, etag='"two"'))
     with pytest.raises(TransferError, match="changed at its source"):
-        bring(here + "/m.bin", sha256=None, etag='"one"', version='"one"')
+        fetch(here + "/m.bin", sha256=None, etag='"one"', version='"one"')
     assert os.listdir(tmp_path) == []
 
 
-def test_a_segment_that_never_comes_ends_the_job(serve, bring):
-    """Also where the other connections bring theirs meanwhile."""
+def test_a_segment_that_never_comes_ends_the_job(serve, fetch):
+    """Also where the other connections fetch theirs meanwhile."""
     last = len(CONTENT) - 1
 
     def answer(path, headers):
@@ -499,11 +501,11 @@ def test_a_segment_that_never_comes_ends_the_job(serve, bring):
 
     here, seen = serve(answer)
     with pytest.raises(TransferError, match="broke off"):
-        bring(here + "/m.bin")
+        fetch(here + "/m.bin")
     assert len(seen) < 40
 
 
-def test_a_short_answer_after_a_stream_of_unknown_length(serve, bring):
+def test_a_short_answer_after_a_stream_of_unknown_length(serve, fetch):
     count = iter(range(100000))
 
     def answer(path, headers):
@@ -514,7 +516,7 @@ def test_a_short_answer_after_a_stream_of_unknown_length(serve, bring):
 
     here, seen = serve(answer)
     with pytest.raises(TransferError, match="17 bytes at its source, and more had come before"):
-        bring(here + "/m.bin", size=None, sha256=None)
+        fetch(here + "/m.bin", size=None, sha256=None)
     assert len(seen) < 10
 
 
@@ -531,28 +533,28 @@ def partly(tmp_path, here, spans, **fields):
     partial.journal.close()
 
 
-def test_a_resume_without_a_size_goes_on_where_it_was(serve, bring, tmp_path):
+def test_a_resume_without_a_size_goes_on_where_it_was(serve, fetch, tmp_path):
     here, _ = serve(lambda path, headers: ranged(headers))
     fields = {"size": None, "sha256": None, "etag": "one"}
     partly(tmp_path, here, [(0, 5_000_000)], **fields)
-    assert bring(here + "/m.bin", **fields).received == len(CONTENT) - 5_000_000
+    assert fetch(here + "/m.bin", **fields).received == len(CONTENT) - 5_000_000
 
 
-def test_a_resume_without_a_size_and_with_nothing_left(serve, bring, tmp_path):
+def test_a_resume_without_a_size_and_with_nothing_left(serve, fetch, tmp_path):
     here, seen = serve(lambda path, headers: ranged(headers))
     fields = {"size": None, "sha256": None, "etag": "one"}
     partly(tmp_path, here, [(0, len(CONTENT))], **fields)
-    assert bring(here + "/m.bin", **fields).received == 0
+    assert fetch(here + "/m.bin", **fields).received == 0
     assert len(seen) == 1
 
 
 @pytest.mark.parametrize("spans", [[(0, 5_000_000)], [(0, 1_000_000), (2_000_000, 5_000_000)]])
-def test_a_resume_of_a_file_that_is_shorter_now(serve, bring, tmp_path, spans):
+def test_a_resume_of_a_file_that_is_shorter_now(serve, fetch, tmp_path, spans):
     here, seen = serve(lambda path, headers: ranged(headers, CONTENT[:3_000_000]))
     fields = {"size": None, "sha256": None, "etag": "one"}
     partly(tmp_path, here, spans, **fields)
     with pytest.raises(TransferError, match="Run again to get the new file"):
-        bring(here + "/m.bin", **fields)
+        fetch(here + "/m.bin", **fields)
     assert len(seen) == 1
     assert os.listdir(tmp_path) == []
 
@@ -566,25 +568,25 @@ ODD = [
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_one_odd_answer_costs_nothing(serve, bring, tmp_path, odd):
+def test_one_odd_answer_costs_nothing(serve, fetch, tmp_path, odd):
     count = iter(range(1000))
     here, _ = serve(lambda path, headers: odd if next(count) in (0, 3) else ranged(headers))
     partly(tmp_path, here, [(0, 4_000_000)], size=len(CONTENT), sha256=SHA256)
-    assert bring(here + "/m.bin").received == len(CONTENT) - 4_000_000
+    assert fetch(here + "/m.bin").received == len(CONTENT) - 4_000_000
 
 
 @pytest.mark.parametrize("odd", ODD[1:])
-def test_only_odd_answers_leave_what_was_there(serve, bring, tmp_path, odd):
+def test_only_odd_answers_leave_what_was_there(serve, fetch, tmp_path, odd):
     here, seen = serve(lambda path, headers: odd)
     partly(tmp_path, here, [(0, 4_000_000)], size=len(CONTENT), sha256=SHA256)
     with pytest.raises(TransferError):
-        bring(here + "/m.bin")
+        fetch(here + "/m.bin")
     assert len(seen) < 10
     here, _ = serve(lambda path, headers: ranged(headers))
-    assert bring(here + "/m.bin").received == len(CONTENT) - 4_000_000
+    assert fetch(here + "/m.bin").received == len(CONTENT) - 4_000_000
 
 
-def test_a_fresh_link_may_be_refused_once(serve, bring):
+def test_a_fresh_link_may_be_rejected_once(serve, fetch):
     answer, given = links(good_for=100)
     bad = iter([True])
 
@@ -595,21 +597,21 @@ def test_a_fresh_link_may_be_refused_once(serve, bring):
         return status, more, body
 
     here, _ = serve(once)
-    bring(here + "/m.bin")
+    fetch(here + "/m.bin")
     assert len(given) == 2
 
 
 # --- slow ones --------------------------------------------------------------------------------------------------------
 
 
-def drip(body, size, seconds):
+def send_slowly(body, size, seconds):
     """``body`` in pieces of ``size`` bytes, each ``seconds`` after the one before."""
     for start in range(0, len(body), size):
         yield body[start : start + size]
         time.sleep(seconds)
 
 
-def test_connections_come_back_after_a_busy_moment(serve, bring, monkeypatch):
+def test_connections_come_back_after_a_busy_moment(serve, fetch, monkeypatch):
     monkeypatch.setattr(download_state, "CONNECTION_BACKOFF", 0.1)
     until = time.monotonic() + 0.3
     busy, most, lock = [0], [0], threading.Lock()
@@ -631,37 +633,37 @@ def test_connections_come_back_after_a_busy_moment(serve, bring, monkeypatch):
     monkeypatch.setattr(download, "MIN_SEGMENT", 1 << 18)
     monkeypatch.setattr(segments, "MIN_SEGMENT", 1 << 18)
     here, _ = serve(answer)
-    bring(here + "/m.bin", connections=4, retries=20)
+    fetch(here + "/m.bin", connections=4, retries=20)
     assert most[0] >= 3
 
 
-def test_a_stalled_download_is_given_up_like_a_silence(serve, bring):
+def test_a_stalled_download_is_given_up_like_a_silence(serve, fetch):
     """A byte now and then keeps the socket's timeout away."""
     count = iter(range(1000))
 
     def answer(path, headers):
         status, more, body = ranged(headers)
         if next(count) == 2:
-            return status, {**more, "Content-Length": str(len(body))}, drip(body, 1, 0.4)
+            return status, {**more, "Content-Length": str(len(body))}, send_slowly(body, 1, 0.4)
         return status, more, body
 
     here, _ = serve(answer)
     started = time.monotonic()
-    bring(here + "/m.bin")
+    fetch(here + "/m.bin")
     assert time.monotonic() - started < 8
 
 
-def test_only_stalled_downloads_end_in_an_error(serve, bring):
+def test_only_stalled_downloads_end_in_an_error(serve, fetch):
     def answer(path, headers):
         status, more, body = ranged(headers)
-        return status, {**more, "Content-Length": str(len(body))}, drip(body[:100], 1, 0.2)
+        return status, {**more, "Content-Length": str(len(body))}, send_slowly(body[:100], 1, 0.2)
 
     here, _ = serve(answer)
     with pytest.raises(TransferError, match="next to nothing"):
-        bring(here + "/m.bin", connections=1, retries=1)
+        fetch(here + "/m.bin", connections=1, retries=1)
 
 
-def test_idle_connections_help_a_slow_one(serve, bring, monkeypatch):
+def test_idle_connections_help_a_slow_one(serve, fetch, monkeypatch):
     """Its segment would take eleven seconds; the others take over halves of what is left of it."""
     monkeypatch.setattr(segments, "MIN_SEGMENT", 1 << 16)
     count = iter(range(1000))
@@ -669,11 +671,11 @@ def test_idle_connections_help_a_slow_one(serve, bring, monkeypatch):
     def answer(path, headers):
         status, more, body = ranged(headers)
         if next(count) == 1:
-            return status, {**more, "Content-Length": str(len(body))}, drip(body, 10_000, 0.1)
+            return status, {**more, "Content-Length": str(len(body))}, send_slowly(body, 10_000, 0.1)
         return status, more, body
 
     here, _ = serve(answer)
     started = time.monotonic()
-    got = bring(here + "/m.bin")
+    got = fetch(here + "/m.bin")
     assert time.monotonic() - started < 6
     assert got.received < len(CONTENT) + (1 << 19)

@@ -57,7 +57,7 @@ def test_netrc_is_not_read(serve, tmp_path, monkeypatch):
     assert seen == [("/x", None)]
 
 
-def test_circles_and_downgrades_are_refused(serve, monkeypatch):
+def test_circles_and_downgrades_are_rejected(serve, monkeypatch):
     here, _seen = serve(lambda path, headers: (302, {"Location": "/again"}, b""))
     with pytest.raises(TransferError, match="circles"):
         make().request("GET", here + "/x")
@@ -102,7 +102,7 @@ def test_a_date_in_retry_after_is_understood_and_nonsense_is_not(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("url", "options", "says"),
+    ("url", "options", "message"),
     [
         ("http://127.0.0.1:{closed}/m.bin?" + SIGNATURE, {}, "connection refused"),
         ("http://nowhere.invalid/m.bin?" + SIGNATURE, {}, "name cannot be resolved"),
@@ -110,13 +110,13 @@ def test_a_date_in_retry_after_is_understood_and_nonsense_is_not(monkeypatch):
         ("http://[bad/m.bin?" + SIGNATURE, {}, ""),
     ],
 )
-def test_messages_say_why_and_never_the_signature(url, options, says):
+def test_messages_say_why_and_never_the_signature(url, options, message):
     port = free_port()
     options = {key: value.format(closed=port) for key, value in options.items()}
     with pytest.raises((TransferError, ValueError)) as caught:
         make(retries=0, **options).request("GET", url.format(closed=port))
     text = str(caught.value) + repr(caught.value.__cause__)
-    assert says in text
+    assert message in text
     assert "deadbeef" not in text
     assert "hunter2" not in text
 
@@ -151,7 +151,7 @@ class Body:
         (b"", ""),
     ],
 )  # fmt: skip
-def test_what_an_error_says_is_short_and_harmless(body, expected):
+def test_error_message_is_short_and_sanitised(body, expected):
     text = responses.response_summary(Body(body))
     assert len(text) <= 200
     assert "deadbeef" not in text

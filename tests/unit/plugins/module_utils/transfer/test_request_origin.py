@@ -114,28 +114,28 @@ def pools(monkeypatch) -> list:
 def test_the_origin_is_where_urllib3_goes(pools):
     http = HttpClient(retries=0, timeout=1, tokens={"https://huggingface.co": "secret"})
     chance = random.Random(20261128)
-    accepted = refused = 0
+    accepted = rejected = 0
     for _ in range(8000):
         url = mutated(chance)
         pools.clear()
         try:
-            ours = url_origin(url)
+            own = url_origin(url)
             http.request("GET", url)
         except ConnectionFailedError:
             pass
         except TransferError:
-            refused += 1
+            rejected += 1
             assert pools == [], url  # nothing was sent
             continue
         accepted += 1
         [(scheme, host, port, authorization)] = pools
         parsed = urllib3.util.parse_url(url)
-        assert ours == (scheme, host, port or {"https": 443, "http": 80}[scheme]), url
+        assert own == (scheme, host, port or {"https": 443, "http": 80}[scheme]), url
         # requests encodes other alphabets first, so the parser is asked what it makes of the same name
-        assert ours[1] == (parsed.host or "").strip("[]").lower() or not url.isascii(), url
-        assert (authorization == "Bearer secret") == (ours[0] == "https" and host in HUB and ours[2] == 443), url
+        assert own[1] == (parsed.host or "").strip("[]").lower() or not url.isascii(), url
+        assert (authorization == "Bearer secret") == (own[0] == "https" and host in HUB and own[2] == 443), url
     assert accepted > 1000
-    assert refused > 1000
+    assert rejected > 1000
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_location_in_utf_8_is_followed(serve):
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "message"),
     [
         ("https://user:hunter2@host.test/x", "user name or password"),
         ("https://host.test\\x", "backslash"),
@@ -180,8 +180,8 @@ def test_a_location_in_utf_8_is_followed(serve):
         ("https://host.test/\x1b", "control character"),
     ],
 )
-def test_a_url_that_was_given_is_refused_with_a_reason(url, says):
-    with pytest.raises(TransferError, match=says) as caught:
+def test_a_url_that_was_given_is_rejected_with_a_reason(url, message):
+    with pytest.raises(TransferError, match=message) as caught:
         check_url(url)
     assert "hunter2" not in str(caught.value)
 

@@ -95,15 +95,15 @@ def test_after_a_reboot_only_synced_lines_count(journal, monkeypatch):
     assert DownloadJournal(journal.path, journal.identity).load() == [(0, 10)]
 
 
-@pytest.mark.parametrize("cut", range(1, 12))
-def test_a_torn_last_line_is_ignored(journal, tmp_path, cut):
+@pytest.mark.parametrize("truncated", range(1, 12))
+def test_a_torn_last_line_is_ignored(journal, tmp_path, truncated):
     journal.begin([(0, 10)])
     journal.add((50, 60))
     raw = (tmp_path / "j").read_bytes()
-    (tmp_path / "j").write_bytes(raw[:-cut])
+    (tmp_path / "j").write_bytes(raw[:-truncated])
     found = DownloadJournal(journal.path, journal.identity).load()
     assert found in ([(0, 10)], [(0, 10), (50, 60)], None)
-    assert cut > 6 or found == [(0, 10)]
+    assert truncated > 6 or found == [(0, 10)]
 
 
 @pytest.mark.parametrize(

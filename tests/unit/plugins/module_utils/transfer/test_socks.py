@@ -65,10 +65,10 @@ class Socks:
             if self.reply:
                 return
             with socket.create_connection(("127.0.0.1", self.target)) as there:
-                back = threading.Thread(target=self.copy, args=(there, sock), daemon=True)
-                back.start()
+                restored = threading.Thread(target=self.copy, args=(there, sock), daemon=True)
+                restored.start()
                 self.copy(sock, there)
-                back.join(5)
+                restored.join(5)
 
     @staticmethod
     def copy(source: socket.socket, sink: socket.socket) -> None:
@@ -126,11 +126,11 @@ def test_the_option_with_a_login(socks, environment):
     assert "wrong-secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("reply", "said"), [(4, "Host unreachable"), (2, "not allowed by ruleset")])
-def test_the_proxys_message_is_reported(socks, environment, reply, said):
+@pytest.mark.parametrize(("reply", "message"), [(4, "Host unreachable"), (2, "not allowed by ruleset")])
+def test_the_proxys_message_is_reported(socks, environment, reply, message):
     proxy = socks(reply=reply)
     client = http.HttpClient(proxy=f"socks5h://127.0.0.1:{proxy.port}", retries=0, timeout=5)
-    with pytest.raises(TransferError, match=f"the SOCKS proxy says: .*{said}"):
+    with pytest.raises(TransferError, match=f"the SOCKS proxy says: .*{message}"):
         client.request("GET", "http://files.nowhere.test/x")
 
 
@@ -187,24 +187,24 @@ def test_no_token(empty):
         ("Bearer hf_s3cret", "SPACE"),
     ],
 )
-def test_what_is_no_token_is_refused_by_the_options_name(token, what):
+def test_what_is_no_token_is_rejected_by_the_options_name(token, what):
     with pytest.raises(SdopsError, match=f"huggingface_token holds a character that no token has .{what}") as caught:
         clean_token(token, "huggingface_token")
     assert "s3cret" not in str(caught.value) and "hf_" not in str(caught.value)
 
 
-def test_the_modules_take_and_refuse_them(run_module, serve, tmp_path):
+def test_modules_accept_and_reject_socks_urls(run_module, serve, tmp_path):
     url, seen = serve(lambda *_: (404, {"X-Error-Code": "EntryNotFound"}, b""))
-    wish = {
+    options = {
         "repo": "a/b",
         "file": "c.safetensors",
         "dest": str(tmp_path / "c"),
         "huggingface_endpoint": url,
         "retries": 0,
     }
-    assert run_module("huggingface_download", **wish, huggingface_token="hf_s3cret-token\n")["failed"]
+    assert run_module("huggingface_download", **options, huggingface_token="hf_s3cret-token\n")["failed"]
     assert {token for _, token in seen} == {"Bearer hf_s3cret-token"}
-    found = run_module("huggingface_download", **wish, huggingface_token="\u201chf_s3cret-token\u201d")
+    found = run_module("huggingface_download", **options, huggingface_token="\u201chf_s3cret-token\u201d")
     assert "huggingface_token holds a character" in found["msg"]
     assert "s3cret" not in json.dumps(found)
     found = run_module("model_files", webui_dir=str(tmp_path), models=[], civitai_token="\u201cs3cret-token\u201d")

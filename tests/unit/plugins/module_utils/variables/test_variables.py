@@ -105,10 +105,10 @@ def test_types_are_those_of_ansible(kind, value):
     """What Ansible's own check refuses is refused; what is refused beyond it would fail or mean something else later."""
     name = next(name for name in OF_TYPE[kind] if name not in MINIMUMS)
     theirs = ArgumentSpecValidator({name: {"type": kind}}).validate({name: value}).error_messages
-    ours = type_error(name, SPECS[name], value)
-    assert ours or not theirs
+    own = type_error(name, SPECS[name], value)
+    assert own or not theirs
     beyond = [None, "nan", "1e999", True] if kind != "bool" else [None]
-    assert bool(ours) == bool(theirs) or value in beyond or (kind == "dict" and isinstance(value, str)), (ours, theirs)
+    assert bool(own) == bool(theirs) or value in beyond or (kind == "dict" and isinstance(value, str)), (own, theirs)
 
 
 @pytest.mark.parametrize(

@@ -105,8 +105,8 @@ def program(supervisor, run_module, tmp_path, port, access):
 
     def start(command="{python} {script} {port} {record} 4"):
         text = command.format(python=sys.executable, script=script, port=port, record=record)
-        wish = {"name": "webui", "supervisor_dir": str(supervisor), "command": text, "startsecs": 0}
-        assert not run_module("supervisor_program", **wish)["failed"]
+        arguments = {"name": "webui", "supervisor_dir": str(supervisor), "command": text, "startsecs": 0}
+        assert not run_module("supervisor_program", **arguments)["failed"]
         access.update(program="webui", supervisor_dir=str(supervisor))
         return record
 
@@ -139,10 +139,10 @@ def idle(access, tmp_path) -> str:
 def test_another_owner_of_the_port_gets_no_password(program, serve, access, run_module, tmp_path, family):
     record = serve(family)
     program("sleep 1000")
-    told = every_module(run_module, access, tmp_path)
+    reported = every_module(run_module, access, tmp_path)
     assert "Authorization" not in record.read_text()
-    assert all("pid" in text and Path(sys.executable).name in text for text in told), told
-    assert "The credentials were not sent" in told[1] and "The credentials were not sent" in told[2]
+    assert all("pid" in text and Path(sys.executable).name in text for text in reported), reported
+    assert "The credentials were not sent" in reported[1] and "The credentials were not sent" in reported[2]
 
 
 def test_a_program_that_is_down_or_unknown_gets_none(program, serve, access, run_module, tmp_path, supervisor):
@@ -153,19 +153,19 @@ def test_a_program_that_is_down_or_unknown_gets_none(program, serve, access, run
     access["program"] = "no-such"
     every_module(run_module, access, tmp_path)
     access["supervisor_dir"] = str(tmp_path / "nowhere")
-    told = every_module(run_module, access, tmp_path)
-    assert "supervisord does not answer" in told[1] and "supervisord does not answer" in told[3]
+    reported = every_module(run_module, access, tmp_path)
+    assert "supervisord does not answer" in reported[1] and "supervisord does not answer" in reported[3]
     assert "Authorization" not in record.read_text()
 
 
 def test_the_program_gets_it(program, access, run_module, tmp_path, port):
     record = program()
     wait_for(lambda: listening(port))
-    told = every_module(run_module, access, tmp_path)
+    reported = every_module(run_module, access, tmp_path)
     text = record.read_text()
     for path in ("/sdapi/v1/options", "/sdapi/v1/txt2img", "/sdapi/v1/progress"):
         assert path in text
-    assert "Authorization: Basic c2RvcHM6c2VjcmV0" in text and "not sent" not in "".join(told)
+    assert "Authorization: Basic c2RvcHM6c2VjcmV0" in text and "not sent" not in "".join(reported)
 
 
 def test_a_child_of_the_program_gets_it(program, access, run_module, port):
@@ -193,9 +193,9 @@ def test_two_on_one_port_are_distinguished_by_the_connection(program, serve, acc
 @pytest.mark.skipif(os.geteuid() != 0, reason="starting a process of another user needs root")
 def test_without_a_program_another_user_gets_no_password(serve, access, run_module, tmp_path):
     record = serve("4", "65534")
-    told = every_module(run_module, access, tmp_path)
+    reported = every_module(run_module, access, tmp_path)
     assert "Authorization" not in record.read_text()
-    assert "pid" in told[1] and "a process of root or of the user who owns" in told[1]
+    assert "pid" in reported[1] and "a process of root or of the user who owns" in reported[1]
 
 
 def test_without_a_program_the_same_user_gets_it(serve, access, run_module):
@@ -236,6 +236,6 @@ def test_another_hosts_webui_is_not_logged_in_to(access, tmp_path, run_module):
         server.listen()
         with socket.create_connection(server.getsockname()) as client:
             assert procfs.peer_inode(client) is not None
-            told = procfs.describe_untrusted_peer(client, lambda pid: True, 1, proc=str(tmp_path))
-            assert told == "is not on this host, or has closed the connection"
+            reported = procfs.describe_untrusted_peer(client, lambda pid: True, 1, proc=str(tmp_path))
+            assert reported == "is not on this host, or has closed the connection"
             assert "has not accepted" in str(procfs.describe_untrusted_peer(client, lambda pid: True, 0.1))

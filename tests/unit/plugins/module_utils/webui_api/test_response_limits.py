@@ -6,7 +6,7 @@ import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.webui_api import client
 
 
-def test_an_error_without_end_is_cut(serve):
+def test_endless_error_is_truncated(serve):
     """The oracle is the server, which counts what was taken from it."""
     sent = []
 

@@ -74,11 +74,11 @@ def nvcc(tmp_path):
 
 @pytest.fixture
 def env(compiler, sdists) -> dict[str, str]:
-    kept = clean_environment()
+    saved = clean_environment()
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "CXX": str(compiler),
         "PIP_FIND_LINKS": str(sdists),
         "PIP_NO_INDEX": "1",
-        "HOME": kept.get("HOME", "/root"),
+        "HOME": saved.get("HOME", "/root"),
     }

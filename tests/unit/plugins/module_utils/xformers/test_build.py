@@ -19,7 +19,7 @@ PARTS = [f"part_{n}" for n in range(1, 7)]
 
 
 @pytest.fixture
-def box(tmp_path, tools, nvcc, env):
+def build_setup(tmp_path, tools, nvcc, env):
     """Arguments of the module, and its environment."""
     arguments = {
         "python": str(tools),
@@ -45,8 +45,8 @@ def info(path: str) -> dict:
         return json.loads(bundle.read("xformers/build_info.json"))
 
 
-def test_built_once_and_found_ever_after(box, compiler, tmp_path):
-    arguments, env = box
+def test_built_once_and_found_ever_after(build_setup, compiler, tmp_path):
+    arguments, env = build_setup
     planned = run_module("xformers_wheel", env=env, check=True, **arguments)
     assert (
         planned["changed"]
@@ -59,31 +59,31 @@ def test_built_once_and_found_ever_after(box, compiler, tmp_path):
 
     built = run_module("xformers_wheel", env=env, **arguments)
     assert built["changed"] and built["origin"] == "built", built
-    told = info(built["path"])
-    assert told["TORCH_CUDA_ARCH_LIST"] == "8.6" and told["MAX_JOBS"] == "1" and told["FORCE_CUDA"] is None
-    assert told["CUDA_HOME"] == arguments["cuda_home"]
+    details = info(built["path"])
+    assert details["TORCH_CUDA_ARCH_LIST"] == "8.6" and details["MAX_JOBS"] == "1" and details["FORCE_CUDA"] is None
+    assert details["CUDA_HOME"] == arguments["cuda_home"]
     assert sorted(compiled(compiler)) == PARTS
     assert os.listdir(arguments["work_dir"]) == []
     [line] = json.loads((tmp_path / "progress.json").read_text())["files"]
     assert line["state"] == "done" and line["total"] == len(PARTS) + 1
 
     for check in (True, False):
-        again = run_module("xformers_wheel", env=env, check=check, **arguments)
-        assert not again["changed"] and again["origin"] == "cache" and again["actions"] == []
-        assert (again["path"], again["sha256"]) == (built["path"], built["sha256"])
+        repeated = run_module("xformers_wheel", env=env, check=check, **arguments)
+        assert not repeated["changed"] and repeated["origin"] == "cache" and repeated["actions"] == []
+        assert (repeated["path"], repeated["sha256"]) == (built["path"], built["sha256"])
     assert len(compiled(compiler)) == len(PARTS)
     # the shared cache of another host's list serves, too
     elsewhere = {**arguments, "cache_dirs": [str(tmp_path / "own"), *arguments["cache_dirs"]]}
     assert run_module("xformers_wheel", env=env, **elsewhere)["path"] == built["path"]
 
 
-def test_without_a_gpu_the_arch_is_required_and_cuda_is_forced(box):
-    arguments, env = box
-    refused = run_module("xformers_wheel", env=env, **{**arguments, "capabilities": [], "gpu_visible": False})
-    assert refused["failed"] and "sdops_gpu_capabilities" in refused["msg"]
+def test_without_a_gpu_the_arch_is_required_and_cuda_is_forced(build_setup):
+    arguments, env = build_setup
+    rejected = run_module("xformers_wheel", env=env, **{**arguments, "capabilities": [], "gpu_visible": False})
+    assert rejected["failed"] and "sdops_gpu_capabilities" in rejected["msg"]
     built = run_module("xformers_wheel", env=env, **{**arguments, "capabilities": ["8.9", "8.6"], "gpu_visible": False})
-    told = info(built["path"])
-    assert told["FORCE_CUDA"] == "1" and told["TORCH_CUDA_ARCH_LIST"] == "8.6;8.9"
+    details = info(built["path"])
+    assert details["FORCE_CUDA"] == "1" and details["TORCH_CUDA_ARCH_LIST"] == "8.6;8.9"
 
 
 def until(condition, seconds: float = 60) -> None:
@@ -94,8 +94,8 @@ def until(condition, seconds: float = 60) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_an_interrupted_build_resumes(box, compiler, number):
-    arguments, env = box
+def test_an_interrupted_build_resumes(build_setup, compiler, number):
+    arguments, env = build_setup
     hold = Path(f"{compiler}.hold-part_4")
     hold.touch()
     process = start_module("xformers_wheel", env=env, **arguments)
@@ -129,8 +129,8 @@ def running(work: str) -> list[int]:
     return found
 
 
-def test_two_at_once_build_once(box, compiler):
-    arguments, env = box
+def test_two_at_once_build_once(build_setup, compiler):
+    arguments, env = build_setup
     arguments.pop("progress_file")
     both = [start_module("xformers_wheel", env=env, **arguments) for _ in range(2)]
     results = [json.loads(process.communicate(timeout=240)[0]) for process in both]
@@ -138,18 +138,18 @@ def test_two_at_once_build_once(box, compiler):
     assert sorted(compiled(compiler)) == PARTS
 
 
-def test_a_damaged_wheel_is_rebuilt(box, compiler):
-    arguments, env = box
+def test_a_damaged_wheel_is_rebuilt(build_setup, compiler):
+    arguments, env = build_setup
     built = run_module("xformers_wheel", env=env, **arguments)
     Path(built["path"]).write_bytes(b"damaged")
-    again = run_module("xformers_wheel", env=env, **arguments)
-    assert again["origin"] == "built" and "SHA-256" in str(again["warnings"])
-    assert info(again["path"])
+    repeated = run_module("xformers_wheel", env=env, **arguments)
+    assert repeated["origin"] == "built" and "SHA-256" in str(repeated["warnings"])
+    assert info(repeated["path"])
     assert len(compiled(compiler)) == 2 * len(PARTS)
 
 
-def test_a_compiler_that_fails_is_quoted_and_the_next_try_resumes(box, compiler):
-    arguments, env = box
+def test_a_compiler_that_fails_is_quoted_and_the_next_try_resumes(build_setup, compiler):
+    arguments, env = build_setup
     text = compiler.read_text()
     compiler.write_text(
         text.replace("exec", 'case "$*" in *part_5*) echo "part_5.cpp:7: error: no" >&2; exit 1;; esac\nexec')
@@ -161,15 +161,15 @@ def test_a_compiler_that_fails_is_quoted_and_the_next_try_resumes(box, compiler)
     assert compiled(compiler).count("part_4") == 1
 
 
-def test_what_is_missing_is_reported_before_anything_is_fetched(box):
-    arguments, env = box
+def test_what_is_missing_is_reported_before_anything_is_fetched(build_setup):
+    arguments, env = build_setup
     failed = run_module("xformers_wheel", env=env, **{**arguments, "cuda_home": "/nowhere"})
     assert failed["failed"] and "nvcc of CUDA 12.1" in failed["msg"]
     assert not list(Path(arguments["work_dir"]).rglob("*.tar.gz"))
 
 
-def test_a_build_that_changes_torch_fails_by_name(box, compiler, tools):
-    arguments, env = box
+def test_a_build_that_changes_torch_fails_by_name(build_setup, compiler, tools):
+    arguments, env = build_setup
     [metadata] = tools.parents[1].glob("lib/*/site-packages/torch-*.dist-info/METADATA")
     text = metadata.read_text()
     compiler.write_text(
@@ -183,15 +183,15 @@ def test_a_build_that_changes_torch_fails_by_name(box, compiler, tools):
     assert not list(Path(arguments["cache_dirs"][0]).glob("xformers*"))
 
 
-def test_another_sdist_than_the_pinned_one_is_refused(box, compiler):
-    arguments, env = box
+def test_another_sdist_than_the_pinned_one_is_rejected(build_setup, compiler):
+    arguments, env = build_setup
     failed = run_module("xformers_wheel", env=env, **{**arguments, "sha256": "0" * 64})
     assert failed["failed"] and "SHA-256" in failed["msg"]
     assert compiled(compiler) == []
 
 
-def test_from_a_directory_with_its_submodules(box, sdists, tmp_path):
-    arguments, env = box
+def test_from_a_directory_with_its_submodules(build_setup, sdists, tmp_path):
+    arguments, env = build_setup
     unpack(str(next(sdists.glob("*.tar.gz"))), str(tmp_path / "checkout"))
     readme = tmp_path / "checkout/third_party/cutlass/README.md"
     text = readme.read_text()
@@ -204,8 +204,8 @@ def test_from_a_directory_with_its_submodules(box, sdists, tmp_path):
     assert run_module("xformers_wheel", env=env, **arguments)["origin"] == "built"
 
 
-def test_no_torch_no_wheel(box, tmp_path):
-    arguments, env = box
+def test_no_torch_no_wheel(build_setup, tmp_path):
+    arguments, env = build_setup
     subprocess.run(["python3", "-m", "venv", "--without-pip", tmp_path / "empty"], check=True)
     failed = run_module("xformers_wheel", env=env, **{**arguments, "python": str(tmp_path / "empty/bin/python")})
     assert failed["failed"] and "sd_webui" in failed["msg"]

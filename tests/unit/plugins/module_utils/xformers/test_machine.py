@@ -71,7 +71,7 @@ def test_a_job_for_each_core_and_ten_gib(cores, gib, expected):
 
 
 @pytest.fixture
-def bare(monkeypatch, tmp_path):
+def missing_tools(monkeypatch, tmp_path):
     for name in ("CUDA_HOME", "CUDA_PATH", "CXX"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
@@ -79,24 +79,26 @@ def bare(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_everything_that_is_missing_is_reported_at_once(bare):
+def test_everything_that_is_missing_is_reported_at_once(missing_tools):
     with pytest.raises(BuildError) as caught:
-        check_tools(str(bare / "bin/python"), "12.1", None, str(bare / "work/deeper"), Machine(1, GIB))
+        check_tools(
+            str(missing_tools / "bin/python"), "12.1", None, str(missing_tools / "work/deeper"), Machine(1, GIB)
+        )
     for word in ("build-essential", "ninja", "nvcc of CUDA 12.1", "xformers_build_cuda_home", "memory: 1.0 GiB"):
         assert word in str(caught.value)
 
 
-def test_insufficient_space(bare, monkeypatch):
+def test_insufficient_space(missing_tools, monkeypatch):
     monkeypatch.setattr(room, "BUILD_DISK_BYTES", 1 << 60)
     with pytest.raises(BuildError, match=r"GiB of free space in .*, where"):
-        check_tools("/usr/bin/python3", "12.1", None, str(bare / "work"), Machine(1, 64 * GIB))
+        check_tools("/usr/bin/python3", "12.1", None, str(missing_tools / "work"), Machine(1, 64 * GIB))
 
 
-def test_nvcc_of_another_cuda_is_refused(bare, nvcc):
+def test_nvcc_of_another_cuda_is_rejected(missing_tools, nvcc):
     with pytest.raises(
         BuildError, match=r"nvcc of CUDA 12\.1, as torch was built with: .*cuda-11\.8/bin/nvcc is of 11\.8"
     ):
-        check_tools("/usr/bin/python3", "12.1", str(nvcc("11.8")), str(bare), Machine(1, 64 * GIB))
+        check_tools("/usr/bin/python3", "12.1", str(nvcc("11.8")), str(missing_tools), Machine(1, 64 * GIB))
 
 
 def test_the_toolkit_is_found(tools, nvcc, monkeypatch):
@@ -108,7 +110,7 @@ def test_the_toolkit_is_found(tools, nvcc, monkeypatch):
         assert found["PATH"].startswith(str(tools.parent))
 
 
-def test_a_cpu_build_wants_no_toolkit(tools, bare, monkeypatch):
+def test_cpu_build_requires_no_toolkit(tools, missing_tools, monkeypatch):
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     assert "CUDA_HOME" not in check_tools(str(tools), None, None, "/", Machine(1, GIB))
 

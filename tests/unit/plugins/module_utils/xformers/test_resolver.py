@@ -101,8 +101,8 @@ def test_cu117_torch_does_not_get_the_cu118_wheel() -> None:
 
 
 def test_installed() -> None:
-    def decide(installed: str, built_for: str | None = None, wanted: str = "auto") -> str:
-        return resolve("2.1.2+cu121", "12.1", "3.10.6", ["8.6"], Installed(installed, built_for), wanted).decision
+    def decide(installed: str, built_for: str | None = None, version: str = "auto") -> str:
+        return resolve("2.1.2+cu121", "12.1", "3.10.6", ["8.6"], Installed(installed, built_for), version).decision
 
     assert decide("0.0.23.post1") == "none_needed"
     assert decide("0.0.23.post1", "2.1.2") == "none_needed"
@@ -145,8 +145,8 @@ def test_one_that_was_never_published_stays_when_it_was_built_for_this_torch() -
     """Also on a box whose card is away, where it could not be built again."""
     was = made("0.0.21", "2.1.2", "12.1", "8.6")
     for cards in ([], ["8.6"]):
-        for wanted in ("auto", "0.0.21"):
-            plan = resolve("2.1.2+cu121", "12.1", "3.10.6", cards, Installed("0.0.21", None, was), wanted)
+        for version in ("auto", "0.0.21"):
+            plan = resolve("2.1.2+cu121", "12.1", "3.10.6", cards, Installed("0.0.21", None, was), version)
             assert plan.decision == "none_needed"
 
 
@@ -235,7 +235,7 @@ def test_the_table_has_nothing_that_the_facts_have_not() -> None:
     assert all(row.best in row.versions for row in TABLE)
 
 
-def test_wanted_version() -> None:
+def test_requested_version() -> None:
     assert resolve("2.0.1+cu118", "11.8", "3.10.6", requested="0.0.21").requirement == "xformers==0.0.21"
     plan = resolve("2.1.2", "12.1", "3.10.6", requested="0.0.20")
     assert (plan.decision, plan.requirement) == ("build", "xformers==0.0.20")

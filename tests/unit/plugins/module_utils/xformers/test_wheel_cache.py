@@ -16,7 +16,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsErr
 from ansible_collections.sdops.webui.plugins.module_utils.wheel_cache import BuildKey, Cache
 from helpers.wheels import wheel
 
-FIT = BuildKey("xformers", "0.0.23.post1", "2.1.2", "12.1", "cp310", "linux_x86_64", ("8.6",))
+BUILD_KEY = BuildKey("xformers", "0.0.23.post1", "2.1.2", "12.1", "cp310", "linux_x86_64", ("8.6",))
 
 
 @pytest.fixture
@@ -29,12 +29,12 @@ def built(tmp_path) -> str:
     return str(wheel(tmp_path / "built", "xformers", "0.0.23.post1"))
 
 
-def test_what_was_put_in_is_found_by_everybody_whom_it_fits(cache, built):
-    assert cache.find(FIT) is None
-    entry = cache.publish(built, FIT._replace(capabilities=("8.0", "8.6")))
+def test_wheel_is_found_for_every_matching_build_key(cache, built):
+    assert cache.find(BUILD_KEY) is None
+    entry = cache.publish(built, BUILD_KEY._replace(capabilities=("8.0", "8.6")))
     assert Path(entry.path).read_bytes() == Path(built).read_bytes()
     for capabilities in (("8.6",), ("8.0",), ("8.0", "8.6"), ()):
-        assert Cache(cache.directory).find(FIT._replace(capabilities=capabilities)) == entry
+        assert Cache(cache.directory).find(BUILD_KEY._replace(capabilities=capabilities)) == entry
     assert [p.name for p in Path(cache.directory).iterdir()] == [Path(entry.path).parent.name]
 
 
@@ -51,9 +51,9 @@ def test_what_was_put_in_is_found_by_everybody_whom_it_fits(cache, built):
         {"capabilities": ("8.6", "8.9")},
     ],
 )
-def test_what_does_not_fit_is_not_found(cache, built, other):
-    cache.publish(built, FIT)
-    assert cache.find(FIT._replace(**other)) is None
+def test_wheel_is_not_found_for_another_build_key(cache, built, other):
+    cache.publish(built, BUILD_KEY)
+    assert cache.find(BUILD_KEY._replace(**other)) is None
     assert cache.trouble == []
 
 
@@ -78,7 +78,7 @@ def outside(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "says"),
+    ("harm", "message"),
     [
         (damage_wheel, "SHA-256"),
         (other_wheel, "it is somebody-else 1.0"),
@@ -88,30 +88,30 @@ def outside(folder: Path) -> None:
         (lambda folder: (folder / "wheel.json").write_text("[]"), "cannot be read"),
     ],
 )
-def test_a_damaged_entry_is_passed_over_named_and_replaced(cache, built, harm, says):
-    folder = Path(cache.publish(built, FIT).path).parent
+def test_a_damaged_entry_is_passed_over_named_and_replaced(cache, built, harm, message):
+    folder = Path(cache.publish(built, BUILD_KEY).path).parent
     harm(folder)
-    assert cache.find(FIT) is None
+    assert cache.find(BUILD_KEY) is None
     [trouble] = cache.trouble
-    assert says in trouble and str(folder) in trouble
-    entry = cache.publish(built, FIT)
-    assert Cache(cache.directory).find(FIT) == entry
+    assert message in trouble and str(folder) in trouble
+    entry = cache.publish(built, BUILD_KEY)
+    assert Cache(cache.directory).find(BUILD_KEY) == entry
 
 
 def test_half_an_entry_is_none(cache, built):
-    folder = Path(cache.publish(built, FIT).path).parent
+    folder = Path(cache.publish(built, BUILD_KEY).path).parent
     (folder / "wheel.json").unlink()
-    assert cache.find(FIT) is None and cache.trouble == []
+    assert cache.find(BUILD_KEY) is None and cache.trouble == []
 
 
-def test_only_what_it_says_goes_in(cache, built, tmp_path):
+def test_publish_rejects_a_wheel_whose_metadata_differs(cache, built, tmp_path):
     with pytest.raises(SdopsError, match=r"made xformers 0\.0\.23\.post1, but xformers 0\.0\.22"):
-        cache.publish(built, FIT._replace(version="0.0.22"))
+        cache.publish(built, BUILD_KEY._replace(version="0.0.22"))
     (tmp_path / "no.whl").write_text("no")
     with pytest.raises(SdopsError, match="is no wheel"):
-        cache.publish(str(tmp_path / "no.whl"), FIT)
+        cache.publish(str(tmp_path / "no.whl"), BUILD_KEY)
     labelled = wheel(tmp_path / "built", "xformers", "0.0.23.post1+1a2b3c4.d20240101")
-    assert cache.publish(str(labelled), FIT).sha256
+    assert cache.publish(str(labelled), BUILD_KEY).sha256
     assert list(Path(cache.directory).glob(".incoming*")) == []
 
 
@@ -119,10 +119,10 @@ def test_one_after_the_other(cache):
     order = []
 
     def second() -> None:
-        with Cache(cache.directory).lock(FIT):
+        with Cache(cache.directory).lock(BUILD_KEY):
             order.append("second")
 
-    with cache.lock(FIT):
+    with cache.lock(BUILD_KEY):
         thread = threading.Thread(target=second)
         thread.start()
         time.sleep(0.2)
@@ -149,39 +149,39 @@ def replace(folder: Path, built: str) -> str:
 
 
 @pytest.mark.parametrize("first", ["built here", "taken from another host"])
-def test_a_wheel_that_was_replaced_with_its_hash_is_refused(cache, built, tmp_path, first):
+def test_a_wheel_that_was_replaced_with_its_hash_is_rejected(cache, built, tmp_path, first):
     state = str(tmp_path / "state" / "wheels.json")
-    ours = Cache(cache.directory, state)
-    entry = (ours if first == "built here" else cache).publish(built, FIT)
-    assert ours.find(FIT) == entry
+    own = Cache(cache.directory, state)
+    entry = (own if first == "built here" else cache).publish(built, BUILD_KEY)
+    assert own.find(BUILD_KEY) == entry
     new = replace(Path(entry.path).parent, built)
-    assert cache.find(FIT).sha256 == new  # without a state file nothing tells
+    assert cache.find(BUILD_KEY).sha256 == new  # without a state file nothing tells
     for _ in range(2):
-        with pytest.raises(SdopsError, match=entry.sha256) as told:
-            Cache(cache.directory, state).find(FIT)
-        assert new in str(told.value) and state in str(told.value)
+        with pytest.raises(SdopsError, match=entry.sha256) as caught:
+            Cache(cache.directory, state).find(BUILD_KEY)
+        assert new in str(caught.value) and state in str(caught.value)
     # the way on: built again here, and that is what counts from then on
     shutil.rmtree(Path(entry.path).parent)
-    again = ours.publish(built, FIT)
-    assert Cache(cache.directory, state).find(FIT) == again
+    repeated = own.publish(built, BUILD_KEY)
+    assert Cache(cache.directory, state).find(BUILD_KEY) == repeated
     replace(Path(entry.path).parent, built)
     (tmp_path / "state" / "wheels.json").unlink()
-    assert Cache(cache.directory, state).find(FIT).sha256 == new
+    assert Cache(cache.directory, state).find(BUILD_KEY).sha256 == new
 
 
 def test_the_same_cache_by_another_path_is_the_same(cache, built, tmp_path):
     state = str(tmp_path / "wheels.json")
-    entry = Cache(cache.directory, state).publish(built, FIT)
+    entry = Cache(cache.directory, state).publish(built, BUILD_KEY)
     (tmp_path / "link").symlink_to(cache.directory)
     replace(Path(entry.path).parent, built)
     with pytest.raises(SdopsError, match=entry.sha256):
-        Cache(str(tmp_path / "link"), state).find(FIT)
+        Cache(str(tmp_path / "link"), state).find(BUILD_KEY)
 
 
 def test_check_mode_compares_and_records_nothing(cache, built, tmp_path):
     state = tmp_path / "wheels.json"
-    entry = cache.publish(built, FIT)
-    assert Cache(cache.directory, str(state), read_only=True).find(FIT) == entry
+    entry = cache.publish(built, BUILD_KEY)
+    assert Cache(cache.directory, str(state), read_only=True).find(BUILD_KEY) == entry
     assert not state.exists()
 
 
@@ -189,26 +189,26 @@ def test_check_mode_compares_and_records_nothing(cache, built, tmp_path):
 def test_a_damaged_state_file_counts_as_none(cache, built, tmp_path, text):
     state = tmp_path / "wheels.json"
     state.write_text(text)
-    entry = cache.publish(built, FIT)
-    assert Cache(cache.directory, str(state)).find(FIT) == entry
+    entry = cache.publish(built, BUILD_KEY)
+    assert Cache(cache.directory, str(state)).find(BUILD_KEY) == entry
     assert list(json.loads(state.read_text()).values()) == [entry.sha256]
 
 
 @pytest.mark.parametrize("what", ["wheel", "facts", "folder"])
 def test_a_link_in_the_cache_is_not_followed(cache, built, tmp_path, what):
-    folder = Path(cache.publish(built, FIT).path).parent
+    folder = Path(cache.publish(built, BUILD_KEY).path).parent
     [path] = {"wheel": folder.glob("*.whl"), "facts": [folder / "wheel.json"], "folder": [folder]}[what]
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
-    assert cache.find(FIT) is None
+    assert cache.find(BUILD_KEY) is None
     assert "symbolic link" in cache.trouble[0]
 
 
 @pytest.mark.parametrize("what", ["wheel", "facts"])
 def test_a_fifo_in_the_cache_is_passed_over(cache, built, what):
-    folder = Path(cache.publish(built, FIT).path).parent
+    folder = Path(cache.publish(built, BUILD_KEY).path).parent
     [path] = {"wheel": folder.glob("*.whl"), "facts": [folder / "wheel.json"]}[what]
     path.unlink()
     os.mkfifo(path)
-    assert cache.find(FIT) is None
+    assert cache.find(BUILD_KEY) is None
     assert "FIFO" in cache.trouble[0]

@@ -21,10 +21,10 @@ GOOD = {
 }
 
 
-def core(dest: Path, version: str, refuses: str = "BAD") -> None:
+def core(dest: Path, version: str, rejects: str = "BAD") -> None:
     (dest / version).mkdir(parents=True)
     program = dest / version / "xray"
-    program.write_text(CORE.format(version=version, refuses=refuses))
+    program.write_text(CORE.format(version=version, refuses=rejects))
     program.chmod(0o755)
 
 
@@ -42,7 +42,7 @@ def state(dest: Path) -> tuple[str, str]:
     return str((dest / "current").readlink()), (dest / "config.json").read_text()
 
 
-def test_taken_and_kept(dest, four_times):
+def test_client_config_is_installed_and_unchanged_on_repeat(dest, four_times):
     planned, applied = four_times("xray_client_config", dest=str(dest), version="26.7.28", config=config())
     assert state(dest) == ("26.7.28", config())
     assert stat.S_IMODE((dest / "config.json").stat().st_mode) == 0o600
@@ -67,7 +67,7 @@ def test_a_rejection_changes_nothing_and_leaks_no_secret(dest, run_module):
 
 def test_a_new_core_tries_the_config_before_it_is_current(dest, run_module):
     run_module("xray_client_config", dest=str(dest), version="26.7.28", config=config())
-    core(dest, "27.1.1", refuses="vless")
+    core(dest, "27.1.1", rejects="vless")
     found = run_module("xray_client_config", dest=str(dest), version="27.1.1", config=config())
     assert found["failed"] and "27.1.1 rejects" in found["msg"]
     assert state(dest) == ("26.7.28", config())
@@ -81,19 +81,19 @@ def test_what_was_in_use_is_restored(dest, run_module):
     assert second["inputs"] != first["inputs"]
     planned = run_module("xray_client_config", check=True, dest=str(dest), state="previous")
     assert state(dest) == ("27.1.1", config(stats={}))
-    back = run_module("xray_client_config", dest=str(dest), state="previous")
+    restored = run_module("xray_client_config", dest=str(dest), state="previous")
     assert state(dest) == ("26.7.28", config())
-    assert back["changed"] is planned["changed"] is True
-    assert back["inputs"] == planned["inputs"] == first["inputs"]
+    assert restored["changed"] is planned["changed"] is True
+    assert restored["inputs"] == planned["inputs"] == first["inputs"]
     assert run_module("xray_client_config", dest=str(dest), state="previous")["changed"] is False
 
 
 def test_another_list_is_another_input(dest, run_module):
-    wish = {"dest": str(dest), "version": "26.7.28", "config": config()}
-    first = run_module("xray_client_config", **wish)
+    options = {"dest": str(dest), "version": "26.7.28", "config": config()}
+    first = run_module("xray_client_config", **options)
     (dest / "26.7.28" / "geosite.dat").write_text("list")
-    again = run_module("xray_client_config", **wish)
-    assert again["changed"] is False and again["inputs"] != first["inputs"]
+    repeated = run_module("xray_client_config", **options)
+    assert repeated["changed"] is False and repeated["inputs"] != first["inputs"]
 
 
 def test_check_mode_before_the_core_is_there(dest, run_module):
@@ -103,13 +103,13 @@ def test_check_mode_before_the_core_is_there(dest, run_module):
     assert missing["failed"] and "not installed" in missing["msg"]
 
 
-def test_text_that_is_no_json_is_refused(dest, run_module):
+def test_text_that_is_no_json_is_rejected(dest, run_module):
     found = run_module("xray_client_config", dest=str(dest), version="26.7.28", config=f"{{'a': '{SECRET}'}}")
     assert found["failed"] and "no JSON" in found["msg"] and SECRET not in json.dumps(found)
 
 
-def test_what_it_says_of_rules_stays_readable(dest):
+def test_rule_errors_stay_readable(dest):
     from ansible_collections.sdops.webui.plugins.module_utils.xray.client import mask_config_secrets
 
-    said = mask_config_secrets(f'invalid network 10.0.0.0/99 beside {SECRET} and "a\\"b"', config(log={"x": 'a"b'}))
-    assert said == 'invalid network 10.0.0.0/99 beside *** and "***"'
+    output = mask_config_secrets(f'invalid network 10.0.0.0/99 beside {SECRET} and "a\\"b"', config(log={"x": 'a"b'}))
+    assert output == 'invalid network 10.0.0.0/99 beside *** and "***"'

@@ -30,7 +30,7 @@ def changed(**inbound):
 @pytest.mark.parametrize(
     "config", [GOOD, changed(protocol="mixed"), changed(port="10809"), changed(settings={"userLevel": 8})]
 )
-def test_a_good_one_is_used_as_it_is(config):
+def test_valid_config_is_used_unchanged(config):
     assert validate_client_config(config, 10809) == config
     assert validate_client_config(json.dumps(config), 10809) == config
 

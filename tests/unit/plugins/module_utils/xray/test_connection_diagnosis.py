@@ -47,7 +47,7 @@ def core(config: dict, log) -> subprocess.Popen:
 
 
 @pytest.fixture(scope="module")
-def ways(tmp_path_factory):
+def proxy_routes(tmp_path_factory):
     """(proxy, arguments of proxy_check_info) for each case: clients of their own of one server."""
     work = tmp_path_factory.mktemp("standing")
     builder = Builder(work)
@@ -102,7 +102,7 @@ def ways(tmp_path_factory):
             "controller_time": time.time() + (900 if case == "clock" else 0),
             "timeout": 20,
         }
-    for port in [door, *(int(way["proxy"].rpartition(":")[2]) for way in found.values())]:
+    for port in [door, *(int(route["proxy"].rpartition(":")[2]) for route in found.values())]:
         deadline = time.monotonic() + 30
         while True:
             with socket.socket() as probe:
@@ -118,16 +118,16 @@ def ways(tmp_path_factory):
     site.shutdown()
 
 
-def test_a_good_client_gets_through(ways, run_module):
-    found = run_module("proxy_check_info", **ways["normal"], retries=3)
+def test_a_good_client_gets_through(proxy_routes, run_module):
+    found = run_module("proxy_check_info", **proxy_routes["normal"], retries=3)
     assert not found["failed"], found
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "normal"])
-def test_each_fault_has_its_own_sentence(ways, run_module, case):
-    said = run_module("proxy_check_info", **ways[case], retries=0)["msg"]
-    assert [mark for mark in MARKS if mark in said] == [CASES[case][1]], said
+def test_each_fault_has_its_own_sentence(proxy_routes, run_module, case):
+    output = run_module("proxy_check_info", **proxy_routes[case], retries=0)["msg"]
+    assert [mark for mark in MARKS if mark in output] == [CASES[case][1]], output
 
 
-def test_a_wrong_clock_may_still_be_a_wrong_key(ways, run_module):
-    assert "xray_proxy_public_key" in run_module("proxy_check_info", **ways["clock"], retries=0)["msg"]
+def test_a_wrong_clock_may_still_be_a_wrong_key(proxy_routes, run_module):
+    assert "xray_proxy_public_key" in run_module("proxy_check_info", **proxy_routes["clock"], retries=0)["msg"]

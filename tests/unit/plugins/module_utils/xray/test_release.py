@@ -92,11 +92,11 @@ def test_a_mirror_with_rubbish_is_passed_over(mirrors, tmp_path, run_module, rub
     (bad, bad_url), (good, good_url) = mirrors("bad"), mirrors("good")
     rubbish(bad / ZIP)
     digest(pack(good / ZIP))
-    wish = {"version": VERSION, "dest": str(tmp_path / "x"), "digest_base": good_url}
-    found = run_module("xray_core", **wish, release_base=[bad_url, good_url])
+    arguments = {"version": VERSION, "dest": str(tmp_path / "x"), "digest_base": good_url}
+    found = run_module("xray_core", **arguments, release_base=[bad_url, good_url])
     assert not found["failed"], found
     assert (found["via"], found["verified"]) == (good_url, "dgst")
-    alone = run_module("xray_core", **{**wish, "dest": str(tmp_path / "y")}, release_base=[bad_url])
+    alone = run_module("xray_core", **{**arguments, "dest": str(tmp_path / "y")}, release_base=[bad_url])
     assert alone["failed"] and bad_url in alone["msg"] and "xray_proxy_release_base" in alone["msg"]
     assert list((tmp_path / "y").iterdir()) == []
 
@@ -105,12 +105,12 @@ def test_a_mirror_with_rubbish_is_passed_over(mirrors, tmp_path, run_module, rub
 def test_a_damaged_program_is_replaced(mirrors, tmp_path, four_times, run_module, damage):
     directory, url = mirrors("releases")
     digest(pack(directory / ZIP))
-    wish = {"version": VERSION, "dest": str(tmp_path / "x"), "release_base": [url], "digest_base": url}
-    run_module("xray_core", **wish)
+    arguments = {"version": VERSION, "dest": str(tmp_path / "x"), "release_base": [url], "digest_base": url}
+    run_module("xray_core", **arguments)
     program = tmp_path / "x" / VERSION / "xray"
     program.write_bytes(damage)
     assert query_version(str(program)) is None
-    four_times("xray_core", **wish)
+    four_times("xray_core", **arguments)
     assert query_version(str(program)) == VERSION
 
 
@@ -140,16 +140,16 @@ def test_nothing_runs_before_its_hash_is_known(mirrors, tmp_path, run_module, gi
     if origin == "a web page":
         (upstream / f"{ZIP}.dgst").parent.mkdir(parents=True)
         (upstream / f"{ZIP}.dgst").write_text("<html>404, but 200</html>")
-    wish = {"version": VERSION, "dest": str(tmp_path / "x"), "release_base": [url]}
-    wish["digest_base"] = "http://127.0.0.1:9" if origin == "dead" else upstream_url
+    arguments = {"version": VERSION, "dest": str(tmp_path / "x"), "release_base": [url]}
+    arguments["digest_base"] = "http://127.0.0.1:9" if origin == "dead" else upstream_url
     if given == "file":
-        wish["file"] = str(archive)
-    found = run_module("xray_core", **wish)
+        arguments["file"] = str(archive)
+    found = run_module("xray_core", **arguments)
     assert found["failed"] and not canary.exists()
     assert "xray_proxy_sha256" in found["msg"] and "Nothing was installed" in found["msg"] and VERSION in found["msg"]
     assert not list((tmp_path / "x").glob("*"))
-    told = run_module("xray_core", **wish, sha256=sha256(archive))
-    assert not told["failed"] and told["verified"] == "sha256" and canary.exists()
+    reported = run_module("xray_core", **arguments, sha256=sha256(archive))
+    assert not reported["failed"] and reported["verified"] == "sha256" and canary.exists()
 
 
 def test_the_role_knows_the_default_version():
@@ -165,32 +165,32 @@ def test_the_digest_is_that_of_the_requested_architecture(mirrors, tmp_path, run
     """The controller may be another machine than the target."""
     upstream, url = mirrors("upstream")
     archive = pack(tmp_path / "arm.zip")
-    asked = upstream / f"v{VERSION}/Xray-linux-arm64-v8a.zip.dgst"
-    asked.parent.mkdir(parents=True)
-    asked.write_text(f"SHA2-256= {sha256(archive)}\n")
-    wish = {"version": VERSION, "file": str(archive), "state": "verified", "digest_base": url}
-    found = run_module("xray_core", **wish, machine="aarch64")
+    requested = upstream / f"v{VERSION}/Xray-linux-arm64-v8a.zip.dgst"
+    requested.parent.mkdir(parents=True)
+    requested.write_text(f"SHA2-256= {sha256(archive)}\n")
+    arguments = {"version": VERSION, "file": str(archive), "state": "verified", "digest_base": url}
+    found = run_module("xray_core", **arguments, machine="aarch64")
     assert (found["verified"], found["sha256"]) == ("dgst", sha256(archive))
-    assert run_module("xray_core", **wish, machine="x86_64")["failed"]
+    assert run_module("xray_core", **arguments, machine="x86_64")["failed"]
 
 
 def test_present_leaves_the_one_in_use(mirrors, tmp_path, four_times, run_module):
     directory, url = mirrors("releases")
     digest(pack(directory / ZIP))
     digest(pack(directory / "v26.10.10/Xray-linux-64.zip", "26.10.10"))
-    wish = {"dest": str(tmp_path / "x"), "release_base": [url], "digest_base": url}
-    run_module("xray_core", version=VERSION, **wish)
-    four_times("xray_core", version="26.10.10", state="present", **wish)
+    arguments = {"dest": str(tmp_path / "x"), "release_base": [url], "digest_base": url}
+    run_module("xray_core", version=VERSION, **arguments)
+    four_times("xray_core", version="26.10.10", state="present", **arguments)
     assert (tmp_path / "x" / "current").readlink() == Path(VERSION)
 
 
-def test_verified_looks_and_changes_nothing(tmp_path, run_module):
+def test_state_verified_changes_nothing(tmp_path, run_module):
     archive = pack(tmp_path / "given.zip")
-    wish = {"version": VERSION, "file": str(archive), "state": "verified", "sha256": sha256(archive)}
-    assert not run_module("xray_core", **wish)["failed"]
+    arguments = {"version": VERSION, "file": str(archive), "state": "verified", "sha256": sha256(archive)}
+    assert not run_module("xray_core", **arguments)["failed"]
     archive.write_bytes(archive.read_bytes()[:-30])
-    assert "SHA-256" in run_module("xray_core", **wish)["msg"]
-    assert "cannot be unpacked" in run_module("xray_core", **{**wish, "sha256": sha256(archive)})["msg"]
+    assert "SHA-256" in run_module("xray_core", **arguments)["msg"]
+    assert "cannot be unpacked" in run_module("xray_core", **{**arguments, "sha256": sha256(archive)})["msg"]
 
 
 def encrypted(path: Path) -> None:
@@ -214,19 +214,19 @@ def broken_stream(path: Path) -> None:
     path.write_bytes(data)
 
 
-def cut_member(path: Path) -> None:
+def truncated_member(path: Path) -> None:
     """A member that says it is longer than the file."""
     data = bytearray(pack(path).read_bytes())
     struct.pack_into("<II", data, data.index(b"PK\x01\x02") + 20, 1 << 24, 1 << 24)
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("damage", [encrypted, unknown_method, broken_stream, cut_member])
+@pytest.mark.parametrize("damage", [encrypted, unknown_method, broken_stream, truncated_member])
 def test_a_damaged_zip_is_a_sentence(tmp_path, run_module, damage):
     archive = pack(tmp_path / "given.zip", compression=zipfile.ZIP_DEFLATED)
     damage(archive)
-    wish = {"version": VERSION, "dest": str(tmp_path / "x"), "file": str(archive), "sha256": sha256(archive)}
-    found = run_module("xray_core", **wish)
+    arguments = {"version": VERSION, "dest": str(tmp_path / "x"), "file": str(archive), "sha256": sha256(archive)}
+    found = run_module("xray_core", **arguments)
     assert found["failed"]
     assert str(archive) in found["msg"] and "cannot be unpacked" in found["msg"]
 
@@ -266,7 +266,7 @@ ZEROS = bytes(1 << 20)
 )
 def test_a_mirror_that_never_ends_is_left(serve, tmp_path, headers, piece, words, most):
     sent = []
-    url, _ = serve(lambda path, asked: (200, headers, without_end(sent, piece)))
+    url, _ = serve(lambda path, requested: (200, headers, without_end(sent, piece)))
     release = ReleaseSpec(VERSION, [url], sha256="0" * 64, machine="x86_64")
     with pytest.raises(XrayError, match=f"{url}/{ZIP} {words}.*xray_proxy_release_base"):
         XrayInstaller(str(tmp_path / "x"), timeout=10).install(release)
@@ -276,7 +276,7 @@ def test_a_mirror_that_never_ends_is_left(serve, tmp_path, headers, piece, words
 
 def test_a_digest_that_never_ends_is_not_read_on(serve, tmp_path):
     sent = []
-    url, _ = serve(lambda path, asked: (200, UNTOLD, without_end(sent, b"x" * MAX_DIGEST)))
+    url, _ = serve(lambda path, requested: (200, UNTOLD, without_end(sent, b"x" * MAX_DIGEST)))
     with pytest.raises(XrayError, match="no SHA-256 line"):
         XrayInstaller(str(tmp_path), timeout=10).expected_sha256(
             ReleaseSpec(VERSION, [], digest_base=url, machine="x86_64")
@@ -287,6 +287,6 @@ def test_a_digest_that_never_ends_is_not_read_on(serve, tmp_path):
 def test_a_redirect_with_a_body_that_never_ends(serve):
     sent = []
     headers = {**UNTOLD, "Location": "http://elsewhere.test/"}
-    url, _ = serve(lambda path, asked: (302, headers, without_end(sent, ZEROS)))
+    url, _ = serve(lambda path, requested: (302, headers, without_end(sent, ZEROS)))
     assert ProxyDiagnosis(url, None, 0, timeout=5).query_status("http://example.test/") == 302
     assert sum(sent) < 16 << 20

@@ -27,7 +27,7 @@ def link(user=UUID, address="xray.example.com:8443", fragment="", extra="", **pa
     return f"vless://{user}@{address}?{query}{extra}" + (f"#{fragment}" if fragment else "")
 
 
-def refusal(text):
+def rejection(text):
     with pytest.raises(ShareLinkError) as caught:
         parse_share_link(text)
     message = str(caught.value)
@@ -150,14 +150,14 @@ def test_the_ml_dsa_key_and_vless_encryption():
 # --- what is refused ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", ["ws", "grpc", "xhttp", "httpupgrade", "kcp", "quic"])
 def test_other_transports_are_sent_to_a_whole_config(kind):
-    message = refusal(link(type=kind))
+    message = rejection(link(type=kind))
     assert f"type={kind}" in message
     assert "xray_proxy_config" in message
 
 
 @pytest.mark.parametrize("security", ["tls", "none", "xtls"])
 def test_other_security_is_sent_to_a_whole_config(security):
-    message = refusal(link(security=security))
+    message = rejection(link(security=security))
     assert f"security={security}" in message
     assert "xray_proxy_config" in message
 
@@ -233,7 +233,7 @@ def test_other_security_is_sent_to_a_whole_config(security):
     ],
 )
 def test_what_is_wrong_is_named(text, words):
-    message = refusal(text)
+    message = rejection(text)
     for word in words:
         assert word in message
     assert message[0].isupper() and message.endswith(".")
@@ -244,7 +244,7 @@ def test_what_is_wrong_is_named(text, words):
 )
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_in_the_wrong_place_is_not_leaked(name, secret):
-    assert name in refusal(link(**{name: secret + "!" * 30}))
+    assert name in rejection(link(**{name: secret + "!" * 30}))
 
 
 @pytest.mark.parametrize("thing", [None, 5, b"vless://", {}, ["vless://"]])
@@ -283,7 +283,7 @@ def test_fields_that_make_no_link(wrong):
 
 
 # --- the filter --------------------------------------------------------------------------------------------------
-def test_the_filter_reads_and_refuses_as_ansible_wants_it():
+def test_filter_parses_links_and_raises_ansible_errors():
     vless_link = FilterModule().filters()["vless_link"]
     assert vless_link(link()) == parse_share_link(link())
     with pytest.raises(AnsibleFilterError) as caught:
@@ -378,13 +378,13 @@ LATER = SCRAMBLED.map(lambda text: link(extra="&" + text))
 @example("vless://" + UUID + "@" + "\u3002" * 200)
 @example("vless://" + " " * 50000 + "x")
 @settings(max_examples=600, deadline=None)
-def test_any_text_is_read_or_refused(text):
+def test_any_text_is_parsed_or_rejected(text):
     try:
         fields = parse_share_link(text)
     except ShareLinkError:
         return
-    again = parse_share_link(build_share_link(fields))
-    assert {**again, "ignored": fields["ignored"]} == fields
+    repeated = parse_share_link(build_share_link(fields))
+    assert {**repeated, "ignored": fields["ignored"]} == fields
 
 
 @st.composite

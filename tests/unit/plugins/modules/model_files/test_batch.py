@@ -27,19 +27,19 @@ PLACE = "models/Stable-diffusion/v1-5-pruned-emaonly.safetensors"
 STORAGE = "cdn.huggingface.lab.test"
 
 
-def make_test_installer(box, check_mode=False, **more):
+def make_test_installer(target, check_mode=False, **more):
     """The same objects as in the module, in this process."""
     params = {name: option.get("default") for name, option in TRANSFER_ARGUMENTS.items()}
-    return make_installer({**params, **box.arguments, **more}, str(box.webui), check_mode)
+    return make_installer({**params, **target.arguments, **more}, str(target.webui), check_mode)
 
 
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def files(box) -> list[str]:
+def files(target) -> list[str]:
     return sorted(
-        str(p.relative_to(box.webui)) for p in box.webui.rglob("*") if p.is_file() and ".sdops" not in p.parts
+        str(p.relative_to(target.webui)) for p in target.webui.rglob("*") if p.is_file() and ".sdops" not in p.parts
     )
 
 
@@ -47,94 +47,94 @@ def files(box) -> list[str]:
 
 
 @pytest.mark.parametrize("check_mode", [True, False])
-def test_space_for_the_whole_batch_or_not_a_byte(box, lab_server, monkeypatch, check_mode):
+def test_space_for_the_whole_batch_or_not_a_byte(target, lab_server, monkeypatch, check_mode):
     """Each file alone would fit; both do not."""
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 40, 0, (64 << 20) + 25_500_000))
     with pytest.raises(TransferError, match="Free space"):
-        make_test_installer(box, check_mode).install_all([parse_model_entry(CHECKPOINT), parse_model_entry(VAE)], 2)
+        make_test_installer(target, check_mode).install_all([parse_model_entry(CHECKPOINT), parse_model_entry(VAE)], 2)
     assert not [e for e in lab_server.log.entries if e["host"] == STORAGE]
-    assert files(box) == []
-    for wish in (CHECKPOINT, VAE):
-        assert make_test_installer(box, True).install_all([parse_model_entry(wish)], 2)[0].status.value == "fetch"
+    assert files(target) == []
+    for options in (CHECKPOINT, VAE):
+        assert make_test_installer(target, True).install_all([parse_model_entry(options)], 2)[0].status.value == "fetch"
 
 
 # --- other people's files --------------------------------------------------------------------------------------------
 
 
-def test_somebody_elses_file_stays(box, run_module):
-    own = box.path(PLACE)
+def test_somebody_elses_file_stays(target, run_module):
+    own = target.path(PLACE)
     own.parent.mkdir(parents=True)
     own.write_bytes(models.safetensors_bytes("mine", models.checkpoint_tensors(1, "F16")))
     before = own.read_bytes()
     for check in (True, False):
-        found = run_module("model_files", check=check, **box.arguments, models=[CHECKPOINT])
+        found = run_module("model_files", check=check, **target.arguments, models=[CHECKPOINT])
         assert found["failed"]
         assert "not placed by us" in found["msg"]
     assert own.read_bytes() == before
 
 
 @pytest.mark.parametrize("rubbish", [b"<!DOCTYPE html><html>log in</html>", b"", b"version https://git-lfs"])
-def test_a_damaged_file_is_replaced(box, run_module, rubbish):
-    box.path(PLACE).parent.mkdir(parents=True)
-    box.path(PLACE).write_bytes(rubbish)
-    found = run_module("model_files", **box.arguments, models=[CHECKPOINT])
+def test_a_damaged_file_is_replaced(target, run_module, rubbish):
+    target.path(PLACE).parent.mkdir(parents=True)
+    target.path(PLACE).write_bytes(rubbish)
+    found = run_module("model_files", **target.arguments, models=[CHECKPOINT])
     assert not found["failed"], found.get("msg")
-    assert found["models"][0]["sha256"] == sha256(box.path(PLACE))
+    assert found["models"][0]["sha256"] == sha256(target.path(PLACE))
 
 
-def test_two_requests_for_one_path_are_an_error(box, run_module):
+def test_two_requests_for_one_path_are_an_error(target, run_module):
     other = {**VAE, "kind": "checkpoint", "name": Path(PLACE).name}
-    found = run_module("model_files", check=True, **box.arguments, models=[CHECKPOINT, other])
+    found = run_module("model_files", check=True, **target.arguments, models=[CHECKPOINT, other])
     assert found["failed"]
     assert "would overwrite" in found["msg"]
-    found = run_module("model_files", **box.arguments, models=[CHECKPOINT, CHECKPOINT])
+    found = run_module("model_files", **target.arguments, models=[CHECKPOINT, CHECKPOINT])
     assert not found["failed"], found.get("msg")
-    assert files(box) == [PLACE]
+    assert files(target) == [PLACE]
 
 
-def test_a_changed_file_is_not_removed(box, run_module):
-    run_module("model_files", **box.arguments, models=[CHECKPOINT])
-    box.path(PLACE).write_bytes(b"edited by hand")
-    found = run_module("model_files", **box.arguments, models=[CHECKPOINT], state="absent")
+def test_a_changed_file_is_not_removed(target, run_module):
+    run_module("model_files", **target.arguments, models=[CHECKPOINT])
+    target.path(PLACE).write_bytes(b"edited by hand")
+    found = run_module("model_files", **target.arguments, models=[CHECKPOINT], state="absent")
     assert found["failed"]
     assert "it stays" in found["msg"]
-    assert box.path(PLACE).read_bytes() == b"edited by hand"
+    assert target.path(PLACE).read_bytes() == b"edited by hand"
 
 
 # --- cache -----------------------------------------------------------------------------------------------------------
 
 
-def test_on_one_disk_the_cache_costs_no_space(box, run_module, tmp_path):
-    run_module("model_files", **box.arguments, models=[CHECKPOINT], cache_dir=str(tmp_path / "cache"))
+def test_on_one_disk_the_cache_costs_no_space(target, run_module, tmp_path):
+    run_module("model_files", **target.arguments, models=[CHECKPOINT], cache_dir=str(tmp_path / "cache"))
     cached = [p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.stat().st_size]
-    assert [p.name for p in cached] == [sha256(box.path(PLACE))]
-    assert cached[0].samefile(box.path(PLACE))
+    assert [p.name for p in cached] == [sha256(target.path(PLACE))]
+    assert cached[0].samefile(target.path(PLACE))
 
 
-def test_a_damaged_cache_is_not_believed(box, lab_server, run_module, tmp_path):
+def test_a_damaged_cache_is_not_believed(target, lab_server, run_module, tmp_path):
     cache = tmp_path / "cache"
-    run_module("model_files", **box.arguments, models=[CHECKPOINT], cache_dir=str(cache))
-    good = sha256(box.path(PLACE))
-    shutil.rmtree(box.webui / "models")
+    run_module("model_files", **target.arguments, models=[CHECKPOINT], cache_dir=str(cache))
+    good = sha256(target.path(PLACE))
+    shutil.rmtree(target.webui / "models")
     cached = next(p for p in cache.rglob(good))
     data = bytearray(cached.read_bytes())
     data[5_000_000] ^= 1
     cached.write_bytes(data)
     lab_server.log.entries.clear()
-    found = run_module("model_files", **box.arguments, models=[CHECKPOINT], cache_dir=str(cache))
+    found = run_module("model_files", **target.arguments, models=[CHECKPOINT], cache_dir=str(cache))
     assert [m["status"] for m in found["models"]] == ["fetched"]
-    assert sha256(box.path(PLACE)) == sha256(cached) == good
+    assert sha256(target.path(PLACE)) == sha256(cached) == good
 
 
-def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(box, run_module, tmp_path):
+def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(target, run_module, tmp_path):
     (tmp_path / "cache").write_text("a file where the directory should be")
-    found = run_module("model_files", **box.arguments, models=[CHECKPOINT], cache_dir=str(tmp_path / "cache"))
+    found = run_module("model_files", **target.arguments, models=[CHECKPOINT], cache_dir=str(tmp_path / "cache"))
     assert not found["failed"], found.get("msg")
     assert [m["status"] for m in found["models"]] == ["fetched"]
 
 
-def start(box, tmp_path, **arguments) -> subprocess.Popen:
+def start(target, tmp_path, **arguments) -> subprocess.Popen:
     """The module as a process of its own; its result is in ``stdout``."""
     process = subprocess.Popen(
         [sys.executable, "-m", "ansible_collections.sdops.webui.plugins.modules.model_files"],
@@ -143,17 +143,17 @@ def start(box, tmp_path, **arguments) -> subprocess.Popen:
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p.endswith("collections"))},
     )
-    process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": {**box.arguments, **arguments}}).encode())
+    process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": {**target.arguments, **arguments}}).encode())
     process.stdin.close()
     process.stdin = None
     return process
 
 
-def test_several_hosts_fetch_once_into_a_shared_cache(box, lab_server, tmp_path):
+def test_several_hosts_fetch_once_into_a_shared_cache(target, lab_server, tmp_path):
     lab_server.faults.add(Fault("slow", host=STORAGE, rate=4_000_000))
     hosts = [str(tmp_path / f"host{n}") for n in range(3)]
     running = [
-        start(box, tmp_path, models=[CHECKPOINT], cache_dir=str(tmp_path / "cache"), webui_dir=host, create=True)
+        start(target, tmp_path, models=[CHECKPOINT], cache_dir=str(tmp_path / "cache"), webui_dir=host, create=True)
         for host in hosts
     ]
     results = [json.loads(process.communicate(timeout=60)[0]) for process in running]
@@ -162,23 +162,23 @@ def test_several_hosts_fetch_once_into_a_shared_cache(box, lab_server, tmp_path)
     assert sum(e["bytes"] for e in lab_server.log.entries if e["host"] == STORAGE) == size
 
 
-def test_two_runs_on_one_host_do_not_fight(box, lab_server, tmp_path):
+def test_two_runs_on_one_host_do_not_fight(target, lab_server, tmp_path):
     lab_server.faults.add(Fault("slow", host=STORAGE, rate=800_000))
-    running = [start(box, tmp_path, models=[CHECKPOINT, VAE]) for _ in range(2)]
+    running = [start(target, tmp_path, models=[CHECKPOINT, VAE]) for _ in range(2)]
     results = [json.loads(process.communicate(timeout=60)[0]) for process in running]
     assert not any(r.get("failed") for r in results), results
     assert sorted(r["models"][0]["status"] for r in results) == ["adopted", "fetched"]
-    record = json.loads((box.webui / ".sdops" / "models.json").read_text())
-    assert sorted(record) == files(box)
+    record = json.loads((target.webui / ".sdops" / "models.json").read_text())
+    assert sorted(record) == files(target)
 
 
 # --- progress ----------------------------------------------------------------------------------------------------------
 
 
-def test_progress_can_be_watched(box, lab_server, tmp_path):
+def test_progress_can_be_watched(target, lab_server, tmp_path):
     lab_server.faults.add(Fault("slow", host=STORAGE, rate=1_000_000))
     watched = tmp_path / "progress.json"
-    process = start(box, tmp_path, models=[CHECKPOINT, VAE], progress_file=str(watched))
+    process = start(target, tmp_path, models=[CHECKPOINT, VAE], progress_file=str(watched))
     seen = []
     while process.poll() is None:
         time.sleep(0.3)
@@ -188,7 +188,9 @@ def test_progress_can_be_watched(box, lab_server, tmp_path):
     last = json.loads(watched.read_text())
     assert last["state"] == "done"
     assert [f["state"] for f in last["files"]] == ["done", "done"]
-    assert last["done"] == last["total"] == sum(p.stat().st_size for p in (box.webui / "models").rglob("*.safetensors"))
+    assert (
+        last["done"] == last["total"] == sum(p.stat().st_size for p in (target.webui / "models").rglob("*.safetensors"))
+    )
     fetching = [f for snapshot in seen for f in snapshot["files"] if f["state"] == "fetching"]
     assert any(f["speed"] > 500_000 and 0 < f["done"] < f["total"] for f in fetching)
     assert any(snapshot["eta"] for snapshot in seen)
@@ -209,28 +211,28 @@ def test_the_progress_file_forces_nothing_to_the_disk(tmp_path, monkeypatch):
 # --- secrets -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_key_in_a_url_is_shown_nowhere(box, lab_server, run_module, tmp_path):
-    endpoint = box.arguments["huggingface_endpoint"]
+def test_a_key_in_a_url_is_masked_everywhere(target, lab_server, run_module, tmp_path):
+    endpoint = target.arguments["huggingface_endpoint"]
     page = f"{endpoint}/lab-fakes/tiny-vae/resolve/main/vae-ft-mse-840000-ema-pruned.safetensors?key=very-secret-key"
-    wish = {"source": page, "kind": "vae", "name": "v.safetensors"}
+    options = {"source": page, "kind": "vae", "name": "v.safetensors"}
     for check in (True, False, False):
-        found = run_module("model_files", check=check, **box.arguments, models=[wish])
+        found = run_module("model_files", check=check, **target.arguments, models=[options])
         assert not found["failed"], found.get("msg")
         assert "very-secret-key" not in json.dumps(found)
     assert found["changed"] is False
-    for path in box.webui.rglob("*"):
+    for path in target.webui.rglob("*"):
         if path.is_file():
             assert b"very-secret-key" not in path.read_bytes()
     lab_server.faults.add(Fault("status", status=500, body="no"))
-    wish["source"] += "2"
-    found = run_module("model_files", **{**box.arguments, "retries": 0}, models=[wish])
+    options["source"] += "2"
+    found = run_module("model_files", **{**target.arguments, "retries": 0}, models=[options])
     assert found["failed"]
     assert "very-secret-key" not in json.dumps(found)
 
 
-def test_a_civitai_link_with_a_token_is_refused_without_showing_it(box, run_module):
+def test_a_civitai_link_with_a_token_is_rejected_without_showing_it(target, run_module):
     link = "https://civitai.com/api/download/models/112969?token=very-secret-key"
-    found = run_module("model_files", **box.arguments, models=[link])
+    found = run_module("model_files", **target.arguments, models=[link])
     assert found["failed"]
     assert "civitai_token" in found["msg"]
     assert "very-secret-key" not in found["msg"]
@@ -269,31 +271,31 @@ def test_links_from_the_browser_mean_the_file(link, origin, where):
 # --- the plan
 
 
-def test_the_plan_counts_what_is_there_already(box, lab_server, run_module, tmp_path):
+def test_the_plan_counts_what_is_there_already(target, lab_server, run_module, tmp_path):
     """A half-fetched file, one in the cache, one that lies there: what is left to fetch, and what the disks must have."""
     size = {name: Path(p).stat().st_size for name, p in sources(lab_server).items()}
-    planned = run_module("model_files", check=True, **box.arguments, models=[CHECKPOINT, VAE])
+    planned = run_module("model_files", check=True, **target.arguments, models=[CHECKPOINT, VAE])
     assert planned["bytes_planned"] == planned["space_needed"] == size["checkpoint"] + size["vae"]
-    cut = lab_server.faults.add(Fault("disconnect", host=STORAGE, after=3_000_000))
-    refuse = lab_server.faults.add(Fault("status", host=STORAGE, status=403, body="not now", skip=1))
-    assert run_module("model_files", **box.arguments, connections=1, models=[CHECKPOINT])["failed"]
-    assert cut.hits and refuse.hits
+    truncated = lab_server.faults.add(Fault("disconnect", host=STORAGE, after=3_000_000))
+    reject = lab_server.faults.add(Fault("status", host=STORAGE, status=403, body="not now", skip=1))
+    assert run_module("model_files", **target.arguments, connections=1, models=[CHECKPOINT])["failed"]
+    assert truncated.hits and reject.hits
     lab_server.faults.clear()
-    there = partial_bytes(box)
+    there = partial_bytes(target)
     assert there
-    planned = run_module("model_files", check=True, **box.arguments, models=[CHECKPOINT])
+    planned = run_module("model_files", check=True, **target.arguments, models=[CHECKPOINT])
     assert planned["bytes_planned"] == planned["space_needed"] == size["checkpoint"] - there
 
     cache = str(tmp_path / "cache")
-    other = {**box.arguments, "webui_dir": str(tmp_path / "o"), "create": True}
+    other = {**target.arguments, "webui_dir": str(tmp_path / "o"), "create": True}
     assert not run_module("model_files", **other, models=[VAE], cache_dir=cache)["failed"]
-    planned = run_module("model_files", check=True, **box.arguments, models=[VAE], cache_dir=cache)
+    planned = run_module("model_files", check=True, **target.arguments, models=[VAE], cache_dir=cache)
     assert [m["status"] for m in planned["models"]] == ["from cache"]
     assert (planned["bytes_planned"], planned["space_needed"]) == (0, 0)  # a second name for the same bytes
 
 
-def test_a_size_from_the_catalog_counts_before_the_source_is_queried(box, run_module):
-    arguments = {**box.arguments, "huggingface_endpoint": "http://127.0.0.1:9", "retries": 0}
+def test_a_size_from_the_catalog_counts_before_the_source_is_queried(target, run_module):
+    arguments = {**target.arguments, "huggingface_endpoint": "http://127.0.0.1:9", "retries": 0}
     planned = run_module("model_files", check=True, **arguments, models=["vae-ft-mse-840000"])
     assert [m["status"] for m in planned["models"]] == ["unresolved"]
     assert planned["bytes_planned"] == planned["space_needed"] == 334641190
@@ -301,15 +303,15 @@ def test_a_size_from_the_catalog_counts_before_the_source_is_queried(box, run_mo
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_without_space_the_plan_is_reported_all_the_same(box, lab_server, run_module, check):
+def test_without_space_the_plan_is_reported_all_the_same(target, lab_server, run_module, check):
     size = 1 << 50
-    wish = {"source": f"{lab_server.url('big.lab.test')}/m-{size}-a.safetensors", "kind": "checkpoint"}
-    found = run_module("model_files", check=check, **box.arguments, models=[wish, VAE])
+    options = {"source": f"{lab_server.url('big.lab.test')}/m-{size}-a.safetensors", "kind": "checkpoint"}
+    found = run_module("model_files", check=check, **target.arguments, models=[options, VAE])
     assert found["failed"] and not found.get("changed") or check
     assert "Free space" in found["msg"]
     assert [m["status"] for m in found["models"]] == ["fetch", "fetch"]
     assert found["space_needed"] >= size and found["bytes_planned"] >= size
-    assert files(box) == []
+    assert files(target) == []
     assert bool(found["actions"]) is check
 
 
@@ -321,31 +323,31 @@ def sources(lab_server) -> dict:
     }
 
 
-def partial_bytes(box) -> int:
-    (journal,) = box.webui.rglob("*.part.journal")
+def partial_bytes(target) -> int:
+    (journal,) = target.webui.rglob("*.part.journal")
     spans = [line.split() for line in journal.read_text().splitlines()[1:] if line[0] != "s"]
     return sum(int(end) - int(start) for start, end in spans)
 
 
-def test_check_mode_writes_no_file_at_all(box, run_module, tmp_path):
+def test_check_mode_writes_no_file_at_all(target, run_module, tmp_path):
     watched = tmp_path / "progress.json"
-    run_module("model_files", check=True, **box.arguments, models=[CHECKPOINT], progress_file=str(watched))
+    run_module("model_files", check=True, **target.arguments, models=[CHECKPOINT], progress_file=str(watched))
     assert not watched.exists()
-    assert list(box.webui.rglob("*")) == []
+    assert list(target.webui.rglob("*")) == []
 
 
 # --- a cache with its own mind
 
 
-def test_a_cache_that_can_only_be_read_is_read(box, run_module, tmp_path, monkeypatch):
+def test_a_cache_that_can_only_be_read_is_read(target, run_module, tmp_path, monkeypatch):
     from ansible_collections.sdops.webui.plugins.module_utils.models import place
 
     cache = tmp_path / "cache"
-    other = {**box.arguments, "webui_dir": str(tmp_path / "o"), "create": True}
+    other = {**target.arguments, "webui_dir": str(tmp_path / "o"), "create": True}
     assert not run_module("model_files", **other, models=[VAE], cache_dir=str(cache))["failed"]
     monkeypatch.setattr(place, "ensure_writable", lambda directory: False)
     before = sorted(str(p) for p in cache.rglob("*"))
-    items = make_test_installer(box, cache_dir=str(cache)).install_all(
+    items = make_test_installer(target, cache_dir=str(cache)).install_all(
         [parse_model_entry(VAE), parse_model_entry(CHECKPOINT)], 2
     )
     assert [item.status.value for item in items] == ["from cache", "fetched"]
@@ -356,18 +358,18 @@ def test_a_cache_that_can_only_be_read_is_read(box, run_module, tmp_path, monkey
     data = bytearray(good.read_bytes())
     data[-1] ^= 1
     good.write_bytes(data)
-    (item,) = make_test_installer(box, cache_dir=str(cache)).install_all([parse_model_entry(VAE)], 2)
+    (item,) = make_test_installer(target, cache_dir=str(cache)).install_all([parse_model_entry(VAE)], 2)
     assert (item.status.value, sha256(Path(item.path))) == ("fetched", item.sha256)
     assert good.read_bytes() == data
 
 
-def test_a_file_that_changes_under_way_gets_its_own_place_in_the_cache(box, lab_server, tmp_path, monkeypatch):
+def test_a_file_that_changes_under_way_gets_its_own_place_in_the_cache(target, lab_server, tmp_path, monkeypatch):
     """The cache is by content: the new file must not lie under the old one's hash."""
     from ansible_collections.sdops.webui.plugins.module_utils.errors import SourceChangedError
     from ansible_collections.sdops.webui.plugins.module_utils.transfer.download import Downloader
 
     cache = tmp_path / "cache"
-    installer = make_test_installer(box, cache_dir=str(cache))
+    installer = make_test_installer(target, cache_dir=str(cache))
     made = []
     real_download = Downloader.download
 
@@ -413,8 +415,8 @@ def models_big():
     ],
     ids=str,
 )
-def test_no_message_shows_a_key(box, run_module, entry):
-    arguments = {**box.arguments, "retries": 0, "timeout": 1, "proxy": "http://127.0.0.1:9"}
+def test_no_message_shows_a_key(target, run_module, entry):
+    arguments = {**target.arguments, "retries": 0, "timeout": 1, "proxy": "http://127.0.0.1:9"}
     found = run_module("model_files", **arguments, models=[entry])
     assert found["failed"]
     assert "very-secret-key" not in json.dumps(found)
@@ -437,40 +439,40 @@ def test_no_message_shows_a_key(box, run_module, entry):
         "key=vae-1000000-a.safetensors",
     ],
 )
-def test_a_path_is_never_masked(box, lab_server, run_module, query):
+def test_a_path_is_never_masked(target, lab_server, run_module, query):
     """ModelScope's links name the file in their query; a following task needs the path as it is."""
-    wish = {"source": lab_server.url("big.lab.test") + "/vae-1000000-a.safetensors?" + query, "kind": "vae"}
-    found = run_module("model_files", **box.arguments, models=[wish])
+    options = {"source": lab_server.url("big.lab.test") + "/vae-1000000-a.safetensors?" + query, "kind": "vae"}
+    found = run_module("model_files", **target.arguments, models=[options])
     assert not found["failed"], found.get("msg")
     (model,) = found["models"]
-    assert model["path"] == str(box.path("models/VAE/vae-1000000-a.safetensors"))
-    assert (model["name"], model["source"]) == ("vae-1000000-a.safetensors", wish["source"].split("?")[0] + "?...")
+    assert model["path"] == str(target.path("models/VAE/vae-1000000-a.safetensors"))
+    assert (model["name"], model["source"]) == ("vae-1000000-a.safetensors", options["source"].split("?")[0] + "?...")
     assert "********" not in json.dumps([found["models"], found["actions"], found["diff"]])
 
 
-def test_a_key_is_masked_in_the_arguments_that_a_result_repeats(box, lab_server, run_module):
+def test_a_key_is_masked_in_the_arguments_that_a_result_repeats(target, lab_server, run_module):
     source = lab_server.url("big.lab.test") + "/vae-1000000-a.safetensors?Revision=master&key=very-secret-key&pwd=a1b2"
-    found = run_module("model_files", **box.arguments, models=[{"source": source, "kind": "vae"}])
+    found = run_module("model_files", **target.arguments, models=[{"source": source, "kind": "vae"}])
     assert not found["failed"], found.get("msg")
     text = json.dumps(found["invocation"])
     assert "very-secret-key" not in text and "a1b2" not in text
     assert "Revision=master" in text
 
 
-def test_keys_of_sidecars_and_of_pages_are_shown_nowhere(box, lab_server, run_module, monkeypatch):
+def test_keys_of_sidecars_and_of_pages_are_masked_everywhere(target, lab_server, run_module, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     page = lab_server.url("big.lab.test") + "/vae-1000000-a.safetensors"
-    wish = {**CHECKPOINT, "vae": page + "?key=very-secret-key"}
+    options = {**CHECKPOINT, "vae": page + "?key=very-secret-key"}
     for check in (True, False, False):
-        found = run_module("model_files", check=check, **box.arguments, models=[wish])
+        found = run_module("model_files", check=check, **target.arguments, models=[options])
         assert not found["failed"], found.get("msg")
         assert "very-secret-key" not in json.dumps(found)
     assert found["changed"] is False
     lab_server.faults.add(Fault("status", status=500, body="no"))
-    wish["vae"] += "2"
-    found = run_module("model_files", **{**box.arguments, "retries": 0}, models=[wish])
+    options["vae"] += "2"
+    found = run_module("model_files", **{**target.arguments, "retries": 0}, models=[options])
     assert found["failed"]
     assert "very-secret-key" not in json.dumps(found)
-    for path in box.webui.rglob("*"):
+    for path in target.webui.rglob("*"):
         if path.is_file():
             assert b"very-secret-key" not in path.read_bytes()

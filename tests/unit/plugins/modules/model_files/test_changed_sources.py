@@ -27,12 +27,12 @@ class Hub:
 
     def __init__(self) -> None:
         self.content = weights(1)
-        self.asked = 0
+        self.requests = 0
 
     def __call__(self, path, headers):
-        self.asked += 1
+        self.requests += 1
         digest = sha(self.content)
-        told = {"ETag": f'"{digest}"', "X-Repo-Commit": digest[:40]} if "/resolve/" in path else {"ETag": '"v"'}
+        metadata = {"ETag": f'"{digest}"', "X-Repo-Commit": digest[:40]} if "/resolve/" in path else {"ETag": '"v"'}
         if path.startswith("/api/v1/model"):
             file = {"id": 1, "name": "m.safetensors", "type": "Model", "sizeKB": len(self.content) / 1024, "primary": True,
                     "downloadUrl": "http://{}/f.safetensors".format(headers["Host"]), "metadata": {"format": "SafeTensor"},
@@ -42,13 +42,13 @@ class Hub:
             if "model-versions" in path:
                 body = json.dumps({**version, "modelId": 7, "model": {"type": "LORA"}}).encode()
             return 200, {"Content-Type": "application/json"}, body
-        asked = headers.get("Range")
-        if not asked:
-            return 200, told, self.content
-        begin, end = (int(n) if n else None for n in asked.partition("=")[2].split("-"))
+        requested = headers.get("Range")
+        if not requested:
+            return 200, metadata, self.content
+        begin, end = (int(n) if n else None for n in requested.partition("=")[2].split("-"))
         end = len(self.content) - 1 if end is None else min(end, len(self.content) - 1)
-        told["Content-Range"] = f"bytes {begin}-{end}/{len(self.content)}"
-        return 206, told, self.content[begin : end + 1]
+        metadata["Content-Range"] = f"bytes {begin}-{end}/{len(self.content)}"
+        return 206, metadata, self.content[begin : end + 1]
 
 
 @pytest.fixture
@@ -73,11 +73,11 @@ def test_changed_content_needs_a_consent(hub, tmp_path, run_module, kind):
     if kind == "target":
         source = tmp_path / "f.safetensors"
         source.write_bytes(hub.content)
-        wish = {"source": f"file://{source}", "kind": "checkpoint"}
+        spec = {"source": f"file://{source}", "kind": "checkpoint"}
     else:
-        wish = SOURCES[kind](hub)
+        spec = SOURCES[kind](hub)
         if kind == "newest version":
-            wish["source"] = "urn:air:sd1:lora:civitai:7"
+            spec["source"] = "urn:air:sd1:lora:civitai:7"
     (tmp_path / "webui").mkdir()
     arguments = {
         "webui_dir": str(tmp_path / "webui"),
@@ -85,7 +85,7 @@ def test_changed_content_needs_a_consent(hub, tmp_path, run_module, kind):
         "civitai_endpoint": hub.url,
         "retries": 1,
     }
-    first = run_module("model_files", **arguments, models=[wish])
+    first = run_module("model_files", **arguments, models=[spec])
     assert [m["status"] for m in first["models"]] == ["copied" if kind == "target" else "fetched"], first.get("msg")
     [path] = (m["path"] for m in first["models"])
     old, new = sha(hub.content), weights(2)
@@ -93,21 +93,21 @@ def test_changed_content_needs_a_consent(hub, tmp_path, run_module, kind):
     if kind == "target":
         source.write_bytes(new)
 
-    hub.asked = 0
-    assert run_module("model_files", **arguments, models=[wish])["changed"] is False  # it is there: nobody is asked
-    assert hub.asked == 0
+    hub.requests = 0
+    assert run_module("model_files", **arguments, models=[spec])["changed"] is False  # it is there: nobody is asked
+    assert hub.requests == 0
 
     with open(path, "rb") as handle:
         assert sha(handle.read()) == old
     (tmp_path / "webui" / path).unlink()
     for _ in range(2):
-        refused = run_module("model_files", **arguments, models=[wish])
-        assert refused["failed"] and [m["status"] for m in refused["models"]] == ["failed"]
-        assert old in refused["msg"] and sha(new) in refused["msg"] and "accept_change: true" in refused["msg"]
+        rejected = run_module("model_files", **arguments, models=[spec])
+        assert rejected["failed"] and [m["status"] for m in rejected["models"]] == ["failed"]
+        assert old in rejected["msg"] and sha(new) in rejected["msg"] and "accept_change: true" in rejected["msg"]
         assert not (tmp_path / "webui" / path).exists()
 
     consents = ({"accept_change": True}, {"sha256": sha(new)})
-    agreed = run_module("model_files", **arguments, models=[{**wish, **consents[kind == "branch"]}])
+    agreed = run_module("model_files", **arguments, models=[{**spec, **consents[kind == "branch"]}])
     assert not agreed["failed"], agreed["msg"]
     with open(path, "rb") as handle:
         assert handle.read() == new
@@ -115,14 +115,14 @@ def test_changed_content_needs_a_consent(hub, tmp_path, run_module, kind):
         assert any(old in str(w) and sha(new) in str(w) for w in agreed["warnings"]), agreed["warnings"]
     # what was accepted counts from then on
     (tmp_path / "webui" / path).unlink()
-    again = run_module("model_files", **arguments, models=[wish])
-    assert not again["failed"], again["msg"]
+    repeated = run_module("model_files", **arguments, models=[spec])
+    assert not repeated["failed"], repeated["msg"]
 
 
 def test_the_option_is_for_all_and_removal_forgets(hub, tmp_path, run_module):
-    wish = SOURCES["url"](hub)
+    spec = SOURCES["url"](hub)
     (tmp_path / "webui").mkdir()
-    arguments = {"webui_dir": str(tmp_path / "webui"), "retries": 1, "models": [wish]}
+    arguments = {"webui_dir": str(tmp_path / "webui"), "retries": 1, "models": [spec]}
     [placed] = run_module("model_files", **arguments)["models"]
     hub.content = weights(2)
     (tmp_path / "webui" / placed["path"]).unlink()
@@ -134,16 +134,16 @@ def test_the_option_is_for_all_and_removal_forgets(hub, tmp_path, run_module):
 
 
 def test_a_sidecar_is_no_exception(hub, tmp_path, run_module):
-    wish = SOURCES["sidecar"](hub)
+    spec = SOURCES["sidecar"](hub)
     (tmp_path / "webui").mkdir()
     arguments = {"webui_dir": str(tmp_path / "webui"), "huggingface_endpoint": hub.url, "retries": 1}
-    placed = run_module("model_files", **arguments, models=[wish])
+    placed = run_module("model_files", **arguments, models=[spec])
     assert not placed["failed"], placed["msg"]
     hub.content = weights(2)
     (tmp_path / "webui" / placed["models"][1]["path"]).unlink()
-    refused = run_module("model_files", **arguments, models=[wish])
-    assert [m["status"] for m in refused["models"]] == ["ok", "failed"]
-    assert sha(weights(1)) in refused["msg"] and sha(weights(2)) in refused["msg"]
+    rejected = run_module("model_files", **arguments, models=[spec])
+    assert [m["status"] for m in rejected["models"]] == ["ok", "failed"]
+    assert sha(weights(1)) in rejected["msg"] and sha(weights(2)) in rejected["msg"]
 
 
 @pytest.mark.parametrize("value", ["yes", 1.5, []])

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.sdops.webui.plugins.module_utils import filesystem
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.partial import PartialFile
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.remote_file import RemoteFile
-from helpers.special_files import put
+from helpers.special_files import place
 
 from lab.servers.hosts.big import big_path, big_sha256
 
@@ -26,43 +26,43 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="files of another user
 @pytest.mark.parametrize("kind", ["FIFO", "directory", "character device", "socket"])
 @pytest.mark.parametrize("at", [NAME, PART, PART + ".journal", ".sdops/models.json", "progress.json"])
 @pytest.mark.parametrize("check", [True, False])
-def test_what_is_no_file_is_reported_at_once(box, lab_server, run_module, kind, at, check):
+def test_what_is_no_file_is_reported_at_once(target, lab_server, run_module, kind, at, check):
     if kind == "character device" and at != NAME:
         pytest.skip("it is made of a link, which is replaced there")
     if check and at == "progress.json":
         pytest.skip("check mode writes none")
-    put(kind, box.path(at))
+    place(kind, target.path(at))
     found = run_module(
         "model_files",
         check=check,
-        **box.arguments,
+        **target.arguments,
         create=True,
         models=[NAMED],
-        progress_file=str(box.path("progress.json")),
+        progress_file=str(target.path("progress.json")),
     )
-    assert found["failed"] and f"{box.path(at)} is a {kind} where a regular file is expected" in found["msg"]
+    assert found["failed"] and f"{target.path(at)} is a {kind} where a regular file is expected" in found["msg"]
     assert not [e for e in lab_server.log.entries if e.get("host", "").startswith("cdn")]
-    assert box.path(at).lstat() and not (kind == "directory" and not (box.path(at) / "mine").exists())
+    assert target.path(at).lstat() and not (kind == "directory" and not (target.path(at) / "mine").exists())
 
 
 @pytest.mark.parametrize("kind", ["FIFO", "socket"])
-def test_a_lock_that_is_no_file_is_reported_at_once(box, run_module, kind):
-    put(kind, box.path(".sdops/locks/record"))
-    found = run_module("model_files", **box.arguments, models=[NAMED])
+def test_a_lock_that_is_no_file_is_reported_at_once(target, run_module, kind):
+    place(kind, target.path(".sdops/locks/record"))
+    found = run_module("model_files", **target.arguments, models=[NAMED])
     assert found["failed"] and f"locks/record is a {kind}" in found["msg"]
 
 
-def test_a_source_on_the_target_that_is_no_file(box, run_module, tmp_path):
-    put("FIFO", tmp_path / "a.safetensors")
+def test_a_source_on_the_target_that_is_no_file(target, run_module, tmp_path):
+    place("FIFO", tmp_path / "a.safetensors")
     source = f"file://{tmp_path / 'a.safetensors'}"
-    found = run_module("model_files", **box.arguments, models=[{"source": source, "kind": "checkpoint"}])
+    found = run_module("model_files", **target.arguments, models=[{"source": source, "kind": "checkpoint"}])
     assert found["failed"] and "is a FIFO" in found["msg"]
 
 
 @pytest.mark.parametrize("name", ["huggingface_download", "civitai_download"])
-def test_a_single_file_is_not_written_where_a_fifo_lies(box, run_module, tmp_path, name):
-    put("FIFO", tmp_path / "x.safetensors")
-    arguments = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
+def test_a_single_file_is_not_written_where_a_fifo_lies(target, run_module, tmp_path, name):
+    place("FIFO", tmp_path / "x.safetensors")
+    arguments = {key: value for key, value in target.arguments.items() if key != "webui_dir"}
     arguments["dest"] = str(tmp_path / "x.safetensors")
     where = {"version_id": 112969}
     if name.startswith("hugging"):
@@ -76,7 +76,7 @@ def test_a_single_file_is_not_written_where_a_fifo_lies(box, run_module, tmp_pat
 
 @pytest.mark.parametrize("end", [".part", ".part.journal", ".part.journal.new", ".lock"])
 @pytest.mark.parametrize("how", ["symlink", "hard link"])
-def test_no_victim_is_written_through_a_shared_cache(box, run_module, tmp_path, end, how):
+def test_no_victim_is_written_through_a_shared_cache(target, run_module, tmp_path, end, how):
     """What is planted beside the file that will be cached: the victim keeps its bytes, the model is sound."""
     cache, victim = tmp_path / "cache", tmp_path / "victim"
     size, seed = 3_000_000, "v"
@@ -90,8 +90,8 @@ def test_no_victim_is_written_through_a_shared_cache(box, run_module, tmp_path, 
         planted.symlink_to(victim)
     else:
         os.link(victim, planted)
-    wish = {"source": box.big + big_path(size, seed), "kind": "checkpoint", "sha256": sha256}
-    found = run_module("model_files", **box.arguments, models=[wish], cache_dir=str(cache))
+    spec = {"source": target.big + big_path(size, seed), "kind": "checkpoint", "sha256": sha256}
+    found = run_module("model_files", **target.arguments, models=[spec], cache_dir=str(cache))
     assert victim.read_bytes() == b"precious\n"
     if end == ".lock" and how == "symlink":
         assert found["failed"] and "is a symbolic link" in found["msg"]
@@ -100,8 +100,8 @@ def test_no_victim_is_written_through_a_shared_cache(box, run_module, tmp_path, 
 
 
 @pytest.fixture(autouse=True)
-def big(box, lab_server):
-    box.big = lab_server.url("big.lab.test")
+def big(target, lab_server):
+    target.big = lab_server.url("big.lab.test")
 
 
 def journal_of(path: Path, size: int, sha256: str) -> None:
@@ -136,7 +136,7 @@ def test_a_part_that_somebody_else_can_write_is_not_resumed(tmp_path, harm):
         assert other.read_bytes() == b"x" * 1000
 
 
-def test_our_own_part_is_resumed(tmp_path):
+def test_managed_partial_file_is_resumed(tmp_path):
     dest = tmp_path / "a.safetensors"
     journal_of(dest, 1000, "a" * 64)
     assert PartialFile(str(dest), RemoteFile("", "", 1000, "a" * 64)).resume() == [(0, 1000)]
@@ -160,14 +160,14 @@ def test_where_every_file_has_the_same_mode_parts_are_resumed(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("harm", ["writable", pytest.param("owner", marks=needs_root)])
-def test_a_cached_file_that_another_user_can_write_is_copied(box, run_module, tmp_path, harm):
+def test_a_cached_file_that_another_user_can_write_is_copied(target, run_module, tmp_path, harm):
     size, seed = 2_000_000, "c"
     sha256 = big_sha256(size, seed)
-    wish = {"source": box.big + big_path(size, seed), "kind": "checkpoint", "sha256": sha256}
-    arguments = {**box.arguments, "models": [wish], "cache_dir": str(tmp_path / "cache")}
+    spec = {"source": target.big + big_path(size, seed), "kind": "checkpoint", "sha256": sha256}
+    arguments = {**target.arguments, "models": [spec], "cache_dir": str(tmp_path / "cache")}
     assert not run_module("model_files", **arguments)["failed"]
     cached = tmp_path / "cache" / "sha256" / sha256[:2] / sha256
-    placed = box.path("models/Stable-diffusion") / big_path(size, seed).lstrip("/")
+    placed = target.path("models/Stable-diffusion") / big_path(size, seed).lstrip("/")
     assert placed.stat().st_ino == cached.stat().st_ino
     placed.unlink()
     cached.chmod(0o666) if harm == "writable" else os.chown(cached, 12345, 12345)
@@ -177,15 +177,15 @@ def test_a_cached_file_that_another_user_can_write_is_copied(box, run_module, tm
 
 
 @pytest.mark.parametrize("kind", ["FIFO", "directory", "symlink"])
-def test_what_is_no_file_in_the_cache(box, run_module, tmp_path, kind):
+def test_what_is_no_file_in_the_cache(target, run_module, tmp_path, kind):
     size, seed = 2_000_000, "d"
     sha256 = big_sha256(size, seed)
     cached = tmp_path / "cache" / "sha256" / sha256[:2] / sha256
-    put(kind, cached)
+    place(kind, cached)
     if kind == "symlink":
         cached.symlink_to("/dev/zero")
-    wish = {"source": box.big + big_path(size, seed), "kind": "checkpoint", "sha256": sha256}
-    found = run_module("model_files", **box.arguments, models=[wish], cache_dir=str(tmp_path / "cache"))
+    spec = {"source": target.big + big_path(size, seed), "kind": "checkpoint", "sha256": sha256}
+    found = run_module("model_files", **target.arguments, models=[spec], cache_dir=str(tmp_path / "cache"))
     if kind == "symlink":  # counts as damage
         assert not found["failed"] and not cached.is_symlink()
     else:
@@ -196,9 +196,9 @@ def test_what_is_no_file_in_the_cache(box, run_module, tmp_path, kind):
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000, "\0" * 100, '{"models/x": 1}'])
-def test_a_damaged_record_is_recreated(box, run_module, text):
-    box.path(".sdops").mkdir()
-    box.path(".sdops/models.json").write_text(text)
-    found = run_module("model_files", **box.arguments, models=[NAMED])
+def test_a_damaged_record_is_recreated(target, run_module, text):
+    target.path(".sdops").mkdir()
+    target.path(".sdops/models.json").write_text(text)
+    found = run_module("model_files", **target.arguments, models=[NAMED])
     assert [m["status"] for m in found["models"]] == ["fetched"], found.get("msg")
-    assert run_module("model_files", **box.arguments, models=[NAMED])["changed"] is False
+    assert run_module("model_files", **target.arguments, models=[NAMED])["changed"] is False

@@ -40,10 +40,10 @@ def no_token_at_a_storage(lab_server):
             assert "token=" not in entry["query"], entry
 
 
-def visible(box) -> list[Path]:
+def visible(target) -> list[Path]:
     """The files that the WebUI would see: hidden ones are ours."""
-    found = (path for path in box.webui.rglob("*") if path.is_file())
-    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(box.webui).parts)]
+    found = (path for path in target.webui.rglob("*") if path.is_file())
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(target.webui).parts)]
 
 
 def sha256(path: Path) -> str:
@@ -58,164 +58,164 @@ def civitai_file(lab_server, number: int) -> Path:
     return lab_server.root / "civitai" / "files" / str(number)
 
 
-def asked(lab_server, host: str) -> list[dict]:
+def requests_to(lab_server, host: str) -> list[dict]:
     lab_server.log.wait_until_written()
     return [entry for entry in lab_server.log.entries if entry["host"] == host]
 
 
 @pytest.fixture
-def fetch(box, run_module):
+def fetch(target, run_module):
     """One model by its source; further arguments are the module's."""
 
     def run(source: str, kind: str | None = "lora", **more: object):
-        wish = {"source": source, **({"kind": kind} if kind else {})}
-        found = run_module("model_files", **{**box.arguments, **more}, models=[wish])
-        told = json.dumps({key: value for key, value in found.items() if key != "invocation"})
-        assert not [secret for secret in SECRETS if secret in told]
+        spec = {"source": source, **({"kind": kind} if kind else {})}
+        found = run_module("model_files", **{**target.arguments, **more}, models=[spec])
+        messages = json.dumps({key: value for key, value in found.items() if key != "invocation"})
+        assert not [secret for secret in SECRETS if secret in messages]
         return found
 
     return run
 
 
-def arrived(box, found, expected: str) -> None:
+def arrived(target, found, expected: str) -> None:
     """The module is content, and the one visible file is the right one."""
     assert not found["failed"], found.get("msg")
-    assert [sha256(path) for path in visible(box)] == [expected]
+    assert [sha256(path) for path in visible(target)] == [expected]
     assert found["models"][0]["sha256"] == expected
 
 
-def refused(box, found, *words: str) -> None:
+def assert_rejected(target, found, *words: str) -> None:
     """The module failed with a message that matches every one of ``words``, and nothing lies about."""
     assert found["failed"], found
     for word in words:
         assert re.search(word, found["msg"], re.IGNORECASE), (word, found["msg"])
-    assert visible(box) == []
+    assert visible(target) == []
 
 
 # --- the Hub: links and redirects
 
 
-def test_small_file_by_a_relative_redirect(box, lab_server, tmp_path, four_times):
-    endpoints = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
+def test_small_file_by_a_relative_redirect(target, lab_server, tmp_path, four_times):
+    endpoints = {key: value for key, value in target.arguments.items() if key != "webui_dir"}
     dest = tmp_path / "README.md"
     four_times("huggingface_download", repo=REPO, file="README.md", dest=str(dest), **endpoints)
     assert dest.read_bytes() == hub_file(lab_server, "README.md").read_bytes()
-    assert {entry["status"] for entry in asked(lab_server, hosts.HUB)} == {200, 206, 307}
+    assert {entry["status"] for entry in requests_to(lab_server, hosts.HUB)} == {200, 206, 307}
 
 
 @pytest.mark.parametrize("style", ["s3", "cloudfront"])
-def test_large_file_by_a_signed_link(box, lab_server, fetch, style):
+def test_large_file_by_a_signed_link(target, lab_server, fetch, style):
     lab_server.settings.hub_link_style = style
     found = fetch(CHECKPOINT, "checkpoint", huggingface_token=GRANTED)
-    arrived(box, found, sha256(hub_file(lab_server)))
-    assert all(entry["authorization"] for entry in asked(lab_server, hosts.HUB))
+    arrived(target, found, sha256(hub_file(lab_server)))
+    assert all(entry["authorization"] for entry in requests_to(lab_server, hosts.HUB))
     # the storage answers HEAD and tokens with 403: neither was tried
-    assert {entry["status"] for entry in asked(lab_server, hosts.HUB_STORAGE)} <= {200, 206}
+    assert {entry["status"] for entry in requests_to(lab_server, hosts.HUB_STORAGE)} <= {200, 206}
 
 
-def test_renamed_repository(box, lab_server, fetch):
+def test_renamed_repository(target, lab_server, fetch):
     found = fetch(f"hf://lab-fakes/tiny-sd15-old/{FILE}@main", "checkpoint")
-    arrived(box, found, sha256(hub_file(lab_server)))
+    arrived(target, found, sha256(hub_file(lab_server)))
 
 
-def test_link_that_expires_under_way(box, lab_server, fetch):
+def test_link_that_expires_under_way(target, lab_server, fetch):
     lab_server.faults.add(Fault("expire", host=hosts.HUB, seconds=1.0))
     lab_server.faults.add(Fault("slow", host=hosts.HUB_STORAGE, rate=8_000_000, times=1))
     lab_server.faults.add(Fault("disconnect", host=hosts.HUB_STORAGE, after=12_000_000, times=1))
-    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
+    arrived(target, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
 
 
-def test_links_that_are_always_expired(box, lab_server, fetch):
+def test_links_that_are_always_expired(target, lab_server, fetch):
     lab_server.faults.add(Fault("expire", host=hosts.HUB))
-    refused(box, fetch(CHECKPOINT, "checkpoint"), "403|expired")
-    assert len(asked(lab_server, hosts.HUB_STORAGE)) <= 20  # no endless asking for new links
+    assert_rejected(target, fetch(CHECKPOINT, "checkpoint"), "403|expired")
+    assert len(requests_to(lab_server, hosts.HUB_STORAGE)) <= 20  # no endless asking for new links
 
 
-def test_a_403_that_is_no_expiry_shows_its_cause(box, lab_server, fetch):
+def test_a_403_that_is_no_expiry_shows_its_cause(target, lab_server, fetch):
     lab_server.faults.add(Fault("status", host=hosts.HUB_STORAGE, status=403, body="Auth failed: invalid range"))
-    refused(box, fetch(CHECKPOINT, "checkpoint"), "403", "invalid range")
-    assert len(asked(lab_server, hosts.HUB_STORAGE)) <= 20
+    assert_rejected(target, fetch(CHECKPOINT, "checkpoint"), "403", "invalid range")
+    assert len(requests_to(lab_server, hosts.HUB_STORAGE)) <= 20
 
 
 # --- the Hub: ranges, cuts, silence
 
 
-def test_ranges_are_requested_so_that_they_are_sent(box, lab_server, fetch):
+def test_ranges_are_requested_so_that_they_are_sent(target, lab_server, fetch):
     """The network in front of the storage sends everything to those who take gzip."""
     lab_server.faults.add(Fault("disconnect", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
-    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
-    entries = asked(lab_server, hosts.HUB_STORAGE)
+    arrived(target, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
+    entries = requests_to(lab_server, hosts.HUB_STORAGE)
     assert any(entry["range"] for entry in entries)
     assert {entry["status"] for entry in entries if entry["range"]} == {206}
     assert sum(entry["bytes"] for entry in entries) <= hub_file(lab_server).stat().st_size + (4 << 20)
 
 
-def test_a_416_starts_over(box, lab_server, fetch):
+def test_a_416_starts_over(target, lab_server, fetch):
     lab_server.faults.add(Fault("disconnect", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
     lab_server.faults.add(Fault("status", host=hosts.HUB_STORAGE, status=416, ranged=True, times=1))
-    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
+    arrived(target, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
 
 
-def test_half_a_file_that_calls_itself_whole(box, lab_server, fetch):
+def test_half_a_file_that_calls_itself_whole(target, lab_server, fetch):
     lab_server.faults.add(Fault("short", host=hosts.HUB_STORAGE, after=700_000))
     found = fetch("hf://lab-fakes/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "vae")
     # it was had in pieces
     vae = hub_file(lab_server, "vae-ft-mse-840000-ema-pruned.safetensors", "lab-fakes/tiny-vae")
-    arrived(box, found, sha256(vae))
+    arrived(target, found, sha256(vae))
 
 
-def test_nothing_comes_any_more(box, lab_server, fetch):
+def test_nothing_comes_any_more(target, lab_server, fetch):
     lab_server.faults.add(Fault("stall", host=hosts.HUB_STORAGE, after=1_000_000, seconds=60, times=1))
     started = time.monotonic()
     found = fetch(CHECKPOINT, "checkpoint", timeout=2)
-    arrived(box, found, sha256(hub_file(lab_server)))
+    arrived(target, found, sha256(hub_file(lab_server)))
     assert time.monotonic() - started < 30
 
 
-def test_no_length_at_the_storage(box, lab_server, fetch):
+def test_no_length_at_the_storage(target, lab_server, fetch):
     lab_server.faults.add(Fault("headers", host=hosts.HUB_STORAGE, headers={"Content-Length": None}))
-    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
+    arrived(target, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
 
 
-def test_no_length_anywhere_and_an_interruption_that_looks_like_an_end(box, lab_server, fetch):
+def test_no_length_anywhere_and_an_interruption_that_looks_like_an_end(target, lab_server, fetch):
     lab_server.settings.hub_tree_page = 1
     lab_server.faults.add(Fault("headers", host=hosts.HUB, path="*/resolve/*", headers={"X-Linked-Size": None}))
     lab_server.faults.add(Fault("until_close", host=hosts.HUB_STORAGE))
     lab_server.faults.add(Fault("disconnect", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
-    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
+    arrived(target, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
 
 
-def test_listing_in_pages_has_the_size_on_whatever_page(box, lab_server, fetch):
+def test_listing_in_pages_has_the_size_on_whatever_page(target, lab_server, fetch):
     lab_server.settings.hub_tree_page = 1
     lab_server.faults.add(Fault("headers", host=hosts.HUB, path="*/resolve/*", headers={"X-Linked-Size": None}))
     size = hub_file(lab_server).stat().st_size
     planned = fetch(CHECKPOINT, "checkpoint", check=True)
-    assert len([e for e in asked(lab_server, hosts.HUB) if e["path"].startswith("/api/models/")]) > 1
+    assert len([e for e in requests_to(lab_server, hosts.HUB) if e["path"].startswith("/api/models/")]) > 1
     assert planned["bytes_planned"] == planned["space_needed"] == planned["models"][0]["bytes"] == size
-    arrived(box, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
+    arrived(target, fetch(CHECKPOINT, "checkpoint"), sha256(hub_file(lab_server)))
 
 
 # --- the Hub: limits and refusals
 
 
-def test_rate_limit_is_waited_for_as_long_as_it_says(box, lab_server, run_module):
+def test_rate_limit_is_waited_for_as_long_as_it_says(target, lab_server, run_module):
     """No Retry-After: the time is in RateLimit."""
     window = lab_server.settings.hub_window = 6
     lab_server.settings.hub_resolvers = 2
-    wishes = [
+    specs = [
         {"source": CHECKPOINT, "kind": "checkpoint"},
         {"source": "hf://lab-fakes/tiny-vae/vae-ft-mse-840000-ema-pruned.safetensors@main", "kind": "vae"},
     ]
     time.sleep(window - time.time() % window)  # the window begins now
-    found = run_module("model_files", **box.arguments, models=wishes, parallel=1)
+    found = run_module("model_files", **target.arguments, models=specs, parallel=1)
     assert not found["failed"], found.get("msg")
-    assert len(visible(box)) == 2
-    assert len([entry for entry in asked(lab_server, hosts.HUB) if entry["status"] == 429]) <= 2
+    assert len(visible(target)) == 2
+    assert len([entry for entry in requests_to(lab_server, hosts.HUB) if entry["status"] == 429]) <= 2
 
 
-def test_rate_limit_without_end(box, lab_server, fetch):
+def test_rate_limit_without_end(target, lab_server, fetch):
     lab_server.settings.hub_window, lab_server.settings.hub_resolvers = 2, 0
-    refused(box, fetch(CHECKPOINT, "checkpoint"), "429|rate limit")
+    assert_rejected(target, fetch(CHECKPOINT, "checkpoint"), "429|rate limit")
 
 
 @pytest.mark.parametrize(
@@ -233,41 +233,41 @@ def test_rate_limit_without_end(box, lab_server, fetch):
         ("hf://lab-fakes/disabled/x.safetensors@main", None, ["disabled"]),
     ],
 )  # fmt: skip
-def test_hub_refusals(box, fetch, source, token, words):
-    refused(box, fetch(source, huggingface_token=token), *words)
+def test_hub_refusals(target, fetch, source, token, words):
+    assert_rejected(target, fetch(source, huggingface_token=token), *words)
 
 
 # --- mirrors and the short name
 
 
 @pytest.mark.parametrize("name", [hosts.HUB_MIRROR, hosts.HUB_SHORT])
-def test_endpoint_that_only_redirects_to_the_hub(box, lab_server, fetch, name):
+def test_endpoint_that_only_redirects_to_the_hub(target, lab_server, fetch, name):
     """It works; the token stays with the endpoint that it was given for."""
     found = fetch(CHECKPOINT, "checkpoint", huggingface_endpoint=lab_server.url(name), huggingface_token=GRANTED)
-    arrived(box, found, sha256(hub_file(lab_server)))
-    assert asked(lab_server, name)
-    assert not any(entry["authorization"] for entry in asked(lab_server, hosts.HUB))
+    arrived(target, found, sha256(hub_file(lab_server)))
+    assert requests_to(lab_server, name)
+    assert not any(entry["authorization"] for entry in requests_to(lab_server, hosts.HUB))
 
 
-def test_mirror_that_passes_metadata_on(box, lab_server, fetch):
+def test_mirror_that_passes_metadata_on(target, lab_server, fetch):
     arrived(
-        box,
+        target,
         fetch(
             CHECKPOINT, "checkpoint", huggingface_endpoint=lab_server.url(hosts.HUB_PROXY), huggingface_token=GRANTED
         ),
         sha256(hub_file(lab_server)),
     )
-    assert not asked(lab_server, hosts.HUB)
+    assert not requests_to(lab_server, hosts.HUB)
 
 
-def test_mirror_without_ranges_and_lengths(box, lab_server, fetch):
+def test_mirror_without_ranges_and_lengths(target, lab_server, fetch):
     lab_server.faults.add(Fault("ignore_range", host=hosts.HUB_STORAGE))
     lab_server.faults.add(
         Fault("headers", host=hosts.HUB_STORAGE, headers={"Content-Length": None, "Accept-Ranges": None})
     )
     lab_server.faults.add(Fault("disconnect", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
     found = fetch(CHECKPOINT, "checkpoint", huggingface_endpoint=lab_server.url(hosts.HUB_PROXY))
-    arrived(box, found, sha256(hub_file(lab_server)))
+    arrived(target, found, sha256(hub_file(lab_server)))
 
 
 # --- files that change
@@ -275,21 +275,21 @@ def test_mirror_without_ranges_and_lengths(box, lab_server, fetch):
 
 def half_done(lab_server, fetch) -> None:
     """A first run that leaves part of the file behind."""
-    cut = lab_server.faults.add(Fault("disconnect", host=hosts.HUB_STORAGE, after=3_000_000))
-    refuse = lab_server.faults.add(Fault("status", host=hosts.HUB_STORAGE, status=403, body="not now", skip=1))
+    truncated = lab_server.faults.add(Fault("disconnect", host=hosts.HUB_STORAGE, after=3_000_000))
+    reject = lab_server.faults.add(Fault("status", host=hosts.HUB_STORAGE, status=403, body="not now", skip=1))
     assert fetch(CHECKPOINT, "checkpoint")["failed"]
-    assert cut.hits and refuse.hits
+    assert truncated.hits and reject.hits
     lab_server.faults.clear()
     lab_server.log.entries.clear()
 
 
 @pytest.mark.parametrize("size", [1_000_000, 30_000_000])
-def test_another_file_on_the_branch_between_two_runs(box, lab_server, fetch, size):
+def test_another_file_on_the_branch_between_two_runs(target, lab_server, fetch, size):
     half_done(lab_server, fetch)
-    assert visible(box) == []
+    assert visible(target) == []
     made = lab_server.replace_hub_file(REPO, FILE, Big(size, "new"))
     found = fetch(CHECKPOINT, "checkpoint")
-    arrived(box, found, made["sha256"])
+    arrived(target, found, made["sha256"])
     assert found["models"][0]["revision"] == made["commit"]
 
 
@@ -298,7 +298,7 @@ def test_another_file_on_the_branch_between_two_runs(box, lab_server, fetch, siz
     [{}, {"squash": True}, {"commit": False}],
     ids=["new-commit", "squashed", "same-commit-other-etag"],
 )
-def test_another_file_while_it_comes_down(box, lab_server, fetch, how):
+def test_another_file_while_it_comes_down(target, lab_server, fetch, how):
     """The link that was given leads to the old file until its end."""
     old = sha256(hub_file(lab_server))
     lab_server.faults.add(Fault("disconnect", host=hosts.HUB_STORAGE, after=5_000_000, times=1))
@@ -318,10 +318,10 @@ def test_another_file_while_it_comes_down(box, lab_server, fetch, how):
     found = fetch(CHECKPOINT, "checkpoint")
     thread.join()
     assert made["sha256"] != old
-    arrived(box, found, old)
+    arrived(target, found, old)
 
 
-def test_plain_url_whose_file_changes_between_two_tries(box, lab_server, fetch):
+def test_plain_url_whose_file_changes_between_two_tries(target, lab_server, fetch):
     url = lab_server.url(hosts.BIG) + big_path(20_000_000, "a")
     lab_server.faults.add(Fault("disconnect", host=hosts.BIG, after=5_000_000, times=3))
     # from the second answer on it is another file, and says so
@@ -329,37 +329,39 @@ def test_plain_url_whose_file_changes_between_two_tries(box, lab_server, fetch):
     lab_server.faults.add(Fault("wrong_bytes", host=hosts.BIG, after=1_000_000, skip=2))
     old = b"".join(Big(20_000_000, "a").slice(0, 20_000_000).chunks())
     new = old[:1_000_000] + bytes([old[1_000_000] ^ 0xFF]) + old[1_000_001:]
-    arrived(box, fetch(url, "checkpoint"), hashlib.sha256(new).hexdigest())
+    arrived(target, fetch(url, "checkpoint"), hashlib.sha256(new).hexdigest())
 
 
-def test_pointer_instead_of_the_file(box, lab_server, fetch):
+def test_pointer_instead_of_the_file(target, lab_server, fetch):
     """The raw link of a large file gives the few lines that git keeps for it."""
-    refused(box, fetch(lab_server.url(hosts.HUB) + f"/{REPO}/raw/main/{FILE}", "checkpoint"), "safetensors|pointer")
+    assert_rejected(
+        target, fetch(lab_server.url(hosts.HUB) + f"/{REPO}/raw/main/{FILE}", "checkpoint"), "safetensors|pointer"
+    )
 
 
-def test_big_file_by_url(box, lab_server, run_module):
+def test_big_file_by_url(target, lab_server, run_module):
     size = 64 << 20
-    wish = {
+    spec = {
         "source": lab_server.url(hosts.BIG) + big_path(size, "u"),
         "kind": "checkpoint",
         "sha256": big_sha256(size, "u"),
     }
     lab_server.faults.add(Fault("until_close", host=hosts.BIG))
     lab_server.faults.add(Fault("disconnect", host=hosts.BIG, after=30_000_000, times=4))
-    arrived(box, run_module("model_files", **box.arguments, models=[wish]), big_sha256(size, "u"))
+    arrived(target, run_module("model_files", **target.arguments, models=[spec]), big_sha256(size, "u"))
 
 
 @pytest.mark.parametrize("name", HUB_NAMES)
-def test_hard_names_on_the_hub(box, lab_server, tmp_path, run_module, name):
-    target = tmp_path / "target"
-    target.mkdir()
-    endpoints = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
-    found = run_module("huggingface_download", repo="lab-fakes/names", file=name, dest=str(target), **endpoints)
+def test_hard_names_on_the_hub(target, lab_server, tmp_path, run_module, name):
+    dest = tmp_path / "target"
+    dest.mkdir()
+    endpoints = {key: value for key, value in target.arguments.items() if key != "webui_dir"}
+    found = run_module("huggingface_download", repo="lab-fakes/names", file=name, dest=str(dest), **endpoints)
     assert not found["failed"], found.get("msg")
     path = Path(found["path"])
-    assert (path.parent, path.suffix) == (target, ".safetensors")
+    assert (path.parent, path.suffix) == (dest, ".safetensors")
     assert sha256(path) == sha256(hub_file(lab_server, name, "lab-fakes/names"))
-    assert [entry.name for entry in target.iterdir()] == [path.name]
+    assert [entry.name for entry in dest.iterdir()] == [path.name]
 
 
 # --- Civitai: what the download link answers
@@ -379,55 +381,55 @@ def test_hard_names_on_the_hub(box, lab_server, tmp_path, run_module, name):
         (70005, MEMBER, ["access"]),
     ],
 )
-def test_civitai_refusals(box, lab_server, fetch, version, token, words):
-    refused(box, fetch(f"civitai://{version}", "checkpoint", civitai_token=token), *words)
-    agents = {entry["agent"] for entry in asked(lab_server, hosts.CIVITAI)}
+def test_civitai_refusals(target, lab_server, fetch, version, token, words):
+    assert_rejected(target, fetch(f"civitai://{version}", "checkpoint", civitai_token=token), *words)
+    agents = {entry["agent"] for entry in requests_to(lab_server, hosts.CIVITAI)}
     # browsers get a login page with status 200 instead of an error
     assert not [agent for agent in agents if re.search("mozilla|chrome|safari|firefox|opera|edge", agent, re.I)]
 
 
 @pytest.mark.parametrize("version", [70001, 70005])
-def test_civitai_grants(box, lab_server, fetch, version):
+def test_civitai_grants(target, lab_server, fetch, version):
     found = fetch(f"civitai://{version}", "checkpoint", civitai_token="lab_civitai_buyer")
-    arrived(box, found, sha256(civitai_file(lab_server, version * 1000 + 1)))
+    arrived(target, found, sha256(civitai_file(lab_server, version * 1000 + 1)))
 
 
-def test_civitai_blacklist(box, lab_server, fetch):
+def test_civitai_blacklist(target, lab_server, fetch):
     lab_server.settings.civitai_blacklisted = True
-    refused(box, fetch("civitai://112969"), "403|forbidden|blocked")
+    assert_rejected(target, fetch("civitai://112969"), "403|forbidden|blocked")
 
 
-def test_civitai_too_many_downloads(box, lab_server, fetch):
+def test_civitai_too_many_downloads(target, lab_server, fetch):
     lab_server.settings.civitai_too_many = True
-    refused(box, fetch("civitai://112969"), "429|unusual amount|too many")
+    assert_rejected(target, fetch("civitai://112969"), "429|unusual amount|too many")
 
 
-def test_civitai_too_many_for_a_moment(box, lab_server, fetch):
+def test_civitai_too_many_for_a_moment(target, lab_server, fetch):
     lab_server.faults.add(Fault("status", host=hosts.CIVITAI, path=DOWNLOADS, status=429, times=1))
-    arrived(box, fetch("civitai://112969"), sha256(civitai_file(lab_server, 112969001)))
+    arrived(target, fetch("civitai://112969"), sha256(civitai_file(lab_server, 112969001)))
 
 
-def test_civitai_region(box, lab_server, fetch):
+def test_civitai_region(target, lab_server, fetch):
     lab_server.settings.civitai_region_blocked = True
-    refused(box, fetch("civitai://112969"), "region", "proxy")
+    assert_rejected(target, fetch("civitai://112969"), "region", "proxy")
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_civitai_storage_resolver_fails_for_a_moment(box, lab_server, fetch, times):
+def test_civitai_storage_resolver_fails_for_a_moment(target, lab_server, fetch, times):
     lab_server.faults.add(resolver_failed(times))
-    arrived(box, fetch("civitai://112969"), sha256(civitai_file(lab_server, 112969001)))
+    arrived(target, fetch("civitai://112969"), sha256(civitai_file(lab_server, 112969001)))
 
 
-def test_civitai_storage_resolver_fails_for_good(box, lab_server, fetch):
+def test_civitai_storage_resolver_fails_for_good(target, lab_server, fetch):
     lab_server.faults.add(resolver_failed(None))
-    refused(box, fetch("civitai://112969"), "404|not found")
-    assert len(asked(lab_server, hosts.CIVITAI)) <= 10
+    assert_rejected(target, fetch("civitai://112969"), "404|not found")
+    assert len(requests_to(lab_server, hosts.CIVITAI)) <= 10
 
 
-def test_civitai_login_page_by_redirect(box, lab_server, fetch):
+def test_civitai_login_page_by_redirect(target, lab_server, fetch):
     page = {"Location": "/login?returnUrl=%2Fmodel-versions%2F112969&reason=download-auth"}
     lab_server.faults.add(Fault("status", host=hosts.CIVITAI, path=DOWNLOADS, status=307, headers=page))
-    refused(box, fetch("civitai://112969"), "login", "civitai_token")
+    assert_rejected(target, fetch("civitai://112969"), "login", "civitai_token")
 
 
 @pytest.mark.parametrize(
@@ -439,74 +441,74 @@ def test_civitai_login_page_by_redirect(box, lab_server, fetch):
     ],
     ids=["html", "html-in-disguise", "json-and-no-hash"],
 )
-def test_page_instead_of_the_file(box, lab_server, fetch, version, kind_of_page, body):
+def test_page_instead_of_the_file(target, lab_server, fetch, version, kind_of_page, body):
     headers = {"Content-Type": kind_of_page}
     lab_server.faults.add(Fault("status", host=hosts.CIVITAI_STORAGE, status=200, headers=headers, body=body))
-    refused(box, fetch(f"civitai://{version}"), "web page|SHA-256|safetensors|bytes")
+    assert_rejected(target, fetch(f"civitai://{version}"), "web page|SHA-256|safetensors|bytes")
 
 
 # --- Civitai: storages
 
 
-def test_civitai_token_stays_where_it_belongs(box, lab_server, fetch):
-    arrived(box, fetch("civitai://70002", None, civitai_token=MEMBER), sha256(civitai_file(lab_server, 70002001)))
-    assert any(entry["authorization"] for entry in asked(lab_server, hosts.CIVITAI))
-    assert {entry["status"] for entry in asked(lab_server, hosts.CIVITAI_STORAGE)} <= {200, 206}
+def test_civitai_token_stays_where_it_belongs(target, lab_server, fetch):
+    arrived(target, fetch("civitai://70002", None, civitai_token=MEMBER), sha256(civitai_file(lab_server, 70002001)))
+    assert any(entry["authorization"] for entry in requests_to(lab_server, hosts.CIVITAI))
+    assert {entry["status"] for entry in requests_to(lab_server, hosts.CIVITAI_STORAGE)} <= {200, 206}
     assert "token=" not in "".join(entry["query"] for entry in lab_server.log.entries)
 
 
-def test_storage_without_a_name_for_the_file(box, lab_server, fetch):
+def test_storage_without_a_name_for_the_file(target, lab_server, fetch):
     found = fetch("civitai://71031", civitai_token=MEMBER)
-    arrived(box, found, sha256(civitai_file(lab_server, 71031001)))
-    assert visible(box)[0].name == "from-b2.safetensors"
+    arrived(target, found, sha256(civitai_file(lab_server, 71031001)))
+    assert visible(target)[0].name == "from-b2.safetensors"
 
 
 @pytest.mark.parametrize("storage", ["r2", "b2"])
-def test_civitai_link_that_expires_under_way(box, lab_server, fetch, storage):
+def test_civitai_link_that_expires_under_way(target, lab_server, fetch, storage):
     lab_server.settings.civitai_storage = storage
     host = hosts.CIVITAI_B2 if storage == "b2" else hosts.CIVITAI_STORAGE
     lab_server.faults.add(Fault("expire", host=hosts.CIVITAI, seconds=1.0))
     lab_server.faults.add(Fault("slow", host=host, rate=4_000_000, times=1))
     lab_server.faults.add(Fault("disconnect", host=host, after=6_000_000, times=1))
     found = fetch("civitai://11745?fileId=11745001", None)
-    arrived(box, found, sha256(civitai_file(lab_server, 11745001)))
+    arrived(target, found, sha256(civitai_file(lab_server, 11745001)))
 
 
 @pytest.mark.parametrize("storage", ["r2", "b2"])
-def test_civitai_links_that_are_always_expired(box, lab_server, fetch, storage):
+def test_civitai_links_that_are_always_expired(target, lab_server, fetch, storage):
     lab_server.settings.civitai_storage = storage
     lab_server.faults.add(Fault("expire", host=hosts.CIVITAI))
-    refused(box, fetch("civitai://112969"), "expired")
+    assert_rejected(target, fetch("civitai://112969"), "expired")
 
 
-def test_civitai_storage_without_length(box, lab_server, fetch):
+def test_civitai_storage_without_length(target, lab_server, fetch):
     lab_server.faults.add(Fault("until_close", host=hosts.CIVITAI_STORAGE))
     lab_server.faults.add(Fault("disconnect", host=hosts.CIVITAI_STORAGE, after=5_000_000, times=1))
-    arrived(box, fetch("civitai://11745?fileId=11745001", None), sha256(civitai_file(lab_server, 11745001)))
+    arrived(target, fetch("civitai://11745?fileId=11745001", None), sha256(civitai_file(lab_server, 11745001)))
 
 
 # --- Civitai: hashes
 
 
 @pytest.mark.parametrize("version", [71011, 71013, 71014], ids=["none", "pending", "no-sha256"])
-def test_hashes_that_are_missing(box, lab_server, fetch, version):
-    arrived(box, fetch(f"civitai://{version}"), sha256(civitai_file(lab_server, version * 1000 + 1)))
+def test_hashes_that_are_missing(target, lab_server, fetch, version):
+    arrived(target, fetch(f"civitai://{version}"), sha256(civitai_file(lab_server, version * 1000 + 1)))
     assert fetch(f"civitai://{version}")["changed"] is False
 
 
-def test_hash_that_is_wrong(box, fetch):
-    refused(box, fetch("civitai://71012"), "SHA-256")
+def test_hash_that_is_wrong(target, fetch):
+    assert_rejected(target, fetch("civitai://71012"), "SHA-256")
 
 
-def test_short_hash_that_is_wrong(box, fetch):
+def test_short_hash_that_is_wrong(target, fetch):
     """AutoV2 is the beginning of the SHA-256: better than nothing, when nothing else is there."""
-    refused(box, fetch("civitai://71015"), "AutoV2|SHA-256|hash")
+    assert_rejected(target, fetch("civitai://71015"), "AutoV2|SHA-256|hash")
 
 
 @pytest.mark.parametrize("change", [str.upper, str.lower])
-def test_hashes_in_any_case(box, lab_server, tmp_path, run_module, change):
+def test_hashes_in_any_case(target, lab_server, tmp_path, run_module, change):
     expected = sha256(civitai_file(lab_server, 112969001))
-    endpoints = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
+    endpoints = {key: value for key, value in target.arguments.items() if key != "webui_dir"}
     dest = tmp_path / "x.safetensors"
     found = run_module("civitai_download", sha256=change(expected), dest=str(dest), **endpoints)
     assert not found["failed"], found.get("msg")
@@ -530,22 +532,22 @@ def test_hashes_in_any_case(box, lab_server, tmp_path, run_module, change):
         ("urn:air:sd1:checkpoint:civitai:6424", 11745002),
     ],
 )
-def test_which_file_is_meant(box, lab_server, fetch, source, number):
-    arrived(box, fetch(source, None), sha256(civitai_file(lab_server, number)))
+def test_which_file_is_meant(target, lab_server, fetch, source, number):
+    arrived(target, fetch(source, None), sha256(civitai_file(lab_server, number)))
 
 
-def test_the_same_file_for_every_client(box, lab_server, fetch):
+def test_the_same_file_for_every_client(target, lab_server, fetch):
     """The bare link gives this account another file than the API names."""
     found = fetch("civitai://11745", None, civitai_token="lab_civitai_fp32")
-    arrived(box, found, sha256(civitai_file(lab_server, 11745002)))
+    arrived(target, found, sha256(civitai_file(lab_server, 11745002)))
 
 
-def test_format_that_a_version_does_not_have(box, fetch):
-    refused(box, fetch("civitai://71021?format=SafeTensor"), "format=SafeTensor", "Q8_0", "71021001")
+def test_format_that_a_version_does_not_have(target, fetch):
+    assert_rejected(target, fetch("civitai://71021?format=SafeTensor"), "format=SafeTensor", "Q8_0", "71021001")
 
 
-def test_file_that_only_its_id_finds(box, lab_server, tmp_path, run_module):
-    endpoints = {key: value for key, value in box.arguments.items() if key != "webui_dir"}
+def test_file_that_only_its_id_finds(target, lab_server, tmp_path, run_module):
+    endpoints = {key: value for key, value in target.arguments.items() if key != "webui_dir"}
     dest = tmp_path / "tiny.gguf"
     found = run_module("civitai_download", version_id=71021, file_id=71021002, dest=str(dest), **endpoints)
     assert not found["failed"], found.get("msg")
@@ -553,11 +555,11 @@ def test_file_that_only_its_id_finds(box, lab_server, tmp_path, run_module):
 
 
 @pytest.mark.parametrize("version", CIVITAI_NAMES)
-def test_hard_names_on_civitai(box, lab_server, fetch, version):
+def test_hard_names_on_civitai(target, lab_server, fetch, version):
     found = fetch(f"civitai://{version}")
-    arrived(box, found, sha256(civitai_file(lab_server, version * 1000 + 1)))
-    (path,) = visible(box)
-    assert (path.parent, path.suffix) == (box.path("models/Lora"), ".safetensors")
+    arrived(target, found, sha256(civitai_file(lab_server, version * 1000 + 1)))
+    (path,) = visible(target)
+    assert (path.parent, path.suffix) == (target.path("models/Lora"), ".safetensors")
     assert len(path.name.encode()) <= 255 and not re.search(r'[\x00-\x1f"\\/:]', path.name)
-    assert not list(box.webui.parent.glob("*.safetensors"))
+    assert not list(target.webui.parent.glob("*.safetensors"))
     assert fetch(f"civitai://{version}")["changed"] is False

@@ -119,7 +119,7 @@ def test_the_hubs_own_form_means_what_it_means_to_the_hub(kind, owner, repo, rev
         ("HF://o/r@v1/f.pt", hub("o/r", "f.pt", "v1")),
     ],
 )
-def test_our_form_stays(written, where):
+def test_canonical_form_is_unchanged(written, where):
     assert parse_source(written).locator == where
 
 
@@ -141,8 +141,8 @@ def test_a_data_sets_file_is_requested_below_datasets(serve, tmp_path, run_modul
             return 200, {"Content-Type": "application/json"}, json.dumps(listed).encode()
         if not path.startswith("/datasets/gsdf/EasyNegative/resolve/"):
             return 404, {}, b""
-        told = {"ETag": f'"{sha(data)}"', "X-Repo-Commit": COMMIT}
-        return 200, {**told, "Content-Length": None} if "main" in path else told, data
+        metadata = {"ETag": f'"{sha(data)}"', "X-Repo-Commit": COMMIT}
+        return 200, {**metadata, "Content-Length": None} if "main" in path else metadata, data
 
     url, _ = serve(answer)
     found = run_module(
@@ -243,7 +243,7 @@ def test_links_of_mirrors(link, origin, where):
 @pytest.mark.parametrize(
     "link", ["https://mirror.test/civitai/api/download/models/1?token=abc", "https://civitai.red/models/1?token=abc"]
 )
-def test_a_token_in_a_link_is_refused_at_a_mirror_too(link):
+def test_a_token_in_a_link_is_rejected_at_a_mirror_too(link):
     with pytest.raises(SpecError, match="civitai_token") as caught:
         parse_source(link, MIRRORS)
     assert "abc" not in str(caught.value)
@@ -283,14 +283,16 @@ def test_a_link_of_the_hub_means_what_it_means_to_the_hub(revision, repo, file, 
     assert found.locator == hub(prefix + theirs.id, theirs.path_in_repo, theirs.revision)
 
 
-def test_a_link_from_the_mirror_is_verified_by_the_hubs_hash(box, run_module):
-    link = box.arguments["huggingface_endpoint"] + "/lab-fakes/tiny-sd15/resolve/main/v1-5-pruned-emaonly.safetensors"
-    found = run_module("model_files", check=True, **box.arguments, models=[{"source": link, "kind": "checkpoint"}])
-    official = run_module("model_files", check=True, **box.arguments, models=[{"source": HUB, "kind": "checkpoint"}])
+def test_a_link_from_the_mirror_is_verified_by_the_hubs_hash(target, run_module):
+    link = (
+        target.arguments["huggingface_endpoint"] + "/lab-fakes/tiny-sd15/resolve/main/v1-5-pruned-emaonly.safetensors"
+    )
+    found = run_module("model_files", check=True, **target.arguments, models=[{"source": link, "kind": "checkpoint"}])
+    official = run_module("model_files", check=True, **target.arguments, models=[{"source": HUB, "kind": "checkpoint"}])
     assert found["models"][0]["sha256"] == official["models"][0]["sha256"] is not None
     assert len(found["models"][0]["revision"]) == 40
-    link = box.arguments["civitai_endpoint"] + "/model-versions/112969"
-    found = run_module("model_files", check=True, **box.arguments, models=[link])
+    link = target.arguments["civitai_endpoint"] + "/model-versions/112969"
+    found = run_module("model_files", check=True, **target.arguments, models=[link])
     assert found["models"][0]["revision"] == "112969", found
 
 
@@ -300,7 +302,7 @@ def test_a_link_from_the_mirror_is_verified_by_the_hubs_hash(box, run_module):
 @contextlib.contextmanager
 def recording_proxy():
     """A proxy that lets nothing through; gives its URL and the hosts that it was asked for."""
-    asked: list[str] = []
+    requested: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve():
@@ -308,11 +310,11 @@ def recording_proxy():
                 while True:
                     connection, _ = server.accept()
                     with connection:
-                        asked.append(connection.recv(4096).split(b" ")[1].decode())
+                        requested.append(connection.recv(4096).split(b" ")[1].decode())
                         connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
 
         threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}", asked
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", requested
         server.shutdown(socket.SHUT_RDWR)
 
 
@@ -326,14 +328,14 @@ def recording_proxy():
     ],
 )
 def test_a_link_queries_its_own_site_and_the_message_names_it(tmp_path, run_module, source, host):
-    with recording_proxy() as (proxy, asked):
+    with recording_proxy() as (proxy, requested):
         found = run_module("model_files", webui_dir=str(tmp_path), models=[source], retries=0, proxy=proxy)
     assert found["failed"] and host.partition(":")[0] in found["msg"]
-    assert set(asked) == {host}
+    assert set(requested) == {host}
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "asked", "sent"),
+    ("endpoint", "requested", "sent"),
     [
         ("https://civitai.com", "https://civitai.red", True),
         ("https://civitai.red", "https://civitai.com", True),
@@ -344,24 +346,24 @@ def test_a_link_queries_its_own_site_and_the_message_names_it(tmp_path, run_modu
         ("http://civitai.com", "http://civitai.com", False),
     ],
 )
-def test_who_may_have_the_token(endpoint, asked, sent):
-    assert HttpClient(tokens={endpoint: "secret"}).sends_token(asked) is sent
+def test_who_may_have_the_token(endpoint, requested, sent):
+    assert HttpClient(tokens={endpoint: "secret"}).sends_token(requested) is sent
 
 
-def test_a_token_for_a_mirror_is_not_given_to_another_site(box, tmp_path, run_module):
+def test_a_token_for_a_mirror_is_not_given_to_another_site(target, tmp_path, run_module):
     with recording_proxy() as (proxy, _asked):
         found = run_module(
-            "model_files", check=True, **{**box.arguments, "retries": 0}, models=["https://civitai.red/models/1"],
+            "model_files", check=True, **{**target.arguments, "retries": 0}, models=["https://civitai.red/models/1"],
             civitai_token="lab_civitai_member", civitai_proxy=proxy,
         )  # fmt: skip
     [warning] = [w for w in map(str, found["warnings"]) if "civitai_token" in w]
-    assert "https://civitai.red" in warning and box.arguments["civitai_endpoint"] in warning
+    assert "https://civitai.red" in warning and target.arguments["civitai_endpoint"] in warning
     assert "civitai_endpoint" in warning and "lab_civitai_member" not in json.dumps(found.get("warnings"))
 
 
 @pytest.mark.parametrize("version", ["70002", "70099999", "70001"])
-def test_a_message_of_civitai_names_the_site(box, run_module, version):
-    found = run_module("model_files", **box.arguments, models=[{"source": f"civitai://{version}", "kind": "lora"}])
+def test_a_message_of_civitai_names_the_site(target, run_module, version):
+    found = run_module("model_files", **target.arguments, models=[{"source": f"civitai://{version}", "kind": "lora"}])
     if version != "70001":
         assert "127.0.0.1" in found["msg"]
     assert found["failed"]
@@ -383,15 +385,15 @@ BAD = [
 ]
 
 
-def test_one_entry_that_cannot_be_understood_does_not_stop_the_others(box, run_module):
+def test_one_entry_that_cannot_be_understood_does_not_stop_the_others(target, run_module):
     good = {"source": HUB, "kind": "checkpoint"}
-    arguments = {**box.arguments, "models": [BAD[0], good, *BAD[1:]]}
+    arguments = {**target.arguments, "models": [BAD[0], good, *BAD[1:]]}
     planned = run_module("model_files", check=True, **arguments)
     assert [m["status"] for m in planned["models"]] == ["failed", "fetch", *["failed"] * (len(BAD) - 1)]
     for _ in range(2):  # the second run is no success either, though there is nothing left to do
         found = run_module("model_files", **arguments)
         assert found["failed"]
-        assert box.path(PLACE).is_file()
+        assert target.path(PLACE).is_file()
         assert [m["status"] for m in found["models"]][1] in ("fetched", "ok")
         assert "10 of 11 files failed" in found["msg"]
         for name in (
@@ -408,15 +410,17 @@ def test_one_entry_that_cannot_be_understood_does_not_stop_the_others(box, run_m
     assert found["changed"] is False
     removed = run_module("model_files", **arguments, state="absent")
     assert removed["failed"] and "no-such-name" in removed["msg"]
-    assert not box.path(PLACE).exists()
+    assert not target.path(PLACE).exists()
 
 
-def test_a_secret_in_an_entry_that_cannot_be_understood_stays_secret(box, run_module):
+def test_a_secret_in_an_entry_that_cannot_be_understood_stays_secret(target, run_module):
     found = run_module(
-        "model_files", **box.arguments, models=["https://user:hunter2secret@host/f.safetensors?sig=AbCdEfGh0123", "bad"]
+        "model_files",
+        **target.arguments,
+        models=["https://user:hunter2secret@host/f.safetensors?sig=AbCdEfGh0123", "bad"],
     )
-    shown = json.dumps({k: v for k, v in found.items() if k != "invocation"})
-    assert found["failed"] and "hunter2secret" not in shown and "AbCdEfGh0123" not in shown
+    displayed = json.dumps({k: v for k, v in found.items() if k != "invocation"})
+    assert found["failed"] and "hunter2secret" not in displayed and "AbCdEfGh0123" not in displayed
 
 
 TEXT = st.text(max_size=20) | st.sampled_from(
@@ -454,28 +458,28 @@ OFFICIAL = "hf://lab-fakes/tiny-sd15@main/v1-5-pruned-emaonly.safetensors"
 LINK = "https://huggingface.co/lab-fakes/tiny-sd15/blob/main/v1-5-pruned-emaonly.safetensors"
 
 
-def test_spellings_of_one_file_are_one_file(box, lab_server, run_module):
-    wishes = [{"source": source, "kind": "checkpoint"} for source in (HUB, OFFICIAL, LINK)]
-    found = run_module("model_files", **box.arguments, models=wishes)
+def test_spellings_of_one_file_are_one_file(target, lab_server, run_module):
+    specs = [{"source": source, "kind": "checkpoint"} for source in (HUB, OFFICIAL, LINK)]
+    found = run_module("model_files", **target.arguments, models=specs)
     assert not found["failed"], found["msg"]
     assert [m["status"] for m in found["models"]] == ["fetched", "ok", "ok"]
-    assert sorted(p.name for p in box.path(PLACE).parent.iterdir()) == [box.path(PLACE).name]
+    assert sorted(p.name for p in target.path(PLACE).parent.iterdir()) == [target.path(PLACE).name]
     lab_server.log.entries.clear()
-    again = run_module("model_files", **box.arguments, models=wishes)
-    assert (again["failed"], again["changed"]) == (False, False)
+    repeated = run_module("model_files", **target.arguments, models=specs)
+    assert (repeated["failed"], repeated["changed"]) == (False, False)
     assert list(lab_server.log.entries) == []  # nobody is asked for the other spellings either
 
 
-def test_sources_with_equal_hashes_are_one_file(box, serve, run_module, tmp_path):
+def test_sources_with_equal_hashes_are_one_file(target, serve, run_module, tmp_path):
     """Another server's copy of a file, called the same: by its hash it is the same one."""
-    first = run_module("model_files", **box.arguments, models=[{"source": HUB, "kind": "checkpoint"}])["models"][0]
-    data = box.path(PLACE).read_bytes()
+    first = run_module("model_files", **target.arguments, models=[{"source": HUB, "kind": "checkpoint"}])["models"][0]
+    data = target.path(PLACE).read_bytes()
     url, _ = serve(lambda path, headers: (200, {"ETag": '"x"'}, data))
     other = {"source": f"{url}/copy/v1-5-pruned-emaonly.safetensors", "kind": "checkpoint"}
-    refused = run_module("model_files", **box.arguments, models=[{"source": HUB, "kind": "checkpoint"}, other])
-    box.path(PLACE).unlink()
+    rejected = run_module("model_files", **target.arguments, models=[{"source": HUB, "kind": "checkpoint"}, other])
+    target.path(PLACE).unlink()
     arguments = {
-        **box.arguments,
+        **target.arguments,
         "models": [{"source": HUB, "kind": "checkpoint"}, {**other, "sha256": first["sha256"].upper()}],
     }
     found = run_module("model_files", **arguments)
@@ -483,10 +487,10 @@ def test_sources_with_equal_hashes_are_one_file(box, serve, run_module, tmp_path
     assert [m["status"] for m in found["models"]] == ["fetched", "ok"]
     assert run_module("model_files", **arguments)["changed"] is False
     wrong = run_module(
-        "model_files", **box.arguments, models=[{"source": HUB, "kind": "checkpoint"}, {**other, "sha256": "0" * 64}]
+        "model_files", **target.arguments, models=[{"source": HUB, "kind": "checkpoint"}, {**other, "sha256": "0" * 64}]
     )
-    assert wrong["failed"] and sha(box.path(PLACE).read_bytes()) == first["sha256"]
-    assert refused is not None
+    assert wrong["failed"] and sha(target.path(PLACE).read_bytes()) == first["sha256"]
+    assert rejected is not None
 
 
 def test_a_spelling_counts_for_the_model_that_it_is_in():

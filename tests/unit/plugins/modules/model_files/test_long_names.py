@@ -32,41 +32,41 @@ def long_name(tmp_path):
 
 @pytest.mark.usefixtures("long_name")
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-def test_a_long_name_is_fetched_resumed_and_removed(box, lab_server, run_module, name):
+def test_a_long_name_is_fetched_resumed_and_removed(target, lab_server, run_module, name):
     """Oracle: the file system."""
     size = 6_000_000
-    wish = {"source": lab_server.url("big.lab.test") + big_path(size, "l"), "kind": "checkpoint", "name": name}
-    wish["sha256"] = big_sha256(size, "l")
-    place = box.path("models/Stable-diffusion") / name
+    entry = {"source": lab_server.url("big.lab.test") + big_path(size, "l"), "kind": "checkpoint", "name": name}
+    entry["sha256"] = big_sha256(size, "l")
+    place = target.path("models/Stable-diffusion") / name
     lab_server.faults.add(Fault("disconnect", host="big.lab.test", after=2_000_000))
     lab_server.faults.add(Fault("status", host="big.lab.test", status=403, body="not now", skip=2))
     more = {"connections": 1}
-    found = run_module("model_files", **box.arguments, **more, models=[wish])
+    found = run_module("model_files", **target.arguments, **more, models=[entry])
     assert found["failed"] and not place.exists()
     assert len(list(place.parent.iterdir())) == 2  # a part and its journal
     lab_server.faults.clear()
-    found = run_module("model_files", **box.arguments, **more, models=[wish])
+    found = run_module("model_files", **target.arguments, **more, models=[entry])
     assert not found["failed"], found.get("msg")
     assert 0 < found["bytes_fetched"] < size
-    assert hashlib.sha256(place.read_bytes()).hexdigest() == wish["sha256"]
-    assert run_module("model_files", **box.arguments, models=[wish])["changed"] is False
+    assert hashlib.sha256(place.read_bytes()).hexdigest() == entry["sha256"]
+    assert run_module("model_files", **target.arguments, models=[entry])["changed"] is False
     copy = {
         "source": f"file://{place}",
         "kind": "checkpoint",
         "name": "c" + name[1:] if name.isascii() else "c.safetensors",
     }
-    assert not run_module("model_files", **box.arguments, models=[copy])["failed"]
-    assert run_module("model_files", **box.arguments, models=[wish, copy], state="absent")["changed"] is True
+    assert not run_module("model_files", **target.arguments, models=[copy])["failed"]
+    assert run_module("model_files", **target.arguments, models=[entry, copy], state="absent")["changed"] is True
     assert list(place.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["a" * 244 + EXTENSION, "\u6a21" * 82 + EXTENSION])
-def test_a_name_that_is_too_long_is_refused(name):
+def test_a_name_that_is_too_long_is_rejected(name):
     with pytest.raises(SpecError, match=r"name has \d+ bytes, and file systems take 255"):
         parse_model_entry({"source": "hf://a/b/c.safetensors", "name": name})
 
 
-def test_where_the_file_system_takes_less(box, lab_server, run_module, monkeypatch, tmp_path):
+def test_where_the_file_system_takes_less(target, lab_server, run_module, monkeypatch, tmp_path):
     monkeypatch.setattr(filesystem.os, "pathconf", lambda *_: 143)  # as eCryptfs
     with pytest.raises(
         filesystem.SdopsError, match="has 144 bytes, and the file system of .* takes 143. Set a shorter name"

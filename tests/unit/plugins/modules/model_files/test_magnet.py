@@ -81,9 +81,9 @@ def seed(tmp_path, tracker):
         else:
             info["files"] = [{"length": len(content), "path": path.split("/")} for path, content in files.items()]
         for path, content in files.items():
-            target = home / path if list(files) == [name] else home / name / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+            dest = home / path if list(files) == [name] else home / name / path
+            dest.parent.mkdir(parents=True, exist_ok=True)
+            dest.write_bytes(content)
         (tmp_path / "x.torrent").write_bytes(bencode({"announce": announce, "info": info}))
         make.torrent = tmp_path / "x.torrent"
         argv = [
@@ -109,47 +109,49 @@ def seed(tmp_path, tracker):
         process.wait(20)
 
 
-def test_one_file(box, seed, run_module):
+def test_one_file(target, seed, run_module):
     content = models.safetensors_bytes("torrent", models.checkpoint_tensors(1, "F16"))
     link = seed({"t.safetensors": content}, "t.safetensors")
-    wish = {"source": link, "kind": "checkpoint", "name": "mine.safetensors"}
-    planned = run_module("model_files", check=True, **box.arguments, models=[wish])
+    entry = {"source": link, "kind": "checkpoint", "name": "mine.safetensors"}
+    planned = run_module("model_files", check=True, **target.arguments, models=[entry])
     assert (planned["failed"], planned["changed"]) == (False, True)
-    found = run_module("model_files", **box.arguments, models=[wish])
+    found = run_module("model_files", **target.arguments, models=[entry])
     assert not found["failed"], found.get("msg")
-    assert box.path("models/Stable-diffusion/mine.safetensors").read_bytes() == content
+    assert target.path("models/Stable-diffusion/mine.safetensors").read_bytes() == content
     assert found["models"][0]["sha256"] == hashlib.sha256(content).hexdigest()
     assert "very-secret-key" not in str(found)
-    assert not (box.webui / ".sdops" / "magnet").exists() or not list((box.webui / ".sdops" / "magnet").iterdir())
-    again = run_module("model_files", **box.arguments, models=[wish])
-    assert (again["failed"], again["changed"]) == (False, False)
+    assert not (target.webui / ".sdops" / "magnet").exists() or not list((target.webui / ".sdops" / "magnet").iterdir())
+    repeated = run_module("model_files", **target.arguments, models=[entry])
+    assert (repeated["failed"], repeated["changed"]) == (False, False)
 
 
-def test_one_of_several_and_the_wrong_hash(box, seed, run_module):
+def test_one_of_several_and_the_wrong_hash(target, seed, run_module):
     content = models.safetensors_bytes("torrent", models.checkpoint_tensors(1, "F16"))
     link = seed({"a/x.safetensors": content, "a/readme.txt": b"hello"}, "pack")
-    wish = {"source": link, "kind": "lora", "name": "mine.safetensors", "file": "x.safetensors", "sha256": "0" * 64}
-    found = run_module("model_files", **box.arguments, models=[wish])
+    entry = {"source": link, "kind": "lora", "name": "mine.safetensors", "file": "x.safetensors", "sha256": "0" * 64}
+    found = run_module("model_files", **target.arguments, models=[entry])
     assert found["failed"]
     assert "SHA-256" in found["msg"]
-    assert not box.path("models/Lora/mine.safetensors").exists()
-    found = run_module("model_files", **box.arguments, models=[{**wish, "sha256": hashlib.sha256(content).hexdigest()}])
+    assert not target.path("models/Lora/mine.safetensors").exists()
+    found = run_module(
+        "model_files", **target.arguments, models=[{**entry, "sha256": hashlib.sha256(content).hexdigest()}]
+    )
     assert not found["failed"], found.get("msg")
-    assert box.path("models/Lora/mine.safetensors").read_bytes() == content
+    assert target.path("models/Lora/mine.safetensors").read_bytes() == content
 
 
-def test_two_files_of_one_torrent_do_not_meet(box, seed, run_module):
+def test_two_files_of_one_torrent_do_not_meet(target, seed, run_module):
     one, two = (models.safetensors_bytes(name, models.checkpoint_tensors(1, "F16")) for name in ("one", "two"))
     link = seed({"x.safetensors": one, "y.safetensors": two}, "pack")
-    wishes = [
+    specs = [
         {"source": link, "kind": "lora", "name": name, "file": name} for name in ("x.safetensors", "y.safetensors")
     ]
-    found = run_module("model_files", **box.arguments, models=wishes, parallel=2)
+    found = run_module("model_files", **target.arguments, models=specs, parallel=2)
     assert not found["failed"], found.get("msg")
-    assert box.path("models/Lora/x.safetensors").read_bytes() == one
-    assert box.path("models/Lora/y.safetensors").read_bytes() == two
-    assert list((box.webui / ".sdops" / "magnet").iterdir()) == []
-    assert run_module("model_files", **box.arguments, models=wishes)["changed"] is False
+    assert target.path("models/Lora/x.safetensors").read_bytes() == one
+    assert target.path("models/Lora/y.safetensors").read_bytes() == two
+    assert list((target.webui / ".sdops" / "magnet").iterdir()) == []
+    assert run_module("model_files", **target.arguments, models=specs)["changed"] is False
 
 
 def test_an_aria2_that_does_not_end_is_ended(monkeypatch, tmp_path):
@@ -180,40 +182,40 @@ def test_an_aria2_that_does_not_end_is_ended(monkeypatch, tmp_path):
     assert process.done == ["terminate", "kill"]
 
 
-def test_without_aria2_it_says_so(box, run_module, monkeypatch):
+def test_missing_aria2_is_reported(target, run_module, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    wish = {"source": "magnet:?xt=urn:btih:" + "a" * 40, "kind": "checkpoint"}
-    found = run_module("model_files", **box.arguments, models=[wish])
+    entry = {"source": "magnet:?xt=urn:btih:" + "a" * 40, "kind": "checkpoint"}
+    found = run_module("model_files", **target.arguments, models=[entry])
     assert found["failed"]
     assert "apt-get install aria2" in found["msg"]
 
 
-def test_only_the_requested_file_comes_and_its_space_is_planned(box, seed, run_module):
+def test_only_the_requested_file_comes_and_its_space_is_planned(target, seed, run_module):
     """Oracle: aria2's own --show-files."""
     content = models.safetensors_bytes("torrent", models.checkpoint_tensors(1, "F16"))
     huge = b"x" * (20 * PIECE)
     link = seed({"a/x.safetensors": content, "b/huge.bin": huge, "b/x.safetensors": b"no"}, "pack")
-    wish = {"source": link.replace("magnet:", "MAGNET:"), "kind": "lora", "name": "mine.safetensors"}
+    entry = {"source": link.replace("magnet:", "MAGNET:"), "kind": "lora", "name": "mine.safetensors"}
     for more in ({}, {"file": "x.safetensors"}):
-        found = run_module("model_files", check=True, **box.arguments, models=[{**wish, **more}])
+        found = run_module("model_files", check=True, **target.arguments, models=[{**entry, **more}])
         assert found["failed"] and f"pack/b/huge.bin ({len(huge)} bytes)" in found["msg"] and "Set file" in found["msg"]
-    wish["file"] = "a/x.safetensors"
-    planned = run_module("model_files", check=True, **box.arguments, models=[wish])
+    entry["file"] = "a/x.safetensors"
+    planned = run_module("model_files", check=True, **target.arguments, models=[entry])
     assert (planned["bytes_planned"], planned["space_needed"]) == (len(content), len(content))
-    assert not (box.webui / ".sdops").exists()
-    found = run_module("model_files", **box.arguments, models=[wish])
+    assert not (target.webui / ".sdops").exists()
+    found = run_module("model_files", **target.arguments, models=[entry])
     assert not found["failed"], found.get("msg")
-    assert box.path("models/Lora/mine.safetensors").read_bytes() == content
+    assert target.path("models/Lora/mine.safetensors").read_bytes() == content
     assert found["bytes_fetched"] == len(content)
-    assert list((box.webui / ".sdops" / "magnet").iterdir()) == []
-    shown = subprocess.run(
+    assert list((target.webui / ".sdops" / "magnet").iterdir()) == []
+    displayed = subprocess.run(
         ["aria2c", "--show-files", str(seed.torrent)], capture_output=True, text=True, check=True
     ).stdout
     for file in magnet.list_torrent_files(seed.torrent.read_bytes()):
-        assert f"{file.number}|./{file.path}" in shown.replace(" ", "")
+        assert f"{file.number}|./{file.path}" in displayed.replace(" ", "")
 
 
-def test_a_torrent_that_does_not_fit_is_not_begun(box, seed, run_module, monkeypatch, tmp_path):
+def test_a_torrent_that_does_not_fit_is_not_begun(target, seed, run_module, monkeypatch, tmp_path):
     """A fake of statvfs would be in another process: the torrent says that its file is larger than any disk."""
     link = seed({"t.safetensors": b"x" * 1000}, "t.safetensors")
     torrent = seed.torrent.read_bytes().replace(b"6:lengthi1000e", b"6:lengthi%de" % (1 << 48))
@@ -223,7 +225,7 @@ def test_a_torrent_that_does_not_fit_is_not_begun(box, seed, run_module, monkeyp
 
     monkeypatch.setattr(magnet, "_fetch_metadata", lambda *_: torrent)
     params = {name: option.get("default") for name, option in TRANSFER_ARGUMENTS.items()}
-    installer = make_installer({**params, **box.arguments}, str(box.webui), True)
+    installer = make_installer({**params, **target.arguments}, str(target.webui), True)
     with pytest.raises(InsufficientSpaceError, match="GiB are needed"):
         installer.install_all([parse_model_entry({"source": link, "kind": "checkpoint"})], 1)
 
@@ -237,7 +239,7 @@ def fake_aria2(monkeypatch, tmp_path, status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "message"),
     [
         (9, "not enough free space on the disk of /.*free space"),
         (16, "cannot write below /"),
@@ -248,10 +250,10 @@ def fake_aria2(monkeypatch, tmp_path, status: int) -> None:
         (99, "nobody who has it was found"),
     ],
 )
-def test_what_aria2s_exit_status_means(monkeypatch, tmp_path, status, said):
+def test_what_aria2s_exit_status_means(monkeypatch, tmp_path, status, message):
     """https://aria2.github.io/manual/en/html/aria2c.html#exit-status"""
     fake_aria2(monkeypatch, tmp_path, status)
-    with pytest.raises((magnet.MagnetError, magnet.NoPeersError), match=f"exit status {status}.: .*{said}"):
+    with pytest.raises((magnet.MagnetError, magnet.NoPeersError), match=f"exit status {status}.: .*{message}"):
         magnet._run_aria2([], b"", str(tmp_path), lambda count: None, 9)
 
 
@@ -282,7 +284,7 @@ def test_links_however_they_are_written(link, topic):
 
 
 @pytest.mark.parametrize(
-    ("link", "said"),
+    ("link", "message"),
     [
         (f"magnet:?xt=urn:btmh:1220{'b' * 64}", "BitTorrent version 2"),
         (f"magnet:?dn=x&xt=URN:BTMH:1220{'b' * 64}&tr=http://t.test/secret", "BitTorrent version 2"),
@@ -291,9 +293,9 @@ def test_links_however_they_are_written(link, topic):
         ("magnet:?xt=urn:sha1:" + "a" * 32, "copy it again"),
     ],
 )
-def test_links_that_cannot_be_used(box, run_module, link, said):
-    found = run_module("model_files", **box.arguments, models=[{"source": link, "kind": "lora"}])
-    assert found["failed"] and said in found["msg"] and "secret" not in found["msg"]
+def test_links_that_cannot_be_used(target, run_module, link, message):
+    found = run_module("model_files", **target.arguments, models=[{"source": link, "kind": "lora"}])
+    assert found["failed"] and message in found["msg"] and "secret" not in found["msg"]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def safetensors(count: int = 1000) -> bytes:
 # --- hashes that end up in paths
 
 
-def test_a_hash_from_the_network_is_no_path(box, serve, run_module, tmp_path):
+def test_a_hash_from_the_network_is_no_path(target, serve, run_module, tmp_path):
     precious = tmp_path / "precious" / "data.txt"
     precious.parent.mkdir()
     precious.write_text("mine")
@@ -45,13 +45,13 @@ def test_a_hash_from_the_network_is_no_path(box, serve, run_module, tmp_path):
     content = safetensors()
 
     def answer(path, headers):
-        told = {"X-Repo-Commit": COMMIT, "X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(content))}
-        return 200, told, content
+        metadata = {"X-Repo-Commit": COMMIT, "X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(content))}
+        return 200, metadata, content
 
     here, _ = serve(answer)
-    wish = {"source": "hf://a/b/m.safetensors@main", "kind": "checkpoint"}
-    arguments = {**box.arguments, "huggingface_endpoint": here, "cache_dir": str(tmp_path / "cache")}
-    found = run_module("model_files", **arguments, models=[wish])
+    options = {"source": "hf://a/b/m.safetensors@main", "kind": "checkpoint"}
+    arguments = {**target.arguments, "huggingface_endpoint": here, "cache_dir": str(tmp_path / "cache")}
+    found = run_module("model_files", **arguments, models=[options])
     assert precious.read_text() == "mine"
     assert not found["failed"], found.get("msg")
     assert found["models"][0]["sha256"] == hashlib.sha256(content).hexdigest()
@@ -82,9 +82,9 @@ def test_the_last_door_to_the_cache_is_shut_too(tmp_path):
 
 
 @pytest.mark.parametrize("module", ["huggingface_download", "civitai_download"])
-def test_a_users_hash_is_one(box, run_module, tmp_path, module):
+def test_a_users_hash_is_one(target, run_module, tmp_path, module):
     what = {"repo": "a/b", "file": "c"} if module == "huggingface_download" else {}
-    arguments = {k: v for k, v in box.arguments.items() if k != "webui_dir"}
+    arguments = {k: v for k, v in target.arguments.items() if k != "webui_dir"}
     found = run_module(module, **what, sha256="../../x", dest=str(tmp_path / "x.safetensors"), **arguments)
     assert found["failed"]
     assert "64 hex digits" in found["msg"]
@@ -134,10 +134,10 @@ FILE = {
     ],
     ids=lambda version: str(version)[:60],
 )
-def test_an_odd_answer_of_civitai_gets_a_sentence_and_the_others_go_on(box, serve, run_module, version):
+def test_an_odd_answer_of_civitai_gets_a_sentence_and_the_others_go_on(target, serve, run_module, version):
     here, _ = serve(civitai_answer(version))
-    wishes = ["civitai://1", {"source": GOOD, "kind": "vae"}]
-    found = run_module("model_files", **{**box.arguments, "civitai_endpoint": here}, models=wishes)
+    specs = ["civitai://1", {"source": GOOD, "kind": "vae"}]
+    found = run_module("model_files", **{**target.arguments, "civitai_endpoint": here}, models=specs)
     assert found["failed"]
     assert "not what its API promises" in found["msg"]
     assert [m["status"] for m in found["models"]] == ["failed", "fetched"]
@@ -155,79 +155,81 @@ def test_an_odd_answer_of_civitai_gets_a_sentence_and_the_others_go_on(box, serv
     ],
     ids=str,
 )
-def test_oddities_that_do_not_matter(box, serve, run_module, odd):
+def test_oddities_that_do_not_matter(target, serve, run_module, odd):
     data = safetensors()
     version = {**WHOLE, "files": [{**FILE, **odd}]}
     here, _ = serve(civitai_answer(version, data))
-    found = run_module("model_files", **{**box.arguments, "civitai_endpoint": here}, models=["civitai://1"])
+    found = run_module("model_files", **{**target.arguments, "civitai_endpoint": here}, models=["civitai://1"])
     assert not found["failed"], found.get("msg")
     assert found["models"][0]["sha256"] == hashlib.sha256(data).hexdigest()
 
 
-def test_a_type_that_is_no_text_leaves_the_kind_to_the_user(box, serve, run_module):
+def test_a_type_that_is_no_text_leaves_the_kind_to_the_user(target, serve, run_module):
     version = {**WHOLE, "model": {"name": "M", "type": ["LORA"]}, "files": [FILE]}
     here, _ = serve(civitai_answer(version, safetensors()))
-    found = run_module("model_files", **{**box.arguments, "civitai_endpoint": here}, models=["civitai://1"])
+    found = run_module("model_files", **{**target.arguments, "civitai_endpoint": here}, models=["civitai://1"])
     assert found["failed"]
     assert "set kind" in found["msg"]
 
 
-def test_the_file_of_the_hash_and_not_the_primary_one(box, lab_server, run_module, tmp_path):
-    wanted = sha256(lab_server.root / "civitai" / "files" / "11745001")
+def test_the_file_of_the_hash_and_not_the_primary_one(target, lab_server, run_module, tmp_path):
+    expected_sha256 = sha256(lab_server.root / "civitai" / "files" / "11745001")
     dest = tmp_path / "x.safetensors"
-    arguments = {k: v for k, v in box.arguments.items() if k != "webui_dir"}
-    found = run_module("civitai_download", sha256=wanted, dest=str(dest), **arguments)
+    arguments = {k: v for k, v in target.arguments.items() if k != "webui_dir"}
+    found = run_module("civitai_download", sha256=expected_sha256, dest=str(dest), **arguments)
     assert not found["failed"], found.get("msg")
-    assert sha256(dest) == wanted
+    assert sha256(dest) == expected_sha256
 
 
-def test_the_filters_of_a_file_are_reported_as_they_were_written(box, run_module):
+def test_the_filters_of_a_file_are_reported_as_they_were_written(target, run_module):
     """The query of a link is masked as a secret; what was asked for can still be read."""
     link = "https://civitai.com/api/download/models/11745?type=Model&format=ONNX"
-    found = run_module("model_files", **box.arguments, models=[link])
+    found = run_module("model_files", **target.arguments, models=[link])
     assert "type=Model, format=ONNX" in found["msg"]
 
 
-def real_hash(box, run_module, tmp_path, version):
+def real_hash(target, run_module, tmp_path, version):
     """SHA-256 of the bytes that Civitai's double really sends for a version whose listed hash is another one."""
-    found = run_module("civitai_download", version_id=version, dest=str(tmp_path / "x.safetensors"), **without_dir(box))
+    found = run_module(
+        "civitai_download", version_id=version, dest=str(tmp_path / "x.safetensors"), **without_dir(target)
+    )
     real = re.search(r"its SHA-256 is ([0-9a-f]{64}) and", found["msg"])
     assert real, found["msg"]
     return real[1]
 
 
-def without_dir(box) -> dict:
-    return {key: value for key, value in box.arguments.items() if key != "webui_dir"}
+def without_dir(target) -> dict:
+    return {key: value for key, value in target.arguments.items() if key != "webui_dir"}
 
 
 @pytest.mark.parametrize("version", [71012, 71015])
-def test_the_users_hash_decides_where_civitais_list_is_wrong(box, lab_server, run_module, tmp_path, version):
+def test_the_users_hash_decides_where_civitais_list_is_wrong(target, lab_server, run_module, tmp_path, version):
     """Oracle: hashlib on the file. Civitai's list had wrong hashes for years (Civitai-Helper 278, civitai 426)."""
-    real = real_hash(box, run_module, tmp_path, version)
-    wish = {"source": f"civitai://{version}", "kind": "lora", "name": "m.safetensors", "sha256": real.upper()}
-    planned = run_module("model_files", check=True, **box.arguments, models=[wish])
+    real = real_hash(target, run_module, tmp_path, version)
+    options = {"source": f"civitai://{version}", "kind": "lora", "name": "m.safetensors", "sha256": real.upper()}
+    planned = run_module("model_files", check=True, **target.arguments, models=[options])
     assert [m["status"] for m in planned["models"]] == ["fetch"], planned.get("msg")
-    found = run_module("model_files", **box.arguments, models=[wish])
+    found = run_module("model_files", **target.arguments, models=[options])
     assert not found["failed"], found["msg"]
-    assert sha256(box.path("models/Lora/m.safetensors")) == real == found["models"][0]["sha256"]
+    assert sha256(target.path("models/Lora/m.safetensors")) == real == found["models"][0]["sha256"]
     if version == 71012:
         for result in (planned, found):
             assert any(real in w and "0" * 63 + "1" in w for w in map(str, result["warnings"])), result["warnings"]
     lab_server.log.entries.clear()
-    again = run_module("model_files", **box.arguments, models=[wish])
-    assert (again["failed"], again["changed"], list(lab_server.log.entries)) == (False, False, [])
+    repeated = run_module("model_files", **target.arguments, models=[options])
+    assert (repeated["failed"], repeated["changed"], list(lab_server.log.entries)) == (False, False, [])
     one = run_module(
-        "civitai_download", version_id=version, sha256=real, dest=str(tmp_path / "y.safetensors"), **without_dir(box)
+        "civitai_download", version_id=version, sha256=real, dest=str(tmp_path / "y.safetensors"), **without_dir(target)
     )
     assert not one["failed"] and sha256(tmp_path / "y.safetensors") == real
     assert (version != 71012) or any(real in str(w) for w in one["warnings"])
 
 
-def test_a_users_hash_that_the_file_does_not_have_is_still_refused(box, run_module):
-    wish = {"source": "civitai://112969", "sha256": "ab" * 32}
-    found = run_module("model_files", **box.arguments, models=[wish])
+def test_a_users_hash_that_the_file_does_not_have_is_still_rejected(target, run_module):
+    options = {"source": "civitai://112969", "sha256": "ab" * 32}
+    found = run_module("model_files", **target.arguments, models=[options])
     assert found["failed"] and "ab" * 32 in found["msg"] and "thrown away" in found["msg"]
-    assert not box.path("models/Lora").exists() or list(box.path("models/Lora").iterdir()) == []
+    assert not target.path("models/Lora").exists() or list(target.path("models/Lora").iterdir()) == []
 
 
 def test_a_users_hash_says_which_of_several_files_is_meant(serve):
@@ -235,15 +237,19 @@ def test_a_users_hash_says_which_of_several_files_is_meant(serve):
     first = {**FILE, "hashes": {"SHA256": "AB" * 32}}
     here, _ = serve(civitai_answer({**WHOLE, "files": [first, other]}))
     http = HttpClient(retries=0, timeout=2)
-    for wanted, name in (("cd" * 32, "other.safetensors"), ("ab" * 32, "m.safetensors"), ("ef" * 32, "m.safetensors")):
-        assert civitai.resolve_civitai_file({"version_id": "1"}, http, here, sha256=wanted).filename == name
+    for expected_sha256, name in (
+        ("cd" * 32, "other.safetensors"),
+        ("ab" * 32, "m.safetensors"),
+        ("ef" * 32, "m.safetensors"),
+    ):
+        assert civitai.resolve_civitai_file({"version_id": "1"}, http, here, sha256=expected_sha256).filename == name
 
 
 # --- the Hub and plain URLs
 
 
 def hub_answer(headers, seen=None, data=b"12345"):
-    return lambda path, asked: (200, {**headers}, data)
+    return lambda path, requested: (200, {**headers}, data)
 
 
 SHA1, SHA = "d" * 40, "e" * 64
@@ -276,18 +282,18 @@ def test_a_revision_that_may_move_needs_its_commit(serve, revision):
 
 
 def test_a_proxy_that_redirects_to_a_storage_is_not_followed_past_the_hash(serve):
-    storage, asked = serve(lambda path, headers: (403, {}, b""))
-    told = {"location": storage + "/x?sig=1", "x-linked-etag": f'"{SHA}"', "x-linked-size": "7"}
-    here, _ = serve(lambda path, headers: (302, told, b""))
+    storage, requested = serve(lambda path, headers: (403, {}, b""))
+    metadata = {"location": storage + "/x?sig=1", "x-linked-etag": f'"{SHA}"', "x-linked-size": "7"}
+    here, _ = serve(lambda path, headers: (302, metadata, b""))
     found = huggingface.resolve_hub_file(FULL, HttpClient(retries=0, timeout=2), here)
-    assert (found.sha256, found.size, asked) == (SHA, 7, [])
+    assert (found.sha256, found.size, requested) == (SHA, 7, [])
 
 
-def test_a_model_behind_a_proxy_of_packages_arrives(box, serve, run_module):
+def test_a_model_behind_a_proxy_of_packages_arrives(target, serve, run_module):
     content = safetensors()
-    told = {"ETag": hashlib.sha1(content).hexdigest(), "X-Checksum-Sha256": hashlib.sha256(content).hexdigest()}
-    here, _ = serve(hub_answer(told, data=content))
-    arguments = {**box.arguments, "huggingface_endpoint": here}
+    metadata = {"ETag": hashlib.sha1(content).hexdigest(), "X-Checksum-Sha256": hashlib.sha256(content).hexdigest()}
+    here, _ = serve(hub_answer(metadata, data=content))
+    arguments = {**target.arguments, "huggingface_endpoint": here}
     found = run_module(
         "model_files", **arguments, models=[{"source": f"hf://a/b@{COMMIT}/m.safetensors", "kind": "lora"}]
     )
@@ -327,10 +333,10 @@ def test_a_plain_urls_length_that_is_no_number(monkeypatch):
 
 
 @pytest.mark.parametrize("location", ["http://127.0.0.1:eighty/x", "http://[::1/x", "//[x/"])
-def test_a_redirect_to_no_url(box, serve, run_module, location):
+def test_a_redirect_to_no_url(target, serve, run_module, location):
     here, seen = serve(lambda path, headers: (302, {"Location": location + "?sig=very-secret-key"}, b""))
-    wishes = [{"source": here + "/m.safetensors", "kind": "lora"}, {"source": GOOD, "kind": "vae"}]
-    found = run_module("model_files", **box.arguments, models=wishes)
+    specs = [{"source": here + "/m.safetensors", "kind": "lora"}, {"source": GOOD, "kind": "vae"}]
+    found = run_module("model_files", **target.arguments, models=specs)
     assert found["failed"]
     assert "no valid URL" in found["msg"]
     assert "very-secret-key" not in json.dumps(found)
@@ -356,11 +362,11 @@ def test_tls_is_not_left_however_it_is_spelt(monkeypatch):
         http.follow("GET", "https://hub.example/x", {})
 
 
-def test_a_compressed_file_is_not_stored_as_it_comes(box, serve, run_module):
+def test_a_compressed_file_is_not_stored_as_it_comes(target, serve, run_module):
     here, _ = serve(lambda path, headers: (200, {"Content-Encoding": "gzip"}, b"\x1f\x8b" + b"x" * 99))
     found = run_module(
         "model_files",
-        **box.arguments,
+        **target.arguments,
         models=[{"source": here + "/m.yaml", "kind": "lora", "name": "m.pt"}],
         allow_pickle=True,
     )
@@ -369,30 +375,30 @@ def test_a_compressed_file_is_not_stored_as_it_comes(box, serve, run_module):
 
 
 @pytest.mark.parametrize("endpoint", ["huggingface.co", "ftp://hub", "https://hub:port", "https://[hub", ""])
-def test_an_endpoint_that_is_no_url(box, run_module, endpoint):
-    arguments = {**box.arguments, "huggingface_endpoint": endpoint, "huggingface_token": "hf_lab_granted"}
+def test_an_endpoint_that_is_no_url(target, run_module, endpoint):
+    arguments = {**target.arguments, "huggingface_endpoint": endpoint, "huggingface_token": "hf_lab_granted"}
     found = run_module("model_files", **arguments, models=[{"source": GOOD, "kind": "vae"}])
     assert found["failed"]
     assert "huggingface_endpoint must be a URL like https://huggingface.co" in found["msg"]
 
 
-def test_a_token_that_is_not_sent_is_reported(box, run_module):
+def test_a_token_that_is_not_sent_is_reported(target, run_module):
     arguments = {
-        **box.arguments,
+        **target.arguments,
         "civitai_endpoint": "http://civitai.lab.invalid",
         "civitai_token": "lab_civitai_member",
     }
     found = run_module("model_files", **arguments, models=[{"source": GOOD, "kind": "vae"}])
     assert not found["failed"], found.get("msg")
     assert any("civitai_token is not sent to http://civitai.lab.invalid" in str(w) for w in found["warnings"])
-    assert not run_module("model_files", **box.arguments, models=[{"source": GOOD, "kind": "vae"}]).get("warnings")
+    assert not run_module("model_files", **target.arguments, models=[{"source": GOOD, "kind": "vae"}]).get("warnings")
 
 
 # --- entries and records
 
 
 @pytest.mark.parametrize(
-    ("entry", "says"),
+    ("entry", "message"),
     [
         (5, "neither a source nor a mapping"),
         (["x"], "neither a source nor a mapping"),
@@ -411,10 +417,10 @@ def test_a_token_that_is_not_sent_is_reported(box, run_module):
     ids=str,
 )
 @pytest.mark.parametrize("state", ["present", "absent"])
-def test_entries_of_the_wrong_type_are_named(box, run_module, entry, says, state):
-    found = run_module("model_files", **box.arguments, models=[entry], state=state)
+def test_entries_of_the_wrong_type_are_named(target, run_module, entry, message, state):
+    found = run_module("model_files", **target.arguments, models=[entry], state=state)
     assert found["failed"]
-    assert says in found["msg"]
+    assert message in found["msg"]
 
 
 @pytest.mark.parametrize(
@@ -429,12 +435,12 @@ def test_entries_of_the_wrong_type_are_named(box, run_module, entry, says, state
     ],
 )
 @pytest.mark.parametrize("state", ["present", "absent"])
-def test_a_damaged_record_is_as_good_as_none(box, run_module, tmp_path, content, state):
-    (box.webui / ".sdops").mkdir()
+def test_a_damaged_record_is_as_good_as_none(target, run_module, tmp_path, content, state):
+    (target.webui / ".sdops").mkdir()
     outside = tmp_path / "x"
     outside.write_text("1")
-    (box.webui / ".sdops" / "models.json").write_text(content.replace("%s", parse_model_entry(GOOD).source_id))
-    found = run_module("model_files", **box.arguments, models=[{"source": GOOD, "kind": "vae"}], state=state)
+    (target.webui / ".sdops" / "models.json").write_text(content.replace("%s", parse_model_entry(GOOD).source_id))
+    found = run_module("model_files", **target.arguments, models=[{"source": GOOD, "kind": "vae"}], state=state)
     assert not found["failed"], found.get("msg")
     assert found["changed"] is (state == "present")
     assert outside.exists()
@@ -455,7 +461,7 @@ def test_a_path_on_the_hub_as_it_is_written(source, where):
 # --- what nobody foresaw
 
 
-def test_a_defect_in_one_model_does_not_end_the_batch(box, monkeypatch):
+def test_a_defect_in_one_model_does_not_end_the_batch(target, monkeypatch):
     from ansible_collections.sdops.webui.plugins.module_utils.models.arguments import TRANSFER_ARGUMENTS, make_installer
 
     def resolve(where, *more):
@@ -464,32 +470,32 @@ def test_a_defect_in_one_model_does_not_end_the_batch(box, monkeypatch):
     monkeypatch.setattr(civitai, "resolve_civitai_file", resolve)
     params = {name: option.get("default") for name, option in TRANSFER_ARGUMENTS.items()}
     specs = [parse_model_entry("civitai://1"), parse_model_entry({"source": GOOD, "kind": "vae"})]
-    installer = make_installer({**params, **box.arguments}, str(box.webui), False)
+    installer = make_installer({**params, **target.arguments}, str(target.webui), False)
     first, second = installer.install_all(specs, 2)
     assert (first.status.value, second.status.value) == ("failed", "fetched")
     assert "KeyError" in first.reason and "nobody foresaw" in first.reason
     assert "very-secret-key" not in first.reason
     with pytest.raises(SdopsError, match="nobody foresaw.*KeyError"):
-        installer.install_at(specs[0], str(box.webui / "x.safetensors"))
+        installer.install_at(specs[0], str(target.webui / "x.safetensors"))
 
 
-def test_a_removal_that_fails_does_not_stop_the_others(box, run_module):
-    wishes = [
+def test_a_removal_that_fails_does_not_stop_the_others(target, run_module):
+    specs = [
         {"source": GOOD, "kind": "vae", "name": "a.safetensors"},
         {"source": GOOD, "kind": "vae", "name": "b.safetensors"},
     ]
-    assert not run_module("model_files", **box.arguments, models=wishes)["failed"]
-    first = box.path("models/VAE/a.safetensors")
+    assert not run_module("model_files", **target.arguments, models=specs)["failed"]
+    first = target.path("models/VAE/a.safetensors")
     first.unlink()
     first.mkdir()  # whatever the reason: unlink fails
-    record = box.webui / ".sdops" / "models.json"
+    record = target.webui / ".sdops" / "models.json"
     entries = json.loads(record.read_text())
     entries["models/VAE/a.safetensors"].update(bytes=first.stat().st_size, mtime_ns=first.stat().st_mtime_ns)
     record.write_text(json.dumps(entries))
-    found = run_module("model_files", **box.arguments, models=wishes, state="absent")
+    found = run_module("model_files", **target.arguments, models=specs, state="absent")
     assert found["failed"] and found["changed"]
     assert [m["status"] for m in found["models"]] == ["failed", "removed"]
-    assert not box.path("models/VAE/b.safetensors").exists()
+    assert not target.path("models/VAE/b.safetensors").exists()
 
 
 def test_a_varint_as_large_as_can_be(tmp_path):
@@ -517,7 +523,7 @@ def test_a_name_that_no_encoding_has():
 
 
 @pytest.mark.parametrize("redirected", [False, True], ids=["", "redirected"])
-def test_a_plain_url_never_carries_a_token(box, lab_server, serve, run_module, redirected):
+def test_a_plain_url_never_carries_a_token(target, lab_server, serve, run_module, redirected):
     """Even at the endpoint's own address, where it is no link of the Hub, and wherever it redirects to: a link is anybody's."""
     hub = lab_server.url("huggingface.lab.test")
     link = hub + "/lab-fakes/gated/gated.safetensors"
@@ -526,11 +532,11 @@ def test_a_plain_url_never_carries_a_token(box, lab_server, serve, run_module, r
         link = serve(lambda path, headers: (302, {"Location": file}, b""))[0] + "/gated.safetensors"
     tokens = {"huggingface_token": "hf_lab-granted", "civitai_token": "lab-civitai-token"}
     found = run_module(
-        "model_files", **{**box.arguments, "retries": 0}, **tokens, models=[{"source": link, "kind": "checkpoint"}]
+        "model_files", **{**target.arguments, "retries": 0}, **tokens, models=[{"source": link, "kind": "checkpoint"}]
     )
     assert found["failed"]
-    asked = [entry for entry in lab_server.log.entries if entry["host"] == "huggingface.lab.test"]
-    assert asked
+    requested = [entry for entry in lab_server.log.entries if entry["host"] == "huggingface.lab.test"]
+    assert requested
     assert not any(entry["authorization"] for entry in lab_server.log.entries)
 
 
@@ -542,32 +548,32 @@ def test_a_plain_url_never_carries_a_token(box, lab_server, serve, run_module, r
         ("Text/HTML", 'filename="=?UTF-8?B?5qihLnNhZmV0ZW5zb3Jz?="'),
     ],
 )
-def test_the_bytes_decide_what_a_page_is(box, serve, run_module, kind, disposition):
+def test_the_bytes_decide_what_a_page_is(target, serve, run_module, kind, disposition):
     """PHP calls whatever it sends text/html."""
     data = models.safetensors_bytes("page", models.checkpoint_tensors(1, "F16"))
-    told = {"Content-Type": kind, **({"Content-Disposition": disposition} if disposition else {})}
-    here, _ = serve(lambda path, headers: (200, told, data if "model" in path else b"<html>log in</html>"))
-    wishes = [{"source": f"{here}/{name}.safetensors", "kind": "checkpoint"} for name in ("model", "page")]
-    found = run_module("model_files", **box.arguments, models=wishes)
+    metadata = {"Content-Type": kind, **({"Content-Disposition": disposition} if disposition else {})}
+    here, _ = serve(lambda path, headers: (200, metadata, data if "model" in path else b"<html>log in</html>"))
+    specs = [{"source": f"{here}/{name}.safetensors", "kind": "checkpoint"} for name in ("model", "page")]
+    found = run_module("model_files", **target.arguments, models=specs)
     assert [m["status"] for m in found["models"]] == ["fetched", "failed"], found["msg"]
     assert Path(found["models"][0]["path"]).read_bytes() == data and "web page" in found["msg"]
 
 
-def test_the_name_is_that_of_the_url_which_has_one(box, serve, run_module):
+def test_the_name_is_that_of_the_url_which_has_one(target, serve, run_module):
     data = models.safetensors_bytes("name", models.checkpoint_tensors(1, "F16"))
     here, _ = serve(
         lambda path, headers: (
             (302, {"Location": "/files/m.safetensors?x=1"}, b"") if path == "/get/5" else (200, {}, data)
         )
     )
-    found = run_module("model_files", **box.arguments, models=[{"source": here + "/get/5", "kind": "checkpoint"}])
+    found = run_module("model_files", **target.arguments, models=[{"source": here + "/get/5", "kind": "checkpoint"}])
     assert not found["failed"] and found["models"][0]["name"] == "m.safetensors", found
 
 
 # --- names that servers tell, and words in Content-Encoding
 
 
-def told(text: str) -> str:
+def metadata(text: str) -> str:
     """As a header of http.server that goes out as UTF-8."""
     return text.encode().decode("latin-1")
 
@@ -581,35 +587,38 @@ def told(text: str) -> str:
         ("attachment; filename=x.safetensors; filename*=UTF-8''%E6%A8%A1.safetensors", "\u6a21.safetensors"),
     ],
 )
-def test_names_in_utf8(box, serve, run_module, header, name):
-    here, _ = serve(lambda path, headers: (200, {"Content-Disposition": told(header)}, safetensors()))
-    found = run_module("model_files", **box.arguments, models=[{"source": here + "/download", "kind": "lora"}])
+def test_names_in_utf8(target, serve, run_module, header, name):
+    here, _ = serve(lambda path, headers: (200, {"Content-Disposition": metadata(header)}, safetensors()))
+    found = run_module("model_files", **target.arguments, models=[{"source": here + "/download", "kind": "lora"}])
     assert not found["failed"], found.get("msg")
     assert [m["name"] for m in found["models"]] == [name]
 
 
 @pytest.mark.parametrize("end", ["/models/1/download/", "/", "", "/a/..", "/%20"])
-def test_a_given_name_makes_the_servers_name_unnecessary(box, serve, run_module, end):
+def test_a_given_name_makes_the_servers_name_unnecessary(target, serve, run_module, end):
     here, _ = serve(lambda path, headers: (200, {}, safetensors()))
-    wish = {"source": here + end, "kind": "lora"}
-    found = run_module("model_files", **box.arguments, models=[wish])
+    options = {"source": here + end, "kind": "lora"}
+    found = run_module("model_files", **target.arguments, models=[options])
     assert found["failed"] and "set name" in found["msg"], found
-    found = run_module("model_files", **box.arguments, models=[{**wish, "name": "mine.safetensors"}])
+    found = run_module("model_files", **target.arguments, models=[{**options, "name": "mine.safetensors"}])
     assert not found["failed"], found.get("msg")
-    assert run_module("model_files", **box.arguments, models=[{**wish, "name": "mine.safetensors"}])["changed"] is False
+    assert (
+        run_module("model_files", **target.arguments, models=[{**options, "name": "mine.safetensors"}])["changed"]
+        is False
+    )
 
 
 @pytest.mark.parametrize(
     "coding", ["aws-chunked", "utf-8", "binary", "none", "AWS-Chunked, identity", "application/octet-stream"]
 )
-def test_a_word_that_is_no_compression_is_none(box, serve, run_module, coding):
+def test_a_word_that_is_no_compression_is_none(target, serve, run_module, coding):
     """Oracle: urllib3, which would decode what is compressed."""
     here, _ = serve(lambda path, headers: (200, {"Content-Encoding": coding}, safetensors()))
-    found = run_module("model_files", **box.arguments, models=[{"source": here + "/x.safetensors", "kind": "lora"}])
+    found = run_module("model_files", **target.arguments, models=[{"source": here + "/x.safetensors", "kind": "lora"}])
     assert not found["failed"], found.get("msg")
     import requests
 
-    assert requests.get(here, timeout=5).content == box.path("models/Lora/x.safetensors").read_bytes()
+    assert requests.get(here, timeout=5).content == target.path("models/Lora/x.safetensors").read_bytes()
 
 
 def test_every_coding_that_urllib3_decodes_is_a_compression():
@@ -619,9 +628,11 @@ def test_every_coding_that_urllib3_decodes_is_a_compression():
 
 
 @pytest.mark.parametrize("coding", ["br", "x-gzip", "aws-chunked, gzip", "ZSTD"])
-def test_compressed_files_are_refused(box, serve, run_module, coding):
+def test_compressed_files_are_rejected(target, serve, run_module, coding):
     here, _ = serve(lambda path, headers: (200, {"Content-Encoding": coding}, safetensors()))
     found = run_module(
-        "model_files", **{**box.arguments, "retries": 0}, models=[{"source": here + "/x.safetensors", "kind": "lora"}]
+        "model_files",
+        **{**target.arguments, "retries": 0},
+        models=[{"source": here + "/x.safetensors", "kind": "lora"}],
     )
     assert found["failed"] and "compressed" in found["msg"]

@@ -51,19 +51,19 @@ def known(journal: Path) -> int:
 
 
 @pytest.mark.parametrize("seed", [1])
-def test_twenty_kills(box, lab_server, seed):
+def test_twenty_kills(target, lab_server, seed):
     """Each kill comes at a random moment of a run that takes about two seconds when it is left alone."""
     rng = random.Random(seed)
     # 200 MB in about 2 s over 8 connections
     lab_server.faults.add(Fault("slow", host="big.lab.test", rate=12_000_000))
     sha256 = big_sha256(SIZE, "kill")
-    wish = {
+    spec = {
         "source": f"{lab_server.url('big.lab.test')}/m-{SIZE}-kill.safetensors",
         "kind": "checkpoint",
         "sha256": sha256,
     }
-    arguments = {**box.arguments, "models": [wish], "connections": CONNECTIONS}
-    place = box.path(f"models/Stable-diffusion/m-{SIZE}-kill.safetensors")
+    arguments = {**target.arguments, "models": [spec], "connections": CONNECTIONS}
+    place = target.path(f"models/Stable-diffusion/m-{SIZE}-kill.safetensors")
     journal = place.with_name(f".{place.name}.part.journal")
     kills = finished = 0
     lost = []
@@ -101,18 +101,18 @@ def big_file_is(path: Path, sha256: str) -> bool:
         return hashlib.file_digest(handle, "sha256").hexdigest() == sha256
 
 
-def test_a_kill_costs_one_segment_of_each_connection(box, lab_server):
+def test_a_kill_costs_one_segment_of_each_connection(target, lab_server):
     """Counted exactly: what the second run fetches is what the journal did not know."""
     lab_server.faults.add(Fault("slow", host="big.lab.test", rate=12_000_000))
     sha256 = big_sha256(SIZE, "once")
-    wish = {
+    spec = {
         "source": f"{lab_server.url('big.lab.test')}/m-{SIZE}-once.safetensors",
         "kind": "checkpoint",
         "sha256": sha256,
     }
-    arguments = {**box.arguments, "models": [wish], "connections": 2}
+    arguments = {**target.arguments, "models": [spec], "connections": 2}
     process = start(arguments)
-    journal = box.path(f"models/Stable-diffusion/.m-{SIZE}-once.safetensors.part.journal")
+    journal = target.path(f"models/Stable-diffusion/.m-{SIZE}-once.safetensors.part.journal")
     deadline = time.monotonic() + 30
     while not journal.exists() or journal.read_text().count("\n") < 4:
         assert time.monotonic() < deadline
@@ -124,9 +124,9 @@ def test_a_kill_costs_one_segment_of_each_connection(box, lab_server):
     lab_server.log.wait_until_written()
     lab_server.log.entries.clear()
     lab_server.faults.clear()
-    again = json.loads(start(arguments).communicate(timeout=120)[0])
-    assert not again.get("failed"), again["msg"]
-    assert again["bytes_fetched"] == SIZE - found
+    repeated = json.loads(start(arguments).communicate(timeout=120)[0])
+    assert not repeated.get("failed"), repeated["msg"]
+    assert repeated["bytes_fetched"] == SIZE - found
 
 
 # a process counts the memory of the one it was forked from, too: a small one goes between
@@ -144,11 +144,11 @@ def peak_of(arguments: dict) -> float:
     return int(out) / 1024
 
 
-def test_memory_does_not_grow_with_the_file(box, lab_server):
+def test_memory_does_not_grow_with_the_file(target, lab_server):
     peaks, sizes = [], (20_000_000, 600_000_000)
     for size in sizes:
-        wish = {"source": f"{lab_server.url('big.lab.test')}/m-{size}-peak.safetensors", "kind": "checkpoint"}
-        peaks.append(peak_of({**box.arguments, "models": [wish], "connections": CONNECTIONS}))
-    assert all(box.path(f"models/Stable-diffusion/m-{size}-peak.safetensors").exists() for size in sizes)
+        spec = {"source": f"{lab_server.url('big.lab.test')}/m-{size}-peak.safetensors", "kind": "checkpoint"}
+        peaks.append(peak_of({**target.arguments, "models": [spec], "connections": CONNECTIONS}))
+    assert all(target.path(f"models/Stable-diffusion/m-{size}-peak.safetensors").exists() for size in sizes)
     assert 10 < peaks[1] < 100
     assert peaks[1] - peaks[0] < 20

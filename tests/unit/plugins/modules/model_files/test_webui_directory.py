@@ -25,7 +25,7 @@ def weights(path: Path) -> str:
 
 
 @pytest.fixture
-def bring(run_module, tmp_path):
+def install_models(run_module, tmp_path):
     """Place two LoRA and a VAE in ``webui_dir``."""
     source = weights(tmp_path / "w.safetensors")
     models = [{"source": source, "kind": kind, "name": f"{kind}.safetensors"} for kind in ("lora", "vae")]
@@ -42,20 +42,20 @@ def everything(base: Path) -> list[str]:
 
 @pytest.mark.parametrize("check", [False, True])
 @pytest.mark.parametrize("typo", ["stable-difusion-webui", "missing/deeper/webui", "webui/modles"])
-def test_a_typo_makes_no_tree(bring, tmp_path, typo, check):
+def test_a_typo_makes_no_tree(install_models, tmp_path, typo, check):
     (tmp_path / "webui" / "models").mkdir(parents=True)
     before = everything(tmp_path)
-    found = bring(tmp_path / typo, check=check)
+    found = install_models(tmp_path / typo, check=check)
     assert found["failed"] and not found.get("changed")
     assert str(tmp_path / typo) in found["msg"] and "create" in found["msg"] and "does not exist" in found["msg"]
     assert [name for name in everything(tmp_path) if name not in before and name != "w.safetensors"] == []
 
 
-def test_a_directory_of_something_else_is_not_filled(bring, tmp_path):
+def test_a_directory_of_something_else_is_not_filled(install_models, tmp_path):
     other = tmp_path / "home"
     other.mkdir()
     (other / "notes.txt").write_text("mine")
-    found = bring(other)
+    found = install_models(other)
     assert found["failed"] and "is not a WebUI's" in found["msg"] and everything(other) == ["notes.txt"]
 
 
@@ -68,34 +68,34 @@ def test_a_checkout_or_a_data_directory_is_known(tmp_path, mark):
     reject_unmanaged_directory(str(tmp_path))
 
 
-def test_what_is_wished_is_made(bring, tmp_path):
-    assert not bring(tmp_path / "new" / "data", create=True)["failed"]
+def test_what_is_wished_is_made(install_models, tmp_path):
+    assert not install_models(tmp_path / "new" / "data", create=True)["failed"]
     assert (tmp_path / "new/data/models/Lora/lora.safetensors").is_file()
-    assert bring(tmp_path / "new" / "data").get("changed") is False
+    assert install_models(tmp_path / "new" / "data").get("changed") is False
     (tmp_path / "empty").mkdir()
-    assert not bring(tmp_path / "empty")["failed"]
+    assert not install_models(tmp_path / "empty")["failed"]
 
 
 @pytest.mark.parametrize("where", ["models/Lora", "models", ""])
-def test_a_link_to_a_disk_that_is_not_mounted_is_named(bring, tmp_path, where):
+def test_a_link_to_a_disk_that_is_not_mounted_is_named(install_models, tmp_path, where):
     webui = tmp_path / "webui"
     link = webui / where
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(tmp_path / "disk" / "models")
-    found = bring(webui)
+    found = install_models(webui)
     assert found["failed"] and f"{link} is a symbolic link to {tmp_path}/disk/models" in found["msg"]
     assert "Mount the disk" in found["msg"] and not (tmp_path / "disk").exists()
     # the others are not stopped by it
     assert (webui / "models/VAE/vae.safetensors").is_file() == (where == "models/Lora")
     (tmp_path / "disk" / "models").mkdir(parents=True)
-    assert not bring(webui)["failed"]
+    assert not install_models(webui)["failed"]
 
 
-def test_a_directory_in_the_place_of_a_model_is_named(bring, tmp_path):
+def test_a_directory_in_the_place_of_a_model_is_named(install_models, tmp_path):
     place = tmp_path / "webui/models/Lora/lora.safetensors"
     place.mkdir(parents=True)
     (place / "mine").write_text("x")
-    found = bring(tmp_path / "webui")
+    found = install_models(tmp_path / "webui")
     assert found["failed"] and f"{place} is a directory" in found["msg"]
     assert (place / "mine").read_text() == "x"
     assert {entry["name"]: entry["status"] for entry in found["models"]}["vae.safetensors"] == "copied"
@@ -111,27 +111,27 @@ def test_only_directories_and_what_can_become_one_pass(tmp_path):
 
 @pytest.mark.parametrize("below", ["", "/a", "/a/b"])
 @pytest.mark.parametrize("kind", ["a file", "a FIFO", "a socket", "dangling", "loop"])
-def test_what_is_in_the_way_is_named(tmp_path, monkeypatch, kind, below):
+def test_obstructing_path_is_named(tmp_path, monkeypatch, kind, below):
     monkeypatch.chdir(tmp_path)
-    way = tmp_path / "x" / "way"
-    way.parent.mkdir()
+    method = tmp_path / "x" / "way"
+    method.parent.mkdir()
     if kind == "a file":
-        way.touch()
+        method.touch()
     elif kind == "a FIFO":
-        os.mkfifo(way)
+        os.mkfifo(method)
     elif kind == "a socket":
-        os.chdir(way.parent)  # a socket's path is short
+        os.chdir(method.parent)  # a socket's path is short
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind("way")
         os.chdir(tmp_path)
     else:
-        way.symlink_to("nowhere/there" if kind == "dangling" else "way")
-    for path in (f"{way}{below}", f"x/way{below}"):
+        method.symlink_to("nowhere/there" if kind == "dangling" else "way")
+    for path in (f"{method}{below}", f"x/way{below}"):
         with pytest.raises(DirectoryError) as caught:
             reject_unusable_directory(path)
-        said = str(caught.value)
-        assert said.startswith(f"{way} is ")
+        output = str(caught.value)
+        assert output.startswith(f"{method} is ")
         if kind in ("dangling", "loop"):
-            assert f"a symbolic link to {os.readlink(way)}, which cannot be reached. Mount" in said
+            assert f"a symbolic link to {os.readlink(method)}, which cannot be reached. Mount" in output
         else:
-            assert f"{kind} where a directory is expected. Move it away" in said
+            assert f"{kind} where a directory is expected. Move it away" in output

@@ -25,8 +25,8 @@ api_user, api_password = arguments.api_auth.split(":")
 
 with gradio.Blocks() as demo:
     given = gradio.Textbox(label="checkpoint in the page")
-    told = gradio.Textbox()
-    gradio.Button("Run").click(lambda text: "rendered " + text, given, told, api_name="render")
+    output = gradio.Textbox()
+    gradio.Button("Run").click(lambda text: "rendered " + text, given, output, api_name="render")
 app, _, _ = demo.queue().launch(
     auth=[login], server_name="0.0.0.0", server_port=arguments.port, prevent_thread_lock=True, quiet=True
 )
