@@ -86,16 +86,16 @@ def test_installed_collection_runs_a_playbook(tarball, tmp_path):
         assert result.returncode == 0, result.stdout + result.stderr
 
 
-def copy_of_sources(target: Path, *, reverse: bool, seconds: int, mask: int) -> Path:
-    """A repository with what this tree tracks, its files made in another order, at another time and under another mask."""
+def copy_of_sources(original: Path, target: Path, *, reverse: bool, seconds: int, mask: int) -> Path:
+    """A repository with the files of another that git does not ignore, made in another order, at another time and under another mask."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT,
+        cwd=original,
         check=True,
         capture_output=True,
     ).stdout
     for name in sorted(filter(None, listed.decode().split("\0")), reverse=reverse):
-        source, copy = ROOT / name, target / name
+        source, copy = original / name, target / name
         if not source.is_file():
             continue  # deleted, and not committed yet
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -119,11 +119,12 @@ def build(repository: Path, output: Path, *options: str) -> subprocess.Completed
 @pytest.fixture(scope="module")
 def releases(tmp_path_factory) -> list[Path]:
     """The directories of two releases from copies of one tree."""
-    outputs = []
+    outputs, original = [], ROOT
     for reverse, seconds, mask in ((False, 1_500_000_000, 0o022), (True, 1_600_000_001, 0o077)):
         base = tmp_path_factory.mktemp("release")
-        repository = copy_of_sources(base / "sources", reverse=reverse, seconds=seconds, mask=mask)
-        done = build(repository, base / "out", "--release")
+        # the second is a copy of the first, so that nobody's edits come between them
+        original = copy_of_sources(original, base / "sources", reverse=reverse, seconds=seconds, mask=mask)
+        done = build(original, base / "out", "--release")
         assert done.returncode == 0, done.stderr
         outputs.append(base / "out")
     return outputs
