@@ -197,7 +197,8 @@ class Checkout:
             return
         if "untracked working tree files" in done.err:
             raise GitError(
-                f"{self.pin.name}: untracked files in {directory} are in the way of commit {commit[:12]}. Move them away; nothing was touched. git says: {redact_logins(done.tail(8))}"
+                f"{self.pin.name}: untracked files in {directory} are in the way of commit {commit[:12]}. Move them "
+                f"away; nothing was touched. git says: {redact_logins(done.tail(8))}"
             )
         raise GitError(explain_failure(self.pin.name, self.original_url, "checking out " + commit, done.tail(4)))
 

@@ -254,15 +254,17 @@ class Git:
                 found += parse_settings(self._run("/", [], [*listed, "--file", path], LOCAL_LIMIT).out)
         items = override_programs(found, self._trusted)
         if self._proxy is not None and "@" not in self._proxy:  # arguments are for everybody to read
-            items += [(key, self._proxy) for key, _ in found if _is_proxy(key) and "=" not in key]
-        fixed = [key for key, _ in items if "=" in key] + [key for key, _ in found if NOT_OVERRIDABLE.match(key)]
+            items += [(key, self._proxy) for key, _value in found if _is_proxy(key) and "=" not in key]
+        fixed = [key for key, _value in items if "=" in key] + [
+            key for key, _value in found if NOT_OVERRIDABLE.match(key)
+        ]
         if fixed:
             raise GitError(
                 f"{directory} has the setting {fixed[0]} in its .git/config, which would have git run a program or trust a server that the "
                 "checkout names, and which cannot be overruled. Nothing was touched. Remove it (what is yours belongs in "
                 "~/.gitconfig), or move the checkout away."
             )
-        if any(key == "credential.helper" for key, _ in items):
+        if any(key == "credential.helper" for key, _value in items):
             items += [(key, value) for key, value in self._login_settings() if key.endswith(".helper")]
         return _as_options([*FIXED_SETTINGS.items(), *items])
 

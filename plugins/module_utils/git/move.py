@@ -149,7 +149,8 @@ class CheckoutMover:
         commits = [] if target else self.checkout.local_commits(before)
         if commits:
             raise GitError(
-                f"{self.pin.name}: somebody committed in {self.pin.dest}, and {commits[0]} is on no branch but sdops-pin. Nothing was touched. Give it a branch of its own "
+                f"{self.pin.name}: somebody committed in {self.pin.dest}, and {commits[0]} is on no branch but "
+                "sdops-pin. Nothing was touched. Give it a branch of its own "
                 f"('git -C {self.pin.dest} branch NAME {commits[0]}'), or pin it."
             )
         if target:

@@ -155,7 +155,7 @@ class Toolbox:
             return ToolboxState(
                 ["{} does not work ({})".format(self.interpreter, last_line(done) or "no output")], True
             )
-        return ToolboxState([f"{pin}: {why}" for pin, why, _ in found], any(worse for _, _, worse in found))
+        return ToolboxState([f"{pin}: {why}" for pin, why, _worse in found], any(worse for _pin, _why, worse in found))
 
     def install(self, lock: str, rebuild: bool) -> list[str]:
         """Make it hold what ``lock`` (a requirements file with hashes) names; with ``rebuild`` from nothing. Returns warnings.
@@ -268,7 +268,8 @@ class Toolbox:
             if not main.setting:
                 where = "pip's default"
             raise ToolboxError(
-                f"The package index {without_login(main.url)} ({where}) does not answer: {reasons[main.url]}. The toolbox {self.path} is made from it. {OTHER_INDEX}"
+                f"The package index {without_login(main.url)} ({where}) does not answer: {reasons[main.url]}. The "
+                f"toolbox {self.path} is made from it. {OTHER_INDEX}"
             )
         dead = [url for url in more if reasons[url]]
         if not dead:
@@ -281,7 +282,8 @@ class Toolbox:
         alive = [url for url in more if not reasons[url]]
         environment.update(PIP_CONFIG_FILE=os.devnull, PIP_EXTRA_INDEX_URL=" ".join(alive))
         return environment, [
-            f"The additional package index {without_login(url)} does not answer: {reasons[url]}. The toolbox is made without it. Take it out of pip's settings (pip "
+            f"The additional package index {without_login(url)} does not answer: {reasons[url]}. The toolbox is made "
+            "without it. Take it out of pip's settings (pip "
             "config list) or sdops_pip_extra_index_urls, or repair it."
             for url in dead
         ]
@@ -313,7 +315,7 @@ def parse_default_index(text: str) -> str:
 
 def find_unreachable(urls: list[str], proxy: str = "", seconds: float = INDEX_LIMIT) -> list[str]:
     """For each index why it does not serve packages, or "". All at once, within ``seconds``: a name server may hang too."""
-    reasons = [f"it did not answer within {int(seconds)} seconds" for _ in urls]
+    reasons = [f"it did not answer within {int(seconds)} seconds" for _url in urls]
 
     def query(place: int, url: str) -> None:
         first = _index_error(url, proxy, seconds / 2)

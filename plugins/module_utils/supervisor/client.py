@@ -76,7 +76,8 @@ class Program(NamedTuple):
             text = str(value)
             if not _is_readable(text):
                 raise SupervisorError(
-                    f"{json.dumps(self.name)}: supervisor cannot hold the {field} {json.dumps(text)}: control characters, spaces at an end, and ; or # after a space do not "
+                    f"{json.dumps(self.name)}: supervisor cannot hold the {field} {json.dumps(text)}: control "
+                    "characters, spaces at an end, and ; or # after a space do not "
                     "survive in its format. Write it without them."
                 )
             return text.replace("%", "%%")  # which supervisor expands
