@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: summary
 type: aggregate
 short_description: How far each host is, and a table of all hosts at the end
-version_added: 0.2.0
+version_added: 0.1.0
 author: The sdops.webui authors (!UNKNOWN)
 description:
   - Prints one line when a host has finished a role, with its time and changes, and at the end a table with one line for each host,
@@ -26,8 +26,8 @@ from ansible.plugins.callback import CallbackBase
 
 from ..module_utils.failures import failure_message
 from ..module_utils.terminal import printable
+from ..plugin_utils.role_validation import SHARED_ROLE
 
-SHARED_ROLE = "sdops"  # called by the other roles: its tasks count as theirs
 QUIET_SECONDS = 1.0  # a role that changed nothing in less has no line of its own
 LONGEST_CAUSE = 300
 HEADINGS = ("HOST", "RESULT", "CHANGED", "TIME", "WHAT FAILED")
@@ -90,6 +90,7 @@ class CallbackModule(CallbackBase):
         if progress.started is None:
             progress.started = now
         role = task._role.get_name() if task._role else ""
+        # called by the other roles: its tasks count as theirs
         if role != SHARED_ROLE and role != progress.role:
             self._finish_role(host.get_name(), now)
             progress.role, progress.role_started, progress.changed_before_role = role, now, progress.changed

@@ -88,7 +88,7 @@ options:
       - Directory for downloaded packages, which hosts may share. One downloads what is missing, the others wait for it.
       - By default conda, mamba and micromamba have their own, and py-rattler's is removed when it has ended.
     type: path
-    version_added: 0.2.0
+    version_added: 0.1.0
   state:
     description:
       - V(present) makes the environment.

@@ -76,7 +76,7 @@ options:
         the first host fetches it, whole and without O(filter), while the others wait.
       - A pack that is damaged, or not the commit, is not used. Submodules are not in it.
     type: path
-    version_added: 0.2.0
+    version_added: 0.1.0
   refresh:
     description: Look refs up again, and move with branches.
     type: bool

@@ -124,7 +124,7 @@ options:
   commit_cache_dir:
     description: Directory for commits that hosts may share, as the option O(sdops.webui.git_pins#module:cache_dir) of P(sdops.webui.git_pins#module).
     type: path
-    version_added: 0.2.0
+    version_added: 0.1.0
   wheels_state_file:
     description: JSON file on this host with the SHA-256 of every wheel that was built here or taken from O(wheels_dirs) before. One that
       is another later is refused, with both hashes. Without it nothing is compared.
