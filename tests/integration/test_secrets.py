@@ -120,7 +120,7 @@ class Run:
     def journals(self) -> list[Path]:
         return list(self.base.rglob("*.part.journal"))
 
-    def messages_in(self) -> list[str]:
+    def files_with_secrets(self) -> list[str]:
         """Files with a secret in them; output and log are among those that are looked at."""
         found = []
         for path in self.base.rglob("*"):
@@ -167,7 +167,7 @@ def test_no_secret_anywhere(lab_server, short_path, monkeypatch):
     assert (run.webui / "models/Stable-diffusion/gated.safetensors").is_file()  # the token did its work
     assert (run.webui / "models/Stable-diffusion/gated.vae.safetensors").is_file()
     assert (run.webui / "models/VAE/vae-ft-mse-840000-ema-pruned.safetensors").is_file()
-    assert run.told_in() == []
+    assert run.files_with_secrets() == []
     assert any(f"key={KEYS[0]}" in entry["query"] for entry in lab_server.log.entries if entry["host"] == BIG)
     requested = {entry["host"] for entry in lab_server.log.entries if entry["authorization"]}
     assert requested == {HUB, CIVITAI}
@@ -183,13 +183,13 @@ def test_no_secret_while_it_comes_down(lab_server, short_path):
     while inspections < 3 and run.process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.5)
         spans = [line for path in run.journals() for line in path.read_text().splitlines()[1:] if line[0] != "s"]
-        assert run.told_in() == []
+        assert run.files_with_secrets() == []
         inspections += bool(spans)
     run.process.send_signal(signal.SIGINT)
     output = run.end(60)
     assert inspections == 3, output[-3000:]
     assert run.journals()  # it was cut, and will be resumed
-    assert run.told_in() == []
+    assert run.files_with_secrets() == []
 
 
 def test_watcher_finds_a_planted_secret():

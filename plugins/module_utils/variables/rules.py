@@ -46,6 +46,8 @@ CHECKS: dict[str, Check] = {
     "sdops_home": home_error,
     "sdops_data_dir": plain_path_error,
     "sdops_cache_dir": or_empty(plain_path_error),
+    "sdops_git_cache_dir": or_empty(plain_path_error),
+    "sdops_package_cache_dir": or_empty(plain_path_error),
     "sdops_env_prefix": plain_path_error,
     "sdops_webui_dir": plain_path_error,
     "sdops_webui_data_dir": plain_path_error,

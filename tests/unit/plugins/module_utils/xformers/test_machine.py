@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import BuildError
-from ansible_collections.sdops.webui.plugins.module_utils.xformers import machine as room
+from ansible_collections.sdops.webui.plugins.module_utils.xformers import machine as machine_module
 from ansible_collections.sdops.webui.plugins.module_utils.xformers.build import platform_tags
 from ansible_collections.sdops.webui.plugins.module_utils.xformers.machine import Machine, check_tools, jobs, machine
 
@@ -32,7 +32,7 @@ def meminfo(tmp_path):
 
 @pytest.fixture(autouse=True)
 def cores(monkeypatch):
-    monkeypatch.setattr(room.os, "sched_getaffinity", lambda pid: set(range(16)))
+    monkeypatch.setattr(machine_module.os, "sched_getaffinity", lambda pid: set(range(16)))
 
 
 def test_without_limits(tmp_path, meminfo):
@@ -75,7 +75,7 @@ def missing_tools(monkeypatch, tmp_path):
     for name in ("CUDA_HOME", "CUDA_PATH", "CXX"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    monkeypatch.setattr(room, "CUDA_DIRECTORIES", ())
+    monkeypatch.setattr(machine_module, "CUDA_DIRECTORIES", ())
     return tmp_path
 
 
@@ -89,7 +89,7 @@ def test_everything_that_is_missing_is_reported_at_once(missing_tools):
 
 
 def test_insufficient_space(missing_tools, monkeypatch):
-    monkeypatch.setattr(room, "BUILD_DISK_BYTES", 1 << 60)
+    monkeypatch.setattr(machine_module, "BUILD_DISK_BYTES", 1 << 60)
     with pytest.raises(BuildError, match=r"GiB of free space in .*, where"):
         check_tools("/usr/bin/python3", "12.1", None, str(missing_tools / "work"), Machine(1, 64 * GIB))
 

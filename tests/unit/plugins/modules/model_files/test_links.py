@@ -351,7 +351,7 @@ def test_who_may_have_the_token(endpoint, requested, sent):
 
 
 def test_a_token_for_a_mirror_is_not_given_to_another_site(target, tmp_path, run_module):
-    with recording_proxy() as (proxy, _asked):
+    with recording_proxy() as (proxy, _requested):
         found = run_module(
             "model_files", check=True, **{**target.arguments, "retries": 0}, models=["https://civitai.red/models/1"],
             civitai_token="lab_civitai_member", civitai_proxy=proxy,
