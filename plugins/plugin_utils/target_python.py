@@ -16,7 +16,7 @@ from ..module_utils.conda.engines import CONDA_DIRECTORIES, ENGINE_NAMES, ca_var
 from ..module_utils.urls import redact_url
 
 INSTALL_VERSION = (3, 11)  # of a Python that is made, where the running ansible-core supports it
-COMMAND_LIMIT = 1800  # seconds that one way to make a Python may take
+BOOTSTRAP_LIMIT = 1800  # seconds that one way to make a Python may take
 # (ansible-core, oldest, newest Python of hosts): https://docs.ansible.com/ansible/latest/reference_appendices/release_and_maintenance.html
 CORE_SUPPORT = (
     ("2.19", (3, 8), (3, 13)),
@@ -219,7 +219,7 @@ def parse_search(text: str) -> HostPythons | None:
 
 def bootstrap_methods(found: HostPythons, supported: PythonRange, options: BootstrapOptions) -> list[BootstrapMethod]:
     """The ways to make a Python that this host has the means for, in the order in which they are tried."""
-    limit = f"$(command -v timeout >/dev/null && echo timeout {COMMAND_LIMIT})"
+    limit = f"$(command -v timeout >/dev/null && echo timeout {BOOTSTRAP_LIMIT})"
     quoted = {"path": shlex.quote(options.path), "limit": limit}
     methods = [*_conda_methods(found, supported, options, quoted)]
     if options.system_packages and found.uid == "0" and "apt-get" in found.tools:

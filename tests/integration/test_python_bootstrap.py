@@ -235,7 +235,7 @@ def test_playbooks_need_no_interpreter(host):
     fake_conda(host.base / "bin")
     given = {
         "sdops_home": str(host.home),
-        "sdops_data_dir": f"{host.base}/data",
+        "sdops_data_dir": "{{ ansible_facts['user_dir'] }}/data",
         "sdops_boot_hook": f"{host.base}/boot.sh",
         "sdops_profile_dir": f"{host.base}/profile.d",
         "sdops_user_home": f"{host.base}/home",
@@ -243,6 +243,8 @@ def test_playbooks_need_no_interpreter(host):
         "sdops_python_url": "",
         "sdops_artifacts_dir": f"{host.base}/artifacts",
     }
+    wrong = host.run(ROOT / "playbooks" / "site.yml", "-e", json.dumps({**given, "sdops_home": "opt"}))
+    assert wrong.returncode != 0 and "sdops_home is" in flat(wrong) and "Python" not in flat(wrong), wrong.stdout
     plan = host.run(ROOT / "playbooks" / "site.yml", "--check", "-e", json.dumps(given))
     assert plan.returncode == 0 and "box has no Python that ansible-core" in flat(plan), plan.stdout + plan.stderr
     assert not host.home.exists()

@@ -155,6 +155,20 @@ def test_template_that_fails_is_named():
     assert error.startswith("sdops_cache_dir cannot be worked out: 'no_such_variable' is undefined")
 
 
+def test_what_is_made_of_facts_waits_for_them():
+    values = {
+        "sdops_home": "opt",
+        "sdops_data_dir": "{{ ansible_facts['user_dir'] }}/data\n",
+        "sdops_webui_dir": "{{ sdops_data_dir | trim }}/webui",
+        "sdops_cache_dir": "{{ ansible_env.HOME }}/cache",
+    }
+    (error,), stripped = tuple(check_variables([], engine(**values), {}, has_facts=False))
+    assert error.startswith("sdops_home is") and stripped == {}
+    known = {"ansible_facts": {"user_dir": "root"}, "ansible_env": {"HOME": "/root"}}
+    errors, stripped = check([], **{**values, "sdops_home": "/opt"}, **known)
+    assert [why.split()[0] for why in errors] == ["sdops_data_dir"] and stripped == {"sdops_data_dir": "root/data"}
+
+
 def test_rule_for_variables_of_several_roles():
     errors, _ = check(["extensions"], extensions_list=["adetailor"], sdops_github="https://github.com")
     assert len(errors) == 1 and "Did you mean adetailer" in errors[0]
