@@ -29,6 +29,8 @@ from .role_options import role_options
 
 # what the rules of other roles need to know
 CROSS_ROLE_VARIABLES = ("sd_webui_version",)
+# variables that hold all others: what is named behind them is not known
+EVERYTHING = {"vars", "hostvars"}
 # every role depends on the role with the shared variables
 SHARED_ROLE = "sdops"
 
@@ -73,7 +75,7 @@ def template_words(name: str, variables: Mapping[str, Any]) -> set[str]:
     while waiting:
         text = str(variables.get(waiting.pop(), ""))
         words = set(re.findall(r"\w+", text)) if "{{" in text or "{%" in text else set()
-        waiting.extend(word for word in words - found if word in variables)
+        waiting.extend(word for word in words - found - EVERYTHING if word in variables)
         found |= words
     return found
 

@@ -164,6 +164,13 @@ def test_what_is_made_of_facts_waits_for_them():
     }
     (error,), stripped = tuple(check_variables([], engine(**values), {}, has_facts=False))
     assert error.startswith("sdops_home is") and stripped == {}
+    # "vars" in the name of a lookup is not the variable that holds all others, facts too
+    lookup = {
+        "sdops_home": "{{ lookup('ansible.builtin.vars', 'home') }}",
+        "home": "opt",
+        "vars": {"a": "{{ ansible_facts }}"},
+    }
+    assert len(check_variables([], engine(**lookup), {}, has_facts=False).errors) == 1
     known = {"ansible_facts": {"user_dir": "root"}, "ansible_env": {"HOME": "/root"}}
     errors, stripped = check([], **{**values, "sdops_home": "/opt"}, **known)
     assert [why.split()[0] for why in errors] == ["sdops_data_dir"] and stripped == {"sdops_data_dir": "root/data"}
