@@ -244,7 +244,9 @@ def test_playbooks_need_no_interpreter(host):
         "sdops_artifacts_dir": f"{host.base}/artifacts",
     }
     wrong = host.run(ROOT / "playbooks" / "site.yml", "-e", json.dumps({**given, "sdops_home": "opt"}))
-    assert wrong.returncode != 0 and "sdops_home is" in flat(wrong) and "box has no Python" not in flat(wrong), wrong.stdout
+    assert wrong.returncode != 0 and "sdops_home is" in flat(wrong) and "box has no Python" not in flat(wrong), (
+        wrong.stdout
+    )
     plan = host.run(ROOT / "playbooks" / "site.yml", "--check", "-e", json.dumps(given))
     assert plan.returncode == 0 and "box has no Python that ansible-core" in flat(plan), plan.stdout + plan.stderr
     assert not host.home.exists()
