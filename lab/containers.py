@@ -291,6 +291,17 @@ class Containers:
         self.docker("restart", "--time", "10", self.name(what))
         self._wait({what: self.lab.require_state()["hosts"][what]})
 
+    def recreate(self, what: str) -> None:
+        """Another box in the place of this one, as from the rental company. /root/autodl-fs, which all share, stays."""
+        state = self.lab.require_state()
+        if what not in state["hosts"]:
+            raise LabError(f"there is no {what}, only {', '.join(state['hosts'])}")
+        lab_state.close_ssh_connections(self.lab)
+        self.docker("rm", "--force", "--volumes", self.name(what))
+        self._target(what, state["image"], state["hosts"][what]["ansible_host"], int(what.removeprefix("target")))
+        self._known_hosts(state["hosts"])
+        self._wait({what: state["hosts"][what]})
+
     def gateway(self, action: str, rate: int | None = None) -> None:
         """Stop or start it, or give it another condition."""
         if action in gateway.CONDITIONS:

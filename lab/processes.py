@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -227,6 +228,14 @@ class Processes:
         hook = self.target / "autodl.sh"
         if hook.exists():
             lab_state.run("bash", str(hook), start_new_session=True)
+
+    def recreate(self, what: str) -> None:
+        """An empty directory in the place of the target's."""
+        if what != TARGET:
+            raise LabError(f"there is no {what}, only {TARGET}")
+        self._power_off()
+        shutil.rmtree(self.target)
+        self._target_files(self.lab.require_state()["ports"])
 
     def _switch(self, what: str, action: str, spawn: Callable[[], dict[str, Any]]) -> None:
         """Stop, start or restart one of the processes."""

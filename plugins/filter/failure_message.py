@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: failure_message
 short_description: The cause of a failed task in one sentence
-version_added: 0.2.0
+version_added: 0.1.0
 author: The sdops.webui authors (!UNKNOWN)
 description:
   - For a C(rescue), takes the result of the task that failed and returns what it says. Of a command that is what it said at its end,

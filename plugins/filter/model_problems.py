@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: model_problems
 short_description: Which model entries cannot be understood
-version_added: 0.2.0
+version_added: 0.1.0
 author: The sdops.webui authors (!UNKNOWN)
 description:
   - Reads entries as M(sdops.webui.model_files) does, and returns a sentence for each that cannot be understood. Nothing is asked.

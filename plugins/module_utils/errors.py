@@ -269,6 +269,10 @@ class FetchError(SdopsError):
     """A file cannot be fetched."""
 
 
+class TargetPythonError(SdopsError):
+    """A host has no Python that the running ansible-core can use, and none can be made."""
+
+
 class DetachedModuleError(SdopsError):
     """The target gave no usable answer."""
 

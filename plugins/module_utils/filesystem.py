@@ -108,9 +108,16 @@ def load_json(path: str, limit: int = JSON_LIMIT, follow: bool = False) -> Any:
     return parse_json(read_regular(path, limit, follow))
 
 
-def write_atomic(path: str, data: bytes, mode: int = 0o644, durable: bool = True) -> None:
+def write_atomic(
+    path: str,
+    data: bytes,
+    mode: int = 0o644,
+    durable: bool = True,
+    prepare: Callable[[str], None] = lambda temporary: None,
+) -> None:
     """Replace ``path`` by ``data``: temporary file beside it, fsync (unless not ``durable``), rename.
 
+    ``prepare`` gets the path of the finished temporary file before the rename; what it raises leaves ``path`` as it is.
     A symbolic link is replaced and not followed. Raises OSError, and FileTypeError for a directory, a device or a FIFO.
     """
     directory = os.path.dirname(path)
@@ -124,6 +131,7 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, durable: bool = True
             if durable:
                 os.fsync(stream.fileno())
         os.chmod(temporary, mode)
+        prepare(temporary)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
@@ -190,6 +198,15 @@ def locked(path: str) -> Iterator[bool]:
         yield True
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def locked_if_possible(path: str) -> Iterator[None]:
+    """As ``locked``; where the lock file cannot be made nobody waits. For caches, which a run can do without."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(SdopsError, OSError):
+            stack.enter_context(locked(path))
+        yield
 
 
 def _open_lock(path: str) -> int:

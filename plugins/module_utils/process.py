@@ -160,7 +160,7 @@ def kill_leftovers(work: str) -> None:
     The caller makes sure that the earlier run is over, by a lock for instance.
     """
     variable = f"{WORK_VARIABLE}={os.path.abspath(work)}"
-    for _ in range(50):
+    for _attempt in range(50):
         left = [pid for pid in process_ids() if pid != os.getpid() and started_with(pid, variable)]
         for pid in left:
             with contextlib.suppress(OSError):

@@ -104,7 +104,7 @@ def _socket_owners(inodes: set[str], proc: str) -> list[dict[str, Any]]:
 
 def _parse_address(text: str) -> tuple[str, int]:
     """``(IP address, port)`` of a field of /proc/net/tcp, whose words have this machine's byte order."""
-    digits, _, port = text.partition(":")
+    digits, _colon, port = text.partition(":")
     words = [int(digits[start : start + 8], 16) for start in range(0, len(digits), 8)]
     raw = struct.pack(f"={len(words)}I", *words)
     return _unmap_ipv4(socket.inet_ntop(socket.AF_INET6 if len(words) > 1 else socket.AF_INET, raw)), int(port, 16)

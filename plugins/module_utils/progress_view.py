@@ -154,7 +154,7 @@ class View:
             rows = self._rows(files, now)
             if rows and sum(file.state not in FINISHED for file in files) > 1:
                 rows.append(self._all(snapshot, files))
-            width = max((len(name) for name, _ in rows), default=0)
+            width = max((len(name) for name, _text in rows), default=0)
             reported = [f"{name.ljust(width)}  {text}" for name, text in rows]
         self._is_first_snapshot = False
         return [f"[{self.host}] {line}" for line in reported]

@@ -45,7 +45,7 @@ def query_secrets(query: str) -> list[str]:
         if not named:
             found += [mark + pair] if len(pair) >= MIN_MASKED_LENGTH else []
         elif is_secret_parameter(name):
-            found += [pair, *(text for text in {value, unquote(value)} if len(text) >= MIN_MASKED_LENGTH)]
+            found += [pair, *(text for text in sorted({value, unquote(value)}) if len(text) >= MIN_MASKED_LENGTH)]
         elif unquote(value) != value:  # a URL in a URL
             found += query_secrets("&" + unquote(value))
     return found
@@ -53,10 +53,12 @@ def query_secrets(query: str) -> list[str]:
 
 def login_secrets(login: str) -> list[str]:
     """The same of ``user:password`` or a token in front of a URL's host."""
-    user, _, password = login.partition(":")
+    user, _colon, password = login.partition(":")
     secret = password or user
     return (
-        [login + "@", *(text for text in {secret, unquote(secret)} if len(text) >= MIN_MASKED_LENGTH)] if login else []
+        [login + "@", *(text for text in sorted({secret, unquote(secret)}) if len(text) >= MIN_MASKED_LENGTH)]
+        if login
+        else []
     )
 
 

@@ -78,7 +78,7 @@ def without_login(url: str) -> str:
 def split_login(url: str) -> tuple[str, str]:
     """(user name, password) in front of the host of an http(s) URL, decoded; empty where there is none."""
     found = re.match(r"https?://([^/?#\s]+)@", url, re.IGNORECASE)
-    user, _, password = (found.group(1) if found else "").partition(":")
+    user, _colon, password = (found.group(1) if found else "").partition(":")
     return unquote(user), unquote(password)
 
 

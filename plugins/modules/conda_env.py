@@ -83,6 +83,12 @@ options:
   ca_path:
     description: PEM bundle to trust instead of the default one.
     type: path
+  package_cache_dir:
+    description:
+      - Directory for downloaded packages, which hosts may share. One downloads what is missing, the others wait for it.
+      - By default conda, mamba and micromamba have their own, and py-rattler's is removed when it has ended.
+    type: path
+    version_added: 0.1.0
   state:
     description:
       - V(present) makes the environment.
@@ -236,7 +242,7 @@ def ensure_environment(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
     engine, engine_name = None, p["engine"]
     try:
-        engine = find_engine(p["engine"], p["ca_path"], p["channel_alias"], p["rattler_python"])
+        engine = find_engine(p["engine"], p["ca_path"], p["channel_alias"], p["rattler_python"], p["package_cache_dir"])
         engine_name = engine.name
     except SdopsError:
         # not bootstrapped: the engine may come with the run itself
@@ -265,6 +271,7 @@ def main() -> None:
             "engine": {"type": "str", "default": "auto"},
             "rattler_python": {"type": "path"},
             "ca_path": {"type": "path"},
+            "package_cache_dir": {"type": "path"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         mutually_exclusive=[["name", "prefix"]],

@@ -15,7 +15,7 @@ description:
   - New checkouts appear under their final name only when they are complete, and a run that was killed is taken up where it
     was. Local changes are never thrown away; they only matter where the checkout would have to move. Untracked files are
     left alone.
-  - The failure of one does not stop the others. The module fails at its end, with a cause and a next step for each.
+  - The failure of one does not stop the others, but for those inside of it. The module fails at its end, with a cause and a next step for each.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
@@ -70,6 +70,13 @@ options:
     description: Partial clone filter for new checkouts. Empty for none. A server that rejects it gets a request without.
     type: str
     default: blob:none
+  cache_dir:
+    description:
+      - Directory that hosts may share, in which each commit is kept as a pack file. A new checkout without history takes it from there;
+        the first host fetches it, whole and without O(filter), while the others wait.
+      - A pack that is damaged, or not the commit, is not used. Submodules are not in it.
+    type: path
+    version_added: 0.1.0
   refresh:
     description: Look refs up again, and move with branches.
     type: bool
@@ -146,7 +153,7 @@ repos:
       type: str
       returned: always
     status:
-      description: V(ok), V(changed) or V(failed).
+      description: V(ok), V(changed), V(failed), or V(skipped) inside of one that failed.
       type: str
       returned: always
     error:
@@ -178,6 +185,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.errors import SdopsError
 from ..module_utils.filesystem import read_regular, write_atomic
 from ..module_utils.git.command import Git
+from ..module_utils.git.commit_cache import CommitCache
 from ..module_utils.git.move import apply_pins
 from ..module_utils.git.pin import PinResult, parse_pin, partial_path
 from ..module_utils.secrets import mask_secrets
@@ -197,7 +205,7 @@ def as_result(results: list[PinResult]) -> dict[str, Any]:
                 "ref": o.pin.ref,
                 "before": o.before,
                 "after": o.after,
-                "status": "failed" if o.error else "changed" if o.actions else "ok",
+                "status": "failed" if o.error else "skipped" if o.skipped else "changed" if o.actions else "ok",
                 "error": o.error,
             }
             for o in results
@@ -261,6 +269,7 @@ def main() -> None:
             "parallel": {"type": "int", "default": 4},
             "retries": {"type": "int", "default": 3},
             "filter": {"type": "str", "default": "blob:none"},
+            "cache_dir": {"type": "path"},
             "refresh": {"type": "bool", "default": False},
             "programs_config": {"type": "path"},
         },
@@ -279,7 +288,8 @@ def main() -> None:
                         "git is not installed on this host. Install it (Debian: apt install git), or run the role base."
                     )
                 module.warn("git is not installed yet; the plan assumes that nothing is checked out.")
-            results = apply_pins(pins, git, p["parallel"], module.check_mode, p["filter"], p["refresh"])
+            cache = CommitCache(p["cache_dir"], git) if p["cache_dir"] else None
+            results = apply_pins(pins, git, p["parallel"], module.check_mode, p["filter"], p["refresh"], cache)
             result = as_result(results)
             if p["programs_config"]:
                 warning = write_programs_config(git, p["programs_config"], module.check_mode, result)

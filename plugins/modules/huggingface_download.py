@@ -52,7 +52,7 @@ options:
       - JSON file that notes which file was placed at O(dest). One that is as noted is replaced when another one is wanted, and one of
         somebody else's is not. Without it only O(force) replaces a file.
     type: path
-    version_added: 0.2.0
+    version_added: 0.1.0
   sha256:
     description: SHA-256 that the file must have, besides the one that the Hub reports.
     type: str

@@ -16,8 +16,9 @@ description:
   - Every file is verified (size and hash as its source reports, structure by its format) before it appears under its final name.
   - What was placed is recorded below O(webui_dir), so a second run costs a stat for each file and no network.
   - A file that already lies there is verified and adopted; one that is another file, not placed by this module or changed since, is
-    left alone and the model fails. It is replaced only if it is empty, a web page, a git-lfs pointer, or a truncated copy of the wanted file. Where the source reports no hash and no record is left, a file of the same size and a sound
-    structure is taken for the wanted one; C(sha256) makes it sure.
+    left alone and the model fails. It is replaced only if it is empty, a web page, a git-lfs pointer, or a truncated copy of the
+    wanted file. Where the source reports no hash and no record is left, a file of the same size and a sound structure is taken for
+    the wanted one; C(sha256) makes it sure.
   - A download that was cut, killed or powered off is resumed, if the file at the source is still the same.
   - One model that fails does not stop the others; at the end the module fails with the cause of each.
   - While files are being fetched, a line for each reports how far it is, every C(sdops_progress_interval) seconds (a variable,
@@ -60,7 +61,7 @@ options:
     description: Whether O(webui_dir) is made where it does not exist, and used where it is no WebUI's.
     type: bool
     default: false
-    version_added: 0.2.0
+    version_added: 0.1.0
   models:
     description:
       - The models. A string is a name from the catalog, as C(sdxl-base-1.0) (docs/models.md lists them), or a source.
@@ -71,7 +72,8 @@ options:
       - An entry that cannot be understood does not stop the others; the module fails at its end and names it.
       - Several spellings of one source are one file, and so are two sources for one path with equal hashes.
       - A mapping has C(source) and may have C(kind), C(name), C(sha256), C(config) (a source, placed as C(NAME.yaml) beside it)
-        and C(vae) (a source or a name, placed as C(NAME.vae.EXT) beside it). Beside a name from the catalog, these win. For a magnet link with several files, C(file) names the one.
+        and C(vae) (a source or a name, placed as C(NAME.vae.EXT) beside it). Beside a name from the catalog, these
+        win. For a magnet link with several files, C(file) names the one.
       - C(sha256) decides where Civitai lists another one for the file, with a warning.
       - C(trusted), together with C(sha256), takes a file for its hash alone. It is not scanned, and a pickle needs no
         O(allow_pickle). For files whose maker publishes the hash and that hold more than weights, as detectors of YOLO do.

@@ -89,6 +89,11 @@ options:
     description: Anything that identifies what the program reads when it starts, checksums for example. A change restarts it.
     type: str
     default: ""
+  restart_on_files:
+    description: Files that the program reads when it starts. A change of their content restarts it, too.
+    type: list
+    elements: path
+    default: []
   end_orphans:
     description:
       - End processes of this user that have the arguments of the O(command) and that this supervisord did not start, each by
@@ -142,6 +147,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.content_key import checksum_or_none
 from ..module_utils.errors import SdopsError, SupervisorError
 from ..module_utils.filesystem import read_regular, write_atomic
 from ..module_utils.procfs import ancestry, find_by_arguments, has_ended
@@ -208,7 +214,8 @@ def apply_program(module: AnsibleModule) -> dict:
                 supervisor.stop(name)
     else:
         if p["command"]:
-            after = Program(**{field: p[field] for field in Program._fields}).render()
+            inputs = " ".join([p["restart_on"], *(checksum_or_none(path) or "" for path in p["restart_on_files"])])
+            after = Program(**{**{field: p[field] for field in Program._fields}, "restart_on": inputs}).render()
         elif not before:
             raise SupervisorError(f"{name} was never set up on this host. Run the site, and then this again.")
         rewrite = after != before
@@ -257,6 +264,7 @@ def main() -> None:
             "log_backups": {"type": "int", "default": 3},
             "priority": {"type": "int", "default": 999},
             "restart_on": {"type": "str", "default": ""},
+            "restart_on_files": {"type": "list", "elements": "path", "default": []},
             "end_orphans": {"type": "bool", "default": False},
             "wait": {"type": "int", "default": 30},
             "state": {"type": "str", "choices": ["started", "restarted", "stopped", "absent"], "default": "started"},

@@ -63,6 +63,7 @@ actions:
 
 from typing import Any
 
+from ansible.module_utils import basic
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError, ToolboxError
@@ -71,7 +72,8 @@ from ..module_utils.python_env.toolbox import Toolbox, host_python
 
 def ensure_toolbox(module: AnsibleModule) -> dict:
     path, lock = module.params["path"], module.params["requirements"]
-    toolbox = Toolbox(path, module.params["python"] or host_python(path))
+    oldest = getattr(basic, "_PY_MIN", (3, 8))
+    toolbox = Toolbox(path, module.params["python"] or host_python(path), oldest)
     problems, rebuild = toolbox.inspect(lock)
     result: dict[str, Any] = {"changed": bool(problems), "problems": problems, "actions": []}
     result["diff"] = {"before": "".join(line + "\n" for line in problems), "after": ""}

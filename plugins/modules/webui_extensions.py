@@ -121,6 +121,10 @@ options:
     type: list
     elements: path
     default: []
+  commit_cache_dir:
+    description: Directory for commits that hosts may share, as the option O(sdops.webui.git_pins#module:cache_dir) of P(sdops.webui.git_pins#module).
+    type: path
+    version_added: 0.1.0
   wheels_state_file:
     description: JSON file on this host with the SHA-256 of every wheel that was built here or taken from O(wheels_dirs) before. One that
       is another later is refused, with both hashes. Without it nothing is compared.
@@ -205,6 +209,7 @@ def apply_extensions(module: AnsibleModule) -> dict[str, Any]:
         check=module.check_mode,
         wheels=p["wheels_dirs"],
         wheels_state_file=p["wheels_state_file"],
+        commit_cache=p["commit_cache_dir"],
     )
     places = [os.path.join(os.path.realpath(data_dir), "extensions", e["name"]) for e in p["extensions"]]
     with Git([d for place in places for d in (place, partial_path(place))], 3) as git:
@@ -263,6 +268,7 @@ def main() -> None:
             "requirements_file": {"type": "str", "default": "requirements_versions.txt"},
             "environment_file": {"type": "path"},
             "wheels_dirs": {"type": "list", "elements": "path", "default": []},
+            "commit_cache_dir": {"type": "path"},
             "wheels_state_file": {"type": "path"},
             "timeout": {"type": "int", "default": 1800},
         },

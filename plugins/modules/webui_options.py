@@ -31,6 +31,12 @@ options:
         other values of the wrong type are refused.
     type: dict
     default: {}
+  stopped_options:
+    description:
+      - Options that are set in the file only, while the WebUI is not running. One that runs may not know them yet, when they
+        belong to an extension that is new.
+    type: dict
+    default: {}
   lists:
     description:
       - Options that are lists, of which only some members are of concern. Each one is a mapping with C(present) and
@@ -127,12 +133,13 @@ def opened(p: dict[str, Any], check: bool) -> tuple[Webui | None, dict[str, Any]
 def apply_options(module: AnsibleModule) -> dict:
     p = module.params
     webui, have = opened(p, module.check_mode)
+    options = p["options"] if webui else {**p["options"], **p["stopped_options"]}
     if webui:
-        unknown = sorted({*p["options"], *p["lists"]} - set(have))
+        unknown = sorted({*options, *p["lists"]} - set(have))
         if unknown:
             raise WebuiError("The WebUI at {} has no option {}.".format(p["url"], ", ".join(unknown)))
     example = have if webui else {**have, **OPTION_EXAMPLES}
-    requested = {name: convert_option(name, value, example.get(name)) for name, value in p["options"].items()}
+    requested = {name: convert_option(name, value, example.get(name)) for name, value in options.items()}
     same = webui.same_option if webui else same_option
     for name, changes in p["lists"].items():
         updated = members(name, have.get(name, []), changes)
@@ -159,6 +166,7 @@ def main() -> None:
         argument_spec={
             **ARGUMENTS,
             "options": {"type": "dict", "default": {}},
+            "stopped_options": {"type": "dict", "default": {}},
             "lists": {"type": "dict", "default": {}},
             "webui_dir": {"type": "path"},
         },

@@ -14,7 +14,7 @@ from ..module_utils.content_scan.sanitize import MAX_NAME_BYTES
 from ..module_utils.errors import UntrustedPathError
 from ..module_utils.terminal import has_unseen
 
-# the beginnings of our variables' names, and the one fact of ours that begins like them
+# the beginnings of our variables' names, and the facts of ours that begin like them
 VARIABLE_PREFIXES = (
     "sdops_",
     "base_",
@@ -22,11 +22,12 @@ VARIABLE_PREFIXES = (
     "extensions_",
     "model_fetch_",
     "sd_webui_",
+    "webui_rollback_",
     "webui_service_",
     "xformers_build_",
     "xray_proxy_",
 )
-KNOWN_FACTS = ("sdops_gpu",)
+KNOWN_FACTS = ("sdops_gpu", "sdops_host")
 
 
 def quote_path(path: Any) -> str:

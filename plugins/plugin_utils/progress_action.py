@@ -172,7 +172,8 @@ class ProgressActionBase(ActionBase):
                     ) from None  # Ansible would append it once more
                 # not display.warning(): a task's warnings are shown when it is over
                 display.display(
-                    f"[{host}] no answer, the {self.work} goes on; next try in {int(pause)} s, for up to {int(UNREACHABLE_LIMIT - (now - since))} s more. {cause}",
+                    f"[{host}] no answer, the {self.work} goes on; next try in {int(pause)} s, for up to "
+                    f"{int(UNREACHABLE_LIMIT - (now - since))} s more. {cause}",
                     color=C.COLOR_WARN,
                     stderr=True,
                 )

@@ -49,6 +49,7 @@ del args[args.index("--") if "--" in args else len(args):]
 name, prefix, channels = take("-n", "--name"), take("-p", "--prefix"), take("-c", "--channel", many=True)
 prefix = os.path.join(ROOT, "envs", name) if name else prefix
 asjson, yes, override = flag("--json"), flag("-y", "--yes"), flag("--override-channels")
+flag("-q", "--quiet")
 if args == ["env", "list"]:
     envs = [ROOT] + [os.path.join(ROOT, "envs", e) for e in sorted(os.listdir(os.path.join(ROOT, "envs")))]
     details = {"envs_details": {e: {"name": os.path.basename(e), "base": e == ROOT} for e in envs}}

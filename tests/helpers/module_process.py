@@ -9,6 +9,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import ansible
+from packaging.version import Version
+
 from helpers.paths import COLLECTIONS
 
 LAUNCH = """
@@ -28,6 +31,9 @@ DROP = (
     "CI",
 )
 
+# newer ones repeat the arguments in a result only when asked to; older ones always do, and know no such argument
+INVOCATION = {"_ansible_inject_invocation": True} if Version(ansible.__version__) >= Version("2.21") else {}
+
 
 def clean_environment(**more: str) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if k not in DROP and "proxy" not in k.lower()}
@@ -43,7 +49,13 @@ def start_module(
     cwd: Path | None = None,
     **arguments,
 ):
-    arguments = {**arguments, "_ansible_check_mode": check, "_ansible_diff": True, "_ansible_tmpdir": None}
+    arguments = {
+        **arguments,
+        **INVOCATION,
+        "_ansible_check_mode": check,
+        "_ansible_diff": True,
+        "_ansible_tmpdir": None,
+    }
     with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as handle:
         json.dump({"ANSIBLE_MODULE_ARGS": arguments}, handle, default=str)
     process = subprocess.Popen(

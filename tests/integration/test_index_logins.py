@@ -96,7 +96,7 @@ def test_logins_work_and_are_seen_nowhere(indexes, tmp_path, short_path):
             "gather_facts": True,
             "tasks": [
                 {"ansible.builtin.include_role": {"name": "sdops.webui.sdops", "public": True}},
-                {"ansible.builtin.include_role": {"name": "sdops.webui.base", "tasks_from": "directories"}},
+                {"ansible.builtin.include_role": {"name": "sdops.webui.base", "tasks_from": "index_logins"}},
                 {"ansible.builtin.command": {"argv": [str(BIN / "python"), "-m", "venv", str(env)]}},
                 {
                     "sdops.webui.python_packages": {

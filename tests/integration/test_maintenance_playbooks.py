@@ -86,7 +86,7 @@ def test_boot_hook_starts_with_the_managed_block_and_keeps_its_mode(site):
     play = site.base / "hook.yml"
     play.write_text(
         "- hosts: webui\n  gather_facts: true\n  tasks:\n"
-        "    - ansible.builtin.include_role:\n        name: sdops.webui.base\n        tasks_from: boot_hook\n"
+        "    - ansible.builtin.include_role:\n        name: sdops.webui.base\n        tasks_from: files\n"
     )
     for before, after in (
         ("#!/bin/bash\nexit 0\n", "#!/bin/bash\n# BEGIN sdops.webui\nX\n# END sdops.webui\nexit 0\n"),

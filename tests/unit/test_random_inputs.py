@@ -18,7 +18,6 @@ import pytest
 import requests
 import urllib3
 from ansible.errors import AnsibleFilterError
-from ansible_collections.sdops.webui.plugins.filter.variable_errors import FilterModule as VariableErrors
 from ansible_collections.sdops.webui.plugins.filter.vless_link import FilterModule as VlessLink
 from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
 from ansible_collections.sdops.webui.plugins.module_utils.models import arguments, spec
@@ -26,6 +25,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.sources import direct,
 from ansible_collections.sdops.webui.plugins.module_utils.terminal import has_unseen
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.download import Downloader
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.http import HttpClient
+from ansible_collections.sdops.webui.plugins.module_utils.variables.validation import variable_errors
 from ansible_collections.sdops.webui.plugins.plugin_utils.role_options import role_options
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
@@ -196,7 +196,7 @@ VARIABLES = role_options()
 
 @fuzz(given=st.dictionaries(st.sampled_from([*VARIABLES, "other"]), values(), max_size=8))
 def test_variables(given):
-    for message in VariableErrors().filters()["variable_errors"](given):
+    for message in variable_errors(given, VARIABLES):
         name = message.partition(" ")[0].rstrip(":")
         assert name in VARIABLES
         check_message(message, [name])

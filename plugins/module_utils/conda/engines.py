@@ -57,7 +57,7 @@ async def main(job):
         sources=job["channels"], specs=specs, gateway=Gateway(cache_dir=os.path.join(job["cache"], "repodata")),
         platforms=[str(Platform.current()), "noarch"], locked_packages=there, virtual_packages=VirtualPackage.detect())
     await install(
-        records, target_prefix=job["prefix"], cache_dir=os.path.join(job["cache"], "pkgs"), installed_packages=there,
+        records, target_prefix=job["prefix"], cache_dir=job["packages"], installed_packages=there,
         show_progress=False)
 
 try:
@@ -89,6 +89,7 @@ class CondaEngine:
     """Something that installs packages into a prefix. ``name`` is how people know it."""
 
     name = ""
+    package_cache: str | None = None  # directory that hosts may share; None for the engine's own
 
     def install(self, request: InstallRequest) -> str | None:
         """Install; None when that went well, else what went wrong. The prefix itself has the last word (see Environment)."""
@@ -106,10 +107,19 @@ class CondaEngine:
 class CondaProgram(CondaEngine):
     """conda, mamba or micromamba, by the options that the three share."""
 
-    def __init__(self, path: str, ca_path: str | None = None, channel_alias: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        ca_path: str | None = None,
+        channel_alias: str | None = None,
+        package_cache: str | None = None,
+    ) -> None:
         self.name = path
         self.channel_alias = channel_alias
+        self.package_cache = package_cache
         self.environment = ca_variables(ca_path)
+        if package_cache:
+            self.environment["CONDA_PKGS_DIRS"] = package_cache
 
     def _run(self, *arguments: str, **more: str) -> Completed:
         # with CI set, conda takes Anaconda's terms of service for accepted; that is not ours to do
@@ -169,8 +179,15 @@ class RattlerLibrary(CondaEngine):
 
     name = "rattler"
 
-    def __init__(self, python: str | None = None, ca_path: str | None = None, channel_alias: str | None = None) -> None:
+    def __init__(
+        self,
+        python: str | None = None,
+        ca_path: str | None = None,
+        channel_alias: str | None = None,
+        package_cache: str | None = None,
+    ) -> None:
         self.python = python or sys.executable
+        self.package_cache = package_cache
         self.channel_alias = channel_alias or CHANNEL_ALIAS
         self.environment = ca_variables(ca_path)
 
@@ -179,13 +196,14 @@ class RattlerLibrary(CondaEngine):
             return (
                 "the channel 'defaults' is a list of conda's own configuration; name the channels or their URLs instead"
             )
-        # Its own cache, thrown away: with a warm one it stumbles over a server's 304. It lies in the prefix, so that files
-        # can be linked from it and nothing else has to be cleared after a cut.
+        # Its own cache, thrown away: with warm repodata it stumbles over a server's 304. It lies in the prefix, so that files
+        # can be linked from it and nothing else has to be cleared after a cut. Packages may lie in one that is kept.
         cache = os.path.join(request.prefix, RATTLER_CACHE)
         shutil.rmtree(cache, ignore_errors=True)
         payload = {
             "prefix": request.prefix,
             "cache": cache,
+            "packages": self.package_cache or os.path.join(cache, "pkgs"),
             "channels": [channel_url(c, self.channel_alias) for c in request.channels],
             "specs": [f"python =={request.python}", *request.packages],
             "names": ["python", *[p.split("::")[-1].split("=")[0].split()[0] for p in request.packages]],
@@ -263,12 +281,13 @@ def find_engine(
     ca_path: str | None = None,
     channel_alias: str | None = None,
     rattler_python: str | None = None,
+    package_cache: str | None = None,
 ) -> CondaEngine:
     """The engine that ``wanted`` means. Raises CondaError when one that was named is missing."""
     program = find_program(engine)
     if program:
-        return CondaProgram(program, ca_path, channel_alias)
-    return RattlerLibrary(rattler_python, ca_path, channel_alias)
+        return CondaProgram(program, ca_path, channel_alias, package_cache)
+    return RattlerLibrary(rattler_python, ca_path, channel_alias, package_cache)
 
 
 def prefix_of(name: str, envs_dir: str | None, engine: CondaEngine | None) -> str:

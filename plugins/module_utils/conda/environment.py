@@ -14,7 +14,7 @@ import shutil
 from typing import NamedTuple
 
 from ..errors import CondaError, FileTypeError, SdopsError
-from ..filesystem import load_json
+from ..filesystem import load_json, locked_if_possible
 from ..process import kill_leftovers, run
 from .engines import RATTLER_CACHE, CondaEngine, InstallRequest
 
@@ -200,7 +200,11 @@ class CondaEnvironment:
 
     def _install(self, engine: CondaEngine, packages: list[str]) -> None:
         prefix = self.requested.prefix
-        error = engine.install(InstallRequest(prefix, self.requested.python, packages, self.requested.channels))
+        request = InstallRequest(prefix, self.requested.python, packages, self.requested.channels)
+        cache = engine.package_cache
+        # hosts that share a cache: one downloads, the others wait and find the packages there
+        with locked_if_possible(os.path.join(cache, ".sdops.lock")) if cache else contextlib.nullcontext():
+            error = engine.install(request)
         have, present = python_version(prefix), installed_packages(prefix)
         missing = [spec for spec in packages if not is_spec_met(spec, present)]
         if error is None and have == self.requested.python and not missing:

@@ -134,7 +134,7 @@ def _read_varint(handle: BinaryIO) -> int:
 def _is_onnx(handle: BinaryIO, size: int) -> bool:
     """The outermost fields of the protobuf: known ones, a graph among them, and they end where the file ends."""
     seen = set()
-    for _ in range(1_000_000):
+    for _block in range(1_000_000):
         if handle.tell() >= size:
             return handle.tell() == size and ONNX_GRAPH in seen
         try:

@@ -29,6 +29,7 @@ from .pickle_values import (
     PickleList,
     StorageValue,
     SymbolicValue,
+    has_exact_type,
     is_global,
     is_index_tuple,
 )
@@ -61,7 +62,7 @@ def _make_tensor(arguments: Any) -> SymbolicValue | None:
         return None
     gradient, hooks = arguments[4:6]
     if (
-        type(gradient) is not bool
+        not has_exact_type(gradient, bool)
         or not _has_no_hooks(hooks)
         or (len(arguments) == 7 and arguments[6] is not DICT_VALUE)
     ):
@@ -90,7 +91,7 @@ def _make_parameter(arguments: Any) -> SymbolicValue | None:
     if (
         len(arguments) == 3
         and arguments[0] is TENSOR_VALUE
-        and type(arguments[1]) is bool
+        and has_exact_type(arguments[1], bool)
         and _has_no_hooks(arguments[2])
     ):
         return TENSOR_VALUE
@@ -99,7 +100,7 @@ def _make_parameter(arguments: Any) -> SymbolicValue | None:
 
 def _make_tensor_from_numpy(arguments: Any) -> SymbolicValue | None:
     if len(arguments) == 4 and arguments[0] is ARRAY_VALUE and is_global(arguments[1], "torch float32"):
-        if isinstance(arguments[2], str) and LOCATION.fullmatch(arguments[2]) and type(arguments[3]) is bool:
+        if isinstance(arguments[2], str) and LOCATION.fullmatch(arguments[2]) and has_exact_type(arguments[3], bool):
             return TENSOR_VALUE
     return None
 
@@ -159,12 +160,17 @@ def is_allowed_state(value: Any, state: Any) -> bool:
     if not isinstance(state, tuple):
         return False
     if value is DTYPE_VALUE:  # (version, byte order, base, names, fields, size, alignment, flags)
-        if len(state) != 8 or type(state[0]) is not int or state[1] not in ("<", ">", "|", "="):
+        if len(state) != 8 or not has_exact_type(state[0], int) or state[1] not in ("<", ">", "|", "="):
             return False
-        sized = all(type(item) is int and -1 <= item < 1 << 20 for item in state[5:7])
-        return state[2:5] == (None, None, None) and sized and type(state[7]) is int and state[7] == 0
+        sized = all(has_exact_type(item, int) and -1 <= item < 1 << 20 for item in state[5:7])
+        return state[2:5] == (None, None, None) and sized and has_exact_type(state[7], int) and state[7] == 0
     if value is ARRAY_VALUE:  # (version, shape, dtype, column order, numbers)
-        if len(state) != 5 or type(state[0]) is not int or not is_index_tuple(state[1]) or type(state[3]) is not bool:
+        if (
+            len(state) != 5
+            or not has_exact_type(state[0], int)
+            or not is_index_tuple(state[1])
+            or not has_exact_type(state[3], bool)
+        ):
             return False
         return state[2] is DTYPE_VALUE and (state[4] is BYTES_VALUE)
     return False

@@ -21,6 +21,7 @@ from .pickle_values import (
     PickleList,
     SymbolicValue,
     describe_value,
+    has_exact_type,
 )
 
 # A pickle of these sizes names some ten thousand tensors; Stable Diffusion XL has 2500. They bound memory and time.
@@ -94,7 +95,7 @@ class PickleStack:
     def op_put(self, name: str, key: Any) -> None:
         if name == "PUT":
             key = self._decimal(key)
-        if type(key) is not int or not 0 <= key <= MAX_MEMO:  # a loader makes room for every smaller key
+        if not has_exact_type(key, int) or not 0 <= key <= MAX_MEMO:  # a loader makes room for every smaller key
             raise ContentError("its pickle has a memo key that no pickler writes")
         self.memo[key] = self._top()
 
@@ -208,7 +209,7 @@ class PickleValues(PickleStack):
             raise ContentError("its pickle holds more objects than a model has")
         if len(items) > MAX_KEPT:
             return self._push(TUPLE_VALUE)
-        deep = (type(item) is tuple and any(type(inner) is tuple for inner in item) for item in items)
+        deep = (has_exact_type(item, tuple) and any(has_exact_type(inner, tuple) for inner in item) for item in items)
         self._push(tuple(TUPLE_VALUE if nested else item for item, nested in zip(items, deep)))
 
     def op_empty_tuple(self, _name: str) -> None:

@@ -98,8 +98,13 @@ def describe_value(value: Any) -> str:
     return value.sort if isinstance(value, SymbolicValue) else "a " + type(value).__name__
 
 
+def has_exact_type(value: Any, expected: type) -> bool:
+    """Unlike ``isinstance``, not of a subclass: a bool is no int, and a named tuple no tuple."""
+    return type(value) in (expected,)
+
+
 def is_index_tuple(value: Any) -> bool:
-    return isinstance(value, tuple) and all(type(item) is int and 0 <= item < 1 << 48 for item in value)
+    return isinstance(value, tuple) and all(has_exact_type(item, int) and 0 <= item < 1 << 48 for item in value)
 
 
 def is_global(value: Any, name: str) -> bool:

@@ -226,7 +226,7 @@ def looks_like_pickle(handle: BinaryIO, size: int) -> bool:
         return True
     pickle = PickleScan(ByteWindow(handle, 0, size), {})
     try:
-        for _ in range(5):  # as many as torch reads
+        for _pickle in range(5):  # as many as torch reads
             pickle.follow()
             if pickle.imports:
                 return True

@@ -118,7 +118,7 @@ def _list_imports(path: str) -> list[str]:
                     (name,) = [each for each in bundle.namelist() if each.endswith("/data.pkl")]
                     data = bundle.open(name).read(MAX_PICKLE)
             stream = io.BytesIO(data)
-            for _ in range(count):
+            for _entry in range(count):
                 for operation, argument, _at in pickletools.genops(stream):
                     if operation.name == "GLOBAL":
                         found.append(str(argument))

@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple
 from ..errors import ContentError, UnsafeError
 from .pickle_machine import MAX_STACK
 from .pickle_opcodes import ByteWindow
-from .pickle_values import PickleList, StorageInfo
+from .pickle_values import PickleList, StorageInfo, has_exact_type
 from .pickles import PickleScan
 
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
@@ -117,7 +117,7 @@ def _list_members(handle: BinaryIO, size: int) -> tuple[list[ZipMember], int]:
     raw = _read_at(handle, begin, length)
     members: list[ZipMember] = []
     at = 0
-    for _ in range(count):
+    for _entry in range(count):
         if len(raw) - at < 46 or raw[at : at + 4] != b"PK\x01\x02":
             raise _zip_error("its list of members is malformed")
         flags, method = struct.unpack("<2H", raw[at + 8 : at + 12])
@@ -222,7 +222,7 @@ def _check_legacy(handle: BinaryIO, size: int) -> None:
     first = PickleScan(ByteWindow(handle, 0, size))
     result = first.run()
     at = first.window.at
-    if result != LEGACY_MAGIC or type(result) is not int:
+    if result != LEGACY_MAGIC or not has_exact_type(result, int):
         if at != size:
             raise ContentError("there is something behind its pickle, and it is no torch file")
         return
@@ -234,7 +234,7 @@ def _check_legacy(handle: BinaryIO, size: int) -> None:
         at = pickle.window.at
     protocol, _system, _object, keys = results
     if (
-        type(protocol) is not int
+        not has_exact_type(protocol, int)
         or protocol != LEGACY_PROTOCOL
         or not isinstance(keys, PickleList)
         or keys.items is None

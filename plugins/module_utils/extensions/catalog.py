@@ -18,8 +18,8 @@ class CatalogExtension(NamedTuple):
     ``directory`` below extensions/; ``repository`` OWNER/NAME on GitHub; ``commit`` 40 hex digits; ``packages`` requirement
     strings, or None for the extension's own way; ``keep`` distributions whose version stays whatever is asked for;
     ``models`` entries as in model_files; ``files`` what it wants elsewhere (path below ~ or
-    the data directory, repository, file and commit on the Hub, SHA-256 or ""); ``debian`` packages that building needs; ``build`` those of the packages that have no
-    wheels, which are built once and kept; ``arguments`` for launch.py.
+    the data directory, repository, file and commit on the Hub, SHA-256 or ""); ``debian`` packages that building needs; ``build``
+    those of the packages that have no wheels, which are built once and kept; ``arguments`` for launch.py.
     Versions of the WebUI that it does not go with have it among their ``rejected_extensions``.
     """
 

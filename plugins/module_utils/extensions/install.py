@@ -17,6 +17,7 @@ from ..errors import ExtensionError, RoopError, SdopsError, SnapshotError
 from ..filesystem import load_json, read_regular, write_atomic
 from ..git.checkout import Checkout
 from ..git.command import Git
+from ..git.commit_cache import CommitCache
 from ..git.move import CheckoutMover
 from ..git.pin import Pin, partial_path
 from ..process import run
@@ -45,6 +46,7 @@ class InstallOptions(NamedTuple):
     timeout: float
     check: bool
     wheels: list[str] = []  # directories for wheels that were built here
+    commit_cache: str | None = None  # directory of a git.commit_cache.CommitCache
     wheels_state_file: str | None = None  # hashes of those that were used (see wheel_cache.Cache)
 
 
@@ -119,7 +121,8 @@ class ExtensionInstaller:
 
     def _checkout(self, spec: dict[str, Any]) -> Checkout:
         path = os.path.realpath(self._path(spec["name"]))
-        return Checkout(Pin(spec["name"], spec["repo"], path, spec["commit"]), self.git)
+        cache = CommitCache(self.options.commit_cache, self.git) if self.options.commit_cache else None
+        return Checkout(Pin(spec["name"], spec["repo"], path, spec["commit"]), self.git, cache=cache)
 
     def _check_out(self, spec: dict[str, Any], result: Result) -> None:
         checkout = self._checkout(spec)

@@ -31,7 +31,7 @@ def built(
     None when it cannot be built or kept: the installer then tries by itself, and tells what is wrong. Raises WheelChangedError
     when a cache has another wheel than the one in ``state_file`` (see Cache).
     """
-    name, _, version = requirement.partition("==")
+    name, _separator, version = requirement.partition("==")
     if not version or not directories:
         return None
     key = BuildKey(normalize_name(name), version, "", None, capabilities=(), **run_probe(python, HERE, "its platform"))

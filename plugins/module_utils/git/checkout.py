@@ -11,6 +11,7 @@ import os
 from ..errors import GitError
 from ..urls import redact_logins
 from .command import Git, explain_failure
+from .commit_cache import CommitCache
 from .pin import COMMIT_ID, Pin, partial_path
 
 # The WebUI takes an extension whose HEAD is detached for unreadable and does not list it: so there is a branch.
@@ -20,12 +21,20 @@ BRANCH = "sdops-pin"
 class Checkout:
     """One directory that is, or shall become, a checkout of ``pin``."""
 
-    def __init__(self, pin: Pin, git: Git, blob_filter: str = "blob:none", refresh: bool = False) -> None:
+    def __init__(
+        self,
+        pin: Pin,
+        git: Git,
+        blob_filter: str = "blob:none",
+        refresh: bool = False,
+        cache: CommitCache | None = None,
+    ) -> None:
         self.pin = pin._replace(url=git.log_in(pin.url))
         self.original_url = pin.url
         self.git = git
         self.blob_filter = blob_filter
         self.refresh = refresh
+        self.cache = cache
         self.ignored_changes: tuple[str, ...] = ()  # tracked files whose changes are nobody's work
         self.partial = partial_path(pin.dest)
 
@@ -138,14 +147,24 @@ class Checkout:
             raise GitError(f"{self.pin.name}: git {arguments[0]} in {directory} failed: {redact_logins(done.tail(4))}")
 
     def fetch(self, directory: str, commit: str, shallow: bool, partial: bool) -> None:
-        """Fetch one commit. Servers differ in what they can do, so this goes from the least bytes to the most."""
+        """Fetch one commit, from the cache if there is one; a shallow one is put there."""
         if self.has_commit(directory, commit):
             return
+        if self.cache is None or not shallow:
+            self._fetch_from_remote(directory, commit, shallow, partial)
+            return
+        with self.cache.lock(commit):
+            if not self.cache.load(directory, commit):
+                self._fetch_from_remote(directory, commit, shallow, partial=False)
+                self.cache.store(directory, commit)
+
+    def _fetch_from_remote(self, directory: str, commit: str, shallow: bool, partial: bool) -> None:
+        """Servers differ in what they can do, so this goes from the least bytes to the most."""
         depth = ["--depth=1"] if shallow else []
         attempts = []
         if partial and self.blob_filter:
             attempts.append([*depth, "--no-tags", "--filter=" + self.blob_filter, "origin", commit])
-        attempts.append([*depth, "--no-tags", "origin", commit])
+        attempts.append([*depth, "--no-tags", "--no-filter", "origin", commit])
         # an old server gives no commit by its id: everything there is, then
         attempts.append(["--tags", "origin", "+refs/heads/*:refs/remotes/origin/*"])
         message = ""
@@ -178,7 +197,8 @@ class Checkout:
             return
         if "untracked working tree files" in done.err:
             raise GitError(
-                f"{self.pin.name}: untracked files in {directory} are in the way of commit {commit[:12]}. Move them away; nothing was touched. git says: {redact_logins(done.tail(8))}"
+                f"{self.pin.name}: untracked files in {directory} are in the way of commit {commit[:12]}. Move them "
+                f"away; nothing was touched. git says: {redact_logins(done.tail(8))}"
             )
         raise GitError(explain_failure(self.pin.name, self.original_url, "checking out " + commit, done.tail(4)))
 

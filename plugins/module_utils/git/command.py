@@ -254,15 +254,17 @@ class Git:
                 found += parse_settings(self._run("/", [], [*listed, "--file", path], LOCAL_LIMIT).out)
         items = override_programs(found, self._trusted)
         if self._proxy is not None and "@" not in self._proxy:  # arguments are for everybody to read
-            items += [(key, self._proxy) for key, _ in found if _is_proxy(key) and "=" not in key]
-        fixed = [key for key, _ in items if "=" in key] + [key for key, _ in found if NOT_OVERRIDABLE.match(key)]
+            items += [(key, self._proxy) for key, _value in found if _is_proxy(key) and "=" not in key]
+        fixed = [key for key, _value in items if "=" in key] + [
+            key for key, _value in found if NOT_OVERRIDABLE.match(key)
+        ]
         if fixed:
             raise GitError(
                 f"{directory} has the setting {fixed[0]} in its .git/config, which would have git run a program or trust a server that the "
                 "checkout names, and which cannot be overruled. Nothing was touched. Remove it (what is yours belongs in "
                 "~/.gitconfig), or move the checkout away."
             )
-        if any(key == "credential.helper" for key, _ in items):
+        if any(key == "credential.helper" for key, _value in items):
             items += [(key, value) for key, value in self._login_settings() if key.endswith(".helper")]
         return _as_options([*FIXED_SETTINGS.items(), *items])
 
@@ -275,13 +277,22 @@ class Git:
         key = f"credential.{without_login(url)}.helper"
         return [(key, ""), (key, helper)]
 
-    def _run(self, directory: str, options: list[str], arguments: Any, limit: float, **more: str) -> Completed:
+    def _run(
+        self,
+        directory: str,
+        options: list[str],
+        arguments: Any,
+        limit: float,
+        text_in: str | None = None,
+        **more: str,
+    ) -> Completed:
         environment = {**self.environment, "GIT_ALLOW_PROTOCOL": ":".join(sorted(self._protocols)), **more}
         try:
             return run(
                 [*CLEAN_ENV_COMMAND, self.program, *options, "-C", directory, *arguments],
                 env=environment,
                 timeout=limit,
+                text_in=text_in,
             )
         except ProcessError as exc:
             raise GitError(f"git {arguments[0]} in {directory}: {exc} Run again; what has arrived is kept.") from exc
@@ -290,6 +301,11 @@ class Git:
         """git in ``where``; with ``lazy`` off a partial clone does not fetch what it lacks. Raises GitError when it hangs."""
         more = {} if lazy else {"GIT_ALLOW_PROTOCOL": "none"}
         return self._run(directory, self._options(directory), arguments, NETWORK_LIMIT if lazy else LOCAL_LIMIT, **more)
+
+    def feed(self, directory: str, text: str, *arguments: str) -> Completed:
+        """git with ``text`` on its standard input; fetches nothing. Raises GitError when it hangs."""
+        options = self._options(directory)
+        return self._run(directory, options, arguments, LOCAL_LIMIT, text, GIT_ALLOW_PROTOCOL="none")
 
     def blob(self, directory: str, name: str) -> bytes | None:
         """Content of a file in a commit (``COMMIT:path``), None when there is none. Raises GitError for more than MAX_STDOUT bytes."""

@@ -14,6 +14,7 @@ from ..filesystem import read_regular
 from ..urls import redact_logins
 from .checkout import Checkout
 from .command import Git
+from .commit_cache import CommitCache
 from .pin import COMMIT_ID, Pin, PinResult, group_by_nesting
 
 
@@ -148,7 +149,8 @@ class CheckoutMover:
         commits = [] if target else self.checkout.local_commits(before)
         if commits:
             raise GitError(
-                f"{self.pin.name}: somebody committed in {self.pin.dest}, and {commits[0]} is on no branch but sdops-pin. Nothing was touched. Give it a branch of its own "
+                f"{self.pin.name}: somebody committed in {self.pin.dest}, and {commits[0]} is on no branch but "
+                "sdops-pin. Nothing was touched. Give it a branch of its own "
                 f"('git -C {self.pin.dest} branch NAME {commits[0]}'), or pin it."
             )
         if target:
@@ -202,23 +204,32 @@ def apply_pins(
     check: bool = False,
     blob_filter: str = "blob:none",
     refresh: bool = False,
+    cache: CommitCache | None = None,
 ) -> list[PinResult]:
-    """Apply every pin, several at once; a failure is recorded and does not stop the others. In the order of ``pins``."""
+    """Apply every pin, several at once; a failure is recorded and stops only the checkouts inside. In the order of ``pins``."""
     seen: dict[str, str] = {}
     for pin in pins:
         if pin.dest in seen:
             raise GitError(f"{seen[pin.dest]} and {pin.name} have the same dest {pin.dest}. Give each its own.")
         seen[pin.dest] = pin.name
 
+    results: dict[int, PinResult] = {}
+
     def apply(index: int) -> PinResult:
         pin = pins[index]
+        # a clone into the directory would be in the way of the next try of the one around it
+        if any(
+            result.error or result.skipped
+            for result in results.values()
+            if pin.dest.startswith(result.pin.dest + os.sep)
+        ):
+            return PinResult(pin, None, None, pin.commit, [], skipped=True)
         try:
-            return CheckoutMover(Checkout(pin, git, blob_filter, refresh)).apply(check)
+            return CheckoutMover(Checkout(pin, git, blob_filter, refresh, cache)).apply(check)
         except SdopsError as exc:
             return PinResult(pin, None, None, pin.commit, [], str(exc))
 
-    results: dict[int, PinResult] = {}
     with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
         for group in group_by_nesting(pins):
-            results.update(zip(group, pool.map(apply, group)))
+            results.update(zip(group, list(pool.map(apply, group))))
     return [results[i] for i in range(len(pins))]

@@ -33,7 +33,7 @@ class PinResult(NamedTuple):
 
     ``before``/``after``: heads (None: no checkout, or a ref that check mode does not look up); ``resolved``: the commit
     that the pin means, where known; ``actions``: what was or would be done; ``error``: why it failed; ``was`` and
-    ``becomes``: the checkout in words, before and after.
+    ``becomes``: the checkout in words, before and after; ``skipped``: not tried, since the checkout around it failed.
     """
 
     pin: Pin
@@ -44,6 +44,7 @@ class PinResult(NamedTuple):
     error: str | None = None
     was: str = ""
     becomes: str = ""
+    skipped: bool = False
 
 
 def parse_pin(entry: dict[str, Any]) -> Pin:

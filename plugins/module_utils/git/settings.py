@@ -70,11 +70,11 @@ def override_programs(local: Settings, trusted: Settings) -> Settings:
     """
     user_values: dict[str, str | None] = dict(trusted)
     found: Settings = []
-    for key in sorted({key for key, _ in local}):
+    for key in sorted({key for key, _value in local}):
         for pattern, instead in PROGRAM_SETTINGS:
             if pattern.match(key):
                 found.append((key, user_values.get(key, instead)))
-    if any(CREDENTIAL_HELPER.match(key) for key, _ in local):
+    if any(CREDENTIAL_HELPER.match(key) for key, _value in local):
         found.append(("credential.helper", ""))
         found += [(key, value) for key, value in trusted if CREDENTIAL_HELPER.match(key)]
     return found
@@ -116,8 +116,8 @@ def render_settings(items: Settings, is_kept: Callable[[str, str | None], bool])
     for key, value in items:
         if not is_kept(key, value):
             continue
-        section, _, rest = key.partition(".")
-        middle, _, name = rest.rpartition(".")
+        section, _dot, rest = key.partition(".")
+        middle, _dot, name = rest.rpartition(".")
         lines.append("[{}{}]".format(section, " " + quote_value(middle) if middle else ""))
         lines.append("\t" + name if value is None else f"\t{name} = {quote_value(value)}")
     return "".join(line + "\n" for line in lines)

@@ -23,7 +23,7 @@ FIRST_DRIVERS = {"8.9": "520", "9.0": "520", "10.0": "570", "10.3": "575", "12.0
 
 def parse_capability(capability: str) -> tuple[int, int]:
     """ "8.6" -> (8, 6)."""
-    major, _, minor = str(capability).partition(".")
+    major, _dot, minor = str(capability).partition(".")
     return int(major), int(minor or 0)
 
 

@@ -69,7 +69,7 @@ class ModelInstaller:
                     lambda file=file: needs.extend(self.planner.required_space(file)),  # type: ignore[misc]
                     self.options.check_mode,
                 )
-        self.space_needed = sum(size for _, size in needs)
+        self.space_needed = sum(size for _directory, size in needs)
         try:
             check_space((directory, size) for directory, size in needs if directory)
         except TransferError as exc:

@@ -151,6 +151,7 @@ def read_turbo(path: str) -> TurboProxy:
             stderr=subprocess.DEVNULL,
             timeout=10,
             text=True,
+            check=False,
         )
         proxy, no_proxy, ca = ([line.strip() for line in done.stdout.split("\n")] + ["", "", ""])[:3]
     except (OSError, subprocess.TimeoutExpired):

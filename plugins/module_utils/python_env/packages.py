@@ -14,6 +14,7 @@ from ..errors import PythonEnvError
 from ..filesystem import parse_json
 from ..process import Completed, run
 from ..urls import redact_logins, url_login_secrets
+from .cache_lock import package_cache_lock
 from .environment import compare_versions, inspect_environment, normalize_name, version_labels
 from .requirements import HAS_PACKAGING, RequirementChecker, read_requirements
 
@@ -176,7 +177,9 @@ class UvInstaller:
     def install(self, request: PipRequest, protect: list[str]) -> list[dict[str, Any]]:
         """Install, and return what changed. A protected distribution that changed is restored, and that is an error."""
         before = version_labels(self.before)
-        done = self._run_uv_pinned(request, protect)
+        # hosts that share a cache: one downloads and builds, the others wait and find it there
+        with package_cache_lock("UV_CACHE_DIR", self.environment):
+            done = self._run_uv_pinned(request, protect)
         found = compare_versions(before, version_labels(inspect_environment(self.python)))
         broken = [c for c in found if self._is_protected(c, protect)]
         if broken:

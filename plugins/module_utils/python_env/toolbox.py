@@ -26,6 +26,7 @@ from ..errors import ProcessError, ToolboxError
 from ..filesystem import parse_json
 from ..process import Completed, run
 from ..urls import redact_logins, without_login
+from .cache_lock import package_cache_lock
 
 # seconds
 INSPECT_LIMIT = 120
@@ -67,8 +68,11 @@ except Exception:
         from pip._vendor.packaging.markers import Marker
     except Exception:
         Marker = None
+oldest, *lines = json.load(sys.stdin)
 found = []
-for line in json.load(sys.stdin):
+if sys.version_info[:2] < tuple(oldest):
+    found.append(["python", "ansible-core needs Python %d.%d or newer, this one is %d.%d" % (*oldest, *sys.version_info[:2]), True])
+for line in lines:
     pin, _, marker = line.partition(";")
     if marker.strip() and Marker and not Marker(marker.strip()).evaluate():
         continue
@@ -126,10 +130,11 @@ def host_python(toolbox: str, executable: str = sys.executable) -> str:
 
 
 class Toolbox:
-    """The virtual environment at ``path``. ``python`` makes it."""
+    """The virtual environment at ``path``. ``python`` makes it; one of a Python older than ``minimum_version`` is rebuilt."""
 
-    def __init__(self, path: str, python: str) -> None:
+    def __init__(self, path: str, python: str, minimum_version: tuple[int, int] = (3, 8)) -> None:
         self.path, self.python = path, python
+        self.minimum_version = minimum_version
         self.interpreter = os.path.join(path, "bin", "python")
         self.lock = os.path.join(path, "requirements.txt")
 
@@ -144,7 +149,7 @@ class Toolbox:
             done = run(
                 [self.interpreter, "-I", "-c", TOOLBOX_SCRIPT],
                 timeout=INSPECT_LIMIT,
-                text_in=json.dumps(["pip", *pins]),
+                text_in=json.dumps([self.minimum_version, "pip", *pins]),
             )
         except ProcessError as exc:
             return ToolboxState([str(exc).rstrip(".")], True)
@@ -154,7 +159,7 @@ class Toolbox:
             return ToolboxState(
                 ["{} does not work ({})".format(self.interpreter, last_line(done) or "no output")], True
             )
-        return ToolboxState([f"{pin}: {why}" for pin, why, _ in found], any(worse for _, _, worse in found))
+        return ToolboxState([f"{pin}: {why}" for pin, why, _worse in found], any(worse for _pin, _why, worse in found))
 
     def install(self, lock: str, rebuild: bool) -> list[str]:
         """Make it hold what ``lock`` (a requirements file with hashes) names; with ``rebuild`` from nothing. Returns warnings.
@@ -172,7 +177,8 @@ class Toolbox:
             self._create()
         # an index or a mirror that serves another file than the one that was locked is refused
         argv = [self.interpreter, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--retries", "10"]
-        done = run([*argv, "--require-hashes", "-r", self.lock], env=environment)
+        with package_cache_lock("PIP_CACHE_DIR", environment):
+            done = run([*argv, "--require-hashes", "-r", self.lock], env=environment)
         if done.rc != 0:
             index = without_login(main.url) or "that pip has by default"
             if "DO NOT MATCH THE HASHES" in done.err:
@@ -266,7 +272,8 @@ class Toolbox:
             if not main.setting:
                 where = "pip's default"
             raise ToolboxError(
-                f"The package index {without_login(main.url)} ({where}) does not answer: {reasons[main.url]}. The toolbox {self.path} is made from it. {OTHER_INDEX}"
+                f"The package index {without_login(main.url)} ({where}) does not answer: {reasons[main.url]}. The "
+                f"toolbox {self.path} is made from it. {OTHER_INDEX}"
             )
         dead = [url for url in more if reasons[url]]
         if not dead:
@@ -279,7 +286,8 @@ class Toolbox:
         alive = [url for url in more if not reasons[url]]
         environment.update(PIP_CONFIG_FILE=os.devnull, PIP_EXTRA_INDEX_URL=" ".join(alive))
         return environment, [
-            f"The additional package index {without_login(url)} does not answer: {reasons[url]}. The toolbox is made without it. Take it out of pip's settings (pip "
+            f"The additional package index {without_login(url)} does not answer: {reasons[url]}. The toolbox is made "
+            "without it. Take it out of pip's settings (pip "
             "config list) or sdops_pip_extra_index_urls, or repair it."
             for url in dead
         ]
@@ -311,7 +319,7 @@ def parse_default_index(text: str) -> str:
 
 def find_unreachable(urls: list[str], proxy: str = "", seconds: float = INDEX_LIMIT) -> list[str]:
     """For each index why it does not serve packages, or "". All at once, within ``seconds``: a name server may hang too."""
-    reasons = [f"it did not answer within {int(seconds)} seconds" for _ in urls]
+    reasons = [f"it did not answer within {int(seconds)} seconds" for _url in urls]
 
     def query(place: int, url: str) -> None:
         first = _index_error(url, proxy, seconds / 2)

@@ -282,7 +282,8 @@ class SafetyCheckPatch:
             found = CheckStatus("unknown", reason=f"it cannot be read: {exc.strerror}")
         if found.status != "upstream":
             raise RoopError(
-                f"{swapper} is {found.status}: {found.reason}. The check beside it would be of no use, so nothing was changed. Check the extension out again at "
+                f"{swapper} is {found.status}: {found.reason}. The check beside it would be of no use, so nothing "
+                "was changed. Check the extension out again at "
                 "a commit that the catalog names, then run again."
             )
 

@@ -76,7 +76,8 @@ class Program(NamedTuple):
             text = str(value)
             if not _is_readable(text):
                 raise SupervisorError(
-                    f"{json.dumps(self.name)}: supervisor cannot hold the {field} {json.dumps(text)}: control characters, spaces at an end, and ; or # after a space do not "
+                    f"{json.dumps(self.name)}: supervisor cannot hold the {field} {json.dumps(text)}: control "
+                    "characters, spaces at an end, and ; or # after a space do not "
                     "survive in its format. Write it without them."
                 )
             return text.replace("%", "%%")  # which supervisor expands
@@ -151,6 +152,21 @@ class Supervisor:
     def pid(self) -> int:
         """Process id of supervisord itself."""
         return int(self._call("getPID"))
+
+    def reload(self) -> None:
+        """Have supervisord read its own settings again, which restarts all its programs."""
+        self._call("restart")
+
+    def wait_for_answer(self, seconds: float) -> int:
+        """The process id of supervisord, as soon as it answers. Raises SupervisorError when it does not within ``seconds``."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return self.pid()
+            except SupervisorError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.2)
 
     def info(self, name: str) -> dict[str, Any] | None:
         """supervisor's process info (statename, pid, ...), None when it does not know the program."""

@@ -35,6 +35,7 @@ def check_space(needs: Iterable[tuple[str, int]]) -> None:
         free = free_bytes(existing)
         if free is not None and needed and needed + DISK_RESERVE > free:
             raise TransferError(
-                f"The disk of {existing} has {free / 2**30:.2f} GiB free, but {(needed + DISK_RESERVE) / 2**30:.2f} GiB are needed. Free space, or point the directories at a "
+                f"The disk of {existing} has {free / 2**30:.2f} GiB free, but {(needed + DISK_RESERVE) / 2**30:.2f} "
+                "GiB are needed. Free space, or point the directories at a "
                 "bigger disk."
             )

@@ -116,7 +116,7 @@ class Download:
         if plan.size is None or state.single_stream or not state.received:
             thread_count = 1
         if plan.missing or plan.size is None or state.single_stream or not state.alive:
-            for _ in range(thread_count - state.alive):
+            for _thread in range(thread_count - state.alive):
                 state.alive += 1
                 self._start(DownloadConnection(state).run)
 

@@ -33,7 +33,7 @@ class PartialFile:
         self._reject_irregular()
         private = all(is_private(path) for path in (self.path, self.journal.path))
         spans = self.journal.load() if private else None
-        if not spans or max(end for _, end in spans) > os.path.getsize(self.path):
+        if not spans or max(end for _start, end in spans) > os.path.getsize(self.path):
             try:
                 self.discard()
             except PermissionError as exc:

@@ -195,7 +195,7 @@ def geo_files_error(value: Any) -> str:
 
 def hashes_error(value: Any) -> str:
     good = all(re.fullmatch(r"[0-9a-fA-F]{64}", str(each)) for each in value.values())
-    return "" if good else "must map versions to SHA-256 (64 hex digits)"
+    return "" if good else "must map names (versions, machines) to SHA-256 (64 hex digits)"
 
 
 def release_urls_error(value: Any) -> str:

@@ -28,10 +28,10 @@ def read_text(data: bytes) -> dict[str, str]:
             raise PngError("The PNG is damaged or cut off in its {} chunk.".format(kind.decode("latin-1")))
         seen.append(kind)
         if kind == b"tEXt":
-            keyword, _, text = body.partition(b"\0")
+            keyword, _nul, text = body.partition(b"\0")
             texts[keyword.decode("latin-1")] = text.decode("latin-1")
         elif kind == b"iTXt":
-            keyword, _, rest = body.partition(b"\0")
+            keyword, _nul, rest = body.partition(b"\0")
             compressed, text = rest[0], rest[2:].split(b"\0", 2)[2]
             texts[keyword.decode("latin-1")] = (zlib.decompress(text) if compressed else text).decode("utf-8")
         elif kind == b"IEND":
@@ -47,5 +47,7 @@ def parse_infotext(text: str) -> dict[str, str]:
     lines = text.strip().split("\n")
     pairs = dict(re.findall(r'\s*([\w ]+): ("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', lines[-1])) if lines else {}
     head = "\n".join(lines[:-1])
-    prompt, _, negative = head.partition("\nNegative prompt: ") if "\nNegative prompt: " in head else (head, "", "")
+    prompt, _label, negative = (
+        head.partition("\nNegative prompt: ") if "\nNegative prompt: " in head else (head, "", "")
+    )
     return {**{k.strip(): v for k, v in pairs.items()}, "prompt": prompt.strip(), "negative_prompt": negative.strip()}

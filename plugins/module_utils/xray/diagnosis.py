@@ -199,7 +199,8 @@ class ProxyDiagnosis:
             )
         if self.version and _version_parts(self.version) < _version_parts(MIN_CLIENT_VERSION):
             return (
-                f"{known}Xray {self.version} is older than {MIN_CLIENT_VERSION}, and servers from 26.7.11 on do not accept such clients: raise xray_proxy_version, "
+                f"{known}Xray {self.version} is older than {MIN_CLIENT_VERSION}, and servers from 26.7.11 on do not "
+                "accept such clients: raise xray_proxy_version, "
                 "or set minClientVer on the server."
             )
         if standing == "unknown client":

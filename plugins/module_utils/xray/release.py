@@ -263,7 +263,7 @@ def verify_sha256(archive: str, sha256: str, name: str) -> None:
 
 def sync_tree(path: str, deep: bool = True) -> None:
     """fsync a directory, and what is in it: a box that loses its power must not come up with empty programs."""
-    for directory, _, names in os.walk(path):
+    for directory, _directories, names in os.walk(path):
         for name in [*(names if deep else []), "."]:
             handle = os.open(os.path.join(directory, name), os.O_RDONLY)
             try:

@@ -34,8 +34,8 @@ PARAMETERS = (
     ("spider_x", "spx"),
 )
 TRANSPORT_PARAMETERS = ("type", "security", "headerType", "fm")
-KNOWN_PARAMETERS = tuple(parameter for _, parameter in PARAMETERS) + TRANSPORT_PARAMETERS
-LINK_FIELDS = ("server", "port", "uuid", "name") + tuple(field for field, _ in PARAMETERS)
+KNOWN_PARAMETERS = tuple(parameter for _field, parameter in PARAMETERS) + TRANSPORT_PARAMETERS
+LINK_FIELDS = ("server", "port", "uuid", "name") + tuple(field for field, _parameter in PARAMETERS)
 
 # values that an error may repeat: they are words of the protocol, nobody's secret
 SAFE_VALUES = {
@@ -114,7 +114,7 @@ def split_query(query: str) -> tuple[dict[str, str], list[str]]:
     found: dict[str, str] = {}
     ignored = set()
     for pair in query.split("&"):
-        name, _, value = pair.partition("=")
+        name, _sign, value = pair.partition("=")
         if name.startswith("amp;"):
             raise ShareLinkError(
                 f"The share link has &amp; where & belongs: it was copied out of a page's source. {COPY_AGAIN_HINT}"
@@ -219,7 +219,7 @@ def split_address(text: str) -> tuple[str, int]:
             )
         port = rest[1:]
     else:
-        name, _, port = text.partition(":")
+        name, _colon, port = text.partition(":")
         if ":" in port:
             raise ShareLinkError(
                 "The share link's server address has several colons. An IPv6 address must stand in brackets, as in "
@@ -346,11 +346,11 @@ def parse_share_link(link: str) -> dict[str, Any]:
     ``mldsa65_verify`` is there only when the link has it. The port is 443 and the fingerprint chrome where the link has
     none. Raises ShareLinkError, and nothing else.
     """
-    body, _, fragment = strip_scheme(link).partition("#")
+    body, _sign, fragment = strip_scheme(link).partition("#")
     if re.search(r"\s", body):
         raise ShareLinkError("The share link has a space in it, before the name. Give one link, in one piece.")
-    body, _, query = body.partition("?")
-    authority, _, path = body.partition("/")
+    body, _sign, query = body.partition("?")
+    authority, _slash, path = body.partition("/")
     if path:
         raise ShareLinkError(
             f"The share link has a path behind the server address; there is none in a vless:// link. {COPY_AGAIN_HINT}"

@@ -227,7 +227,7 @@ class Guard:
             return 403, "Cross-site request: its Origin is not this host. See webui_service_allowed_origins.", 0
         if self.is_open(scope) or self.is_logged_in(app, headers):
             return None
-        scheme, _, given = "".join(headers.all(b"authorization")[:1]).partition(" ")
+        scheme, _space, given = "".join(headers.all(b"authorization")[:1]).partition(" ")
         if scheme.lower() != "basic":
             return 401, "Not authenticated", 0
         client = self.client_of(scope, headers)

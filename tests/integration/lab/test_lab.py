@@ -216,6 +216,18 @@ def test_up_again_keeps_what_runs(lab: LabCommand) -> None:
     assert lab.docker("ps", "-q", "--no-trunc", "--filter", f"label=sdops.lab={NAME}").split() == ids
 
 
+def test_a_recreated_target_is_new_and_keeps_what_is_shared(lab: LabCommand) -> None:
+    lab.on("target2", "touch /root/mine /root/autodl-tmp/mine /root/autodl-fs/shared")
+    other = lab.docker("inspect", "-f", "{{.Id}}", f"sdops-{NAME}-target1")
+    lab("recreate", "target2")
+    assert lab.on("target2", "ls /root/mine /root/autodl-tmp/mine", check=False).stdout == ""
+    assert lab.on("target2", "rm /root/autodl-fs/shared; hostname").stdout.strip() == "autodl-container-lab2"
+    assert lab.docker("inspect", "-f", "{{.Id}}", f"sdops-{NAME}-target1") == other
+    assert lab.inventory()["webui"]["hosts"] == ["target1", "target2"]
+    done = lab("recreate", "target9", check=False)
+    assert done.returncode and "there is no target9, only target1, target2" in done.stderr
+
+
 def test_down_leaves_nothing(lab: LabCommand, before: dict[str, Any]) -> None:
     """The last test of this lab: it takes it away."""
     assert f"sdops-{NAME}-target1" in lab("status").stdout
@@ -293,6 +305,15 @@ def test_as_processes_the_card_and_the_hook(local: LabCommand) -> None:
     Path(values["sdops_boot_hook"]).write_text(f"date >> {marks}\n")
     local("restart", "target1")
     assert len(marks.read_text().splitlines()) == 1
+
+
+def test_as_processes_a_recreated_target_is_empty(local: LabCommand) -> None:
+    (local.dir / "target1" / "home" / "mine").write_text("")
+    local("recreate", "target1")
+    assert not list((local.dir / "target1" / "home").iterdir())
+    assert (local.dir / "target1" / "bin" / "nvidia-smi").exists() and (
+        local.dir / "target1" / "network_turbo"
+    ).exists()
 
 
 def test_as_processes_down_ends_them(local: LabCommand) -> None:

@@ -13,7 +13,7 @@ import yaml
 from helpers.paths import BIN, ROOT
 
 ROLES = ROOT / "roles"
-TEMPLATE = "ansible.builtin.template"
+FILES = "sdops.webui.files"
 SHELLS = ("bash", "dash")
 # signs of which each means something to a shell, to Jinja or to a config file
 ODD = [
@@ -39,14 +39,9 @@ PLAIN = "@+,.-_"
 
 
 def steps(role: str, tasks: str) -> list[dict]:
-    """The tasks of a file that need no whole host, with their templates found outside of a role, too."""
-    found = yaml.safe_load((ROLES / role / "tasks" / f"{tasks}.yml").read_text())
-    if tasks == "main":
-        found = [task for task in found if TEMPLATE in task]
-    for task in found:
-        if TEMPLATE in task:
-            task[TEMPLATE]["src"] = str(ROLES / role / "templates" / task[TEMPLATE]["src"])
-    return found
+    """The tasks of a file that need no whole host."""
+    found: list[dict] = yaml.safe_load((ROLES / role / "tasks" / f"{tasks}.yml").read_text())
+    return [task for task in found if FILES in task] if tasks == "main" else found
 
 
 def play(tmp_path: Path, *plays: tuple[str, str, dict]) -> None:
@@ -54,7 +49,9 @@ def play(tmp_path: Path, *plays: tuple[str, str, dict]) -> None:
     book = []
     for number, (role, tasks, variables) in enumerate(plays):
         given = tmp_path / f"given-{number}.json"
-        given.write_text(json.dumps({name: unsafe(value) for name, value in variables.items()}))
+        given.write_text(
+            json.dumps({"role_path": str(ROLES / role), **{name: unsafe(value) for name, value in variables.items()}})
+        )
         files = [str(ROLES / role / "vars/main.yml"), str(given)]
         common = {"hosts": "localhost", "connection": "local", "gather_facts": False}
         book.append({**common, "vars_files": files, "tasks": steps(role, tasks)})
@@ -161,14 +158,16 @@ def test_the_hook_starts_supervisord_and_keeps_what_was_there(tmp_path: Path) ->
     program.parent.mkdir(parents=True)
     program.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$0.arguments"\nenv > "$0.environment"\n')
     program.chmod(0o755)
-    given = {"base_systemd": False, "sdops_toolbox": f"{home}/toolbox", "sdops_supervisor_dir": f"{home}/supervisor"}
+    given = {"base_systemd": False, "sdops_home": str(home), "sdops_data_dir": str(home), "sdops_cache_dir": ""}
+    given |= {f"sdops_{name}_dir": f"{home}/{name}" for name in ("log", "state", "secrets", "supervisor")}
+    given["sdops_toolbox"] = f"{home}/toolbox"
     hooks = [tmp_path / f"hook{number}{PLAIN}.sh" for number in range(len(HOOKS))]
     for hook, before in zip(hooks, HOOKS):
         if before is not None:
             hook.write_text(before)
             hook.chmod(0o700)
     # a second time nothing is added
-    play(tmp_path, *(("base", "boot_hook", {**given, "sdops_boot_hook": str(hook)}) for hook in [*hooks, *hooks]))
+    play(tmp_path, *(("base", "files", {**given, "sdops_boot_hook": str(hook)}) for hook in [*hooks, *hooks]))
     for hook, before in zip(hooks, HOOKS):
         for shell in SHELLS:
             program.with_name("supervisord.arguments").unlink(missing_ok=True)

@@ -50,6 +50,7 @@ def variables(**given: object) -> dict:
         "sdops_artifacts_dir": "",
         "sdops_home": "/opt/sdops",
         "ansible_facts": {"machine": "x86_64"},
+        "__sdops_host": {},
         "sdops_network": "xray",
     }
     own = {

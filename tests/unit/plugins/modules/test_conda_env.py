@@ -313,6 +313,31 @@ def test_rattler_over_http_twice(channels: Path, prefix: Path) -> None:
     server.stop()
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_hosts_with_a_package_cache_download_once(channels: Path, prefix: Path, together: bool) -> None:
+    server = FileServer(channels)
+    cache = prefix.parent / "cache"
+    wish = {"python": VERSION, "engine": "rattler", "channel_alias": server.url, "package_cache_dir": str(cache)}
+    running = []
+    for number in "123":
+        running.append(start_module("conda_env", prefix=str(prefix) + number, **wish))
+        if not together:
+            running[-1].wait(120)
+    assert [process.wait(120) for process in running] == [0, 0, 0]
+    packages = [path for path in server.requests if path.endswith((".conda", ".tar.bz2"))]
+    assert packages and len(packages) == len(set(packages))
+    for number in "123":
+        assert (Path(str(prefix) + number) / "lib" / "libfake.so").exists()
+        assert not (Path(str(prefix) + number) / ".sdops-cache").exists()
+    server.stop()
+
+
+def test_programs_use_the_package_cache(conda: Path, prefix: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    run_module("conda_env", prefix=str(prefix), python=VERSION, engine=str(conda), package_cache_dir=str(cache))
+    assert calls(conda)[-1]["env"]["CONDA_PKGS_DIRS"] == str(cache)
+
+
 def test_rattler_over_a_private_ca(channels: Path, prefix: Path, tmp_path: Path) -> None:
     ca, certificate = certificates(tmp_path / "tls")
     server = FileServer(channels, certificate)

@@ -347,6 +347,22 @@ def test_checkouts_inside_a_checkout(tmp_path: Path, git_server: Server, repo: R
     assert [r["name"] for r in result["repos"]] == ["inner", "webui"]
 
 
+def test_checkouts_inside_a_failed_checkout_are_skipped(tmp_path: Path, git_server: Server, repo: Repo) -> None:
+    """A clone inside would fill the directory that the outer one needs."""
+    outer_dest = tmp_path / "webui"
+    inside = pin(git_server, repo, outer_dest / "repositories" / "BLIP", repo.first)
+    deeper = pin(git_server, repo, outer_dest / "repositories" / "BLIP" / "deeper", repo.first)
+    outer = pin(git_server, repo, outer_dest, "1" * 40)
+    result = run_module(
+        "git_pins", repos=[inside, outer, deeper, pin(git_server, repo, tmp_path / "other", repo.first)]
+    )
+    assert result["failed"] and "1 of 4 checkouts failed" in result["msg"]
+    assert [each["status"] for each in result["repos"]] == ["skipped", "failed", "skipped", "changed"]
+    assert not outer_dest.exists()
+    repeated = run_module("git_pins", repos=[inside, {**outer, "commit": repo.second}])
+    assert not repeated["failed"] and [each["status"] for each in repeated["repos"]] == ["changed", "changed"]
+
+
 def test_submodules(tmp_path: Path, git_server: Server, repo: Repo) -> None:
     with_sub = Repo(tmp_path, "with")
     with_sub.commit({"a": "1\n"})
@@ -431,3 +447,84 @@ def test_bare_host(tmp_path: Path) -> None:
     assert "git is not installed" in str(planned["warnings"])
     rejected = run_module("git_pins", env={"PATH": tmp_path / "bin"}, repos=pins)
     assert rejected["failed"] and "Install it" in rejected["msg"]
+
+
+# --- a cache that hosts share -----------------------------------------------------------------------------------------
+
+
+def test_hosts_with_a_cache_fetch_a_commit_once(tmp_path: Path, git_server: Server, repo: Repo) -> None:
+    cache = tmp_path / "cache"
+    run_module("git_pins", repos=[pin(git_server, repo, tmp_path / "one", repo.second)], cache_dir=str(cache))
+    asked = git_server.requests
+    assert asked > 0
+    _, applied, *_ = four_times(
+        "git_pins", repos=[pin(git_server, repo, tmp_path / "two", repo.second)], cache_dir=str(cache)
+    )
+    assert git_server.requests == asked
+    assert applied["repos"][0]["after"] == repo.second
+    for dest in (tmp_path / "one", tmp_path / "two"):
+        assert (dest / "new.txt").read_text() == "n\n" and (dest / "d" / "b.txt").read_text() == "b\n"
+        assert git(dest, "status", "--porcelain") == "" and git(dest, "rev-list", "--count", "HEAD") == "1"
+        git(dest, "fsck", "--strict", "--connectivity-only")
+    assert [p.name for p in cache.rglob("*.pack")] == [f"{repo.second}.pack"]
+    assert sorted(p.name for p in cache.rglob("*") if p.is_file() and p.suffix != ".pack") == [f".{repo.second}.lock"]
+
+
+def test_a_checkout_moves_by_the_cache(tmp_path: Path, git_server: Server, repo: Repo) -> None:
+    cache = str(tmp_path / "cache")
+    run_module("git_pins", repos=[pin(git_server, repo, tmp_path / "one", repo.second)], cache_dir=cache)
+    two = tmp_path / "two"
+    run_module("git_pins", repos=[pin(git_server, repo, two, repo.first)], cache_dir=cache)
+    asked = git_server.requests
+    run_module("git_pins", repos=[pin(git_server, repo, two, repo.second)], cache_dir=cache)
+    assert git_server.requests == asked and head(two) == repo.second and (two / "a.txt").read_text() == "two\n"
+    run_module("git_pins", repos=[pin(git_server, repo, two, repo.first)], cache_dir=cache)
+    assert git_server.requests == asked and head(two) == repo.first and not (two / "new.txt").exists()
+
+
+@pytest.mark.parametrize("damage", ["other commit", "cut", "link", "directory", "a setting that runs a program"])
+def test_a_damaged_cache_is_not_used(tmp_path: Path, git_server: Server, repo: Repo, damage: str) -> None:
+    cache = tmp_path / "cache"
+    for number, commit in enumerate((repo.first, repo.second)):
+        run_module("git_pins", repos=[pin(git_server, repo, tmp_path / str(number), commit)], cache_dir=str(cache))
+    pack = cache / repo.second[:2] / f"{repo.second}.pack"
+    if damage == "other commit":
+        shutil.copyfile(cache / repo.first[:2] / f"{repo.first}.pack", pack)
+    elif damage == "cut":
+        pack.write_bytes(pack.read_bytes()[:-30])
+    elif damage == "link":
+        pack.rename(tmp_path / "elsewhere")
+        pack.symlink_to(tmp_path / "elsewhere")
+    elif damage == "directory":
+        pack.unlink()
+        pack.mkdir()
+    else:
+        (cache / "config").write_text(f"[core]\n\tfsmonitor = touch {tmp_path}/ran\n")
+        (cache / "HEAD").write_text("ref: refs/heads/main\n")
+    asked, dest = git_server.requests, tmp_path / "dest"
+    run_module("git_pins", repos=[pin(git_server, repo, dest, repo.second)], cache_dir=str(cache))
+    assert head(dest) == repo.second and (dest / "a.txt").read_text() == "two\n"
+    assert (git_server.requests > asked) == ("program" not in damage)
+    assert not (tmp_path / "ran").exists()
+    git(dest, "fsck", "--strict", "--connectivity-only")
+
+
+def test_a_cache_that_cannot_be_written_is_left_out(tmp_path: Path, git_server: Server, repo: Repo) -> None:
+    (tmp_path / "cache").write_text("no directory")
+    run_module(
+        "git_pins", repos=[pin(git_server, repo, tmp_path / "dest", repo.first)], cache_dir=str(tmp_path / "cache")
+    )
+    assert head(tmp_path / "dest") == repo.first
+
+
+def test_hosts_at_the_same_time_fetch_once(tmp_path: Path, git_server: Server, repo: Repo) -> None:
+    cache = str(tmp_path / "cache")
+    run_module("git_pins", repos=[pin(git_server, repo, tmp_path / "alone", repo.first)])
+    once = git_server.requests
+    options = [
+        {"repos": [pin(git_server, repo, tmp_path / f"host{n}", repo.first)], "cache_dir": cache} for n in range(3)
+    ]
+    running = [start_module("git_pins", **each) for each in options]
+    assert [process.wait(60) for process in running] == [0, 0, 0]
+    assert git_server.requests <= 2 * once  # with the filter, the lone one asked for files too
+    assert {head(tmp_path / f"host{n}") for n in range(3)} == {repo.first}

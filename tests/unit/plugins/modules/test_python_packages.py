@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.module_process import clean_environment, four_times, run_module
+from helpers.module_process import clean_environment, four_times, run_module, start_module
 from helpers.paths import COLLECTIONS
 from helpers.wheels import UV, FileServer, certificates, install, sdist, simple_index, venv, wheel
 
@@ -172,6 +172,23 @@ def test_build_without_isolation(act: dict, tmp_path: Path) -> None:
     isolated = run_module("python_packages", **options, **act)
     assert isolated["failed"] and "numpy" in isolated["msg"]
     four_times("python_packages", **options, no_build_isolation=True, **act)
+
+
+def test_hosts_with_a_cache_download_once(tmp_path: Path, links: Path) -> None:
+    simple_index(tmp_path / "index", *links.glob("*.whl"))
+    server = FileServer(tmp_path / "index")
+    hosts = [venv(tmp_path / f"host{number}") for number in range(4)]
+
+    def wheel_requests(cache: str, pythons: list[Path]) -> int:
+        """Of ``pythons`` with one cache at the same time."""
+        before = len(server.requests)
+        wish = {"index_url": server.url, "packages": ["extension"], "env": {"UV_CACHE_DIR": str(tmp_path / cache)}}
+        running = [start_module("python_packages", python=str(python), **wish) for python in pythons]
+        assert [process.wait(120) for process in running] == [0] * len(pythons)
+        return sum(path.endswith(".whl") for path in server.requests[before:])
+
+    assert wheel_requests("shared", hosts[1:]) == wheel_requests("own", hosts[:1]) > 0
+    server.stop()
 
 
 def test_index_over_a_private_ca(tmp_path: Path, python: Path, links: Path) -> None:

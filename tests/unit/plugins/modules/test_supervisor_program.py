@@ -33,6 +33,19 @@ def test_what_it_reads_restarts_it_and_nobody_else(supervisor, run_module):
     assert run_module("supervisor_program", **program(supervisor, "other"))["pid"] == other
 
 
+def test_changed_file_restarts_the_program(supervisor, run_module, tmp_path):
+    given = program(
+        supervisor, restart_on="a", restart_on_files=[str(tmp_path / "one.json"), str(tmp_path / "two.json")]
+    )
+    pids = [run_module("supervisor_program", **given)["pid"]]
+    for content in ("1", "2"):
+        (tmp_path / "two.json").write_text(content)
+        assert run_module("supervisor_program", **given, check=True)["actions"][-1] == "restart one"
+        pids.append(run_module("supervisor_program", **given)["pid"])
+        assert not run_module("supervisor_program", **given)["changed"]
+    assert len(set(pids)) == 3
+
+
 def test_a_killed_program_comes_back(supervisor, run_module):
     first = run_module("supervisor_program", **program(supervisor))["pid"]
     os.kill(first, signal.SIGKILL)

@@ -97,6 +97,17 @@ def test_four_times(target: Target) -> None:
     assert not repeated["actions"] and not last["actions"]
 
 
+def test_hosts_with_a_cache_of_commits_fetch_once(target: Target, tmp_path: Path) -> None:
+    one = target.extension("one", {"scripts/one.py": "one"})
+    cache = tmp_path / "commits"
+    assert target.run(one, commit_cache_dir=str(cache))["changed"]
+    assert [path.stem for path in cache.rglob("*.pack")] == [one["commit"]]
+    (tmp_path / "served").rename(tmp_path / "gone")
+    target.arguments["data_dir"] = str(tmp_path / "other-host")
+    assert target.run(one, commit_cache_dir=str(cache))["extensions"][0]["status"] == "changed"
+    assert (tmp_path / "other-host/extensions/one/scripts/one.py").read_text() == "one"
+
+
 def test_a_package_may_not_move_what_the_webui_pins(target: Target) -> None:
     bad = target.extension("bad", {"requirements.txt": "greedy\n"})
     good = target.extension("good", {"requirements.txt": "rich\n"})

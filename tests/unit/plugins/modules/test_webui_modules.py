@@ -469,6 +469,18 @@ def test_options_offline(tmp_path, four_times, run_module):
     assert "no valid JSON" in run_module("webui_options", webui_dir=str(tmp_path), options={"a": 1})["msg"]
 
 
+def test_options_of_a_stopped_webui_are_left_to_a_running_one(webui, ready, run_module, tmp_path):
+    given = {"stopped_options": {"no_such": 1}, "lists": {"disabled_extensions": {"present": ["stopped"]}}}
+    stopped = run_module("webui_options", webui_dir=str(tmp_path), url="http://127.0.0.1:9", **given)
+    assert stopped["changed"] and json.loads((tmp_path / "config.json").read_text()) == {
+        "no_such": 1,
+        "disabled_extensions": ["stopped"],
+    }
+    running = run_module("webui_options", **webui.access, webui_dir=str(tmp_path), **given)
+    assert running["actions"] == ["set disabled_extensions to ['stopped']"]
+    run_module("webui_options", **webui.access, lists={"disabled_extensions": {"absent": ["stopped"]}})
+
+
 def test_image(webui, ready, four_times, run_module, tmp_path):
     dest = tmp_path / "smoke_test.png"
     request = {**webui.access, **IMAGE, "dest": str(dest)}

@@ -10,7 +10,7 @@ import pytest
 
 CODE = (
     "import sys, os; "
-    "from ansible_collections.sdops.webui.plugins.modules.toolbox_info import is_path_writable; os.setgid(65534); os.setuid(65534); "
+    "from ansible_collections.sdops.webui.plugins.module_utils.host_state import is_path_writable; os.setgid(65534); os.setuid(65534); "
     "print([is_path_writable(path) for path in sys.argv[1:]])"
 )
 

@@ -52,9 +52,9 @@ def toolbox_dir(whole, run_module):
 
 
 def info(run_module, path):
-    result = run_module("toolbox_info", path=str(path), pip_index=False)
+    result = run_module("host_state_info", toolbox=str(path))
     assert not result["failed"], result
-    return result
+    return {**result["state"]["toolbox"], "python": result["state"]["python"]}
 
 
 def test_check_apply_check_apply(tmp_path, four_times, run_module):

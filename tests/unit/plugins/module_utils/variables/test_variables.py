@@ -16,7 +16,6 @@ from urllib.parse import quote
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.sdops.webui.plugins.lookup.role_variables import referenced_variables
 from ansible_collections.sdops.webui.plugins.module_utils.errors import ShareLinkError
 from ansible_collections.sdops.webui.plugins.module_utils.variables.checks import SOCKET_PATH
 from ansible_collections.sdops.webui.plugins.module_utils.variables.rules import CHECKS, MINIMUMS
@@ -27,6 +26,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.variables.validation i
 )
 from ansible_collections.sdops.webui.plugins.module_utils.variables.value_types import type_error
 from ansible_collections.sdops.webui.plugins.module_utils.xray.share_link import parse_share_link
+from ansible_collections.sdops.webui.plugins.plugin_utils.role_validation import referenced_variables
 
 from lab.ports import free_port
 from lab.xray.launcher import key_pair

@@ -1,0 +1,130 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""preflight: checks the variables of roles on the controller, finds or makes a Python, then asks the host once.
+
+All mistakes are reported together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible import constants
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible.utils.vars import load_extra_vars
+from ansible.vars.clean import clean_facts, namespace_facts
+
+from ..plugin_utils.role_validation import (
+    VariableCheck,
+    check_variables,
+    evaluate_rules,
+    merge_host_requests,
+    merge_host_states,
+)
+
+# with the addresses: what runs on the host is reached by them without a proxy
+FACT_SUBSETS = ["!all", "min", "network"]
+NEEDED_FACTS = ("python", "user_dir", "all_ipv4_addresses")
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = True
+    _requires_connection = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        unused, args = self.validate_argument_spec(
+            argument_spec={
+                "roles": {"type": "list", "elements": "str", "required": True},
+                "bootstrap": {"type": "bool", "default": False},
+            }
+        )
+        roles, variables = args["roles"], dict(task_vars or {})
+        known = dict(variables.get("ansible_facts") or {})
+        has_facts = not args["bootstrap"] and all(name in known for name in NEEDED_FACTS)
+        facts: dict[str, Any] = {}
+        check = self._check_variables(roles, variables, has_facts)
+        if not has_facts and not check.errors:
+            answer = self._bootstrap_python({**variables, **check.stripped})
+            facts = dict(answer.pop("ansible_facts", {}))
+            result.update(answer)
+            if answer.get("failed") or answer.get("would_create"):
+                return result
+            known.update(namespace_facts(facts)["ansible_facts"])
+            variables["ansible_facts"] = known
+            if constants.INJECT_FACTS_AS_VARS:
+                # nothing but facts: a host must not set variables of roles
+                variables.update({k: v for k, v in clean_facts(facts).items() if k.startswith("ansible_")})
+            check = self._check_variables(roles, variables)
+        if check.errors:
+            return {**result, "failed": True, "msg": "\n".join(check.errors)}
+        variables.update(check.stripped)
+        engine = self._templar.copy_with_new_env(available_variables=variables)
+        state = self._read_host_state(merge_host_requests(roles, engine), variables, facts)
+        private = {"stripped": check.stripped, "pip_index_url": state.pop("pip_index_url", "")}
+        if "gpu" in state:
+            facts["sdops_gpu"] = state.pop("gpu")
+        facts["sdops_host"] = merge_host_states(known.get("sdops_host"), state)
+        variables["ansible_facts"] = {
+            **known,
+            "sdops_host": facts["sdops_host"],
+            **({"sdops_gpu": facts["sdops_gpu"]} if "sdops_gpu" in facts else {}),
+        }
+        rules = evaluate_rules(roles, engine.copy_with_new_env(available_variables=variables))
+        if rules.errors:
+            return {**result, "failed": True, "msg": "\n".join(rules.errors)}
+        for warning in rules.warnings:
+            # not as a task's warnings, of which only one is shown where hosts have the same
+            Display().display(f"[{variables.get('inventory_hostname')}] {warning}", color=constants.COLOR_WARN)
+        # the index may hold a login, and what is stripped often comes from a vault
+        return {**result, "ansible_facts": facts, "private": private, "_ansible_no_log": any(private.values())}
+
+    def _check_variables(self, roles: list[str], variables: dict[str, Any], has_facts: bool = True) -> VariableCheck:
+        engine = self._templar.copy_with_new_env(available_variables=variables)
+        return check_variables(roles, engine, load_extra_vars(self._loader), has_facts)
+
+    def _bootstrap_python(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """The result of python_bootstrap with the options in the variable ``__sdops_python_bootstrap``. Raises AnsibleActionFail."""
+        engine = self._templar.copy_with_new_env(available_variables=variables)
+        task = self._task.copy()
+        task.args = {
+            **engine.template(variables.get("__sdops_python_bootstrap", {})),
+            "gather_subset": FACT_SUBSETS,
+        }
+        action = self._shared_loader_obj.action_loader.get(
+            "sdops.webui.python_bootstrap",
+            task=task,
+            connection=self._connection,
+            play_context=self._play_context,
+            loader=self._loader,
+            templar=engine,
+            shared_loader_obj=self._shared_loader_obj,
+        )
+        return dict(action.run(task_vars=variables))
+
+    def _read_host_state(
+        self, request: dict[str, Any], variables: dict[str, Any], facts: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What the module host_state_info says of the host. Adds to ``facts`` the interpreter that Ansible discovers on the way."""
+        if not any(request.values()):
+            return {}
+        context = self._connection._play_context
+        before = context.no_log
+        try:
+            # connections show at -vvv what a module prints, which here may hold a login
+            context.no_log = before or bool(request.get("pip_index"))
+            answer = self._execute_module("sdops.webui.host_state_info", request, task_vars=variables)
+        finally:
+            context.no_log = before
+        self._require_success(answer, "Its state cannot be read")
+        discovered = answer.get("ansible_facts") or {}
+        facts.update({name: value for name, value in discovered.items() if name.startswith("discovered_interpreter_")})
+        return dict(answer["state"])
+
+    def _require_success(self, answer: dict[str, Any], sentence: str) -> dict[str, Any]:
+        if answer.get("failed") or answer.get("rc"):
+            raise AnsibleActionFail(f"{sentence}: {answer.get('msg') or 'no reason is given'}", result=answer)
+        return answer
