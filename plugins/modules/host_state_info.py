@@ -34,7 +34,7 @@ options:
     elements: path
     default: []
   supervisor_dir:
-    description: Directory of supervisord, whose process id is read and whose programs own no port in RV(ports).
+    description: Directory of supervisord, whose process id is read and whose programs own no port in RV(state.ports).
     type: path
   ports:
     description: TCP ports. Needs O(supervisor_dir).

@@ -44,7 +44,8 @@ try() {
   case "$seen" in *" $real "*) return 1;; esac
   seen="$seen$real "
   state=ok
-  text=$("$1" -c 'import sys; sys.stdout.write("%%d.%%d.%%d %%s" %% (sys.version_info[:3] + (sys.executable,))); import json, ssl, zipfile' 2>/dev/null </dev/null) || state=incomplete
+  text=$("$1" -c 'import sys; sys.stdout.write("%%d.%%d.%%d %%s" %% (sys.version_info[:3] + (sys.executable,)))
+import json, ssl, zipfile' 2>/dev/null </dev/null) || state=incomplete
   version=${text%%%% *}; path=${text#* }
   [ -n "$text" ] || { version=0.0.0; path=$1; }
   echo "python $version $state $path"
@@ -256,7 +257,10 @@ def _conda_methods(
 
 
 def _standalone_methods(found: HostPythons, options: BootstrapOptions, quoted: dict[str, str]) -> list[BootstrapMethod]:
-    """The tarball, downloaded by the host, and then by the controller; an address with a secret in it by the controller only, since arguments can be read by all on the host."""
+    """The tarball, downloaded by the host, and then by the controller.
+
+    An address with a secret in it by the controller only, since arguments can be read by all on the host.
+    """
     sha256 = options.sha256.get(found.machine, "")
     if not options.url or not sha256 or not {"tar", "gzip", "sha256sum"} <= found.tools:
         return []
