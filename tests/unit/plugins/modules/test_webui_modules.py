@@ -366,8 +366,9 @@ def test_members_of_a_list(tmp_path, four_times, run_module):
     assert "no list" in run_module("webui_options", webui_dir=str(tmp_path), lists={"a": {"present": ["x"]}})["msg"]
 
 
-def test_members_of_a_list_live(webui, ready, four_times):
+def test_members_of_a_list_live(webui, ready, four_times, run_module):
     four_times("webui_options", **webui.access, lists={"disabled_extensions": {"present": ["x"]}})
+    run_module("webui_options", **webui.access, lists={"disabled_extensions": {"absent": ["x"]}})
 
 
 def test_the_owner_of_a_port_is_named(webui, ready, run_module):

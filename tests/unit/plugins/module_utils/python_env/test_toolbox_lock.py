@@ -63,7 +63,7 @@ def test_another_file_of_the_same_name_is_rejected(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_reported_by_this_python() -> None:
     def missing(lines: list[str]) -> list[str]:
-        done = run(sys.executable, "-I", "-c", TOOLBOX_SCRIPT, input=json.dumps(lines))
+        done = run(sys.executable, "-I", "-c", TOOLBOX_SCRIPT, input=json.dumps([[3, 8], *lines]))
         return [line for line, _, _ in json.loads(done.stdout)]
 
     found = missing(parse_pins(LOCK.read_text()))
