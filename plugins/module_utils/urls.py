@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -12,13 +13,8 @@ from .errors import TransferError
 from .secrets import login_secrets, query_secrets
 from .terminal import has_unseen
 
-try:
-    import requests
-    from urllib3.util import parse_url
-
-    HAS_REQUESTS = True
-except ImportError:
-    HAS_REQUESTS = False
+# looked for, and imported where a request is made only: that takes longer than many a module runs
+HAS_REQUESTS = importlib.util.find_spec("requests") is not None
 
 
 # ---- how URLs are shown
@@ -116,6 +112,9 @@ def prepare_url(url: str) -> str:
     Raises TransferError where the parsers that take part in a request (requests, urllib3, the standard library) would not
     all go to the same host: one of them decides where the connection goes, and another one who gets a token.
     """
+    import requests
+    from urllib3.util import parse_url
+
     check_url(url)
     try:
         prepared = requests.Request("GET", url).prepare().url or ""

@@ -26,10 +26,6 @@ from .connection_errors import describe_connection_error
 from .responses import header_text, read_body
 from .retry import RETRY_STATUSES, backoff, retry_after
 
-if HAS_REQUESTS:
-    import requests
-    import urllib3
-
 HAS_SOCKS = importlib.util.find_spec("socks") is not None  # PySocks, without which requests knows no such proxies
 PROXY_SCHEMES = ("http", "https", "socks5h", "socks5", "socks4a", "socks4")
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
@@ -125,6 +121,8 @@ class HttpClient:
     def _session(self) -> Any:
         session = getattr(self._local, "session", None)
         if session is None:
+            import requests
+
             session = self._local.session = requests.Session()
             session.trust_env = False  # no .netrc: credentials go where we say and nowhere else
             session.verify = self._verify
@@ -146,6 +144,9 @@ class HttpClient:
 
     def send(self, method: str, url: str, headers: dict[str, str], stream: bool = False) -> Any:
         """One request, no redirect followed; connection faults become ConnectionFailedError."""
+        import requests
+        import urllib3
+
         if urlsplit(url).scheme not in ("http", "https"):
             raise TransferError(f"{redact_url(url)} is no http or https URL. Take the file from another address.")
         url = prepare_url(url)  # malformed: trying again would not help
