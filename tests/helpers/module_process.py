@@ -1,12 +1,21 @@
-"""Run a module of ours as Ansible does: a process of its own that reads JSON arguments and prints a JSON result."""
+"""Run a module of ours as Ansible does: a process of its own that reads JSON arguments and prints a JSON result.
+
+run_module forks it from a process that has imported everything (helpers.module_server), start_module starts a new one.
+"""
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
+import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import ansible
@@ -31,6 +40,8 @@ DROP = (
     "CI",
 )
 
+RUN_LIMIT = 300  # seconds
+
 # newer ones repeat the arguments in a result only when asked to; older ones always do, and know no such argument
 INVOCATION = {"_ansible_inject_invocation": True} if Version(ansible.__version__) >= Version("2.21") else {}
 
@@ -38,6 +49,12 @@ INVOCATION = {"_ansible_inject_invocation": True} if Version(ansible.__version__
 def clean_environment(**more: str) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if k not in DROP and "proxy" not in k.lower()}
     return {**env, "PYTHONPATH": str(COLLECTIONS), **{k: str(v) for k, v in more.items()}}
+
+
+def module_arguments(arguments: dict, check: bool) -> str:
+    """What Ansible hands to a module, as JSON."""
+    more = {"_ansible_check_mode": check, "_ansible_diff": True, "_ansible_tmpdir": None}
+    return json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, **INVOCATION, **more}}, default=str)
 
 
 def start_module(
@@ -49,15 +66,8 @@ def start_module(
     cwd: Path | None = None,
     **arguments,
 ):
-    arguments = {
-        **arguments,
-        **INVOCATION,
-        "_ansible_check_mode": check,
-        "_ansible_diff": True,
-        "_ansible_tmpdir": None,
-    }
     with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as handle:
-        json.dump({"ANSIBLE_MODULE_ARGS": arguments}, handle, default=str)
+        handle.write(module_arguments(arguments, check))
     process = subprocess.Popen(
         [interpreter, "-c", LAUNCH, name, handle.name],
         env=clean_environment(**(env or {})),
@@ -73,12 +83,73 @@ def start_module(
 
 def run_module(name: str, /, **arguments) -> dict:
     """Result of the module, with ``rc`` of its process, and ``failed`` in any case; arguments as for start_module."""
-    process = start_module(name, **arguments)
-    out, err = process.communicate(timeout=300)
-    os.unlink(process.arguments_file)
+    if arguments.get("interpreter", sys.executable) == sys.executable and "COVERAGE_PROCESS_CONFIG" not in os.environ:
+        out, err, returncode = _run_forked(name, **arguments)
+    else:
+        process = start_module(name, **arguments)
+        out, err = process.communicate(timeout=RUN_LIMIT)
+        os.unlink(process.arguments_file)
+        returncode = process.returncode
     assert out.strip(), err
     assert "Traceback" not in err, err
-    return {"failed": False, **json.loads(out.strip().splitlines()[-1]), "rc": process.returncode}
+    return {"failed": False, **json.loads(out.strip().splitlines()[-1]), "rc": returncode}
+
+
+@functools.cache
+def _module_server(owner: int) -> tuple[str, subprocess.Popen]:
+    """Socket and process of this process's server; see helpers.module_server."""
+    path = os.path.join(tempfile.mkdtemp(prefix="modules-"), "socket")
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("module_server.py")), path],
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    atexit.register(_end_module_server, owner, path, process)
+    deadline = time.monotonic() + RUN_LIMIT
+    while not os.path.exists(path):
+        assert process.poll() is None and time.monotonic() < deadline, "the module server did not start"
+        time.sleep(0.05)
+    return path, process
+
+
+def _end_module_server(owner: int, path: str, process: subprocess.Popen) -> None:
+    if os.getpid() == owner:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(os.path.dirname(path), ignore_errors=True)
+
+
+def _run_forked(
+    name: str,
+    /,
+    env: dict | None = None,
+    check: bool = False,
+    interpreter: str = "",
+    cwd: Path | None = None,
+    **arguments,
+) -> tuple[str, str, int]:
+    """Output, error output and exit status of a module that a fork of the module server runs."""
+    umask = os.umask(0)
+    os.umask(umask)
+    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as connection:
+        files = {part: os.path.join(directory, part) for part in ("arguments", "stdout", "stderr")}
+        for path in files.values():
+            Path(path).touch(0o600)
+        Path(files["arguments"]).write_text(module_arguments(arguments, check))
+        environment = clean_environment(**(env or {}))
+        request = {**files, "module": name, "env": environment, "cwd": str(cwd or os.getcwd()), "umask": umask}
+        connection.connect(_module_server(os.getpid())[0])
+        connection.settimeout(RUN_LIMIT)
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        answer = connection.makefile()
+        pid = int(answer.readline())
+        try:
+            returncode = int(answer.readline())
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
+            raise
+        return Path(files["stdout"]).read_text(), Path(files["stderr"]).read_text(), returncode
 
 
 def four_times(name: str, /, **kwargs) -> list[dict]:
