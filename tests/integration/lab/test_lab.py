@@ -180,9 +180,10 @@ def test_an_interrupted_up_is_taken_away_too(lab: LabCommand) -> None:
     assert lab("status").returncode == 0, "the engine is the other lab's too"
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("iptables"), reason="needs root and iptables")
-def test_the_owners_packet_rules_stay() -> None:
+def test_the_owners_packet_rules_stay(lab: LabCommand) -> None:
     """In a network namespace of its own: the engine's rules go, the machine owner's bridge keeps its own."""
+    if os.geteuid() != 0 or not shutil.which("iptables"):  # which comes with the engine that the lab installs
+        pytest.skip("needs root and iptables")
     rules = (
         "-N DOCKER",
         "-A FORWARD -o br-0123456789ab -j DOCKER",
