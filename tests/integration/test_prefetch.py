@@ -120,7 +120,7 @@ def test_models_come_while_the_environment_is_made(prefetching):
     prefetching.lab_server.log.entries.clear()
     result = prefetching.play()
     assert result.returncode == 0 and "changed=0" in result.stdout, result.stdout
-    assert "skipping: [box]" in task(result.stdout, START)
+    assert START not in result.stdout
     assert list(prefetching.lab_server.log.entries) == []
     assert not prefetching.directory.exists()
 
@@ -128,14 +128,14 @@ def test_models_come_while_the_environment_is_made(prefetching):
 def test_check_mode_starts_nothing(prefetching):
     result = prefetching.play("--check")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "skipping: [box]" in task(result.stdout, START)
+    assert START not in result.stdout
     assert prefetching.pids() == [] and not prefetching.directory.exists() and prefetching.received() == []
 
 
 def test_alone_the_role_fetches_as_ever(prefetching):
     result = prefetching.play(tags="model_fetch")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "skipping: [box]" in task(result.stdout, START)
+    assert START not in result.stdout
     assert prefetching.place.is_file() and not prefetching.directory.exists()
 
 
@@ -151,14 +151,16 @@ def test_a_failure_is_reported_by_the_role(prefetching):
 
 def test_after_a_failed_run_the_download_goes_on_and_after_a_kill_it_is_resumed(prefetching):
     """The first run fails before any role that needs the models."""
-    prefetching.lab_server.faults.add(Fault("slow", host=STORAGE, rate=1_500_000))
+    prefetching.lab_server.faults.add(Fault("slow", host=STORAGE, rate=40_000))
     prefetching.gate.touch()
-    result = prefetching.play(conda_env_packages=["nowhere"], model_fetch_connections=2)
+    result = prefetching.play(conda_env_packages=["nowhere"], model_fetch_connections=8)
     assert result.returncode == 2 and "nowhere" in result.stdout + result.stderr, result.stdout
     assert not prefetching.place.exists()
-    deadline = time.monotonic() + 60
-    while not any(line[0].isdigit() for text in prefetching.journals() for line in text.splitlines()):
-        assert time.monotonic() < deadline and prefetching.pids(), "no segment is complete"
+    assert prefetching.directory.is_dir()
+    # until a segment is complete; on a slow machine all of them may be
+    while prefetching.pids() and not any(
+        line[0].isdigit() for text in prefetching.journals() for line in text.splitlines()
+    ):
         time.sleep(0.1)
     prefetching.kill()
     prefetching.lab_server.faults.clear()
