@@ -171,6 +171,14 @@ class NoPeersError(TransferError):
 # ---- models and their sources
 
 
+class PrefetchError(SdopsError):
+    """A download in the background cannot be started."""
+
+
+class PrefetchStoppedError(SdopsError):
+    """A download in the background was asked to end; what it has is kept."""
+
+
 class SpecError(SdopsError):
     """A model entry that cannot be understood."""
 

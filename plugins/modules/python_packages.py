@@ -85,6 +85,11 @@ options:
     description: Build source packages with what the environment has.
     type: bool
     default: false
+  no_build_isolation_packages:
+    description: Names of those source packages that are built with what the environment has, while others are built in isolation.
+    type: list
+    elements: str
+    default: []
   reinstall:
     description: Reinstall everything, also what is met.
     type: bool
@@ -242,6 +247,7 @@ def main() -> None:
             "find_links": strings,
             "no_deps": {"type": "bool", "default": False},
             "no_build_isolation": {"type": "bool", "default": False},
+            "no_build_isolation_packages": strings,
             "reinstall": {"type": "bool", "default": False},
             "upgrade": {"type": "bool", "default": False},
             "protect": strings,

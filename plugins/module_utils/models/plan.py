@@ -13,7 +13,7 @@ from ..filesystem import nearest_directory, reject_irregular, reject_long_name, 
 from ..sources import magnet
 from ..transfer.partial import PartialFile
 from ..transfer.remote_file import RemoteFile
-from .download_cache import find_cache_path, is_cached
+from .download_cache import is_cached
 from .existing_file import ExistingFileCheck, hash_file
 from .layout import model_path, sidecar_path
 from .model_file import FileStatus, ModelFile, describe_exception, identify_file, name_from_source
@@ -168,7 +168,7 @@ class ModelPlanner:
         if remote.url.startswith("file://"):
             file.status = FileStatus.COPY
         else:
-            cached = find_cache_path(self.options.cache_dir, remote)
+            cached = self.options.cached_path(remote)
             file.status = FileStatus.FROM_CACHE if cached and is_cached(cached) else FileStatus.FETCH
         file.sha256 = remote.sha256
 
@@ -183,7 +183,7 @@ class ModelPlanner:
         if file.status is FileStatus.COPY:
             return [(directory, file.size or 0)]
         size = file.remote.size or file.remote.approximate_size or file.spec.size or 0
-        cached = find_cache_path(self.options.cache_dir, file.remote)
+        cached = self.options.cached_path(file.remote)
         copy = [] if cached and is_same_disk(cached, directory) else [(directory, size)]
         if file.status is FileStatus.FROM_CACHE:
             return copy

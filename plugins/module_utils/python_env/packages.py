@@ -32,6 +32,7 @@ class PipRequest(NamedTuple):
     find_links: list[str]
     no_deps: bool
     no_build_isolation: bool
+    no_build_isolation_packages: list[str]
     reinstall: bool
     upgrade: bool
     link_mode: str | None
@@ -93,6 +94,7 @@ class UvInstaller:
             ("--requirement", request.requirements),
             ("--constraint", request.constraints),
             ("--override", request.overrides),
+            ("--no-build-isolation-package", request.no_build_isolation_packages),
         ):
             for value in values:
                 argv += [option, value]

@@ -171,7 +171,12 @@ def test_build_without_isolation(act: dict, tmp_path: Path) -> None:
     options = {"packages": [f"clip @ file://{source}"]}
     isolated = run_module("python_packages", **options, **act)
     assert isolated["failed"] and "numpy" in isolated["msg"]
-    four_times("python_packages", **options, no_build_isolation=True, **act)
+    # by its name: others are built in isolation all the same
+    other = sdist(tmp_path / "other", "other", "1.0", {"pyproject.toml": project})
+    several = {"packages": [*options["packages"], f"other @ file://{other}"]}
+    mixed = run_module("python_packages", **several, no_build_isolation_packages=["clip"], **act)
+    assert mixed["failed"] and "other" in mixed["msg"], mixed
+    four_times("python_packages", **options, no_build_isolation_packages=["clip"], **act)
 
 
 def test_hosts_with_a_cache_download_once(tmp_path: Path, links: Path) -> None:
