@@ -17,7 +17,7 @@ REQUIRED = [
     "README.md",
     *(
         f"docs/{name}.md"
-        for name in ("automation", "extensions", "fleet", "index", "models", "network", "troubleshooting")
+        for name in ("automation", "downloads", "extensions", "fleet", "index", "models", "network", "troubleshooting")
     ),
     *(f"docs/quickstart/{name}.md" for name in ("autodl", "fleet", "other-clouds", "this-machine")),
     *(str(page.relative_to(ROOT)) for page in sorted(ROOT.glob("roles/*/README.md"))),
