@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -88,6 +89,11 @@ def links(section: Section) -> list[tuple[str, str]]:
     ]
 
 
+def table_sizes(section: Section) -> list[list[int]]:
+    """The number of cells of each row of each table."""
+    return [[len(row) for row in table] for table in section.tables]
+
+
 def slug(title: str) -> str:
     """What GitHub makes of a heading."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
@@ -120,49 +126,45 @@ def is_untranslated(text: str) -> bool:
     return not CHINESE.search(text) and len(re.findall(r"\S*[A-Za-z]{2,}\S*", text)) > MOST_ENGLISH_WORDS
 
 
+def comparisons(page: Path, source: Section, target: Section, at_the_top: bool) -> list[tuple[str, object, object]]:
+    """What is compared of two sections: its name, what it is in English and what it is in Chinese."""
+    items = re.compile(r"(?m)^ *(?:-|\d+\.) ")
+    wanted = Counter(translated_link(page, *link) for link in links(source))
+    actual = Counter(links(target))
+    if at_the_top:  # each page leads to the other there
+        for counter in (wanted, actual):
+            for link in [link for link in counter if is_language_link(page, link[0])]:
+                del counter[link]
+    texts = [*re.split(r"\n\s*\n", target.prose), *(cell for table in target.tables for row in table for cell in row)]
+    is_chinese = CHINESE.search(target.title) or re.fullmatch(r"[a-z_.-]+|AWX", source.title)
+    return [
+        ("heading, is it Chinese", True, bool(is_chinese)),
+        ("code blocks", source.code, target.code),
+        ("inline code", spans(source.prose), spans(target.prose)),
+        ("list items", len(items.findall(source.prose)), len(items.findall(target.prose))),
+        ("size of tables", table_sizes(source), table_sizes(target)),
+        *(
+            (f"inline code in the row {twin_row[0]}", [*map(spans, row)], [*map(spans, twin_row)])
+            for table, twin in zip(source.tables, target.tables, strict=False)
+            for row, twin_row in zip(table, twin, strict=False)
+        ),
+        ("links and images, missing", Counter(), wanted - actual),
+        ("links and images, too many", Counter(), actual - wanted),
+        ("not translated", [], [text.strip() for text in texts if is_untranslated(text)]),
+    ]
+
+
 def differences(page: Path, english: str, chinese: str) -> list[str]:
     """What the Chinese text of a page lacks or has too much, a sentence for each difference."""
     left, right = parse_page(english), parse_page(chinese)
     if [section.level for section in left] != [section.level for section in right]:
         return [f"headings: {[section.title for section in left]} / {[section.title for section in right]}"]
-    found = []
-    for number, (source, target) in enumerate(zip(left, right, strict=True)):
-        where = f"section {target.title}: "
-
-        def report(what: str, wanted: object, actual: object, where: str = where, found: list[str] = found) -> None:
-            if wanted != actual:
-                found.append(f"{where}{what}: {wanted} / {actual}")
-
-        report(
-            "heading, is it Chinese", True, bool(CHINESE.search(target.title) or re.fullmatch(r"[a-z_.-]+|AWX", source.title))
-        )
-        report("code blocks", source.code, target.code)
-        report("inline code", spans(source.prose), spans(target.prose))
-        items = re.compile(r"(?m)^ *(?:-|\d+\.) ")
-        report("list items", len(items.findall(source.prose)), len(items.findall(target.prose)))
-        report(
-            "size of tables",
-            [[len(row) for row in t] for t in source.tables],
-            [[len(r) for r in t] for t in target.tables],
-        )
-        for table, twin in zip(source.tables, target.tables, strict=False):
-            for row, twin_row in zip(table, twin, strict=False):
-                report(f"inline code in the row {twin_row[0]}", [*map(spans, row)], [*map(spans, twin_row)])
-        wanted = Counter(translated_link(page, *link) for link in links(source))
-        actual = Counter(links(target))
-        if number == 0:  # the link to the other language
-            wanted, actual = (
-                Counter({key: count for key, count in counter.items() if not is_language_link(page, key[0])})
-                for counter in (wanted, actual)
-            )
-        report("links and images, missing", Counter(), wanted - actual)
-        report("links and images, too many", Counter(), actual - wanted)
-        texts = [
-            *re.split(r"\n\s*\n", target.prose),
-            *(cell for table in target.tables for row in table for cell in row),
-        ]
-        report("not translated", [], [text.strip() for text in texts if is_untranslated(text)])
-    return found
+    return [
+        f"section {target.title}: {what}: {wanted} / {actual}"
+        for number, (source, target) in enumerate(zip(left, right, strict=True))
+        for what, wanted, actual in comparisons(page, source, target, at_the_top=number == 0)
+        if wanted != actual
+    ]
 
 
 def is_language_link(page: Path, path: str) -> bool:
@@ -272,3 +274,17 @@ def test_comparison_finds_what_differs(old, new, message):
     found = differences(page, ENGLISH_SAMPLE, changed)
     assert bool(found) == bool(message), found
     assert not message or any(message in text for text in found), found
+
+
+def test_generators_report_missing_and_unused_translations(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    translation = importlib.import_module("translation")
+    pairs = tmp_path / "zh-CN.yml"
+    pairs.write_text("roles:\n- {en: One sentence., zh: 一句话。}\n- {en: Gone., zh: 没有了。}\n")
+    translate = translation.Translation(pairs, "roles")
+    assert translate("One\n  sentence.") == "一句话。"
+    assert translate("Another one.") == "Another one."
+    assert translate("") == ""
+    missing, unused = translate.problems()
+    assert "add a translation of: Another one." in missing
+    assert "gone: Gone." in unused
