@@ -23,7 +23,9 @@ MISSING = {"source": "hf://lab-fakes/nothing/x.safetensors@main", "kind": "vae"}
 START = "Start to fetch the models in the background"
 # a conda that makes the environment only when the file is there
 GATED = """#!/bin/sh
-case " $* " in *" create "*) i=0; while [ ! -e {gate} ] && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done; [ -e {gate} ] || exit 9;; esac
+case " $* " in *" create "* | *" install "*)
+  i=0; while [ ! -e {gate} ] && [ $i -lt 1200 ]; do sleep 0.1; i=$((i+1)); done; [ -e {gate} ] || exit 9;;
+esac
 exec {conda} "$@"
 """
 
@@ -94,11 +96,10 @@ def task(output: str, name: str) -> str:
 
 def test_models_come_while_the_environment_is_made(prefetching):
     """The environment is made only when bytes of a model are there, so without the overlap this would fail."""
-    seen = []
+    seen, over = [], threading.Event()
 
     def watch() -> None:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and not seen:
+        while not seen and not over.is_set():
             seen.extend(prefetching.journals())
             time.sleep(0.1)
         if seen:
@@ -108,6 +109,7 @@ def test_models_come_while_the_environment_is_made(prefetching):
     watcher = threading.Thread(target=watch)
     watcher.start()
     result = prefetching.play()
+    over.set()
     watcher.join()
     assert result.returncode == 0 and seen, result.stdout + result.stderr
     assert "changed: [box]" in task(result.stdout, START)
