@@ -217,7 +217,7 @@ Text with `name_a` and [a page](network.md#auto).
 key: value  # why
 ```
 
-![picture](images/demo.png)
+![picture](images/picture.png)
 """
 CHINESE_SAMPLE = """\
 # 标题
@@ -237,7 +237,7 @@ CHINESE_SAMPLE = """\
 key: value               # 为什么
 ```
 
-![图](images/demo.png)
+![图](images/picture.png)
 """
 
 
@@ -260,8 +260,8 @@ key: value               # 为什么
         ("- 二\n", "", "list items"),
         ("network.zh-CN.md#auto", "network.md#auto", "links and images"),
         ("network.zh-CN.md#auto", "network.zh-CN.md", "links and images"),
-        ("![图](images/demo.png)", "", "links and images, missing"),
-        ("images/demo.png", "images/other.png", "links and images"),
+        ("![图](images/picture.png)", "", "links and images, missing"),
+        ("images/picture.png", "images/other.png", "links and images"),
         ("文字里有 `name_a` 和", "There is text in English here with `name_a` and ", None),  # a Chinese link text in it
         ("文字里有 `name_a` 和[一页]", "There is some text in English with `name_a` and [page]", "not translated"),
         ("取 `x \\| y`", "takes one of these two values `x \\| y`", "not translated"),
