@@ -81,11 +81,11 @@ class ActionModule(ActionBase):
             **({"sdops_gpu": facts["sdops_gpu"]} if "sdops_gpu" in facts else {}),
         }
         rules = evaluate_rules(roles, engine.copy_with_new_env(available_variables=variables))
-        if rules.errors:
-            return {**result, "failed": True, "msg": "\n".join(rules.errors)}
         for warning in rules.warnings:
             # not as a task's warnings, of which only one is shown where hosts have the same
             Display().display(f"[{variables.get('inventory_hostname')}] {warning}", color=constants.COLOR_WARN)
+        if rules.errors:
+            return {**result, "failed": True, "msg": "\n".join(rules.errors)}
         # the index may hold a login, and what is stripped often comes from a vault
         return {**result, "ansible_facts": facts, "private": private, "_ansible_no_log": any(private.values())}
 
@@ -95,8 +95,7 @@ class ActionModule(ActionBase):
 
     def _unknown_name_errors(self, variables: dict[str, Any]) -> list[str]:
         """Sentences about variables that no role reads and tags that the play does not have."""
-        play = self._task._parent._play
-        given = {**play.vars, **variables["hostvars"].raw_get(variables["inventory_hostname"])}
+        given = {**self._task.get_play().vars, **variables["hostvars"].raw_get(variables["inventory_hostname"])}
         roles = [path.name for path in ROLES.iterdir()]
         errors = unknown_variable_errors(given, role_options(), derived_variables(), roles)
         tags = variables.get("__sdops_tags")

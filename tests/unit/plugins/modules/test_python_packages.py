@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -65,6 +66,22 @@ def test_uv_is_not_called_when_all_is_there(act: dict, tmp_path: Path) -> None:
     assert run_module("python_packages", requirements=[str(listed)], **{**act, **NO_UV})["changed"] is False
     rejected = run_module("python_packages", packages=["numpy==2.0.0"], **{**act, **NO_UV})
     assert rejected["failed"]
+
+
+def test_plan_without_the_toolbox(act: dict, tmp_path: Path) -> None:
+    """As after uninstall: the environment is there, and neither uv nor the packaging library."""
+    (tmp_path / "blocked" / "packaging").mkdir(parents=True)
+    (tmp_path / "blocked" / "packaging" / "__init__.py").write_text("raise ImportError('not here')\n")
+    act["env"].update(PYTHONPATH="{}:{}".format(tmp_path / "blocked", COLLECTIONS), PATH="/usr/bin:/bin")
+    bare = tmp_path / "bin" / "python"  # without uv beside it
+    bare.parent.mkdir()
+    bare.write_text(f'#!/bin/sh\nexec -a {bare} {sys.executable} "$@"\n'.replace("/bin/sh", "/bin/bash"))
+    bare.chmod(0o755)
+    planned = run_module("python_packages", check=True, packages=["torch"], interpreter=str(bare), **act)
+    assert not planned["failed"], planned
+    assert planned["actions"] == ["install torch"] and not planned.get("warnings"), planned
+    rejected = run_module("python_packages", packages=["torch"], interpreter=str(bare), **act)
+    assert rejected["failed"] and "Run the role base first" in rejected["msg"]
 
 
 def test_without_the_packaging_library(act: dict, tmp_path: Path) -> None:
