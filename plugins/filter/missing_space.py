@@ -65,9 +65,10 @@ def missing_space(needs: Iterable[Mapping[str, Any]], disks: Mapping[str, Mappin
         free = next(disk["free"] for disk in disks.values() if disk["device"] == device)
         total = sum(size for _path, _name, size in parts)
         if total > free:
+            largest = max(parts, key=lambda part: part[2])[0]
             listed = ", ".join(f"{name} {bytes_to_human(size)}" for _path, name, size in parts)
             found.append(
-                f"The disk of {parts[0][0]} has {bytes_to_human(free)} free, and {bytes_to_human(total)} are needed there: {listed}."
+                f"The disk of {largest} has {bytes_to_human(free)} free, and {bytes_to_human(total)} are needed there: {listed}."
             )
     return found
 

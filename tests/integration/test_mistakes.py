@@ -5,6 +5,7 @@ Mistakes that one message can tell together share a run, because a run takes sec
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
@@ -38,9 +39,9 @@ VARIABLES = [
     Mistake({"xray_server": "x"}, "xray_server ", "no variable", "Did you mean xray_proxy_server?"),
     Mistake({"webui_port": 1}, "webui_port ", "no variable", "Did you mean webui_service_port?"),
     Mistake({"sdops_toolbox": "/opt/x"}, "sdops_toolbox ", "worked out from other variables", "Take it away"),
-    Mistake({"webui_service_port": "six"}, "webui_service_port is", '"six"', "must be a port number"),
-    Mistake({"sdops_network": "carrier-pigeon"}, "sdops_network", '"carrier-pigeon"', "must be one of"),
-    Mistake({"sdops_device": "tpu"}, "sdops_device", '"tpu"', "must be one of"),
+    Mistake({"webui_service_port": 70000}, "webui_service_port is", "70000", "must be a port number"),
+    Mistake({"sdops_network": "carrier-pigeon"}, "sdops_network", '"carrier-pigeon"', "it must be "),
+    Mistake({"sdops_device": "tpu"}, "sdops_device", '"tpu"', "it must be "),
     Mistake({"conda_env_python": "3.10"}, "conda_env_python", '"3.10"', "exact version such as 3.10.6"),
     Mistake({"sd_webui_commit": "master"}, "sd_webui_commit", '"master"', "must be a full commit id"),
     Mistake({"sd_webui_version": "1.11.0"}, "sd_webui_version", '"1.11.0"', "known are"),
@@ -63,7 +64,10 @@ VARIABLES = [
     Mistake({"sdops_gpu_capabilities": ["RTX 3090"]}, "sdops_gpu_capabilities", "RTX 3090", 'such as "8.6"'),
     Mistake({"sdops_no_proxy": "a.example.com,b.example.com"}, "sdops_no_proxy", "must be a list", "write it as"),
     Mistake(
-        {"xray_proxy_public_key": "hunter2="}, "xray_proxy_public_key", "must be a REALITY public", "43 characters"
+        {"xray_proxy_state": "present", "xray_proxy_public_key": "hunter2="},
+        "xray_proxy_public_key",
+        "must be a REALITY public",
+        "43 characters",
     ),
     Mistake({"xray_proxy_short_id": "abc"}, "xray_proxy_short_id", "even number", "must be"),
     Mistake({"xray_proxy_link": LINK + "&type=ws"}, "The share link", "type=ws", "xray_proxy_config"),
@@ -123,9 +127,9 @@ def assert_told(output: str, mistakes: list[Mistake]) -> None:
 
 
 def run(site: Any, *arguments: str, **variables: Any) -> str:
-    """What a run says that stops before the first change."""
+    """What a run says that stops before the first change. The variables are given as an inventory does, line breaks and all."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    result = site.play(*arguments, **variables)
+    result = site.play(*arguments, "-e" + json.dumps(variables))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert result.returncode == 2, result.stdout + result.stderr
     assert result.stdout.count("fatal: ") == 1 and "changed=0" in result.stdout, result.stdout

@@ -23,8 +23,9 @@ from .record import ModelRecord
 from .source_query import SourceQuery
 from .spec import Endpoints, ModelSpec, parse_source
 
-
-TOOLBOX_PENDING = "That is done when the toolbox is there; what is known of it now is what the entry and the catalog say."
+TOOLBOX_PENDING = (
+    "That is done when the toolbox is there; what is known of it now is what the entry and the catalog say."
+)
 
 
 def is_same_disk(one: str, other: str) -> bool:

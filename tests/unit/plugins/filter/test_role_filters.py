@@ -11,6 +11,7 @@ from ansible_collections.sdops.webui.plugins.filter.launch_key import launch_key
 from ansible_collections.sdops.webui.plugins.filter.missing_space import missing_space
 from ansible_collections.sdops.webui.plugins.filter.model_problems import model_problems
 from ansible_collections.sdops.webui.plugins.filter.model_summary import model_summary
+from ansible_collections.sdops.webui.plugins.filter.plan_summary import MAX_ACTIONS, plan_summary
 from ansible_collections.sdops.webui.plugins.filter.repository_environment import repository_environment
 
 BLIP = {"name": "BLIP", "variable": "BLIP", "repo": "https://git.test/BLIP.git", "commit": "a" * 40}
@@ -129,3 +130,16 @@ def test_missing_space_is_added_up_for_each_disk():
     assert missing_space(needs[:1], disks) == []
     with pytest.raises(AnsibleFilterError, match="The size of the environment cannot be understood"):
         missing_space([{**needs[0], "size": "large"}], disks)
+
+
+def test_plan_lists_the_actions_of_each_part():
+    results = {"WebUI": {"actions": ["clone a", "clone b"]}, "models": {"skipped": True}, "x": {"actions": None}}
+    assert plan_summary(results) == [
+        "WebUI   clone a",
+        "        clone b",
+        "models  nothing to do",
+        "x       nothing to do",
+    ]
+    many = plan_summary({"x": {"actions": list(range(MAX_ACTIONS + 5))}})
+    assert len(many) == MAX_ACTIONS and many[-1] == "   and 6 more"
+    assert plan_summary({}) == []

@@ -108,12 +108,12 @@ def test_option_without_the_directory_that_it_needs(run_module, arguments, neede
     assert result["failed"] and f"needs {needed}" in result["msg"]
 
 
-def test_disks_of_paths_that_may_not_exist(state, tmp_path):
+def test_disks_of_paths_that_may_not_exist(run_module, tmp_path):
     (tmp_path / "autodl-tmp").mkdir()
     (tmp_path / "autodl-tpm.txt").write_text("no directory")
     (tmp_path / "other").mkdir()
     paths = [str(tmp_path / name) for name in ("autodl-tpm/envs", "other", "new")]
-    found = state(disks=[*paths, "/"])["disks"]
+    found = run_module("host_state_info", disks=[*paths, "/"])["state"]["disks"]
     space = shutil.disk_usage(tmp_path)
     assert [found[path]["exists"] for path in paths] == [False, True, False]
     assert {found[path]["device"] for path in paths} == {str(os.stat(tmp_path).st_dev)}

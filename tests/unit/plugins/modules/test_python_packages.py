@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -72,15 +73,13 @@ def test_plan_without_the_toolbox(act: dict, tmp_path: Path) -> None:
     """As after uninstall: the environment is there, and neither uv nor the packaging library."""
     (tmp_path / "blocked" / "packaging").mkdir(parents=True)
     (tmp_path / "blocked" / "packaging" / "__init__.py").write_text("raise ImportError('not here')\n")
-    act["env"].update(PYTHONPATH="{}:{}".format(tmp_path / "blocked", COLLECTIONS), PATH="/usr/bin:/bin")
-    bare = tmp_path / "bin" / "python"  # without uv beside it
-    bare.parent.mkdir()
-    bare.write_text(f'#!/bin/sh\nexec -a {bare} {sys.executable} "$@"\n'.replace("/bin/sh", "/bin/bash"))
-    bare.chmod(0o755)
-    planned = run_module("python_packages", check=True, packages=["torch"], interpreter=str(bare), **act)
+    libraries = [str(tmp_path / "blocked"), str(COLLECTIONS), sysconfig.get_path("purelib")]
+    act["env"].update(PYTHONPATH=":".join(libraries), PATH="/usr/bin:/bin")
+    bare = sys._base_executable  # has no uv beside it, as the host's own Python has none
+    planned = run_module("python_packages", check=True, packages=["torch"], interpreter=bare, **act)
     assert not planned["failed"], planned
     assert planned["actions"] == ["install torch"] and not planned.get("warnings"), planned
-    rejected = run_module("python_packages", packages=["torch"], interpreter=str(bare), **act)
+    rejected = run_module("python_packages", packages=["torch"], interpreter=bare, **act)
     assert rejected["failed"] and "Run the role base first" in rejected["msg"]
 
 
