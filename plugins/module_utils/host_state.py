@@ -95,15 +95,19 @@ def stat_paths(paths: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def read_disks(paths: list[str]) -> dict[str, dict[str, Any]]:
-    """For each path the disk that it is on, or would be: see :func:`read_disk`."""
-    return {path: read_disk(path) for path in paths if path}
+    """For each path the disk that it is on, or would be: see :func:`read_disk`. One that does not answer is left out."""
+    found = {}
+    for path in filter(None, paths):
+        with contextlib.suppress(OSError):  # a network file system may answer for nothing
+            found[path] = read_disk(path)
+    return found
 
 
 def read_disk(path: str) -> dict[str, Any]:
     """``{"exists", "device" (the same for paths on one disk), "free" (bytes for this user), "system", "similar"}``.
 
     ``system``: whether it is the disk of ``/``. ``similar``: for directories beside the first part of the path that does not exist, with
-    names that are almost the same, their free bytes.
+    names that are almost the same, their free bytes. Raises OSError.
     """
     path = os.path.abspath(path)
     there = nearest_directory(path)

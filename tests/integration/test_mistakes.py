@@ -106,6 +106,8 @@ VARIABLES = [
     ),
     model("hf://owner/repo", "hf://owner/repo", "is not of the form", "hf://OWNER/REPO/PATH@REVISION"),
 ]
+# not behind -e
+INVENTORY = Mistake({"sd_webui_comit": "x"}, "sd_webui_comit ", "no variable", "Did you mean sd_webui_commit?")
 TAG = Mistake({}, "--tags models", "selects no task", "Did you mean model_fetch?")
 
 
@@ -138,9 +140,12 @@ def run(site: Any, *arguments: str, **variables: Any) -> str:
 
 
 def test_mistakes_in_variables_are_told_together(site):
+    group = site.base / "group_vars" / "webui.yml"
+    group.parent.mkdir()
+    group.write_text(json.dumps(INVENTORY.variables))
     output = run(site, "--tags", "models", **merged(VARIABLES))
-    assert_told(output, [*VARIABLES, TAG])
-    assert site.files() == []
+    assert_told(output, [*VARIABLES, INVENTORY, TAG])
+    assert site.files() == ["group_vars", "group_vars/webui.yml"]
 
 
 @pytest.fixture
