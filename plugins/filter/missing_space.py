@@ -37,7 +37,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: A sentence for each disk that is too small.
+  description: A sentence for each disk that is too small. None for a disk whose free space is not known.
   type: list
   elements: str
   sample: ["The disk of /data has 1.00 GB free, and 6.50 GB are needed there: the environment 6.00 GB, the WebUI 512.00 MB."]
@@ -64,7 +64,7 @@ def missing_space(needs: Iterable[Mapping[str, Any]], disks: Mapping[str, Mappin
     for device, parts in needed.items():
         free = next(disk["free"] for disk in disks.values() if disk["device"] == device)
         total = sum(size for _path, _name, size in parts)
-        if total > free:
+        if free is not None and total > free:
             largest = max(parts, key=lambda part: part[2])[0]
             listed = ", ".join(f"{name} {bytes_to_human(size)}" for _path, name, size in parts)
             found.append(

@@ -24,6 +24,7 @@ from .process import run
 from .procfs import unmanaged_port_owners
 from .python_env.toolbox import Toolbox, host_python
 from .supervisor.client import Supervisor
+from .transfer.disk_space import free_bytes
 
 MAX_CONTENT = 1 << 20  # bytes of a file whose content is read
 COMMAND_LIMIT = 60  # seconds
@@ -104,7 +105,7 @@ def read_disks(paths: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def read_disk(path: str) -> dict[str, Any]:
-    """``{"exists", "device" (the same for paths on one disk), "free" (bytes for this user), "system", "similar"}``.
+    """``{"exists", "device" (the same for paths on one disk), "free" (bytes, None where nobody tells), "system", "similar"}``.
 
     ``system``: whether it is the disk of ``/``. ``similar``: for directories beside the first part of the path that does not exist, with
     names that are almost the same, their free bytes. Raises OSError.
@@ -123,14 +124,8 @@ def read_disk(path: str) -> dict[str, Any]:
         "device": str(device),
         "free": free_bytes(there),
         "system": device == os.stat("/").st_dev,
-        "similar": {each: free_bytes(each) for each in similar},
+        "similar": {each: free_bytes(each) or 0 for each in similar},
     }
-
-
-def free_bytes(directory: str) -> int:
-    """What this user may still write on the disk of ``directory``."""
-    space = os.statvfs(directory)
-    return space.f_bavail * space.f_frsize
 
 
 def has_checkpoint(webui_dir: str) -> bool:

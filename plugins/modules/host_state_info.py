@@ -128,7 +128,7 @@ state:
       sample: {/root/.gitconfig: {exists: true, is_dir: false, mode: "0644", size: 120}}
     disks:
       description: >-
-        For each path whether it C(exists); C(device), which is the same for paths on one disk; C(free), in bytes; C(system), whether it is
+        For each path whether it C(exists); C(device), which is the same for paths on one disk; C(free), in bytes, null where the file system does not tell; C(system), whether it is
         the disk of C(/); and C(similar), the free bytes of directories with almost the same name.
       type: dict
       returned: when requested

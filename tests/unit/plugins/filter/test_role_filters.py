@@ -128,6 +128,7 @@ def test_missing_space_is_added_up_for_each_disk():
         "The disk of /d/env has 10.00 GB free, and 11.00 GB are needed there: the environment 6.00 GB, x.safetensors 5.00 GB."
     ]
     assert missing_space(needs[:1], disks) == []
+    assert missing_space(needs[:1], {"/d/env": {**data, "free": None}}) == []
     with pytest.raises(AnsibleFilterError, match="The size of the environment cannot be understood"):
         missing_space([{**needs[0], "size": "large"}], disks)
 
