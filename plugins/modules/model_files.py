@@ -273,8 +273,8 @@ def main() -> None:
         result["bytes_fetched"] = sum(file.received for file in files)
     unresolved = [file for file in files if file.status is FileStatus.UNRESOLVED]
     for reason in dict.fromkeys(file.reason for file in unresolved):
-        labels = ", ".join(file.spec.label for file in unresolved if file.reason == reason)
-        module.warn(f"{labels} cannot be asked for yet: {reason}")
+        listed = ", ".join(file.spec.label for file in unresolved if file.reason == reason)
+        module.warn(f"{listed} cannot be asked for yet: {reason}")
     for sentence in [warning for file in files for warning in file.warnings]:
         module.warn(sentence)
     for sentence in describe_unsent_tokens(p):
