@@ -66,6 +66,10 @@ class PythonEnvError(SdopsError):
     """An interpreter or its packages are not what is wanted."""
 
 
+class UvMissingError(PythonEnvError):
+    """The program that installs packages is not there (yet): it comes with the toolbox."""
+
+
 class ToolboxError(SdopsError):
     """The toolbox cannot be made."""
 

@@ -320,9 +320,10 @@ def main() -> None:
         result["space_needed"] = installer.space_needed
     else:
         result["bytes_fetched"] = sum(file.received for file in files)
-    for file in files:
-        if file.status is FileStatus.UNRESOLVED:
-            module.warn(f"{file.spec.label} cannot be asked for yet: {file.reason}")
+    unresolved = [file for file in files if file.status is FileStatus.UNRESOLVED]
+    for reason in dict.fromkeys(file.reason for file in unresolved):
+        listed = ", ".join(file.spec.label for file in unresolved if file.reason == reason)
+        module.warn(f"{listed} cannot be asked for yet: {reason}")
     for sentence in [warning for file in files for warning in file.warnings]:
         module.warn(sentence)
     for sentence in describe_unsent_tokens(p):

@@ -171,7 +171,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.errors import SdopsError
+from ..module_utils.errors import SdopsError, UvMissingError
 from ..module_utils.python_env.packages import PipRequest, UvInstaller
 from ..module_utils.secrets import mask_secrets
 from ..module_utils.urls import redact_logins, url_login_secrets
@@ -220,6 +220,8 @@ def ensure_packages(module: AnsibleModule) -> dict[str, Any]:
     if module.check_mode:
         try:
             changes = installer.plan(request, p["protect"])
+        except UvMissingError:  # the toolbox, which has it, comes with the run itself
+            return plan_only(unmet)
         except SdopsError as exc:
             if "protected" in str(exc):
                 raise

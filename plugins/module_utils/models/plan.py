@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Callable, Iterable
 
-from ..errors import SdopsError, TransferError
+from ..errors import RequestsMissingError, SdopsError, TransferError
 from ..filesystem import nearest_directory, reject_irregular, reject_long_name, reject_unusable_directory
 from ..sources import magnet
 from ..transfer.partial import PartialFile
@@ -23,6 +23,10 @@ from .record import ModelRecord
 from .source_query import SourceQuery
 from .spec import Endpoints, ModelSpec, parse_source
 
+TOOLBOX_PENDING = (
+    "That is done when the toolbox is there; what is known of it now is what the entry and the catalog say."
+)
+
 
 def is_same_disk(one: str, other: str) -> bool:
     return os.stat(nearest_directory(one)).st_dev == os.stat(nearest_directory(other)).st_dev
@@ -36,7 +40,8 @@ def run_step(file: ModelFile, step: Callable[[], None], check_mode: bool) -> Non
         except Exception as exc:  # whatever it is: the others go on
             unresolved = check_mode and isinstance(exc, TransferError)
             status = FileStatus.UNRESOLVED if unresolved else FileStatus.FAILED
-            file.fail(describe_exception(exc, file.path or file.spec.label), status)
+            missing = unresolved and isinstance(exc, RequestsMissingError)  # it comes with the run itself
+            file.fail(TOOLBOX_PENDING if missing else describe_exception(exc, file.path or file.spec.label), status)
 
 
 def reject_conflicts(files: Iterable[ModelFile]) -> None:

@@ -35,6 +35,9 @@ PUBLIC_BASES = {
     "pypi": "",  # whatever pip on this host takes for the default: see default_index
     "conda": "https://conda.anaconda.org/conda-forge",
 }
+# pip's own, for a host that has no pip yet: what is installed with uv comes from there
+PUBLIC_INDEX = "https://pypi.org/simple"
+PUBLIC_INDEX_HOSTS = ["pypi.org", "files.pythonhosted.org"]
 # where conda finds a channel that is given by name
 CONDA_CHANNELS_URL = "https://conda.anaconda.org/"
 MIRRORS = {
@@ -91,19 +94,19 @@ class Measurement(NamedTuple):
 
 
 def default_index() -> tuple[str, list[str]]:
-    """URL and hosts of the index that pip takes by default; ("", []) where there is no pip to ask."""
+    """URL and hosts of the index that pip takes by default; where there is no pip yet, those of the public one."""
     try:
         from pip._internal.models.index import PyPI
 
         return PyPI.simple_url, [PyPI.netloc, PyPI.file_storage_domain]
     except Exception:  # pip's inside may change
-        return "", []
+        return PUBLIC_INDEX, PUBLIC_INDEX_HOSTS
 
 
 def resolve_base(service: str, base: str) -> str:
     """The URL that ``base`` stands for: a conda channel may be given by name, and "" is what everybody uses.
 
-    "" where nobody knows. Raises RouteError for what is neither a URL nor such a name.
+    Raises RouteError for what is neither a URL nor such a name.
     """
     if "://" in base:
         return base.rstrip("/")
@@ -259,10 +262,7 @@ def measure_route(
     service: str, route: Route, path: str, timeout: float, ca_path: str | None = None, login: str = ""
 ) -> Measurement:
     """Read up to 128 KiB from the service through ``route``; ``timeout`` in seconds for all of it; ``login`` is USER:PASSWORD."""
-    base = resolve_base(service, route.base)
-    if not base:
-        return Measurement(service, route, None, "pip is not here to tell which index it would take")
-    url = base + path
+    url = resolve_base(service, route.base) + path
     context = tls_context(ca_path)
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({"http": route.proxy, "https": route.proxy} if route.proxy else {}),
@@ -340,6 +340,23 @@ def select_routes(
     for service, routes in options.items():
         chosen.setdefault(service, routes[0])
     return {service: chosen[service] for service in options}, measured
+
+
+def require_reachable(chosen: dict[str, Route], measured: list[Measurement]) -> None:
+    """Raise RouteError where routes were measured and none of them leads to any service.
+
+    A service that was not measured, because there is one route to it alone, may be reached unless it takes a kind of route that failed.
+    """
+    tried = {measurement.service for measurement in measured}
+    kinds = {measurement.route.kind for measurement in measured}
+    others = {route.kind for service, route in chosen.items() if service not in tried}
+    if measured and others <= kinds and all(measurement.seconds is None for measurement in measured):
+        services = ", ".join(dict.fromkeys(measurement.service for measurement in measured))
+        table = "\n".join(format_measurements(chosen, measured))
+        raise RouteError(
+            f"No route leads from this host to any of {services}, so nothing could be fetched. Check its network; or give an Xray server "
+            f"(xray_proxy_link), a mirror (sdops_mirrors), or another sdops_network. What was measured:\n{table}"
+        )
 
 
 def format_measurements(chosen: dict[str, Route], measured: list[Measurement]) -> list[str]:
