@@ -76,7 +76,7 @@ def unknown_variable_errors(
 
 
 def unknown_tag_errors(selected: Iterable[str], skipped: Iterable[str], tags: Collection[str]) -> list[str]:
-    """A sentence for each tag that is given with --tags or --skip-tags and is none of ``tags``, which the play has."""
+    """A sentence for each tag that is none of ``tags``, which the play has: of --tags, and those of --skip-tags that look like one of them."""
     found = []
     for option, given in (("--tags", selected), ("--skip-tags", skipped)):
         for tag in dict.fromkeys(given):
@@ -84,6 +84,8 @@ def unknown_tag_errors(selected: Iterable[str], skipped: Iterable[str], tags: Co
                 continue
             close = difflib.get_close_matches(tag, tags, n=1, cutoff=SIMILAR_OPTION)
             similar = [other for other in tags if set(_words(tag)) & set(_words(other))] or close
+            if option == "--skip-tags" and not similar:
+                continue  # of another play or tool: nothing is left undone for it
             hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
             found.append(
                 printable(f"{option} {tag} selects no task of this playbook.{hint} It has the tags {', '.join(tags)}.")

@@ -79,9 +79,12 @@ def test_only_the_shared_role_has_derived_variables():
 
 def test_tags():
     assert unknown_tag_errors(["all", "base"], ["webui_service", "never"], TAGS) == []
-    found = unknown_tag_errors(["models", "base"], ["nothing\x1b[2J"], TAGS)
+    # molecule skips its own
+    assert unknown_tag_errors(["all"], ["molecule-notest", "notest"], TAGS) == []
+    found = unknown_tag_errors(["models", "base"], ["webui-servic\x1b[2J"], TAGS)
     assert found == [
         "--tags models selects no task of this playbook. Did you mean model_fetch? It has the tags base, xray_proxy, sd_webui, "
         "model_fetch, webui_service.",
-        "--skip-tags nothing?[2J selects no task of this playbook. It has the tags base, xray_proxy, sd_webui, model_fetch, webui_service.",
+        "--skip-tags webui-servic?[2J selects no task of this playbook. Did you mean sd_webui or webui_service? It has the tags base, "
+        "xray_proxy, sd_webui, model_fetch, webui_service.",
     ]
