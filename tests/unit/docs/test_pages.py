@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers.paths import ROOT
 
+from plugins.plugin_utils.role_options import role_options
+
 PAGES = sorted(
-    page for pattern in ("*.md", "docs/**/*.md", "roles/*/README.md", ".github/**/*.md") for page in ROOT.glob(pattern)
+    page for pattern in ("*.md", "docs/**/*.md", "roles/*/*.md", ".github/**/*.md") for page in ROOT.glob(pattern)
 )
 OWN_SITES = ("https://github.com/sdops/webui/blob/main/", "https://raw.githubusercontent.com/sdops/webui/main/")
 TOPS = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
@@ -73,5 +76,22 @@ def test_every_page_is_in_the_index():
         (index.parent / link.partition("#")[0]).resolve() for link in re.findall(r"\]\(([^)\s]+)\)", index.read_text())
     }
     pages = {page for page in PAGES if page.parent.name != "decisions" or page.name == "index.md"}
+    pages -= {page for page in pages if page.name.endswith(".zh-CN.md")}  # the index in Chinese has them
     missing = {str(page.relative_to(ROOT)) for page in pages - listed - {index} if ".github" not in page.parts}
     assert not missing
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/quickstart/*.md")), ids=lambda page: page.name)
+def test_inventories_and_playbooks_of_quick_starts_exist(page):
+    """Variables of an inventory and those behind ``-e`` are options of roles; playbooks and inventories are there."""
+    text = page.read_text()
+    names = set(re.findall(r"-e (\w+)=", text))
+    for block in re.findall(r"(?ms)^```yaml\n(.*?)^```$", text):
+        group = yaml.safe_load(block)["webui"]
+        names |= set(group["vars"]).union(*group["hosts"].values())
+    known = role_options()
+    unknown = {name for name in names if name not in known and not name.startswith("ansible_")}
+    assert unknown <= {"sdops_serial"}  # of the playbooks, before any role
+    playbooks = set(re.findall(r"sdops\.webui\.(\w+)", re.sub("sdops.webui.summary", "", text)))
+    assert playbooks and all((ROOT / "playbooks" / f"{name}.yml").exists() for name in playbooks), playbooks
+    assert all((ROOT / path).is_dir() for path in re.findall(r"-i webui/(\S+)", text))
