@@ -96,8 +96,8 @@ def run_module(name: str, /, **arguments) -> dict:
 
 
 @functools.cache
-def _module_server(owner: int) -> tuple[str, subprocess.Popen]:
-    """Socket and process of this process's server; see helpers.module_server."""
+def _module_server(owner: int) -> str:
+    """Path of the socket of the server that process ``owner`` (this one) has; see helpers.module_server."""
     path = os.path.join(tempfile.mkdtemp(prefix="modules-"), "socket")
     process = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("module_server.py")), path],
@@ -110,7 +110,7 @@ def _module_server(owner: int) -> tuple[str, subprocess.Popen]:
     while not os.path.exists(path):
         assert process.poll() is None and time.monotonic() < deadline, "the module server did not start"
         time.sleep(0.05)
-    return path, process
+    return path
 
 
 def _end_module_server(owner: int, path: str, process: subprocess.Popen) -> None:
@@ -139,7 +139,7 @@ def _run_forked(
         Path(files["arguments"]).write_text(module_arguments(arguments, check))
         environment = clean_environment(**(env or {}))
         request = {**files, "module": name, "env": environment, "cwd": str(cwd or os.getcwd()), "umask": umask}
-        connection.connect(_module_server(os.getpid())[0])
+        connection.connect(_module_server(os.getpid()))
         connection.settimeout(RUN_LIMIT)
         connection.sendall(json.dumps(request).encode() + b"\n")
         answer = connection.makefile()

@@ -24,11 +24,9 @@ MODULES = "ansible_collections.sdops.webui.plugins.modules"
 
 
 def import_everything() -> None:
-    importlib.import_module("ansible.module_utils.urls")
-    for package in (importlib.import_module(MODULES), importlib.import_module("requests")):
-        prefix = package.__name__ + "."
-        for found in pkgutil.iter_modules(package.__path__, prefix) if prefix.startswith(MODULES) else []:
-            importlib.import_module(found.name)
+    modules = pkgutil.iter_modules(importlib.import_module(MODULES).__path__, MODULES + ".")
+    for name in ("ansible.module_utils.urls", "requests", *(found.name for found in modules)):
+        importlib.import_module(name)
 
 
 def run(request: dict[str, Any]) -> None:
