@@ -194,6 +194,7 @@ def inventory_variables(summary: dict[str, Any], gateway: dict[str, Any], domest
         or os.environ.get("PIP_INDEX_URL")
         or pip_config_value("index-url"),
         "sdops_no_proxy": [*DOMESTIC, *index_hosts()],
+        "sdops_extra_variables": ["sdops_lab_*"],
         "sdops_lab_mirrors": {"github": [domestic["git-mirror"]], "huggingface": [domestic["hf-mirror-cn"]]},
         "sdops_lab_github_prefix_mirror": f"{domestic['ghproxy']}/https://{GIT}",
         "sdops_lab_official": {

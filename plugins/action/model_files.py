@@ -13,5 +13,5 @@ class ActionModule(ProgressActionBase):
     killed = "What is complete is in its place and what is not is kept: run the playbook again and it resumes."
 
     def has_work(self) -> bool:
-        # "absent" is over in a moment
-        return self._task.args.get("state") != "absent" and bool(self._task.args.get("models"))
+        # "absent" is over in a moment, and "prefetched" goes on without anybody
+        return self._task.args.get("state", "present") == "present" and bool(self._task.args.get("models"))

@@ -13,17 +13,21 @@ from typing import Any
 from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.release import __version__ as core_version
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 from ansible.vars.clean import clean_facts, namespace_facts
 
+from ..plugin_utils.role_options import ROLES, derived_variables, role_options
 from ..plugin_utils.role_validation import (
     VariableCheck,
     check_variables,
     evaluate_rules,
     merge_host_requests,
     merge_host_states,
+    old_core_error,
 )
+from ..plugin_utils.variable_names import unknown_tag_errors, unknown_variable_errors
 
 # with the addresses: what runs on the host is reached by them without a proxy
 FACT_SUBSETS = ["!all", "min", "network"]
@@ -36,6 +40,8 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
+        if old_core_error(core_version):
+            return {**result, "failed": True, "msg": old_core_error(core_version)}
         unused, args = self.validate_argument_spec(
             argument_spec={
                 "roles": {"type": "list", "elements": "str", "required": True},
@@ -47,6 +53,7 @@ class ActionModule(ActionBase):
         has_facts = not args["bootstrap"] and all(name in known for name in NEEDED_FACTS)
         facts: dict[str, Any] = {}
         check = self._check_variables(roles, variables, has_facts)
+        check.errors.extend(self._unknown_name_errors(variables))
         if not has_facts and not check.errors:
             answer = self._bootstrap_python({**variables, **check.stripped})
             facts = dict(answer.pop("ansible_facts", {}))
@@ -74,17 +81,28 @@ class ActionModule(ActionBase):
             **({"sdops_gpu": facts["sdops_gpu"]} if "sdops_gpu" in facts else {}),
         }
         rules = evaluate_rules(roles, engine.copy_with_new_env(available_variables=variables))
-        if rules.errors:
-            return {**result, "failed": True, "msg": "\n".join(rules.errors)}
         for warning in rules.warnings:
             # not as a task's warnings, of which only one is shown where hosts have the same
             Display().display(f"[{variables.get('inventory_hostname')}] {warning}", color=constants.COLOR_WARN)
+        if rules.errors:
+            return {**result, "failed": True, "msg": "\n".join(rules.errors)}
         # the index may hold a login, and what is stripped often comes from a vault
         return {**result, "ansible_facts": facts, "private": private, "_ansible_no_log": any(private.values())}
 
     def _check_variables(self, roles: list[str], variables: dict[str, Any], has_facts: bool = True) -> VariableCheck:
         engine = self._templar.copy_with_new_env(available_variables=variables)
         return check_variables(roles, engine, load_extra_vars(self._loader), has_facts)
+
+    def _unknown_name_errors(self, variables: dict[str, Any]) -> list[str]:
+        """Sentences about variables that no role reads and tags that the play does not have."""
+        given = {**self._task.get_play().vars, **variables["hostvars"].raw_get(variables["inventory_hostname"])}
+        roles = [path.name for path in ROLES.iterdir()]
+        errors = unknown_variable_errors(given, role_options(), derived_variables(), roles)
+        tags = variables.get("__sdops_tags")
+        if tags:
+            selected, skipped = variables["ansible_run_tags"], variables["ansible_skip_tags"]
+            errors += unknown_tag_errors(selected, skipped, self._templar.template(tags))
+        return errors
 
     def _bootstrap_python(self, variables: dict[str, Any]) -> dict[str, Any]:
         """The result of python_bootstrap with the options in the variable ``__sdops_python_bootstrap``. Raises AnsibleActionFail."""

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: model_problems
-short_description: Which model entries cannot be understood
+short_description: Which model entries cannot be understood or installed
 version_added: 0.1.0
 author: The sdops.webui authors (!UNKNOWN)
 description:
-  - Reads entries as M(sdops.webui.model_files) does, and returns a sentence for each that cannot be understood. Nothing is asked.
-positional: _input, huggingface_endpoint, civitai_endpoint
+  - Reads entries as M(sdops.webui.model_files) does, and returns a sentence for each that cannot be understood,
+    or that names a pickle where none is allowed. Nothing is asked.
+positional: _input, huggingface_endpoint, civitai_endpoint, allow_pickle
 options:
   _input:
     description: The entries, as in O(sdops.webui.model_files#module:models).
@@ -26,6 +27,10 @@ options:
     description: Base URL of Civitai.
     type: str
     default: https://civitai.com
+  allow_pickle:
+    description: Whether pickles are accepted.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -44,17 +49,19 @@ _value:
 
 from typing import Any, Callable
 
-from ..module_utils.models.spec import DEFAULT_ENDPOINTS, Endpoints, find_entry_problems
+from ..module_utils.models.expected import find_model_problems
+from ..module_utils.models.spec import DEFAULT_ENDPOINTS, Endpoints
 
 
 def model_problems(
     entries: Any,
     huggingface_endpoint: str = DEFAULT_ENDPOINTS.huggingface,
     civitai_endpoint: str = DEFAULT_ENDPOINTS.civitai,
+    allow_pickle: bool = True,
 ) -> list[str]:
     # a text is split as Ansible splits one that is given for a list
     entries = entries.split(",") if isinstance(entries, str) else entries
-    return find_entry_problems(entries or [], Endpoints(huggingface_endpoint, civitai_endpoint))
+    return find_model_problems(entries or [], Endpoints(huggingface_endpoint, civitai_endpoint), allow_pickle)
 
 
 class FilterModule:

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: model_summary
-short_description: A line for each model of a run
+short_description: A table of the models of a run
 version_added: 0.1.0
 author: The sdops.webui authors (!UNKNOWN)
 description:
-  - Says of each model what was done, its kind, name, size and path.
+  - Says of each model what was done, or would be, its kind, name, size, and path or source; then how much all of them take.
 positional: _input
 options:
   _input:
@@ -32,7 +32,8 @@ _value:
   type: list
   elements: str
   sample:
-    - installed lora film.safetensors (144.11 MB) /root/stable-diffusion-webui/models/Lora/film.safetensors
+    - installed  lora  film.safetensors  144.11 MB  /root/stable-diffusion-webui/models/Lora/film.safetensors
+    - 1 model, 144.11 MB
 """
 
 from typing import Any, Callable, Iterable, Mapping
@@ -41,10 +42,26 @@ from ansible.module_utils.common.text.formatters import bytes_to_human
 
 
 def model_summary(models: Iterable[Mapping[str, Any]]) -> list[str]:
-    return [
-        f"{model['status']} {model['kind']} {model['name']} ({bytes_to_human(int(model.get('bytes') or 0))}) {model['path']}"
+    """Lines with the columns below each other, none for no models."""
+    models = list(models)
+    rows = [
+        (
+            model["status"],
+            model["kind"] or "kind unknown",
+            model["name"],
+            bytes_to_human(int(model["bytes"])) if model.get("bytes") else "size unknown",
+            model["path"] or model.get("source") or "",
+        )
         for model in models
     ]
+    widths = [max(map(len, column)) for column in zip(*rows)][:-1]
+    lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]).rstrip() for row in rows]
+    if models:
+        total = sum(int(model.get("bytes") or 0) for model in models)
+        unknown = sum(not model.get("bytes") for model in models)
+        more = f", and {unknown} of unknown size" if unknown else ""
+        lines.append(f"{len(models)} model{'s' if len(models) > 1 else ''}, {bytes_to_human(total)}{more}")
+    return lines
 
 
 class FilterModule:

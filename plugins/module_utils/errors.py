@@ -66,6 +66,10 @@ class PythonEnvError(SdopsError):
     """An interpreter or its packages are not what is wanted."""
 
 
+class UvMissingError(PythonEnvError):
+    """The program that installs packages is not there (yet): it comes with the toolbox."""
+
+
 class ToolboxError(SdopsError):
     """The toolbox cannot be made."""
 
@@ -169,6 +173,14 @@ class NoPeersError(TransferError):
 
 
 # ---- models and their sources
+
+
+class PrefetchError(SdopsError):
+    """A download in the background cannot be started."""
+
+
+class PrefetchStoppedError(SdopsError):
+    """A download in the background was asked to end; what it has is kept."""
 
 
 class SpecError(SdopsError):

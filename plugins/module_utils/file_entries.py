@@ -25,6 +25,7 @@ STATE_OPTIONS = {
     "target": ("link",),
     "validate": ("file", "block"),
     "backup": ("file", "block"),
+    "brief_diff": ("file",),
     "mode": ("directory", "file", "block"),
     "create_mode": ("file", "block"),
 }
@@ -35,7 +36,7 @@ class FileEntry(NamedTuple):
 
     ``create_mode`` is that of a file which is made; one that is there keeps its own. ``content``: of the file, or of the block
     between the lines of ``marker``, in which ``{mark}`` becomes BEGIN and END; an empty block is removed. ``insert``: where a new block
-    goes. ``target``: where a link leads to. ``validate``: a command with ``%s`` for the file before it gets its name.
+    goes. ``brief_diff``: the diff tells the number of lines and not the content. ``target``: where a link leads to. ``validate``: a command with ``%s`` for the file before it gets its name.
     """
 
     path: str
@@ -48,6 +49,7 @@ class FileEntry(NamedTuple):
     target: str = ""
     validate: str = ""
     backup: bool = False
+    brief_diff: bool = False
 
 
 class EntryResult(NamedTuple):
@@ -96,6 +98,7 @@ def parse_file_entry(given: dict[str, Any]) -> FileEntry:
         target=given.get("target") or "",
         validate=given.get("validate") or "",
         backup=bool(given.get("backup")),
+        brief_diff=bool(given.get("brief_diff")),
     )
 
 
@@ -204,7 +207,10 @@ class EntryWriter:
         if found and data == before:
             return EntryResult(entry, *self._set_mode(path, entry.mode), checksum)
         actions = ["{} {}".format("change" if found else "create", path)]
-        diffs = [self._diff(entry.path, before.decode("utf-8", "replace"), data.decode("utf-8", "replace"))]
+        texts = [each.decode("utf-8", "replace") for each in (before, data)]
+        if entry.brief_diff:
+            texts = [f"{len(text.splitlines())} lines\n" if text else "" for text in texts]
+        diffs = [self._diff(entry.path, *texts)]
         if found and entry.mode is not None:
             more = EntryWriter(check=True)._set_mode(path, entry.mode)
             actions, diffs = actions + more[0], diffs + more[1]

@@ -10,21 +10,25 @@ cannot be read is reported as absent.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Mapping
 
 from .errors import SdopsError
-from .filesystem import read_regular
+from .filesystem import nearest_directory, read_regular
 from .gpu.smi import read_gpu_facts
+from .models.layout import MODEL_KINDS
 from .process import run
 from .procfs import unmanaged_port_owners
 from .python_env.toolbox import Toolbox, host_python
 from .supervisor.client import Supervisor
+from .transfer.disk_space import free_bytes
 
 MAX_CONTENT = 1 << 20  # bytes of a file whose content is read
 COMMAND_LIMIT = 60  # seconds
+SIMILAR_DIRECTORY = 0.8  # least similarity (difflib) of names of directories that are mistaken for each other
 
 
 def read_host_state(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,6 +95,49 @@ def stat_paths(paths: list[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def read_disks(paths: list[str]) -> dict[str, dict[str, Any]]:
+    """For each path the disk that it is on, or would be: see :func:`read_disk`. One that does not answer is left out."""
+    found = {}
+    for path in filter(None, paths):
+        with contextlib.suppress(OSError):  # a network file system may answer for nothing
+            found[path] = read_disk(path)
+    return found
+
+
+def read_disk(path: str) -> dict[str, Any]:
+    """``{"exists", "device" (the same for paths on one disk), "free" (bytes, None where nobody tells), "system", "similar"}``.
+
+    ``system``: whether it is the disk of ``/``. ``similar``: for directories beside the first part of the path that does not exist, with
+    names that are almost the same, their free bytes. Raises OSError.
+    """
+    path = os.path.abspath(path)
+    there = nearest_directory(path)
+    device = os.stat(there).st_dev
+    similar: list[str] = []
+    if not os.path.lexists(path):
+        missing = os.path.relpath(path, there).split(os.sep)[0]
+        with contextlib.suppress(OSError):
+            names = difflib.get_close_matches(missing, os.listdir(there), n=2, cutoff=SIMILAR_DIRECTORY)
+            similar = [each for name in names for each in [os.path.join(there, name)] if os.path.isdir(each)]
+    return {
+        "exists": os.path.lexists(path),
+        "device": str(device),
+        "free": free_bytes(there),
+        "system": device == os.stat("/").st_dev,
+        "similar": {each: free_bytes(each) or 0 for each in similar},
+    }
+
+
+def has_checkpoint(webui_dir: str) -> bool:
+    """Whether the WebUI finds a checkpoint in ``webui_dir``, which is its data directory."""
+    layout = MODEL_KINDS["checkpoint"]
+    for _directory, _names, files in os.walk(os.path.join(webui_dir, layout.directory), followlinks=True):
+        names = (name.lower() for name in files if not name.startswith("."))
+        if any(name.endswith(layout.extensions) and not name.endswith(layout.hidden_suffixes) for name in names):
+            return True
+    return False
+
+
 def read_contents(paths: list[str]) -> dict[str, str | None]:
     """``{path: text}``; None for what is no regular file of at most MAX_CONTENT bytes of UTF-8 that this user can read."""
     found: dict[str, str | None] = dict.fromkeys(paths)
@@ -131,6 +178,11 @@ READERS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
     "ports": ("ports", lambda request: read_port_owners(request["ports"], request["supervisor_dir"])),
     "supervisord_pid": ("supervisor_dir", lambda request: read_supervisord_pid(request["supervisor_dir"])),
     "stat": ("stat", lambda request: stat_paths(request["stat"])),
+    "disks": ("disks", lambda request: read_disks(request["disks"])),
+    "checkpoints": (
+        "checkpoint_dirs",
+        lambda request: {path: has_checkpoint(path) for path in request["checkpoint_dirs"]},
+    ),
     "content": ("content", lambda request: read_contents(request["content"])),
     "packages": ("packages", lambda request: read_package_versions(request["packages"])),
 }

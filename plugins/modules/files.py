@@ -70,6 +70,10 @@ options:
       validate:
         description: Command that accepts the file, V(%s), before it gets its name.
         type: str
+      brief_diff:
+        description: The diff of a file tells its number of lines only. For programs that nobody reads in a plan.
+        type: bool
+        default: false
       backup:
         description: Keep a copy of a file that is replaced, with the time in its name.
         type: bool
@@ -152,6 +156,7 @@ ENTRY_OPTIONS = {
     "target": {"type": "str"},
     "validate": {"type": "str"},
     "backup": {"type": "bool", "default": False},
+    "brief_diff": {"type": "bool", "default": False},
 }
 
 

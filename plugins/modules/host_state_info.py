@@ -46,6 +46,16 @@ options:
     type: list
     elements: path
     default: []
+  disks:
+    description: Paths whose disks are read. They need not exist.
+    type: list
+    elements: path
+    default: []
+  checkpoint_dirs:
+    description: Data directories of WebUIs in which checkpoints are looked for.
+    type: list
+    elements: path
+    default: []
   content:
     description: Text files of at most 1 MiB whose content is read. Not for secrets.
     type: list
@@ -116,6 +126,18 @@ state:
       type: dict
       returned: when requested
       sample: {/root/.gitconfig: {exists: true, is_dir: false, mode: "0644", size: 120}}
+    disks:
+      description: >-
+        For each path whether it C(exists); C(device), which is the same for paths on one disk; C(free), in bytes, null where the file system does not tell; C(system), whether it is
+        the disk of C(/); and C(similar), the free bytes of directories with almost the same name.
+      type: dict
+      returned: when requested
+      sample: {/root/autodl-tpm: {exists: false, device: "42", free: 30000000000, system: true, similar: {/root/autodl-tmp: 50000000000}}}
+    checkpoints:
+      description: For each directory whether the WebUI finds a checkpoint in it.
+      type: dict
+      returned: when requested
+      sample: {/root/autodl-tmp/stable-diffusion-webui: true}
     content:
       description: The text of each file, null for one that cannot be read.
       type: dict
@@ -144,6 +166,8 @@ def main() -> None:
             "supervisor_dir": {"type": "path"},
             "ports": {"type": "list", "elements": "int", "default": []},
             "stat": {"type": "list", "elements": "path", "default": []},
+            "disks": {"type": "list", "elements": "path", "default": []},
+            "checkpoint_dirs": {"type": "list", "elements": "path", "default": []},
             "content": {"type": "list", "elements": "path", "default": []},
             "packages": {"type": "list", "elements": "str", "default": []},
         },

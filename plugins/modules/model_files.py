@@ -30,7 +30,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Sources are asked for metadata only; what cannot be asked yet is reported as unresolved.
+    details: Nothing starts in the background. Sources are asked for metadata only; what cannot be asked yet is reported as unresolved.
   diff_mode:
     support: full
   idempotent:
@@ -94,8 +94,16 @@ options:
     description:
       - V(absent) removes what this module placed for these models with the sidecars beside them, and nothing else. Of a model that
         was never finished it removes the part, where its path is known without asking the source.
+      - V(prefetched) starts to download in the background what is not recorded as placed, and returns at once. Nothing is put into
+        O(webui_dir), which need not be there yet. Files go into O(cache_dir), else into the directory C(.NAME.sdops-prefetch) beside
+        O(webui_dir) (C(NAME) is the last part of its path), where V(present) finds them. It stops the download, resumes what is not
+        complete, and reports everything, failures too.
+      - Of files whose sources report no hash, and of magnet links, nothing comes in the background. Nothing comes either where less than
+        12 GiB would be left on the disk of O(webui_dir), and one download at a time runs for a O(webui_dir).
+      - The process ends with its last file, when another call of this module with V(present) begins, or when the directory is removed.
+        It does not end when a playbook is interrupted.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, prefetched]
     default: present
   parallel:
     description: How many models are installed at once.
@@ -143,7 +151,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 models:
-  description: One entry for each file. C(status) is ok, fetched, adopted, copied, from cache, removed or failed. In check mode, and
+  description: One entry for each file, none with O(state=prefetched). C(status) is ok, fetched, adopted, copied, from cache, removed or failed. In check mode, and
     when the disks have no space, it is what would be done, which is ok, fetch, adopt, copy, from cache or removed, or it is failed or
     unresolved (the source cannot be asked yet). C(reason), with failed and unresolved, says why.
   returned: always
@@ -171,7 +179,7 @@ space_needed:
   sample: 4265146304
 bytes_fetched:
   description: Bytes of the files that were fetched.
-  returned: outside check mode, unless the disks have no space
+  returned: outside check mode, unless the disks have no space or O(state=prefetched)
   type: int
   sample: 4265146304
 disk_free:
@@ -187,9 +195,12 @@ actions:
   sample: [fetch models/Lora/FilmVelvia3.safetensors]
 """
 
+import contextlib
+from typing import Any, Callable
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.errors import InsufficientSpaceError, SdopsError
+from ..module_utils.errors import InsufficientSpaceError, PrefetchError, SdopsError
 from ..module_utils.filesystem import reject_unusable_directory
 from ..module_utils.models.arguments import (
     TRANSFER_ARGUMENTS,
@@ -199,7 +210,9 @@ from ..module_utils.models.arguments import (
 )
 from ..module_utils.models.layout import reject_unmanaged_directory
 from ..module_utils.models.model_file import FileStatus
-from ..module_utils.models.spec import Endpoints, find_entry_secrets, parse_model_entries
+from ..module_utils.models.prefetch import PrefetchDirectory
+from ..module_utils.models.record import ModelRecord
+from ..module_utils.models.spec import Endpoints, ModelSpec, find_entry_secrets, parse_model_entries
 from ..module_utils.secrets import mask_secrets
 from ..module_utils.terminal import printable
 from ..module_utils.transfer.disk_space import free_bytes
@@ -217,13 +230,45 @@ ACTION_VERBS = {
 }
 
 
+def start_prefetch(module: AnsibleModule, specs: list[ModelSpec], directory: PrefetchDirectory) -> dict[str, Any]:
+    """Start a download in the background; the module's result. That it cannot be started is a warning."""
+    p = module.params
+    record = ModelRecord(p["webui_dir"])
+    missing = [
+        spec for spec in specs if not spec.problem and not record.find_by_source(spec.source_id, spec.kind, spec.name)
+    ]
+
+    def job(check: Callable[[], None]) -> None:
+        # whatever goes wrong goes wrong again, and is reported, when the models are installed
+        with contextlib.suppress(Exception):
+            options = {**p, "verify": "recorded", "progress_file": None}
+            installer = make_installer(options, p["webui_dir"], False, directory, check)
+            installer.prefetch_all(missing, p["parallel"], directory)
+
+    started = bool(missing)
+    if missing and not module.check_mode:
+        try:
+            started = directory.start_job(job)
+        except PrefetchError as exc:
+            started = False
+            module.warn(f"The download does not start in the background: {exc} The models are fetched later.")
+    actions = [f"start to fetch {printable(spec.label)} in the background" for spec in missing] if started else []
+    return {
+        "changed": started,
+        "models": [],
+        "disk_free": free_bytes(p["webui_dir"]),
+        "actions": actions,
+        "diff": {"before": "", "after": "".join(f"{action}\n" for action in actions)},
+    }
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "webui_dir": {"type": "path", "required": True},
             "create": {"type": "bool", "default": False},
             "models": {"type": "list", "elements": "raw", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "absent", "prefetched"], "default": "present"},
             "parallel": {"type": "int", "default": 2},
             "verify": {"type": "str", "choices": ["recorded", "always"], "default": "recorded"},
             "cache_dir": {"type": "path"},
@@ -237,9 +282,13 @@ def main() -> None:
     mask_secrets(module, list_tokens(p))
     space_problem = ""
     secrets = [secret for entry in p["models"] for secret in find_entry_secrets(entry)]
+    prefetch_dir = PrefetchDirectory(p["webui_dir"])
     try:
         specs = parse_model_entries(p["models"], Endpoints(p["huggingface_endpoint"], p["civitai_endpoint"]))
-        installer = make_installer(p, p["webui_dir"], module.check_mode)
+        installer = make_installer(p, p["webui_dir"], module.check_mode, prefetch_dir)
+        if p["state"] == "prefetched":
+            mask_secrets(module, secrets)
+            module.exit_json(**start_prefetch(module, specs, prefetch_dir))
         if p["state"] == "present":
             if not p["create"]:
                 reject_unusable_directory(p["webui_dir"])
@@ -271,9 +320,10 @@ def main() -> None:
         result["space_needed"] = installer.space_needed
     else:
         result["bytes_fetched"] = sum(file.received for file in files)
-    for file in files:
-        if file.status is FileStatus.UNRESOLVED:
-            module.warn(f"{file.spec.label} cannot be asked for yet: {file.reason}")
+    unresolved = [file for file in files if file.status is FileStatus.UNRESOLVED]
+    for reason in dict.fromkeys(file.reason for file in unresolved):
+        listed = ", ".join(file.spec.label for file in unresolved if file.reason == reason)
+        module.warn(f"{listed} cannot be asked for yet: {reason}")
     for sentence in [warning for file in files for warning in file.warnings]:
         module.warn(sentence)
     for sentence in describe_unsent_tokens(p):

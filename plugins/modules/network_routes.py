@@ -70,6 +70,10 @@ options:
     description: Measure everything again, whatever is remembered.
     type: bool
     default: false
+  require_route:
+    description: Fail where routes are measured and none of them leads to any service.
+    type: bool
+    default: false
   timeout:
     description: Seconds that a measurement may take.
     type: float
@@ -140,6 +144,7 @@ from ..module_utils.network.routes import (
     list_routes,
     measure_route,
     read_turbo,
+    require_reachable,
     select_routes,
     service_hosts,
     tls_context,
@@ -215,6 +220,7 @@ def main() -> None:
             "probe_paths": {"type": "dict", "default": {}},
             "state_file": {"type": "path"},
             "refresh": {"type": "bool", "default": False},
+            "require_route": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 8},
             "ca_path": {"type": "path"},
         },
@@ -253,6 +259,11 @@ def main() -> None:
         # with mirrors the direct route is taken only where there is none
         last=("direct",) if p["network"] == "mirrors" else (),
     )
+    if p["require_route"]:
+        try:
+            require_reachable(chosen, measured)
+        except RouteError as exc:
+            module.fail_json(msg=str(exc), **describe_routes(chosen, measured, turbo_proxies))
     reached = {m.service for m in measured if m.seconds is not None}
     unreached = sorted({m.service for m in measured} - reached)
     # only what was found out by measuring is worth remembering

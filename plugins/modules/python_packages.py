@@ -85,6 +85,11 @@ options:
     description: Build source packages with what the environment has.
     type: bool
     default: false
+  no_build_isolation_packages:
+    description: Names of those source packages that are built with what the environment has, while others are built in isolation.
+    type: list
+    elements: str
+    default: []
   reinstall:
     description: Reinstall everything, also what is met.
     type: bool
@@ -166,7 +171,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.errors import SdopsError
+from ..module_utils.errors import SdopsError, UvMissingError
 from ..module_utils.python_env.packages import PipRequest, UvInstaller
 from ..module_utils.secrets import mask_secrets
 from ..module_utils.urls import redact_logins, url_login_secrets
@@ -215,6 +220,8 @@ def ensure_packages(module: AnsibleModule) -> dict[str, Any]:
     if module.check_mode:
         try:
             changes = installer.plan(request, p["protect"])
+        except UvMissingError:  # the toolbox, which has it, comes with the run itself
+            return plan_only(unmet)
         except SdopsError as exc:
             if "protected" in str(exc):
                 raise
@@ -242,6 +249,7 @@ def main() -> None:
             "find_links": strings,
             "no_deps": {"type": "bool", "default": False},
             "no_build_isolation": {"type": "bool", "default": False},
+            "no_build_isolation_packages": strings,
             "reinstall": {"type": "bool", "default": False},
             "upgrade": {"type": "bool", "default": False},
             "protect": strings,

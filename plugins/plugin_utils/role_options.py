@@ -1,10 +1,11 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of the collection's roles, as their argument specifications have them."""
+"""The variables of the collection's roles: options, as their argument specifications have them, and what is derived from them."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Iterable
 
@@ -21,3 +22,9 @@ def role_options(roles: Iterable[str] = ()) -> dict[str, Any]:
         specs = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         found.update(specs["argument_specs"]["main"]["options"])
     return found
+
+
+def derived_variables() -> set[str]:
+    """Names of the variables that the shared role works out (``vars/main.yml``): they are there for all roles, and nobody sets them."""
+    text = (ROLES / "sdops" / "vars" / "main.yml").read_text(encoding="utf-8")
+    return {name for name in re.findall(r"(?m)^(\w+):", text) if not name.startswith("_")}

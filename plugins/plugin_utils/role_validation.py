@@ -14,6 +14,7 @@ of a task) and ``msg``. A condition that cannot be evaluated is a mistake with t
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -33,6 +34,8 @@ CROSS_ROLE_VARIABLES = ("sd_webui_version",)
 EVERYTHING = {"vars", "hostvars"}
 # every role depends on the role with the shared variables
 SHARED_ROLE = "sdops"
+# the oldest ansible-core that the roles work with, as in meta/runtime.yml
+OLDEST_CORE = (2, 19)
 
 
 class TemplateEngine(Protocol):
@@ -59,6 +62,17 @@ class RuleResults(NamedTuple):
 
     errors: list[str]
     warnings: list[str]
+
+
+def old_core_error(version: str) -> str:
+    """A sentence where ``version`` of ansible-core is older than what the roles' templates are written for, else ""."""
+    if tuple(map(int, version.split(".")[:2])) >= OLDEST_CORE:
+        return ""
+    oldest = ".".join(map(str, OLDEST_CORE))
+    return (
+        f"This is ansible-core {version}, and the collection needs {oldest} or newer. Install it with: {sys.executable} -m pip install "
+        f"--upgrade 'ansible-core>={oldest}' (which needs Python 3.11 or newer on this machine)."
+    )
 
 
 def root_cause(exc: BaseException) -> str:

@@ -102,7 +102,7 @@ def describe_misnamed_file(path: str, name: str, head: bytes) -> str | None:
     ):
         return (
             f"it is a pickle, as torch.save writes them, and no safetensors; take a real .safetensors, or set name to {stem}.ckpt for a checkpoint "
-            f"({stem}.pt else) and allow_pickle: true to have it scanned"
+            f"({stem}.pt else) and allow_pickle: true (model_fetch_allow_pickle of the role) to have it scanned"
         )
     for magic, what in OTHER_FORMATS:
         if head.startswith(magic) and extension != ".gguf":

@@ -193,7 +193,7 @@ def _reject_pickle(name: str, allow_pickle: bool) -> None:
     if not allow_pickle:
         raise ContentError(
             f"{name} is a pickle, which can run code when it is loaded; take a .safetensors if there is one, or set "
-            "allow_pickle: true to have it scanned and accepted"
+            "allow_pickle: true (model_fetch_allow_pickle of the role) to have it scanned and accepted"
         )
 
 

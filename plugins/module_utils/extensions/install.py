@@ -29,7 +29,7 @@ from ..snapshot import Snapshot
 from ..urls import redact_logins
 from .wheel_builder import built
 
-EMPTY_REQUEST = PipRequest([], [], [], [], "", [], None, [], False, False, False, False, None)
+EMPTY_REQUEST = PipRequest([], [], [], [], "", [], None, [], False, False, [], False, False, None)
 # what the WebUI stands on, besides its own requirements
 PROTECTED_PACKAGES = ("torch", "torchvision", "torchaudio", "xformers", "numpy", "protobuf")
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Callable
 from urllib.parse import urlsplit
 
 from ..errors import ArgumentError
@@ -15,6 +15,7 @@ from ..urls import may_carry_token
 from .batch import ModelInstaller
 from .model_file import FileStatus
 from .options import BatchOptions
+from .prefetch import PrefetchDirectory
 from .progress import ProgressWriter
 from .spec import ModelSpec, parse_sha256, redact_source
 
@@ -69,8 +70,14 @@ def list_tokens(params: dict[str, Any]) -> list[str]:
     return [token for token in tokens if token]
 
 
-def make_installer(params: dict[str, Any], webui_dir: str, check_mode: bool) -> ModelInstaller:
-    """The installer for these options. Raises ArgumentError."""
+def make_installer(
+    params: dict[str, Any],
+    webui_dir: str,
+    check_mode: bool,
+    prefetch_dir: PrefetchDirectory | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> ModelInstaller:
+    """The installer for these options; ``check`` as for ProgressWriter. Raises ArgumentError."""
     options = BatchOptions(
         webui_dir=webui_dir,
         allow_pickle=params["allow_pickle"],
@@ -85,10 +92,12 @@ def make_installer(params: dict[str, Any], webui_dir: str, check_mode: bool) -> 
         check_mode=check_mode,
         accept_change=bool(params.get("accept_change")),
         force=bool(params.get("force")),
+        prefetch_dir=prefetch_dir,
         state_file=params.get("state_file") or "",
     )
     http_options = {key: params[key] for key in ("proxy", "ca_path", "timeout", "retries")}
-    return ModelInstaller(options, http_options, ProgressWriter(None if check_mode else params.get("progress_file")))
+    progress_file = None if check_mode else params.get("progress_file")
+    return ModelInstaller(options, http_options, ProgressWriter(progress_file, check))
 
 
 def install_one_file(spec: ModelSpec, params: dict[str, Any], dest: str, check_mode: bool) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from .model_file import COMPLETED, FileStatus, ModelFile, describe_exception, na
 from .options import BatchOptions
 from .place import FileInstaller
 from .plan import ModelPlanner, reject_conflicts, run_step
+from .prefetch import PrefetchDirectory
 from .progress import ProgressWriter
 from .record import ModelRecord, load_single_files, record_single_file
 from .removal import ModelRemover
@@ -24,6 +25,8 @@ from .source_query import SourceQuery
 from .spec import ModelSpec
 
 MAX_QUERIES = 8  # sources are asked by so many threads at once: that is waiting, not bandwidth
+
+INSTALLATION_SPACE = 12 << 30  # bytes of an environment with torch, its downloads and the checkouts
 
 
 class ModelInstaller:
@@ -44,12 +47,10 @@ class ModelInstaller:
 
         Raises InsufficientSpaceError, with the plan.
         """
+        if self.options.prefetch_dir and not self.options.check_mode:
+            self.options.prefetch_dir.stop_job()  # what it has is resumed here
         with self.progress:
-            entries = [(spec, self.progress.add_entry(spec.name or spec.label)) for spec in specs]
-            with ThreadPoolExecutor(max_workers=MAX_QUERIES) as pool:
-                plans = pool.map(lambda entry: self.planner.plan_model(*entry), entries)
-                files = [file for plan in plans for file in plan]
-            reject_conflicts(files)
+            files = self._plan_all(specs)
             self._check_space(files)
             if not self.options.check_mode:
                 open_files = [file for file in files if file.status in COMPLETED]
@@ -60,7 +61,32 @@ class ModelInstaller:
                         self._copy_outcome(file, file.duplicate_of)
             return files
 
-    def _check_space(self, files: list[ModelFile]) -> None:
+    def _plan_all(self, specs: list[ModelSpec]) -> list[ModelFile]:
+        entries = [(spec, self.progress.add_entry(spec.name or spec.label)) for spec in specs]
+        with ThreadPoolExecutor(max_workers=MAX_QUERIES) as pool:
+            plans = pool.map(lambda entry: self.planner.plan_model(*entry), entries)
+            files = [file for plan in plans for file in plan]
+        reject_conflicts(files)
+        return files
+
+    def prefetch_all(self, specs: list[ModelSpec], parallel: int, directory: PrefetchDirectory) -> None:
+        """Download what the models lack into the cache or ``directory``, as far as hashes are known. Failures are for install_all.
+
+        Nothing is downloaded where it would take the space that the WebUI's own installation needs. Raises InsufficientSpaceError,
+        and what the check of the progress raises.
+        """
+        files = self._plan_all(specs)
+        if all(file.status is not FileStatus.FAILED for file in files):
+            directory.keep_only({file.remote.sha256 for file in files if file.remote.sha256})
+        self._check_space(files, INSTALLATION_SPACE)
+        with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
+            list(pool.map(lambda file: self._prefetch(file, directory), files))
+
+    def _prefetch(self, file: ModelFile, directory: PrefetchDirectory) -> None:
+        run_step(file, lambda: self.file_installer.prefetch(file, directory), self.options.check_mode)
+
+    def _check_space(self, files: list[ModelFile], reserve: int = 0) -> None:
+        """``reserve``: bytes that shall be left besides. Raises InsufficientSpaceError."""
         needs: list[tuple[str, int]] = []
         for file in files:
             if file.duplicate_of is None:
@@ -71,7 +97,8 @@ class ModelInstaller:
                 )
         self.space_needed = sum(size for _directory, size in needs)
         try:
-            check_space((directory, size) for directory, size in needs if directory)
+            reserved = [(self.options.webui_dir, reserve)] if reserve and needs else []
+            check_space([(directory, size) for directory, size in needs if directory] + reserved)
         except TransferError as exc:
             raise InsufficientSpaceError(str(exc), files) from None
 

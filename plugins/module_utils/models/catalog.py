@@ -194,7 +194,7 @@ _CATALOG_MODELS = (
         base="SD 1.5",
         licence=CIVITAI_PAGE_LICENCE,
         gated=False,
-        note="For the negative prompt, by its name bad_pictures; a pickle, so it needs allow_pickle.",
+        note="For the negative prompt, by its name bad_pictures; a pickle, so it needs model_fetch_allow_pickle.",
     ),
     CatalogModel(
         name="vae-ft-mse-840000",

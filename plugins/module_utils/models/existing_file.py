@@ -13,7 +13,7 @@ from ..content_scan.scan import WEIGHT_EXTENSIONS, reject_pickle_name, scan_file
 from ..errors import ContentError, SdopsError
 from ..filesystem import CHUNK, git_sha1_of, open_regular, sha256_of
 from ..transfer.remote_file import RemoteFile
-from .download_cache import find_cache_path, is_cached
+from .download_cache import is_cached
 from .model_file import ModelFile, identify_file
 from .options import BatchOptions
 from .record import ModelRecord
@@ -118,7 +118,7 @@ class ExistingFileCheck:
     def _begins_with(self, file: ModelFile, head: bytes) -> bool:
         """Whether the wanted file begins with ``head``. Where that cannot be asked, it is compared later. Raises TransferError."""
         url = file.remote.url
-        cached = find_cache_path(self.options.cache_dir, file.remote)
+        cached = self.options.cached_path(file.remote)
         local = url[7:] if url.startswith("file://") else cached if cached and is_cached(cached) else None
         if local:
             with os.fdopen(open_regular(local, follow=True), "rb") as handle:

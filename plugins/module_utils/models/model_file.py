@@ -112,7 +112,7 @@ class ModelFile:
             "kind": self.kind,
             "path": self.path or None,
             "sha256": self.sha256,
-            "bytes": self.size,
+            "bytes": self.spec.size if self.size is None else self.size,
             "source": printable(self.spec.label),
             "revision": self.remote.revision and printable(self.remote.revision),
             "status": self.status.value,

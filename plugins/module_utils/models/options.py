@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..transfer.remote_file import RemoteFile
+from .download_cache import find_cache_path
+from .prefetch import PrefetchDirectory
+
 
 class BatchOptions(NamedTuple):
     """``proxies``: by origin, where it is not the common one; ``accept_change``: of every model (see ModelSpec)."""
@@ -24,4 +28,10 @@ class BatchOptions(NamedTuple):
     check_mode: bool
     accept_change: bool = False
     force: bool = False  # whether any file at the path of a single download may be replaced
+    prefetch_dir: PrefetchDirectory | None = None  # what a download in the background has left for this batch
     state_file: str = ""  # where single downloads are recorded: what is as recorded may be replaced
+
+    def cached_path(self, remote: RemoteFile) -> str | None:
+        """Where the cache has ``remote``, or would have it; else where a download in the background has left it, or a part of it."""
+        cached = find_cache_path(self.cache_dir, remote)
+        return cached or (self.prefetch_dir.find(remote) if self.prefetch_dir else None)

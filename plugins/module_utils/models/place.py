@@ -23,6 +23,7 @@ from .existing_file import ExistingFileCheck, hash_file
 from .model_file import COMPLETED, FileStatus, ModelFile
 from .options import BatchOptions
 from .plan import is_same_disk
+from .prefetch import PrefetchDirectory
 from .record import ModelRecord
 from .source_query import SourceQuery
 
@@ -85,11 +86,11 @@ class FileInstaller:
             return self._fetch(file, is_locked, before_publish)
 
     def _fetch(self, file: ModelFile, is_locked: bool, before_publish: BeforePublish) -> str:
-        """Take a file from the cache or over the network."""
+        """Take a file from the cache, from what came in the background, or over the network."""
         file.status = FileStatus.FETCH
         cached = find_cache_path(self.options.cache_dir, file.remote)
         if cached is None:
-            return self._download(file, file.path, is_locked, before_publish)
+            return self._fetch_without_cache(file, is_locked, before_publish)
         if not ensure_writable(os.path.dirname(cached)):
             sha256 = self._try_cache(file, cached, is_locked, before_publish)
             return sha256 or self._download(file, file.path, is_locked, before_publish)
@@ -100,6 +101,40 @@ class FileInstaller:
             unlink_all([cached])  # damaged
             self._download(file, cached, is_cache_locked, lambda *_: None)
             return self._install_from_cache(file, cached, is_locked, before_publish, verified=True)
+
+    def _fetch_without_cache(self, file: ModelFile, is_locked: bool, before_publish: BeforePublish) -> str:
+        """Resume what a download in the background has left; else download to the path itself."""
+        prefetch = self.options.prefetch_dir
+        path = prefetch.find(file.remote) if prefetch else None
+        if prefetch is None or path is None:
+            return self._download(file, file.path, is_locked, before_publish)
+        with locked(path + ".lock") as is_path_locked:
+            if is_cached(path) and not prefetch.is_verified(path) and hash_file(file, path) != file.remote.sha256:
+                unlink_all([path])
+            if is_cached(path):
+                file.received += os.path.getsize(path)
+            else:
+                self._download(file, path, is_path_locked, lambda *_: None)
+            sha256 = self._install_from_cache(file, path, is_locked, before_publish, verified=True)
+            prefetch.discard(path)
+            return sha256
+
+    def prefetch(self, file: ModelFile, directory: PrefetchDirectory) -> None:
+        """Download a file that is to be fetched and whose hash is known into the cache, else into ``directory``.
+
+        Raises whatever goes wrong.
+        """
+        is_private = find_cache_path(self.options.cache_dir, file.remote) is None
+        path = find_cache_path(self.options.cache_dir or directory.path, file.remote)
+        if path is None or file.status is not FileStatus.FETCH or file.spec.origin == "magnet":
+            return
+        if not ensure_writable(os.path.dirname(path)):
+            return
+        with locked(path + ".lock") as is_path_locked:
+            if not is_cached(path):
+                self._download(file, path, is_path_locked, lambda *_: None)
+                if is_private:
+                    directory.record_verified(path)
 
     def _try_cache(self, file: ModelFile, cached: str, is_locked: bool, before_publish: BeforePublish) -> str | None:
         """The file's SHA-256 when the cache has it, whole."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from typing import Callable, Iterable
 
-from ..errors import SdopsError, TransferError
+from ..errors import RequestsMissingError, SdopsError, TransferError
 from ..filesystem import nearest_directory, reject_irregular, reject_long_name, reject_unusable_directory
 from ..sources import magnet
 from ..transfer.partial import PartialFile
 from ..transfer.remote_file import RemoteFile
-from .download_cache import find_cache_path, is_cached
+from .download_cache import is_cached
 from .existing_file import ExistingFileCheck, hash_file
 from .layout import model_path, sidecar_path
 from .model_file import FileStatus, ModelFile, describe_exception, identify_file, name_from_source
@@ -22,6 +22,10 @@ from .progress import ProgressEntry, ProgressWriter
 from .record import ModelRecord
 from .source_query import SourceQuery
 from .spec import Endpoints, ModelSpec, parse_source
+
+TOOLBOX_PENDING = (
+    "That is done when the toolbox is there; what is known of it now is what the entry and the catalog say."
+)
 
 
 def is_same_disk(one: str, other: str) -> bool:
@@ -36,7 +40,8 @@ def run_step(file: ModelFile, step: Callable[[], None], check_mode: bool) -> Non
         except Exception as exc:  # whatever it is: the others go on
             unresolved = check_mode and isinstance(exc, TransferError)
             status = FileStatus.UNRESOLVED if unresolved else FileStatus.FAILED
-            file.fail(describe_exception(exc, file.path or file.spec.label), status)
+            missing = unresolved and isinstance(exc, RequestsMissingError)  # it comes with the run itself
+            file.fail(TOOLBOX_PENDING if missing else describe_exception(exc, file.path or file.spec.label), status)
 
 
 def reject_conflicts(files: Iterable[ModelFile]) -> None:
@@ -168,7 +173,7 @@ class ModelPlanner:
         if remote.url.startswith("file://"):
             file.status = FileStatus.COPY
         else:
-            cached = find_cache_path(self.options.cache_dir, remote)
+            cached = self.options.cached_path(remote)
             file.status = FileStatus.FROM_CACHE if cached and is_cached(cached) else FileStatus.FETCH
         file.sha256 = remote.sha256
 
@@ -183,7 +188,7 @@ class ModelPlanner:
         if file.status is FileStatus.COPY:
             return [(directory, file.size or 0)]
         size = file.remote.size or file.remote.approximate_size or file.spec.size or 0
-        cached = find_cache_path(self.options.cache_dir, file.remote)
+        cached = self.options.cached_path(file.remote)
         copy = [] if cached and is_same_disk(cached, directory) else [(directory, size)]
         if file.status is FileStatus.FROM_CACHE:
             return copy

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import deque
-from typing import Any
+from typing import Any, Callable
 
 from ..errors import FileTypeError
 from ..filesystem import reject_irregular, write_atomic
@@ -21,16 +21,21 @@ SPEED_WINDOW = 5.0  # seconds that a speed is taken over
 
 
 class ProgressEntry:
-    """One file. ``state``: waiting, asking, fetching, verifying, done, failed. ``done`` and ``total`` in bytes."""
+    """One file. ``state``: waiting, asking, fetching, verifying, done, failed. ``done`` and ``total`` in bytes.
 
-    def __init__(self, name: str) -> None:
+    ``check`` is called at each update; what it raises ends the work on the file.
+    """
+
+    def __init__(self, name: str, check: Callable[[], None] = lambda: None) -> None:
         self.name = name
+        self._check = check
         self.state = "waiting"
         self.done = 0
         self.total: int | None = None
         self._seen: deque[tuple[float, int]] = deque()
 
     def update(self, state: str, done: int | None = None, total: int | None = None) -> None:
+        self._check()
         if state != self.state:
             self._seen.clear()  # hashing is no downloading
         self.state = state
@@ -53,14 +58,17 @@ class ProgressEntry:
 class ProgressWriter:
     """Context manager: a thread writes ``path`` every second while it is open. Without ``path`` nothing is written.
 
+    ``check`` is that of each entry.
+
     Entering it raises FileTypeError where something else than a file lies at ``path``.
 
     The file: {"pid", "started", "time", "state": "running"|"done", "files": [{"name", "state", "done", "total", "speed"}],
     "done", "total", "speed", "eta"}; bytes, bytes per second, seconds; null while unknown.
     """
 
-    def __init__(self, path: str | None = None) -> None:
+    def __init__(self, path: str | None = None, check: Callable[[], None] = lambda: None) -> None:
         self.path = path
+        self._check = check
         self._entries: list[ProgressEntry] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -68,7 +76,7 @@ class ProgressWriter:
         self._started = time.time()
 
     def add_entry(self, name: str) -> ProgressEntry:
-        entry = ProgressEntry(name)
+        entry = ProgressEntry(name, self._check)
         with self._lock:
             self._entries.append(entry)
         return entry

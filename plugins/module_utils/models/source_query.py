@@ -88,7 +88,7 @@ class SourceQuery:
         with_token = http.sends_token(endpoint)
         if spec.endpoint and self.options.civitai_token and not with_token:
             file.warn(
-                f"{spec.label} is asked for at {endpoint} without the civitai_token, which is for "
+                f"{spec.label} is asked for at {endpoint} without the model_fetch_civitai_token (civitai_token of a module), which is for "
                 f"{redact_url(self.options.civitai_endpoint)} alone. If the token is for it too, set civitai_endpoint to {endpoint}."
             )
         return civitai.resolve_civitai_file(spec.locator, http, endpoint, with_token, (spec.sha256 or "").lower())

@@ -309,7 +309,9 @@ def _parse_page_link(source: str, endpoints: Endpoints) -> ModelSpec | None:
         return None
     pages = [(field, found.group(1)) for field, pattern in CIVITAI_PAGES for found in [pattern.match(path)] if found]
     if "token" in query and (pages or _site_host(source) in CIVITAI_HOSTS):
-        raise SpecError(f"{redact_url(source)} has a token in it, which ends up in logs. Use civitai_token instead.")
+        raise SpecError(
+            f"{redact_url(source)} has a token in it, which ends up in logs. Use model_fetch_civitai_token (civitai_token of a module) instead."
+        )
     if not pages:
         return None
     # what one of its sites shows, another one may not: a link is asked for where it was copied

@@ -259,10 +259,7 @@ def measure_route(
     service: str, route: Route, path: str, timeout: float, ca_path: str | None = None, login: str = ""
 ) -> Measurement:
     """Read up to 128 KiB from the service through ``route``; ``timeout`` in seconds for all of it; ``login`` is USER:PASSWORD."""
-    base = resolve_base(service, route.base)
-    if not base:
-        return Measurement(service, route, None, "pip is not here to tell which index it would take")
-    url = base + path
+    url = resolve_base(service, route.base) + path
     context = tls_context(ca_path)
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({"http": route.proxy, "https": route.proxy} if route.proxy else {}),
@@ -307,7 +304,8 @@ def select_routes(
 
     One route alone is taken as it is. A remembered one stays while it works, unless ``remeasure``. Else the fastest that works,
     and the first of them when none does: its own error says more than we could. The kinds in ``last`` are taken only where no
-    other works; that one of them is remembered does not keep the others from being measured.
+    other works; that one of them is remembered does not keep the others from being measured. A route whose URL nobody knows (the
+    default index on a host without pip) is not measured: it is not chosen before one that works, and nobody calls it dead.
     """
     chosen: dict[str, Route] = {}
     measured: list[Measurement] = []
@@ -320,11 +318,13 @@ def select_routes(
             old = remembered.get(service) or {}
             known = [r for r in routes if (r.kind, r.base) == (old.get("kind"), old.get("base")) and r.kind not in last]
             to_measure[service] = known if known and not remeasure else routes
+        measurable = {s: [r for r in options[s] if resolve_base(s, r.base)] for s in to_measure}
 
         def measure_all(routes_by_service: dict[str, list[Route]]) -> None:
             found = list(
                 pool.map(
-                    lambda pair: measure(*pair), [(s, r) for s, routes in routes_by_service.items() for r in routes]
+                    lambda pair: measure(*pair),
+                    [(s, r) for s, routes in routes_by_service.items() for r in routes if r in measurable[s]],
                 )
             )
             measured.extend(found)
@@ -340,6 +340,23 @@ def select_routes(
     for service, routes in options.items():
         chosen.setdefault(service, routes[0])
     return {service: chosen[service] for service in options}, measured
+
+
+def require_reachable(chosen: dict[str, Route], measured: list[Measurement]) -> None:
+    """Raise RouteError where routes were measured and none of them leads to any service.
+
+    A service that was not measured, because there is one route to it alone, may be reached unless it takes a kind of route that failed.
+    """
+    tried = {measurement.service for measurement in measured}
+    kinds = {measurement.route.kind for measurement in measured}
+    others = {route.kind for service, route in chosen.items() if service not in tried}
+    if measured and others <= kinds and all(measurement.seconds is None for measurement in measured):
+        services = ", ".join(dict.fromkeys(measurement.service for measurement in measured))
+        table = "\n".join(format_measurements(chosen, measured))
+        raise RouteError(
+            f"No route leads from this host to any of {services}, so nothing could be fetched. Check its network; or give an Xray server "
+            f"(xray_proxy_link), a mirror (sdops_mirrors), or another sdops_network. What was measured:\n{table}"
+        )
 
 
 def format_measurements(chosen: dict[str, Route], measured: list[Measurement]) -> list[str]:

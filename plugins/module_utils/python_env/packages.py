@@ -10,7 +10,7 @@ import sys
 import tempfile
 from typing import Any, NamedTuple
 
-from ..errors import PythonEnvError
+from ..errors import PythonEnvError, UvMissingError
 from ..filesystem import parse_json
 from ..process import Completed, run
 from ..urls import redact_logins, url_login_secrets
@@ -32,6 +32,7 @@ class PipRequest(NamedTuple):
     find_links: list[str]
     no_deps: bool
     no_build_isolation: bool
+    no_build_isolation_packages: list[str]
     reinstall: bool
     upgrade: bool
     link_mode: str | None
@@ -42,17 +43,17 @@ class PipRequest(NamedTuple):
 
 
 def find_uv(requested: str | None) -> str:
-    """Path of uv: the wanted one, the one beside our own interpreter, or the one on PATH. Raises PythonEnvError."""
+    """Path of uv: the wanted one, the one beside our own interpreter, or the one on PATH. Raises PythonEnvError, UvMissingError."""
     own_uv = os.path.join(os.path.dirname(sys.executable), "uv")
     path = [os.path.join(d, "uv") for d in os.environ.get("PATH", "").split(os.pathsep) if d]
     candidates = [requested] if requested else [own_uv, *path]
     for candidate in candidates:
         if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
             return candidate
-    raise PythonEnvError(
+    if requested:
+        raise PythonEnvError(f"uv is not at {requested}. Correct the path, or leave it out.")
+    raise UvMissingError(
         f"uv was found neither at {candidates[0]} nor on PATH. Run the role base first, which puts it into the toolbox."
-        if not requested
-        else f"uv is not at {requested}. Correct the path, or leave it out."
     )
 
 
@@ -80,9 +81,12 @@ class UvInstaller:
             return requested
         if not HAS_PACKAGING:
             # without the library uv decides, from what is on the disk only
-            done = self._run_uv(
-                request, *self._reinstall_options([]), "--dry-run", "--offline", "--output-format", "json"
-            )
+            try:
+                done = self._run_uv(
+                    request, *self._reinstall_options([]), "--dry-run", "--offline", "--output-format", "json"
+                )
+            except UvMissingError:  # a plan for a host without the toolbox, such as after uninstall
+                return requested
             return [] if done.rc == 0 and _changes(done.out) == [] else requested
         checker = RequirementChecker(self.before, constraints, request.overrides)
         return [r for r in requested if not checker.is_met(r, not request.no_deps)]
@@ -93,6 +97,7 @@ class UvInstaller:
             ("--requirement", request.requirements),
             ("--constraint", request.constraints),
             ("--override", request.overrides),
+            ("--no-build-isolation-package", request.no_build_isolation_packages),
         ):
             for value in values:
                 argv += [option, value]

@@ -177,6 +177,7 @@ class Toolbox:
             self._create()
         # an index or a mirror that serves another file than the one that was locked is refused
         argv = [self.interpreter, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--retries", "10"]
+        argv.append("--no-compile")  # pip does it file by file, and most of them are never imported
         with package_cache_lock("PIP_CACHE_DIR", environment):
             done = run([*argv, "--require-hashes", "-r", self.lock], env=environment)
         if done.rc != 0:

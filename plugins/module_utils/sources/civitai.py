@@ -151,7 +151,11 @@ def _check_download(http: HttpClient, url: str, what: str, has_token: bool) -> N
     if status in (200, 206) and not page or (status in REDIRECT_STATUSES and not login):
         return
     site = _site_label(url)
-    token = "the token may be wrong or expired" if has_token else f"set a civitai_token for {urlsplit(url).hostname}"
+    token = (
+        "the token may be wrong or expired"
+        if has_token
+        else f"set a civitai_token (model_fetch_civitai_token of the role) for {urlsplit(url).hostname}"
+    )
     if status == 401 or login:
         if "disabled downloads" in text:
             raise CivitaiError(f"The creator of {what} has disabled downloads.")

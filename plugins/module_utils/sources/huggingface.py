@@ -39,15 +39,17 @@ def describe_hub_error(locator: dict[str, str], response: Any, has_token: bool, 
             locator["repo"],
             " with the account of your token, or take a token that may read it"
             if has_token
-            else ", and give a huggingface_token of that account",
+            else ", and give a huggingface_token (model_fetch_huggingface_token of the role) of that account",
         )
     if "Invalid credentials" in message:
-        return f"{endpoint} does not accept the huggingface_token: it is wrong, expired or revoked. Make a new one."
+        return f"{endpoint} does not accept the huggingface_token (model_fetch_huggingface_token of the role): it is wrong, expired or revoked. Make a new one."
     if code == "RepoNotFound" or (response.status_code == 401 and not code):
         return "The repository {} does not exist at {}, or is private{}.".format(
             locator["repo"],
             endpoint,
-            "; check the token and what it may read" if has_token else "; private ones need a huggingface_token",
+            "; check the token and what it may read"
+            if has_token
+            else "; private ones need a huggingface_token (model_fetch_huggingface_token of the role)",
         )
     if code == "RevisionNotFound":
         return "The repository {} has no revision {!r}. Check the list of its branches and commits.".format(
@@ -65,7 +67,7 @@ def describe_hub_error(locator: dict[str, str], response: Any, has_token: bool, 
             locator["repo"], endpoint
         )
     if response.status_code == 429:
-        return f"{endpoint} turns the target away: too many requests (429). Wait some minutes; a huggingface_token raises the limit."
+        return f"{endpoint} turns the target away: too many requests (429). Wait some minutes; a huggingface_token (model_fetch_huggingface_token of the role) raises the limit."
     return "{} answered {} for {}{}. Run again later, or take the file from another source.".format(
         endpoint, response.status_code, what, f": {message[:200]}" if message else ""
     )

@@ -10,7 +10,8 @@ from typing import Any
 
 from ..errors import SdopsError
 from ..extensions.plan import plan
-from ..models.spec import DEFAULT_ENDPOINTS, Endpoints, find_entry_problems
+from ..models.expected import find_model_problems
+from ..models.spec import DEFAULT_ENDPOINTS, Endpoints
 from ..terminal import printable
 from ..webui_versions import WEBUI_VERSIONS
 from ..xray.client_config import validate_client_config
@@ -64,7 +65,8 @@ def _find_conflicts(values: Mapping) -> list[str]:
     # one alone does not stop the others: it is reported, and the run fails when those are there
     models = get("model_fetch_models") or []
     endpoints = [get(f"sdops_{name}_endpoint", getattr(DEFAULT_ENDPOINTS, name)) for name in Endpoints._fields]
-    problems = find_entry_problems(models, Endpoints(*endpoints))
+    allow_pickle = str(get("model_fetch_allow_pickle", True)).lower() in ("true", "yes", "1", "on", "y", "t")
+    problems = find_model_problems(models, Endpoints(*endpoints), allow_pickle)
     if len(problems) == len(models):
         found.extend(f"model_fetch_models: {problem}" for problem in problems)
     if get("xray_proxy_state") == "present":

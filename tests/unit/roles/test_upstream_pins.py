@@ -88,9 +88,12 @@ def test_packaging_tools_of_a_new_environment_are_pinned_first() -> None:
     tasks = load("sd_webui/tasks/requirements.yml")
     order = [task["name"] for task in tasks]
     assert order.index("Install the packaging tools") < order.index("Install torch from PyTorch's index")
-    clip = next(task for task in tasks if task["name"] == "Install CLIP and open_clip")
-    assert order.index("Install torch from PyTorch's index") < order.index(clip["name"])
-    assert clip["sdops.webui.python_packages"]["no_build_isolation"] is True
+    clip = tasks[-1]["sdops.webui.python_packages"]
+    assert order.index("Install torch from PyTorch's index") == len(order) - 2
+    assert (
+        "__sd_webui_clip_packages" in clip["packages"]
+        and "__sd_webui_clip_packages" in clip["no_build_isolation_packages"]
+    )
 
 
 def test_torch_is_not_moved_by_what_comes_after_it() -> None:
@@ -102,8 +105,10 @@ def test_torch_is_not_moved_by_what_comes_after_it() -> None:
     torch = next(n for n, task in enumerate(tasks) if "index_url" in task)
     # numpy and others of PyTorch's index are not looked at, so they hide no version of the normal one
     assert tasks[torch]["no_deps"] is True and not [task for task in tasks if "index_strategy" in task]
-    assert tasks[torch + 1]["protect"] == "{{ __sd_webui_protect if __sd_webui_torch_index else [] }}"
-    assert all(task["protect"] == "{{ __sd_webui_protect }}" for task in tasks[torch + 2 :])
+    # all else is one resolution: torch is part of it, and nothing is replaced by a later one
+    (rest,) = tasks[torch + 1 :]
+    assert rest["protect"] == "{{ __sd_webui_protect if __sd_webui_torch_index else [] }}"
+    assert "__sd_webui_torch" in rest["packages"] and rest["requirements"]
     assert all(task["constraints"] for task in tasks[torch:])
 
 

@@ -66,13 +66,11 @@ def archive(tmp_path: Path) -> Archive:
 
 def requirement(archive: Archive, sha256: str) -> str:
     """What the role's own task installs, with this server for GitHub, and the hash of our zip for that of the real one."""
-    tasks = yaml.safe_load((ROLE / "tasks" / "requirements.yml").read_text())
-    task = next(task for task in tasks if task["name"] == "Install CLIP and open_clip")
+    packages = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["__sd_webui_clip_packages"]
     package, fragments = re.subn("(?<=#sha256=)[0-9a-f]{64}$", sha256, PINNED)
     assert fragments == 1, "the role's own CLIP has no SHA-256"
     variables = {"sd_webui_clip_package": trust_as_template(package), "sdops_github": archive.url}
-    clip = task["sdops.webui.python_packages"]["packages"][0]
-    text = Templar(loader=DataLoader(), variables=variables).template(trust_as_template(clip))
+    text = Templar(loader=DataLoader(), variables=variables).template(trust_as_template(packages[0]))
     assert text == f"clip @ {archive.url}/{archive.path.relative_to(archive.path.parents[3])}#sha256={sha256}"
     return text
 

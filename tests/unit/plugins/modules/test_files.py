@@ -267,6 +267,15 @@ def test_plan_and_diff_of_several_entries(tmp_path: Path) -> None:
     assert stat.S_IMODE(hook.stat().st_mode) == 0o700
 
 
+def test_brief_diff_tells_the_number_of_lines(tmp_path: Path) -> None:
+    entry = {"path": f"{tmp_path}/program.py", "brief_diff": True}
+    applied = run_module("files", entries=[{**entry, "content": "one\ntwo\n"}])
+    assert [(diff["before"], diff["after"]) for diff in applied["diff"]] == [("", "2 lines\n")]
+    changed = run_module("files", entries=[{**entry, "content": "three\n"}])
+    assert [(diff["before"], diff["after"]) for diff in changed["diff"]] == [("2 lines\n", "1 lines\n")]
+    assert (tmp_path / "program.py").read_text() == "three\n"
+
+
 def test_failure_keeps_what_was_done_and_names_the_path(tmp_path: Path) -> None:
     entries = [
         {"path": f"{tmp_path}/a", "content": "a"},

@@ -106,3 +106,35 @@ def test_running_supervisord_is_found(state, supervisor):
 def test_option_without_the_directory_that_it_needs(run_module, arguments, needed):
     result = run_module("host_state_info", **arguments)
     assert result["failed"] and f"needs {needed}" in result["msg"]
+
+
+def test_disks_of_paths_that_may_not_exist(run_module, tmp_path):
+    (tmp_path / "autodl-tmp").mkdir()
+    (tmp_path / "autodl-tpm.txt").write_text("no directory")
+    (tmp_path / "other").mkdir()
+    paths = [str(tmp_path / name) for name in ("autodl-tpm/envs", "other", "new")]
+    found = run_module("host_state_info", disks=[*paths, "/"])["state"]["disks"]
+    space = shutil.disk_usage(tmp_path)
+    assert [found[path]["exists"] for path in paths] == [False, True, False]
+    assert {found[path]["device"] for path in paths} == {str(os.stat(tmp_path).st_dev)}
+    assert all(abs(found[path]["free"] - space.free) < space.total / 20 for path in paths)
+    assert [list(found[path]["similar"]) for path in paths] == [[str(tmp_path / "autodl-tmp")], [], []]
+    assert found["/"]["system"] and found[paths[1]]["system"] == (os.stat(tmp_path).st_dev == os.stat("/").st_dev)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("models/Stable-diffusion/a.safetensors", True),
+        ("models/Stable-diffusion/sdxl/b.CKPT", True),
+        ("models/Stable-diffusion/a.vae.safetensors", False),
+        ("models/Stable-diffusion/.a.safetensors.part", False),
+        ("models/Stable-diffusion/a.yaml", False),
+        ("models/Lora/a.safetensors", False),
+    ],
+)
+def test_checkpoint_is_found_where_the_webui_finds_it(state, tmp_path, name, found):
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).touch()
+    missing = str(tmp_path / "missing")
+    assert state(checkpoint_dirs=[str(tmp_path), missing])["checkpoints"] == {str(tmp_path): found, missing: False}

@@ -17,7 +17,7 @@ NAMES = ("torch", "requests", "typing-extensions")
 
 
 def torch_tasks(variables: dict) -> list[tuple[dict, dict]]:
-    """(arguments, environment) of the tasks that install torch, as Ansible templates them."""
+    """(arguments, environment) of the tasks that install torch and what it depends on, as Ansible templates them."""
     templar = Templar(loader=DataLoader(), variables=variables)
 
     def value(text):
@@ -28,11 +28,14 @@ def torch_tasks(variables: dict) -> list[tuple[dict, dict]]:
     found = [
         t
         for t in yaml.safe_load(TASKS.read_text())
-        if t["name"].startswith(("Install torch", "Install the dependencies of torch"))
+        if t["name"].startswith(("Install torch", "Install the requirements of the WebUI"))
     ]
     assert len(found) == 2
     return [
-        ({key: value(text) for key, text in task["sdops.webui.python_packages"].items()}, task.get("environment", {}))
+        (
+            {key: value(text) for key, text in task["sdops.webui.python_packages"].items()},
+            value(task.get("environment", {})),
+        )
         for task in found
     ]
 
@@ -51,12 +54,17 @@ def test_a_higher_version_in_the_wrong_index_is_never_taken(tmp_path: Path, extr
     simple_index(tmp_path / "www" / "extra", wheel(tmp_path / "third", "torch", "2.1.2", "evil"))
     server, python = FileServer(tmp_path / "www"), venv(tmp_path / "env")
     (tmp_path / "constraints.txt").write_text("")
+    (tmp_path / "requirements.txt").write_text("requests\n")
     variables = {
         "sdops_env_python": str(python),
         "__sd_webui_torch": ["torch==2.1.2" + label],
         "__sd_webui_torch_index": server.url + "/pytorch/",
         "__sd_webui_protect": ["torch", "torchvision"],
+        "__sd_webui_clip_packages": [],
         "sdops_state_dir": str(tmp_path),
+        "sd_webui_dir": str(tmp_path),
+        "sd_webui_requirements_file": "requirements.txt",
+        "sdops_source_environment": {},
     }
     base = {"UV_DEFAULT_INDEX": server.url + "/main/", "UV_CACHE_DIR": str(tmp_path / "cache")}
     base["UV_INDEX"] = server.url + "/extra/" if extra else ""

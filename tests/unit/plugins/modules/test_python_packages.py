@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -65,6 +67,20 @@ def test_uv_is_not_called_when_all_is_there(act: dict, tmp_path: Path) -> None:
     assert run_module("python_packages", requirements=[str(listed)], **{**act, **NO_UV})["changed"] is False
     rejected = run_module("python_packages", packages=["numpy==2.0.0"], **{**act, **NO_UV})
     assert rejected["failed"]
+
+
+def test_plan_without_the_toolbox(act: dict, tmp_path: Path) -> None:
+    """As after uninstall: the environment is there, and neither uv nor the packaging library."""
+    (tmp_path / "blocked" / "packaging").mkdir(parents=True)
+    (tmp_path / "blocked" / "packaging" / "__init__.py").write_text("raise ImportError('not here')\n")
+    libraries = [str(tmp_path / "blocked"), str(COLLECTIONS), sysconfig.get_path("purelib")]
+    act["env"].update(PYTHONPATH=":".join(libraries), PATH="/usr/bin:/bin")
+    bare = sys._base_executable  # has no uv beside it, as the host's own Python has none
+    planned = run_module("python_packages", check=True, packages=["torch"], interpreter=bare, **act)
+    assert not planned["failed"], planned
+    assert planned["actions"] == ["install torch"] and not planned.get("warnings"), planned
+    rejected = run_module("python_packages", packages=["torch"], interpreter=bare, **act)
+    assert rejected["failed"] and "Run the role base first" in rejected["msg"]
 
 
 def test_without_the_packaging_library(act: dict, tmp_path: Path) -> None:
@@ -171,7 +187,12 @@ def test_build_without_isolation(act: dict, tmp_path: Path) -> None:
     options = {"packages": [f"clip @ file://{source}"]}
     isolated = run_module("python_packages", **options, **act)
     assert isolated["failed"] and "numpy" in isolated["msg"]
-    four_times("python_packages", **options, no_build_isolation=True, **act)
+    # by its name: others are built in isolation all the same
+    other = sdist(tmp_path / "other", "other", "1.0", {"pyproject.toml": project})
+    several = {"packages": [*options["packages"], f"other @ file://{other}"]}
+    mixed = run_module("python_packages", **several, no_build_isolation_packages=["clip"], **act)
+    assert mixed["failed"] and "other" in mixed["msg"], mixed
+    four_times("python_packages", **options, no_build_isolation_packages=["clip"], **act)
 
 
 def test_hosts_with_a_cache_download_once(tmp_path: Path, links: Path) -> None:

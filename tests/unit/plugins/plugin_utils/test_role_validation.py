@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.sdops.webui.plugins.plugin_utils.role_options import role_options
@@ -18,9 +19,10 @@ from ansible_collections.sdops.webui.plugins.plugin_utils.role_validation import
     evaluate_rules,
     merge_host_requests,
     merge_host_states,
+    old_core_error,
 )
 from helpers.ansible_site import ansible_environment
-from helpers.paths import BIN
+from helpers.paths import BIN, ROOT
 
 SPECS = role_options()
 
@@ -252,3 +254,11 @@ def test_later_state_of_a_host_replaces_what_it_has():
         "unwritable": [],
         "content": {"/f": None},
     }
+
+
+# --- ansible-core ----------------------------------------------------------------------------------------------------
+def test_old_core_is_told_with_the_command_for_a_newer_one():
+    oldest = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())["requires_ansible"].removeprefix(">=")
+    assert old_core_error(oldest) == "" == old_core_error("2.21.0rc1") == old_core_error("3.0.0")
+    error = old_core_error("2.18.19")
+    assert "2.18.19" in error and f"{sys.executable} -m pip install --upgrade 'ansible-core>=2.19'" in error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.network.routes import 
     format_measurements,
     list_routes,
     read_turbo,
+    resolve_base,
     select_routes,
 )
 
@@ -289,6 +291,45 @@ def test_module_measures_remembers_and_changes_its_mind_only_when_it_must(serve,
     assert state == {"github": {"kind": "mirror", "base": fast}}
     changed = run_module("network_routes", **{**request, "mirrors": {"github": [slow]}})
     assert (changed["changed"], changed["routes"]["github"]["base"]) == (True, slow)
+
+
+def test_module_fails_at_once_where_no_route_leads_anywhere(serve, tmp_path, run_module):
+    dead = "http://127.0.0.1:9"
+    request = arguments(
+        tmp_path, base_urls={"github": dead}, mirrors={"github": [dead + "/mirror"]}, require_route=True
+    )
+    found = run_module("network_routes", **request)
+    assert found["failed"] and "No route leads from this host to any of github" in found["msg"]
+    assert "github       direct  127.0.0.1" in found["msg"] and "connection refused" in found["msg"]
+    # one that works is enough, and who does not fetch anything needs none
+    works = {**request, "mirrors": {"github": [serve()]}}
+    assert not run_module("network_routes", **works).get("failed")
+    assert not run_module("network_routes", **{**request, "require_route": False}).get("failed")
+    # the others may be reached through Xray, which was not measured
+    proxied = {service: "xray" for service in SERVICES if service != "github"}
+    through = {**request, "network": "mirrors", "route_overrides": proxied, "xray_proxy": XRAY}
+    assert not run_module("network_routes", **through).get("failed")
+
+
+def test_index_of_a_host_without_pip_is_not_called_dead(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pip._internal.models.index", None)
+    assert resolve_base("pypi", "") == ""
+    direct, mirror = Route("direct", "", ""), Route("mirror", "https://mirror.example/simple", "")
+    asked = []
+
+    def measure(service, route):
+        asked.append(route)
+        return Measurement(service, route, None, "no")
+
+    chosen, measured = select_routes({"pypi": [direct, mirror]}, {}, measure)
+    assert asked == [mirror] and chosen["pypi"] == direct
+    chosen, measured = select_routes({"pypi": [direct, mirror]}, {}, lambda s, r: Measurement(s, r, 1.0))
+    assert chosen["pypi"] == mirror
+    # one that is remembered does not keep the others from being measured
+    chosen, measured = select_routes(
+        {"pypi": [direct, mirror]}, {"pypi": {"kind": "direct", "base": ""}}, lambda s, r: Measurement(s, r, 1.0)
+    )
+    assert chosen["pypi"] == mirror
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,16 @@ def info(run_module, path):
     return {**result["state"]["toolbox"], "python": result["state"]["python"]}
 
 
+def test_nothing_is_compiled_before_it_is_imported(tmp_path, run_module, monkeypatch):
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    result = run_module("toolbox", path=str(tmp_path / "toolbox"), requirements=SMALL, python=BASE)
+    assert not result["failed"], result
+    (package,) = (tmp_path / "toolbox").glob("lib/python*/site-packages/packaging")
+    # the check imports the package itself, and not what lies below it
+    assert list(package.glob("licenses/*.py")) and not list(package.glob("licenses/__pycache__/*"))
+
+
 def test_check_apply_check_apply(tmp_path, four_times, run_module):
     path = tmp_path / "toolbox"
     assert info(run_module, path)["usable"] is False

@@ -298,7 +298,7 @@ def test_a_size_from_the_catalog_counts_before_the_source_is_queried(target, run
     arguments = {**target.arguments, "huggingface_endpoint": "http://127.0.0.1:9", "retries": 0}
     planned = run_module("model_files", check=True, **arguments, models=["vae-ft-mse-840000"])
     assert [m["status"] for m in planned["models"]] == ["unresolved"]
-    assert planned["bytes_planned"] == planned["space_needed"] == 334641190
+    assert planned["bytes_planned"] == planned["space_needed"] == planned["models"][0]["bytes"] == 334641190
     assert "cannot be reached" in planned["models"][0]["reason"]
 
 
