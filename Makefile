@@ -21,11 +21,12 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(WORK)/pyc
 
-.PHONY: help setup programs gradio real-models demo demo-down test lint lint-sources lint-importer lint-docs lint-sanity unit coverage \
+.PHONY: help setup programs gradio real-models demo play demo-down test lint lint-sources lint-importer lint-docs lint-sanity unit coverage \
   integration molecule matrix site-check real bench lock changelog build release clean
 
 help:
 	@echo 'make demo       bring up the lab and a WebUI in it, with one image'
+	@echo 'make play       another playbook in it: make play PLAYBOOK=status'
 	@echo 'make demo-down  take all of it away again'
 	@echo 'make test       lint, unit, integration and molecule tests'
 	@echo 'make lint       ruff, mypy, ansible-lint, galaxy-importer, the pages of antsibull-docs, ansible-test sanity'
@@ -67,10 +68,19 @@ real-models: $(MODELS)/.done
 setup: $(VENV)/.done $(COLLECTION)
 
 # --- demo --------------------------------------------------------------------------------------------------------
-demo: setup
+demo:
+	@echo 'A small internet and a rented host come up on this machine, then everything from supervisord to the first image: about 2 minutes.'
+	@$(MAKE) --no-print-directory setup
 	@$(BIN)/python -m lab up
-	@ANSIBLE_CALLBACKS_ENABLED=sdops.webui.summary $(BIN)/ansible-playbook -i inventories/container playbooks/site.yml
-	@$(BIN)/python -m lab status
+	@$(BIN)/ansible-playbook -i inventories/container playbooks/site.yml
+	@printf '\n%s\n' 'Three things to try next:' \
+	  '  make play PLAYBOOK=status   what runs there; others: start, stop, restart, fetch_outputs, uninstall' \
+	  '  make play PLAYBOOK=site     a second run, which changes nothing' \
+	  '  make demo-down              ends every process, container and network of it again'
+
+# a playbook on the host of the demo: make play PLAYBOOK=site ARGS='--check --diff'
+play: setup
+	@$(BIN)/ansible-playbook -i inventories/container playbooks/$(PLAYBOOK).yml $(ARGS)
 
 demo-down: setup
 	@$(BIN)/python -m lab down

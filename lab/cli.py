@@ -132,10 +132,11 @@ def run_command(options: argparse.Namespace) -> int:
         if lab.state:
             choose_backend(lab).down()
             lab_state.close_ssh_connections(lab)
+            lab.remove_files()
             report(f"the lab {lab.name!r} is gone")
         else:
             engine.PrivateDaemon().stop_if_last(lab.dir)  # an `up` that ended while the engine was starting
-        lab.remove_files()
+            lab.remove_files()
     else:
         lab.require_state()
         backend = choose_backend(lab)

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,8 +29,33 @@ class LabError(Exception):
     """Something the lab cannot do, in a sentence."""
 
 
-def report(text: str) -> None:
-    print(f"[lab {time.monotonic() - STARTED:5.1f}s] {text}", flush=True)
+class Reporter:
+    """Lines with their time, on stdout; the last one again after every ten seconds without one."""
+
+    SILENCE = 10.0  # seconds
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._printed = 0.0
+
+    def __call__(self, text: str) -> None:
+        if not self._text:
+            threading.Thread(target=self._break_silence, daemon=True).start()
+        self._print(text)
+        self._text = text
+
+    def _print(self, text: str) -> None:
+        self._printed = time.monotonic()
+        print(f"[lab {self._printed - STARTED:5.1f}s] {text}", flush=True)
+
+    def _break_silence(self) -> None:
+        while True:
+            time.sleep(1)
+            if time.monotonic() - self._printed >= self.SILENCE:
+                self._print(f"... {self._text}")
+
+
+report = Reporter()
 
 
 def run(*argv: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -6,31 +6,55 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: summary
-type: aggregate
-short_description: How far each host is, and a table of all hosts at the end
+type: stdout
+short_description: Output for people, with steps, what changes, and results at the end
 version_added: 0.1.0
 author: The sdops.webui authors (!UNKNOWN)
 description:
-  - Prints one line when a host has finished a role, with its time and changes, and at the end a table with one line for each host,
-    its result, its time, and what failed in one sentence. A host that was never reached is in the table too.
+  - Prints a line when a role begins, with its number and what it is about to install; one for each task that changed something, with
+    its time, or, with several hosts, one when a host has finished a role; and one every ten seconds while a task says nothing. What is
+    as it should be is not mentioned.
+  - At the end are a table with one line for each host, the results that the playbooks report, and the cause of each failure. A host that
+    was never reached is in the table too.
+  - With C(-v) everything is printed as Ansible's own callback P(ansible.builtin.default#callback) does, and the table after it.
+  - The language is that of the variable C(sdops_language).
   - What a host says is printed without anything that a terminal would act upon, and without logins in URLs.
+extends_documentation_fragment:
+  - default_callback
+  - result_format_callback
 requirements:
-  - enabled by C(callbacks_enabled = sdops.webui.summary) in the section C([defaults]) of ansible.cfg, or by the environment variable
-    E(ANSIBLE_CALLBACKS_ENABLED)
+  - set as C(stdout_callback = sdops.webui.summary) in the section C([defaults]) of ansible.cfg, or by the environment variable
+    E(ANSIBLE_STDOUT_CALLBACK)
 """
 
+import threading
 import time
 from typing import Any
 
-from ansible.plugins.callback import CallbackBase
+from ansible import constants as C
+from ansible.playbook.block import Block
+from ansible.playbook.task_include import TaskInclude
+from ansible.plugins.callback.default import CallbackModule as DefaultCallback
+from ansible.template import Templar
 
 from ..module_utils.failures import failure_message
 from ..module_utils.terminal import printable
+from ..plugin_utils.messages import MESSAGES, detect_language, message
 from ..plugin_utils.role_validation import SHARED_ROLE
+from ..plugin_utils.text_tables import render_table
 
 QUIET_SECONDS = 1.0  # a role that changed nothing in less has no line of its own
-LONGEST_CAUSE = 300
-HEADINGS = ("HOST", "RESULT", "CHANGED", "TIME", "WHAT FAILED")
+SILENCE_SECONDS = 10.0  # after which a task that runs is mentioned
+LONGEST_CAUSE = 300  # of what is printed on the way
+HEADINGS = ("heading_host", "heading_result", "heading_changed", "heading_time")
+# called by the others: their tasks count as those of the caller
+HELPER_ROLES = (SHARED_ROLE, "webui_rollback")
+# what tasks with such names report is the result of a playbook, and comes at its end
+RESULT_TASKS = "Report the result"
+# they report their progress themselves
+PROGRESS_ACTIONS = ("sdops.webui.model_files", "sdops.webui.xformers_wheel")
+# what a rescue says that leaves the report to another one: __sdops_deferred_message of the role sdops
+DEFERRED_MESSAGE = "The cause is reported at the end."
 
 
 def duration(seconds: float) -> str:
@@ -40,10 +64,47 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def render_table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Lines with the cells of each row below each other; the last column has no width."""
-    widths = [max(map(len, column)) for column in zip(*rows)][:-1]
-    return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]).rstrip() for row in rows]
+def has_rescue(task: Any) -> bool:
+    """Whether the play goes on in a rescue when the task fails."""
+    child, parent = task, task._parent
+    while parent is not None:
+        if isinstance(parent, Block) and parent.rescue and child in parent.block:
+            return True
+        child, parent = parent, parent._parent
+    return False
+
+
+def role_name(task: Any) -> str:
+    """The role of a task without the collection, "" for none."""
+    return str(task._role.get_name()).rpartition(".")[2] if task._role else ""
+
+
+def list_steps(play: Any, variables: dict[str, Any]) -> list[str]:
+    """The roles of the play that the tags select, in the order in which their last tasks come.
+
+    What is checked before them, and reported after them, is no step.
+    """
+    roles: dict[str, None] = {}
+    others = {id(block) for block in [*play.pre_tasks, *play.post_tasks]}
+    for block in play.compile():
+        if id(block) in others:
+            continue
+        for task in _tasks(block):
+            role = role_name(task)
+            if (
+                role
+                and role not in HELPER_ROLES
+                and not task.implicit
+                and task.evaluate_tags(play.only_tags, play.skip_tags, variables)
+            ):
+                roles.pop(role, None)
+                roles[role] = None
+    return list(roles)
+
+
+def _tasks(block: Any) -> Any:
+    for entry in block.block:
+        yield from _tasks(entry) if isinstance(entry, Block) else [entry]
 
 
 class HostProgress:
@@ -56,94 +117,279 @@ class HostProgress:
         self.role_started = 0.0
         self.changed_before_role = 0
         self.changed = 0
+        self.place = ""
         self.cause = ""
-
-    def finish_role(self, now: float) -> str:
-        """The line about the role that ends now, "" where there is nothing to tell."""
-        seconds, changed = now - self.role_started, self.changed - self.changed_before_role
-        if not self.role or (seconds < QUIET_SECONDS and not changed):
-            return ""
-        return f"{self.role} finished in {duration(seconds)}, " + (
-            f"{changed} changed" if changed else "nothing changed"
-        )
+        # of the task that runs: its name, action and start
+        self.task = ""
+        self.action = ""
+        self.task_started = 0.0
 
 
-class CallbackModule(CallbackBase):
+class CallbackModule(DefaultCallback):
     CALLBACK_VERSION = 2.0
-    CALLBACK_TYPE = "aggregate"
+    CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "sdops.webui.summary"
-    CALLBACK_NEEDS_ENABLED = True
 
     def __init__(self) -> None:
         super().__init__()
         self.hosts: dict[str, HostProgress] = {}
+        self.language = detect_language()
+        self._steps: list[str] = []
+        self._step = 0  # of those, how many have begun
+        self._details: dict[str, str] | None = None
+        self._results: list[tuple[str, list[str]]] = []
+        self._last_line = time.monotonic()
+        self._ended = threading.Event()
+
+    @property
+    def _is_brief(self) -> bool:
+        return self._display.verbosity == 0
 
     # --- while it runs ------------------------------------------------------------------------------------------------
 
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        super().v2_playbook_on_start(playbook)
+        threading.Thread(target=self._break_silence, daemon=True).start()
+
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        variables = play.get_variable_manager().get_vars(play=play, include_hostvars=False)
-        for name in variables.get("ansible_play_hosts_all") or ():
+        manager = play.get_variable_manager()
+        variables = manager.get_vars(play=play, include_hostvars=False)
+        names = variables.get("ansible_play_hosts_all") or ()
+        for name in names:
             self.hosts.setdefault(name, HostProgress())
+        self._set_language(manager, play, names)
+        self._steps, self._step, self._details = list_steps(play, variables), 0, None
+        if self._is_brief:
+            self._play = play
+            self._line(play.get_name().strip())
+        else:
+            super().v2_playbook_on_play_start(play)
+
+    def _set_language(self, manager: Any, play: Any, names: Any) -> None:
+        """By the variable of the first host: one run speaks one language."""
+        host = next(iter(manager._inventory.get_hosts(list(names)[:1])), None)
+        language = str(manager.get_vars(play=play, host=host, include_hostvars=False).get("sdops_language", "auto"))
+        self.language = language if language in ("en", "zh") else detect_language()
+
+    def _task_start(self, task: Any, prefix: str | None = None) -> None:
+        if not self._is_brief:
+            super()._task_start(task, prefix)
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        super().v2_runner_on_start(host, task)
         progress, now = self._progress(host), time.monotonic()
         if progress.started is None:
             progress.started = now
-        role = task._role.get_name() if task._role else ""
-        # called by the other roles: its tasks count as theirs
-        if role != SHARED_ROLE and role != progress.role:
-            self._finish_role(host.get_name(), now)
-            progress.role, progress.role_started, progress.changed_before_role = role, now, progress.changed
+        progress.task, progress.action, progress.task_started = task.get_name().strip(), task.resolved_action, now
+        role = role_name(task)
+        if role and role not in HELPER_ROLES:
+            if role != progress.role:
+                self._finish_role(host.get_name(), now)
+                progress.role, progress.role_started, progress.changed_before_role = role, now, progress.changed
+            self._begin_step(role, host, task)
+
+    def _begin_step(self, role: str, host: Any, task: Any) -> None:
+        # the role of the models begins before its turn: its models come while packages are installed
+        if role not in self._steps[self._step : self._step + 1] or not self._is_brief:
+            return
+        self._step += 1
+        if self._details is None:
+            self._details = self._template_details(host, task)
+        key, details = f"step_{role}", self._details.get(role, "")
+        text = message(key, self.language) if key in MESSAGES else ""
+        described = ": ".join(filter(None, [role, text]))
+        self._line(
+            printable(f"{self._step}/{len(self._steps)} {described}{' (' + details + ')' if details else ''}"),
+            color=C.COLOR_HIGHLIGHT,
+        )
+
+    def _template_details(self, host: Any, task: Any) -> dict[str, str]:
+        """By role, what its variable ``__ROLE_step`` says of what will be installed on the first host that is there."""
+        variables = task.play.get_variable_manager().get_vars(play=task.play, host=host, task=task)
+        engine = Templar(loader=task.get_loader(), variables=variables)
+        details = {}
+        for role in self._steps:
+            name = f"__{role}_step"
+            try:
+                details[role] = str(engine.template(variables[name])).strip() if name in variables else ""
+            except Exception:  # whatever is wrong with it, the role itself will tell
+                details[role] = ""
+        return details
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        self._progress(result.host, ended=True).changed += bool(result.result.get("changed"))
+        progress = self._progress(result.host, ended=True)
+        changed = bool(result.result.get("changed"))
+        progress.changed += changed
+        if not self._is_brief:
+            super().v2_runner_on_ok(result)
+            return
+        if isinstance(result.task, TaskInclude):
+            return
+        self._handle_warnings(result.result)
+        if result.task.resolved_action in C._ACTION_DEBUG and "msg" in result.result:
+            self._report(result)
+        elif changed:
+            self._report_change(result, progress)
+
+    def _report(self, result: Any) -> None:
+        text = result.result["msg"]
+        lines = [str(line) for line in text] if isinstance(text, list) else str(text).splitlines()
+        name = result.host.get_name()
+        if self._task_name(result).startswith(RESULT_TASKS):
+            self._results.append((name, lines))
+        else:
+            self._host_lines(name, lines)
+
+    def _finish_role(self, name: str, now: float) -> None:
+        """Of several hosts, each has a line for a role; of a single one the tasks have."""
+        progress = self.hosts[name]
+        seconds, changed = now - progress.role_started, progress.changed - progress.changed_before_role
+        if not progress.role or len(self.hosts) == 1 or (seconds < QUIET_SECONDS and not changed) or not self._is_brief:
+            return
+        key = "role_changed" if changed else "role_unchanged"
+        text = message(key, self.language, role=progress.role, time=duration(seconds), count=changed)
+        self._host_lines(name, [text])
+
+    def _report_change(self, result: Any, progress: HostProgress) -> None:
+        if len(self.hosts) > 1:
+            return
+        spent = duration(time.monotonic() - progress.task_started)
+        text = message("changed_task", self.language, task=self._task_name(result), time=spent)
+        self._host_lines(result.host.get_name(), [text], color=C.COLOR_CHANGED)
 
     def v2_runner_on_skipped(self, result: Any) -> None:
         self._progress(result.host, ended=True)
+        if not self._is_brief:
+            super().v2_runner_on_skipped(result)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         progress = self._progress(result.host, ended=True)
+        cause = failure_message(result.result, result.task.get_name())
         if not ignore_errors:
-            cause = failure_message(result.result, result.task.get_name())
-            progress.cause = f"{result.task.get_name()}: {cause}"
+            progress.place, progress.cause = progress.role or self._task_name(result), cause
+        if not self._is_brief:
+            super().v2_runner_on_failed(result, ignore_errors)
+        elif not ignore_errors:
+            self._handle_warnings(result.result)
+            if cause != DEFERRED_MESSAGE and (len(self.hosts) > 1 or has_rescue(result.task)):
+                text = message("failed_task", self.language, task=self._task_name(result), cause=self._shorten(cause))
+                self._host_lines(result.host.get_name(), [text], color=C.COLOR_ERROR)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
-        self._progress(result.host, ended=True).cause = str(result.result.get("msg") or "")
+        progress = self._progress(result.host, ended=True)
+        progress.place, progress.cause = self._task_name(result), str(result.result.get("msg") or "")
+        if not self._is_brief:
+            super().v2_runner_on_unreachable(result)
+
+    def v2_runner_item_on_ok(self, result: Any) -> None:
+        if not self._is_brief:
+            super().v2_runner_item_on_ok(result)
+
+    def v2_runner_item_on_failed(self, result: Any) -> None:
+        if not self._is_brief:
+            super().v2_runner_item_on_failed(result)
+
+    def v2_runner_item_on_skipped(self, result: Any) -> None:
+        if not self._is_brief:
+            super().v2_runner_item_on_skipped(result)
+
+    def v2_playbook_on_include(self, included_file: Any) -> None:
+        if not self._is_brief:
+            super().v2_playbook_on_include(included_file)
+
+    def v2_playbook_on_no_hosts_remaining(self) -> None:
+        if not self._is_brief:
+            super().v2_playbook_on_no_hosts_remaining()
+
+    def _print_task_banner(self, task: Any) -> None:
+        if not self._is_brief:
+            super()._print_task_banner(task)
+            return
+        # above a diff
+        self._last_task_banner = task._uuid
+        self._line(f"  {printable(task.get_name().strip().rpartition(' : ')[2])}:")
+
+    # --- lines --------------------------------------------------------------------------------------------------------
+
+    def _line(self, text: str, color: str | None = None) -> None:
+        if text:
+            self._last_line = time.monotonic()
+            self._display.display(text, color=color)
+
+    def _host_lines(self, name: str, lines: list[str], color: str | None = None) -> None:
+        """Below a step; with the host's name where there are several."""
+        prefix = f"  [{name}] " if len(self.hosts) > 1 else "  "
+        for line in lines:
+            self._line(printable(prefix + line.rstrip()), color=color)
+
+    @staticmethod
+    def _task_name(result: Any) -> str:
+        return str(result.task.get_name()).strip().rpartition(" : ")[2]
+
+    @staticmethod
+    def _shorten(text: str) -> str:
+        return text if len(text) <= LONGEST_CAUSE else text[:LONGEST_CAUSE] + " ..."
 
     def _progress(self, host: Any, ended: bool = False) -> HostProgress:
         progress = self.hosts.setdefault(host.get_name(), HostProgress())
         if ended:
             progress.ended = time.monotonic()
+            progress.task = ""
         return progress
 
-    def _finish_role(self, name: str, now: float) -> None:
-        line = self.hosts[name].finish_role(now)
-        self.hosts[name].role = ""
-        if line:
-            self._display.display(printable(f"{name}: {line}"))
+    def _break_silence(self) -> None:
+        """Until the end: mentions the task that runs longest when nothing was printed for a while."""
+        while not self._ended.wait(1.0):
+            running = [progress for progress in list(self.hosts.values()) if progress.task]
+            if not running or time.monotonic() - self._last_line < SILENCE_SECONDS:
+                continue
+            oldest = min(running, key=lambda progress: progress.task_started)
+            spent = time.monotonic() - oldest.task_started
+            if spent >= SILENCE_SECONDS and oldest.action not in PROGRESS_ACTIONS:
+                task = oldest.task.rpartition(" : ")[2]
+                self._line("  " + printable(message("running", self.language, task=task, time=duration(spent))))
 
     # --- at the end ---------------------------------------------------------------------------------------------------
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
+        self._ended.set()
         for name, progress in self.hosts.items():
             self._finish_role(name, progress.ended)
+        if not self._is_brief:
+            super().v2_playbook_on_stats(stats)
         rows = [self._row(name, stats.summarize(name)) for name in sorted(self.hosts)]
         if rows:
-            self._display.banner("SUMMARY")
-            for line in render_table([HEADINGS, *rows]):
-                self._display.display(line)
+            self._line("\n" + "\n".join(render_table([tuple(message(key, self.language) for key in HEADINGS), *rows])))
+        for _host, lines in self._results:
+            self._line("")
+            for line in lines:
+                self._line(printable(line.rstrip()))
+        failed = [
+            name
+            for name in sorted(self.hosts)
+            if stats.summarize(name)["failures"] or stats.summarize(name)["unreachable"]
+        ]
+        for name in failed:
+            self._report_failure(name, self.hosts[name])
+        if failed:
+            self._line(message("failure_hint", self.language))
+
+    def _report_failure(self, name: str, progress: HostProgress) -> None:
+        """One line, or one for each of several mistakes."""
+        causes = [printable(line) for line in progress.cause.splitlines() if line.strip()]
+        cause = causes[0] if len(causes) == 1 else ""
+        text = message("failure", self.language, host=name, place=progress.place, cause=cause)
+        self._line("\n" + printable(text).rstrip(), color=C.COLOR_ERROR)
+        for line in causes if len(causes) > 1 else []:
+            self._line("- " + line, color=C.COLOR_ERROR)
 
     def _row(self, name: str, counts: dict[str, int]) -> tuple[str, ...]:
         progress = self.hosts[name]
-        failed = bool(counts["failures"] or counts["unreachable"])
         if progress.started is None:
-            result = "not run"
+            result = "result_not_run"
         elif counts["unreachable"]:
-            result = "unreachable"
+            result = "result_unreachable"
         else:
-            result = "failed" if failed else "ok"
-        cause = printable(progress.cause) if failed else ""
-        if len(cause) > LONGEST_CAUSE:
-            cause = cause[:LONGEST_CAUSE] + " ..."
+            result = "result_failed" if counts["failures"] else "result_ok"
         seconds = progress.ended - progress.started if progress.started is not None else 0
-        return printable(name), result, str(progress.changed), duration(seconds), cause
+        return printable(name), message(result, self.language), str(progress.changed), duration(seconds)

@@ -40,6 +40,8 @@ from typing import Any, Callable, Iterable, Mapping
 
 from ansible.module_utils.common.text.formatters import bytes_to_human
 
+from ..plugin_utils.text_tables import render_table
+
 
 def model_summary(models: Iterable[Mapping[str, Any]]) -> list[str]:
     """Lines with the columns below each other, none for no models."""
@@ -54,8 +56,7 @@ def model_summary(models: Iterable[Mapping[str, Any]]) -> list[str]:
         )
         for model in models
     ]
-    widths = [max(map(len, column)) for column in zip(*rows)][:-1]
-    lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]).rstrip() for row in rows]
+    lines = render_table(rows)
     if models:
         total = sum(int(model.get("bytes") or 0) for model in models)
         unknown = sum(not model.get("bytes") for model in models)

@@ -11,12 +11,19 @@ version_added: 0.1.0
 author: The sdops.webui authors (!UNKNOWN)
 description:
   - Lists the actions of results below each other, beside the name of the part that they belong to.
-positional: _input
+positional: _input, language
 options:
   _input:
-    description: Results of modules by the name of the part. C(actions) of each is a list of texts.
+    description: >-
+      Results of modules by part, which is C(toolbox), C(proxy), C(environment), C(webui), C(models), C(extensions) or C(service).
+      C(actions) of each is a list of texts.
     type: dict
     required: true
+  language:
+    description: Language of the names of the parts, as in P(sdops.webui.message#filter).
+    type: str
+    choices: [auto, en, zh]
+    default: auto
 """
 
 EXAMPLES = r"""
@@ -38,19 +45,21 @@ _value:
 
 from typing import Any, Callable, Mapping
 
+from ..plugin_utils.messages import message
+from ..plugin_utils.text_tables import render_table
+
 MAX_ACTIONS = 20  # of one part
 
 
-def plan_summary(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    width = max(map(len, results), default=0)
-    lines = []
+def plan_summary(results: Mapping[str, Mapping[str, Any]], language: str = "auto") -> list[str]:
+    rows = []
     for part, result in results.items():
         actions = [str(action) for action in result.get("actions") or ()]
         if len(actions) > MAX_ACTIONS:
-            actions[MAX_ACTIONS - 1 :] = [f"and {len(actions) - MAX_ACTIONS + 1} more"]
-        for number, action in enumerate(actions or ["nothing to do"]):
-            lines.append(f"{'' if number else part:<{width}}  {action}")
-    return lines
+            actions[MAX_ACTIONS - 1 :] = [message("plan_more", language, count=len(actions) - MAX_ACTIONS + 1)]
+        for number, action in enumerate(actions or [message("plan_nothing", language)]):
+            rows.append(("" if number else message(f"plan_{part}", language), action))
+    return render_table(rows)
 
 
 class FilterModule:

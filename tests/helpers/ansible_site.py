@@ -58,5 +58,7 @@ def ansible_environment(collections: Path | None = None) -> dict[str, str]:
         "ANSIBLE_HOME": str(ROOT / ".work" / "ansible"),
         "ANSIBLE_COLLECTIONS_PATH": str(collections or ROOT / ".work" / "collections"),
         "ANSIBLE_NOCOLOR": "1",
+        # what tests look for is in it
+        "ANSIBLE_STDOUT_CALLBACK": "default",
         "PATH": f"{BIN}:{os.environ['PATH']}",
     }

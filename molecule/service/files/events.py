@@ -8,6 +8,7 @@ credentials and settings. At the end the WebUI has to render, and the only WebUI
 """
 
 import base64
+import http.client
 import json
 import os
 import random
@@ -45,7 +46,8 @@ def query(path, body=None, timeout=5):
             urllib.request.Request("http://127.0.0.1:6006" + path, data, headers), timeout=timeout
         ) as answer:
             return json.load(answer)
-    except (OSError, ValueError):
+    # it may end in the middle of an answer
+    except (OSError, ValueError, http.client.HTTPException):
         return None
 
 

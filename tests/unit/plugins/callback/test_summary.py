@@ -8,8 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
+from ansible_collections.sdops.webui.plugins.callback import summary
 from helpers.ansible_site import ansible_environment
-from helpers.paths import BIN
+from helpers.paths import BIN, ROOT
 
 INVENTORY = """
 all:
@@ -48,12 +50,17 @@ PLAY = """
 MESSAGE = "no room\x1b[2J\nTARGET ok https://user:hunter2@example.org/x \u202e"
 
 
-def run(tmp_path: Path, play: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(tmp_path: Path, play: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     for name, text in {"hosts.yml": INVENTORY, "play.yml": play}.items():
         (tmp_path / name).write_text(text)
     return subprocess.run(
         [str(BIN / "ansible-playbook"), "-i", "hosts.yml", "play.yml", *arguments],
-        env={**ansible_environment(), "ANSIBLE_CALLBACKS_ENABLED": "sdops.webui.summary", "COLUMNS": "200"},
+        env={
+            **ansible_environment(),
+            "ANSIBLE_STDOUT_CALLBACK": "sdops.webui.summary",
+            "LC_ALL": "C.UTF-8",
+            **environment,
+        },
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -63,9 +70,10 @@ def run(tmp_path: Path, play: str, *arguments: str) -> subprocess.CompletedProce
 
 def rows(output: str) -> dict[str, list[str]]:
     """Host -> the other cells of the table."""
-    lines = output.partition("SUMMARY")[2].splitlines()[1:]
-    assert re.split(r"  +", lines[0]) == ["HOST", "RESULT", "CHANGED", "TIME", "WHAT FAILED"]
-    return {line.split()[0]: re.split(r"  +", line)[1:] for line in lines[1:] if line}
+    lines = re.split(r"(?m)^HOST +", output)[1].splitlines()
+    assert re.split(r"  +", lines[0]) == ["RESULT", "CHANGED", "TIME"]
+    table = lines[1 : lines.index("")] if "" in lines else lines[1:]
+    return {line.split()[0]: re.split(r"  +", line)[1:] for line in table}
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +96,25 @@ def test_each_host_has_a_row(outcome: subprocess.CompletedProcess[str]) -> None:
 
 
 def test_a_failure_is_one_line_that_a_terminal_only_prints(outcome: subprocess.CompletedProcess[str]) -> None:
-    table = outcome.stdout.partition("SUMMARY")[2]
-    cause = rows(outcome.stdout)["beta"][3]
-    assert cause.startswith("Fetch the model: no room?[2J TARGET ok")
-    assert "\x1b" not in table and "\u202e" not in table and "hunter2" not in table
+    # what comes from a host begins no line
+    assert re.search(r"(?m)^beta failed in Fetch the model:\n- no room\?\[2J\n- TARGET ok ", outcome.stdout)
+    assert re.search(r"(?m)^gamma failed in Reach the host: .*port 1: Connection refused", outcome.stdout)
+    assert outcome.stdout.rstrip().endswith("-v shows everything.")
+    shown = outcome.stdout + outcome.stderr
+    assert "\x1b" not in shown and "\u202e" not in shown and "hunter2" not in shown
+
+
+def test_only_what_changes_or_fails_is_mentioned(outcome: subprocess.CompletedProcess[str]) -> None:
+    # one that is rescued, and what its rescue says
+    assert "  [alpha] failed: Fail and be rescued: of no importance\n" in outcome.stdout
+    assert "  [alpha] rescued\n" in outcome.stdout
+    assert "Fail where nobody minds" not in outcome.stdout and "TASK [" not in outcome.stdout
+
+
+def test_verbose_output_is_that_of_ansible(tmp_path: Path) -> None:
+    output = run(tmp_path, PLAY, "-v", "-e", "message=full", "--limit", "alpha,beta").stdout
+    assert "TASK [Fail where nobody minds]" in output and "PLAY RECAP" in output and "...ignoring" in output
+    assert rows(output)["beta"][0] == "failed"
 
 
 def test_hosts_that_no_task_reached_are_named(tmp_path: Path) -> None:
@@ -99,11 +122,96 @@ def test_hosts_that_no_task_reached_are_named(tmp_path: Path) -> None:
     assert {name: cells[0] for name, cells in found.items()} == {"alpha": "ok", "beta": "failed", "delta": "not run"}
 
 
-def test_a_finished_role_has_a_line(tmp_path: Path) -> None:
-    for role, task in {"first": "/bin/true", "second": "/bin/false"}.items():
-        path = tmp_path / "roles" / role / "tasks"
-        path.mkdir(parents=True)
-        (path / "main.yml").write_text(f"- ansible.builtin.command: {task}\n")
-    result = run(tmp_path, "- hosts: alpha\n  gather_facts: false\n  roles: [first, second]\n")
-    assert re.search(r"(?m)^alpha: first finished in 0:0\d, 1 changed$", result.stdout)
-    assert rows(result.stdout)["alpha"][:2] == ["failed", "1"]
+ROLES = {
+    "base": ("- name: Do it\n  ansible.builtin.command: /bin/true\n", ""),
+    "model_fetch": (
+        "- name: Do it\n  ansible.builtin.command: /bin/true\n  changed_when: false\n",
+        "__model_fetch_step: '{{ 2 + 3 }}, ~4 GiB'\n",
+    ),
+    "sd_webui": (
+        "- name: Wait\n  ansible.builtin.command: sleep 11.5\n  changed_when: false\n",
+        "__sd_webui_step: '{{ nothing }}'\n",
+    ),
+    "webui_service": (
+        "- name: Report the result\n  ansible.builtin.debug: {msg: [the address, the tunnel]}\n- ansible.builtin.debug: {msg: later}\n",
+        "",
+    ),
+}
+STEPS = """
+- name: Bring it up
+  hosts: alpha
+  gather_facts: false
+  tasks:
+    - block:
+        - ansible.builtin.import_role: {name: base}
+          tags: [base]
+        - ansible.builtin.import_role: {name: model_fetch, tasks_from: early}
+        - ansible.builtin.import_role: {name: sd_webui}
+        - ansible.builtin.import_role: {name: model_fetch}
+        - ansible.builtin.import_role: {name: webui_service}
+  post_tasks:
+    - ansible.builtin.import_role: {name: sd_webui, tasks_from: early}
+"""
+
+
+def write_roles(path: Path) -> None:
+    for name, (tasks, variables) in ROLES.items():
+        for directory, files in {
+            "tasks": {"main": tasks, "early": "- name: Do it\n  ansible.builtin.command: /bin/true\n"},
+            "vars": {"main": variables},
+        }.items():
+            (path / "roles" / name / directory).mkdir(parents=True)
+            for file, text in files.items():
+                (path / "roles" / name / directory / f"{file}.yml").write_text(text)
+
+
+def test_steps_have_numbers_sizes_and_signs_of_life(tmp_path: Path) -> None:
+    write_roles(tmp_path)
+    result = run(tmp_path, STEPS)
+    assert result.returncode == 0, result.stdout + result.stderr
+    lines = re.sub(r"\(\d:\d\d", "(TIME", result.stdout).splitlines()
+    assert lines[: lines.index("")] == [
+        "Bring it up",
+        "1/4 base: directories, toolbox, supervisord",
+        "  changed: Do it (TIME)",
+        "  changed: Do it (TIME)",  # of the models, before their turn
+        "2/4 sd_webui: the WebUI and its packages",  # what it cannot work out it leaves to the role
+        "  ... Wait (TIME so far)",
+        "3/4 model_fetch: models (5, ~4 GiB)",
+        "4/4 webui_service: configuration, start, first image",
+        "  later",
+        "  changed: Do it (TIME)",
+    ]
+    assert lines[-2:] == ["the address", "the tunnel"]  # the result comes last
+    assert "1/1 base: " in run(tmp_path, STEPS, "--tags", "base").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [(["-e", "sdops_language=zh"], {}), ([], {"LANGUAGE": "zh_CN:en"})],
+    ids=["variable", "locale"],
+)
+def test_chinese(tmp_path: Path, arguments: list[str], environment: dict[str, str]) -> None:
+    write_roles(tmp_path)
+    output = run(tmp_path, STEPS, "--tags", "base", "--skip-tags", "x", *arguments, **environment).stdout
+    assert "1/1 base: 目录、工具箱、supervisord\n  已改变：Do it（0:0" in output
+    assert re.search(r"(?m)^主机   结果  改变  用时\nalpha  成功  1     0:0\d$", output)
+
+
+def test_each_of_several_hosts_has_a_line_for_a_role(tmp_path: Path) -> None:
+    write_roles(tmp_path)
+    output = run(tmp_path, STEPS.replace("hosts: alpha", "hosts: alpha,delta")).stdout
+    for host in ("alpha", "delta"):
+        assert re.search(rf"(?m)^  \[{host}\] base finished in 0:0\d, 1 changed$", output)
+        assert re.search(rf"(?m)^  \[{host}\] sd_webui finished in 0:1\d, nothing changed$", output)
+    assert "changed: Do it" not in output and output.count("2/4 sd_webui") == 1
+
+
+def test_every_mistake_has_a_line(tmp_path: Path) -> None:
+    play = '- hosts: alpha\n  gather_facts: false\n  tasks:\n    - name: Check\n      ansible.builtin.fail: {msg: "one\\ntwo"}\n'
+    assert "alpha failed in Check:\n- one\n- two\n" in run(tmp_path, play).stdout
+
+
+def test_a_deferred_cause_is_reported_once() -> None:
+    variables = yaml.safe_load((ROOT / "roles" / "sdops" / "vars" / "main.yml").read_text())
+    assert variables["__sdops_deferred_message"] == summary.DEFERRED_MESSAGE

@@ -134,13 +134,15 @@ def test_missing_space_is_added_up_for_each_disk():
 
 
 def test_plan_lists_the_actions_of_each_part():
-    results = {"WebUI": {"actions": ["clone a", "clone b"]}, "models": {"skipped": True}, "x": {"actions": None}}
-    assert plan_summary(results) == [
+    results = {"webui": {"actions": ["clone a", "clone b"]}, "models": {"skipped": True}, "proxy": {"actions": None}}
+    assert plan_summary(results, "en") == [
         "WebUI   clone a",
         "        clone b",
         "models  nothing to do",
-        "x       nothing to do",
+        "proxy   nothing to do",
     ]
-    many = plan_summary({"x": {"actions": list(range(MAX_ACTIONS + 5))}})
-    assert len(many) == MAX_ACTIONS and many[-1] == "   and 6 more"
+    # a Chinese character takes two columns
+    assert plan_summary(results, "zh") == ["WebUI  clone a", "       clone b", "模型   没有要做的", "代理   没有要做的"]
+    many = plan_summary({"models": {"actions": list(range(MAX_ACTIONS + 5))}}, "en")
+    assert len(many) == MAX_ACTIONS and many[-1] == "        and 6 more"
     assert plan_summary({}) == []

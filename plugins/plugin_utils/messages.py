@@ -1,0 +1,101 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The catalog of what a run says of its steps and results, in English and Chinese.
+
+Causes of failures are not in it: they come from modules on the targets, and stay English, as one finds them by a search.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+LANGUAGES = ("en", "zh")
+# in the order of gettext; the first that is set decides
+LOCALE_VARIABLES = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
+
+# by key, a text for each of LANGUAGES; the fields in braces are those of str.format
+MESSAGES: dict[str, tuple[str, str]] = {
+    # --- steps
+    "step_base": ("directories, toolbox, supervisord", "目录、工具箱、supervisord"),
+    "step_xray_proxy": ("the proxy", "代理"),
+    "step_conda_env": ("the Python environment", "Python 环境"),
+    "step_sd_webui": ("the WebUI and its packages", "WebUI 及其依赖包"),
+    "step_xformers_build": ("the xformers that fits", "匹配的 xformers"),
+    "step_model_fetch": ("models", "模型"),
+    "step_extensions": ("extensions", "扩展"),
+    "step_webui_service": ("configuration, start, first image", "配置、启动、第一张图"),
+    "running": ("... {task} ({time} so far)", "…… {task}（已用 {time}）"),
+    "changed_task": ("changed: {task} ({time})", "已改变：{task}（{time}）"),
+    "failed_task": ("failed: {task}: {cause}", "失败：{task}：{cause}"),
+    "role_changed": ("{role} finished in {time}, {count} changed", "{role} 用时 {time}，改变 {count} 处"),
+    "role_unchanged": ("{role} finished in {time}, nothing changed", "{role} 用时 {time}，没有改变"),
+    # --- the table of hosts
+    "heading_host": ("HOST", "主机"),
+    "heading_result": ("RESULT", "结果"),
+    "heading_changed": ("CHANGED", "改变"),
+    "heading_time": ("TIME", "用时"),
+    "result_ok": ("ok", "成功"),
+    "result_failed": ("failed", "失败"),
+    "result_unreachable": ("unreachable", "无法连接"),
+    "result_not_run": ("not run", "未运行"),
+    "failure": ("{host} failed in {place}: {cause}", "{host} 在 {place} 失败：{cause}"),
+    "failure_hint": (
+        "Correct that and run the same command again: what is complete stays. -v shows everything.",
+        "改正后再运行同一条命令：已完成的部分会保留。-v 显示全部细节。",
+    ),
+    # --- results of the playbooks
+    "webui_address": ("WebUI:       {url} on {host}", "WebUI：    {url}（在 {host} 上）"),
+    "webui_open": ("             open that address in a browser", "          在浏览器里打开这个地址"),
+    "webui_tunnel": ("tunnel:      {command}", "隧道：     {command}"),
+    "webui_credentials": ("credentials: {path}", "账号密码： {path}"),
+    "webui_image": ("test image:  {path}", "测试图：   {path}"),
+    "webui_next": (
+        "next:        the same command with sdops.webui.status, .fetch_outputs or .stop as the playbook",
+        "接下来：   把同一条命令的 playbook 换成 sdops.webui.status、.fetch_outputs 或 .stop",
+    ),
+    "webui_started": ("The WebUI of {host} runs.", "{host} 的 WebUI 已在运行。"),
+    "webui_restarted": ("The WebUI of {host} was restarted and is ready.", "{host} 的 WebUI 已重启并就绪。"),
+    "webui_stopped": (
+        "The WebUI of {host} is stopped. The playbook start starts it again, and so does the next boot of the host.",
+        "{host} 的 WebUI 已停止。playbook start 会再启动它，主机下次开机时也会自动启动。",
+    ),
+    "start_pending": (
+        "Everything is in its place on {host} but nothing was started: {reason} Run the playbook again when the host has its GPU; only the "
+        "start is left then. To run on the CPU instead, set sdops_device to cpu.",
+        "{host} 上一切就绪，但没有启动：{reason} 有了 GPU 之后再运行一次 playbook，只剩启动这一步。要改用 CPU 运行，请把 sdops_device 设为 cpu。",
+    ),
+    "start_pending_check": (
+        "Everything would be installed on {host} but nothing started: {reason} Run the playbook again when the host has its GPU; only the "
+        "start is left then. To run on the CPU instead, set sdops_device to cpu.",
+        "{host} 上一切都会装好，但不会启动：{reason} 有了 GPU 之后再运行一次 playbook，只剩启动这一步。要改用 CPU 运行，请把 sdops_device 设为 cpu。",
+    ),
+    "outputs_fetched": ("{count} images of {host} are in {path}.", "{host} 的 {count} 张图在 {path}。"),
+    "uninstalled": ("sdops.webui is removed from {host}.", "sdops.webui 已从 {host} 上移除。"),
+    # --- the plan of a run in check mode
+    "plan_toolbox": ("toolbox", "工具箱"),
+    "plan_proxy": ("proxy", "代理"),
+    "plan_environment": ("environment", "环境"),
+    "plan_webui": ("WebUI", "WebUI"),
+    "plan_models": ("models", "模型"),
+    "plan_extensions": ("extensions", "扩展"),
+    "plan_service": ("service", "服务"),
+    "plan_nothing": ("nothing to do", "没有要做的"),
+    "plan_more": ("and {count} more", "以及另外 {count} 项"),
+}
+
+
+def detect_language(environment: Mapping[str, str] | None = None) -> str:
+    """The one of LANGUAGES that a locale asks for, by the variables that gettext reads; ``en`` for all others."""
+    environment = os.environ if environment is None else environment
+    locale = next((environment[name] for name in LOCALE_VARIABLES if environment.get(name)), "")
+    # of LANGUAGE, a list, the first that is known
+    wanted = [part[:2].lower() for part in locale.split(":")]
+    return next((language for language in wanted if language in LANGUAGES), LANGUAGES[0])
+
+
+def message(key: str, language: str = "auto", **values: object) -> str:
+    """The text with that key; ``auto`` is the language of this process. Raises KeyError for a key or field that is not there."""
+    language = detect_language() if language == "auto" else language
+    return MESSAGES[key][LANGUAGES.index(language)].format(**values)
