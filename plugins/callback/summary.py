@@ -361,9 +361,7 @@ class CallbackModule(DefaultCallback):
         if rows:
             self._line("\n" + "\n".join(render_table([tuple(message(key, self.language) for key in HEADINGS), *rows])))
         for _host, lines in self._results:
-            self._line("")
-            for line in lines:
-                self._line(printable(line.rstrip()))
+            self._line("\n" + "\n".join(printable(line.rstrip()) for line in lines))
         failed = [
             name
             for name in sorted(self.hosts)

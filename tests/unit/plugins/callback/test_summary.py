@@ -182,7 +182,7 @@ def test_steps_have_numbers_sizes_and_signs_of_life(tmp_path: Path) -> None:
         "  later",
         "  changed: Do it (TIME)",
     ]
-    assert lines[-2:] == ["the address", "the tunnel"]  # the result comes last
+    assert lines[-3:] == ["", "the address", "the tunnel"]  # the result comes last
     assert "1/1 base: " in run(tmp_path, STEPS, "--tags", "base").stdout
 
 
