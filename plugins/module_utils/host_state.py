@@ -147,6 +147,15 @@ def read_contents(paths: list[str]) -> dict[str, str | None]:
     return found
 
 
+def read_user_names(paths: list[str]) -> dict[str, str | None]:
+    """``{path: name}`` of files with a line USER:PASSWORD, of which the password is not told; None where nobody can read one."""
+    found: dict[str, str | None] = {}
+    for path, text in read_contents(paths).items():
+        name, colon, _password = (text or "").partition(":")
+        found[path] = name if colon and "\n" not in name else None
+    return found
+
+
 def read_package_versions(names: list[str]) -> dict[str, str]:
     """``{name: version}`` of Debian packages; "" for one that is not installed, or where there is no dpkg."""
     argv = ["dpkg-query", "-W", "-f", "${Package}\t${db:Status-Status}\t${Version}\n", "--", *names]
@@ -184,5 +193,6 @@ READERS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
         lambda request: {path: has_checkpoint(path) for path in request["checkpoint_dirs"]},
     ),
     "content": ("content", lambda request: read_contents(request["content"])),
+    "user_names": ("user_name_files", lambda request: read_user_names(request["user_name_files"])),
     "packages": ("packages", lambda request: read_package_versions(request["packages"])),
 }

@@ -61,6 +61,11 @@ options:
     type: list
     elements: path
     default: []
+  user_name_files:
+    description: Files with a line C(USER:PASSWORD) whose user name is read. The password is not.
+    type: list
+    elements: path
+    default: []
   packages:
     description: Debian packages whose installed versions are read.
     type: list
@@ -143,6 +148,11 @@ state:
       type: dict
       returned: when requested
       sample: {/opt/sdops/webui/installed.json: "{}"}
+    user_names:
+      description: The user name in each of O(user_name_files), null where there is none.
+      type: dict
+      returned: when requested
+      sample: {/opt/sdops/secrets/webui-credentials: webui}
     packages:
       description: The version of each package, empty for one that is not installed.
       type: dict
@@ -169,6 +179,7 @@ def main() -> None:
             "disks": {"type": "list", "elements": "path", "default": []},
             "checkpoint_dirs": {"type": "list", "elements": "path", "default": []},
             "content": {"type": "list", "elements": "path", "default": []},
+            "user_name_files": {"type": "list", "elements": "path", "default": []},
             "packages": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,

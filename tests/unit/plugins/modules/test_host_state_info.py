@@ -48,6 +48,16 @@ def test_files_that_cannot_be_read_are_absent(state, tmp_path):
     assert found["stat"][paths["."]]["is_dir"] and not found["stat"][paths["dangling"]]["is_dir"]
 
 
+def test_user_names_come_without_their_passwords(state, tmp_path):
+    texts = {"login": "webui:hunter2\n", "colons": "me:a:b", "none": "webui\n", "lines": "a\nb:c\n", "empty": ""}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    paths = [str(tmp_path / name) for name in [*texts, "missing"]]
+    found = state(user_name_files=paths)
+    names = [found["user_names"][path] for path in paths]
+    assert names == ["webui", "me", None, None, None, None] and "hunter2" not in str(found)
+
+
 @pytest.mark.skipif(not shutil.which("dpkg-query"), reason="dpkg is the oracle")
 def test_package_versions_are_those_of_dpkg(state):
     listed = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}\n"], capture_output=True, text=True)
