@@ -6,13 +6,13 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.sdops.webui.plugins.filter.checkout_specs import checkout_specs
 from ansible_collections.sdops.webui.plugins.filter.expected_models import expected_models
-from ansible_collections.sdops.webui.plugins.filter.gpu_summary import gpu_summary
 from ansible_collections.sdops.webui.plugins.filter.launch_key import launch_key
 from ansible_collections.sdops.webui.plugins.filter.missing_space import missing_space
 from ansible_collections.sdops.webui.plugins.filter.model_problems import model_problems
 from ansible_collections.sdops.webui.plugins.filter.model_summary import model_summary
 from ansible_collections.sdops.webui.plugins.filter.plan_summary import MAX_ACTIONS, plan_summary
 from ansible_collections.sdops.webui.plugins.filter.repository_environment import repository_environment
+from ansible_collections.sdops.webui.plugins.filter.status_summary import status_summary
 
 BLIP = {"name": "BLIP", "variable": "BLIP", "repo": "https://git.test/BLIP.git", "commit": "a" * 40}
 CARD = {"name": "NVIDIA GeForce RTX 4090", "memory_mb": 24564, "capability": "8.9"}
@@ -61,17 +61,69 @@ def test_model_summary():
     assert model_summary([model])[-1] == "1 model, 144.11 MB" and model_summary([]) == []
 
 
-def test_gpu_summary():
-    card = "NVIDIA GeForce RTX 4090, 24564 MiB, driver 550.54.14, compute capability 8.9"
-    assert gpu_summary({"gpus": [CARD, CARD], "driver": "550.54.14", "reason": ""}) == [card, card]
-    unknown = {"gpus": [{**CARD, "memory_mb": 0, "capability": ""}], "driver": "", "reason": "nvidia-smi hangs."}
-    assert gpu_summary(unknown) == [
-        "NVIDIA GeForce RTX 4090, memory unknown, driver unknown, compute capability unknown",
-        "nvidia-smi hangs.",
+def status(**more):
+    return {
+        "version": {"version": "1.10.1", "commit": "82a973c043" + "0" * 30, "checkout": ""},
+        "packages": {"torch": "2.1.2+cu121"},
+        "gpus": [],
+        "disks": {},
+        "models": {},
+        "extensions": {"enabled": [], "disabled": []},
+        "programs": None,
+        **more,
+    }
+
+
+def test_status_summary():
+    gib = 1 << 30
+    found = status(
+        gpus=[{"index": 0, "name": "x", "memory_used": 3 * gib, "memory_total": 24 * gib, "utilization": 12}],
+        disks={"/data": {"free": 30 * gib, "total": 50 * gib}, "/": {"free": None, "total": None}},
+        models={"checkpoint": {"count": 2, "bytes": 8 * gib}, "vae": {"count": 1, "bytes": gib}},
+        extensions={"enabled": ["a", "b\x1b[31m"], "disabled": ["c"]},
+        programs=[
+            {"name": "webui", "state": "RUNNING", "pid": 12, "seconds": 75},
+            {"name": "xray", "state": "STOPPED", "pid": 0, "seconds": 0},
+        ],
+    )
+    gpu = {"gpus": [{**CARD, "index": 0}], "driver": "550.54.14", "reason": ""}
+    assert status_summary(found, gpu, "none") == [
+        "version:     1.10.1 (82a973c043), torch 2.1.2+cu121",
+        "GPU:         NVIDIA GeForce RTX 4090, 3.0 of 24.0 GiB in use, 12 % busy, driver 550.54.14, compute capability 8.9",
+        "disks:       /data 30.0 of 50.0 GiB free, / unknown",
+        "models:      2 checkpoint 8.0 GiB, 1 vae 1.0 GiB, in all 9.0 GiB",
+        "extensions:  a, b?[31m",
+        "extensions:  disabled: c",
+        "programs:    webui RUNNING (pid 12, 1:15), xray STOPPED",
     ]
-    assert gpu_summary({"gpus": [], "driver": "", "reason": "There is no nvidia-smi."}) == [
-        "none: There is no nvidia-smi."
+
+
+def test_status_summary_of_what_is_not_there_or_not_known():
+    found = status(version={"version": "", "commit": "", "checkout": ""})
+    gpu = {"gpus": [], "driver": "", "reason": "There is no nvidia-smi."}
+    assert status_summary(found, gpu, "none (supervisord is not running)") == [
+        "version:     not installed",
+        "GPU:         none: There is no nvidia-smi.",
+        "disks:       ",
+        "models:      none",
+        "extensions:  none",
+        "programs:    none (supervisord is not running)",
     ]
+    unknown = {"gpus": [{**CARD, "index": 0, "capability": ""}], "driver": "", "reason": "nvidia-smi hangs."}
+    found["version"] = {"version": "dev", "commit": "a" * 40, "checkout": "b" * 40}
+    lines = status_summary(found, unknown, "none")
+    assert lines[0] == f"version:     dev ({'a' * 10}, but {'b' * 10} is checked out), torch 2.1.2+cu121"
+    assert lines[1:3] == [
+        "GPU:         NVIDIA GeForce RTX 4090, 24.0 GiB, driver unknown, compute capability unknown",
+        "GPU:         nvidia-smi hangs.",
+    ]
+
+
+def test_status_summary_is_one_screen():
+    cards = {"gpus": [{**CARD, "index": n} for n in range(16)], "driver": "1", "reason": "one is lost"}
+    names = [f"extension-{n}" for n in range(40)]
+    lines = status_summary(status(extensions={"enabled": names, "disabled": names}), cards, "none")
+    assert len(lines) <= 15 and any("and 10 more" in line for line in lines) and "and 28 more" in "".join(lines)
 
 
 def test_what_is_known_of_models_before_their_sources_are_asked():
