@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from ansible_collections.sdops.webui.plugins.filter.artifacts_dir import artifacts_dir
 from ansible_collections.sdops.webui.plugins.filter.checkout_specs import checkout_specs
 from ansible_collections.sdops.webui.plugins.filter.expected_models import expected_models
 from ansible_collections.sdops.webui.plugins.filter.launch_key import launch_key
-from ansible_collections.sdops.webui.plugins.filter.missing_space import missing_space
+from ansible_collections.sdops.webui.plugins.filter.missing_space import missing_space, parse_size
 from ansible_collections.sdops.webui.plugins.filter.model_problems import model_problems
 from ansible_collections.sdops.webui.plugins.filter.model_summary import model_summary
 from ansible_collections.sdops.webui.plugins.filter.plan_summary import MAX_ACTIONS, plan_summary
@@ -54,11 +55,11 @@ def test_model_summary():
     }
     unresolved = {**model, "status": "unresolved", "kind": None, "name": "civitai://1", "bytes": None, "path": None}
     assert model_summary([model, {**unresolved, "source": "civitai://1"}]) == [
-        "installed   lora          a.safetensors  144.11 MB     /m/a.safetensors",
+        "installed   lora          a.safetensors  144.1 MiB     /m/a.safetensors",
         "unresolved  kind unknown  civitai://1    size unknown  civitai://1",
-        "2 models, 144.11 MB, and 1 of unknown size",
+        "2 models, 144.1 MiB, and 1 of unknown size",
     ]
-    assert model_summary([model])[-1] == "1 model, 144.11 MB" and model_summary([]) == []
+    assert model_summary([model])[-1] == "1 model, 144.1 MiB" and model_summary([]) == []
 
 
 def status(**more):
@@ -170,19 +171,47 @@ def test_missing_space_is_added_up_for_each_disk():
         "/s/toolbox": {**data, "device": "2"},
     }
     needs = [
-        {"name": "the environment", "path": "/d/env", "size": "6 GB"},
-        {"name": "the toolbox", "path": "/s/toolbox", "size": "6 GB"},
+        {"name": "the environment", "path": "/d/env", "size": "6 GiB"},
+        {"name": "the toolbox", "path": "/s/toolbox", "size": "6 GiB"},
         {"name": "x.safetensors", "path": "/d/webui", "size": 5 * gib},
-        {"name": "y", "path": "/d/there", "size": "100 GB"},
+        {"name": "y", "path": "/d/there", "size": "100 GiB"},
         {"name": "unknown", "path": "", "size": 0},
     ]
     assert missing_space(needs, disks) == [
-        "The disk of /d/env has 10.00 GB free, and 11.00 GB are needed there: the environment 6.00 GB, x.safetensors 5.00 GB."
+        "The disk of /d/env has 10.0 GiB free, and 11.0 GiB are needed there: the environment 6.0 GiB, x.safetensors 5.0 GiB."
     ]
     assert missing_space(needs[:1], disks) == []
     assert missing_space(needs[:1], {"/d/env": {**data, "free": None}}) == []
     with pytest.raises(AnsibleFilterError, match="The size of the environment cannot be understood"):
         missing_space([{**needs[0], "size": "large"}], disks)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [(5, 5), ("5", 5), ("5 B", 5), ("6 GB", 6 * 10**9), ("6 GiB", 6 << 30), ("1.5MiB", 3 << 19), (" 2 TB ", 2 * 10**12)],
+)
+def test_gb_and_gib_differ(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["large", "6 gb", "-1 GB", "6 GBi", "6 PB", "", None, "1 GB 2 GB"])
+def test_text_that_is_no_size(text):
+    with pytest.raises(ValueError, match="is no size. Write a number of bytes"):
+        parse_size(text)
+
+
+def test_artifacts_lie_beside_the_inventory(tmp_path, monkeypatch):
+    (tmp_path / "box/nested").mkdir(parents=True)
+    (tmp_path / "box.yml").write_text("")
+    file, directory = str(tmp_path / "box.yml"), str(tmp_path / "box")
+    assert artifacts_dir(str(tmp_path), [file]) == f"{tmp_path}/artifacts"
+    # Ansible takes each file in such a directory for an inventory
+    assert artifacts_dir(directory, [directory]) == f"{tmp_path}/artifacts"
+    assert artifacts_dir(f"{directory}/nested", [file, directory + "/"]) == f"{tmp_path}/artifacts"
+    assert artifacts_dir(f"{directory}/nested", [f"{directory}/nested", directory]) == f"{tmp_path}/artifacts"
+    assert artifacts_dir(directory, [str(tmp_path / "bo")]) == f"{directory}/artifacts"
+    monkeypatch.setenv("PWD", "/here")
+    assert artifacts_dir("", ["box,"]) == artifacts_dir(None, []) == "/here/artifacts"
 
 
 def test_plan_lists_the_actions_of_each_part():
