@@ -56,26 +56,32 @@ def compare_version(
     A change needs one of VERSION_VARIABLES, with an exception: what was installed as the default of the collection follows that to a
     newer release, or to another commit of the same one.
     """
-    installed, recorded = _parse(installed_text), _parse(sources_text).get("requested")
+    installed, found = _parse(installed_text), _parse(sources_text).get("requested")
+    recorded: dict[str, str] | None = found if isinstance(found, dict) else None
     version, commit = str(installed.get("version") or ""), str(installed.get("commit") or "")
     wanted = version_label(desired["version"], desired["commit"])
     change = VersionChange("", wanted, False, "", "", dict(given))
     if not version or not commit:
         return change
-    known = isinstance(recorded, dict)
     change = change._replace(installed=version_label(version, commit), changed=commit != desired["commit"])
     if given:
         return change
     if not change.changed:
-        return change._replace(requested=dict(recorded) if known else {})
-    request = dict(recorded) if known and recorded else _request(version, commit)
+        return change._replace(requested=recorded or {})
+    request = recorded or _request(version, commit)
     lines = ", ".join(f"{name}: {request[name]}" for name in VERSION_VARIABLES if name in request)
     keep = f"To keep {change.installed}, write into the inventory: {lines}."
-    if known and not recorded and (desired["version"] == version or is_newer(desired["version"], version)):
+    if recorded == {} and (desired["version"] == version or is_newer(desired["version"], version)):
         return change._replace(
             notice=f"the WebUI goes from {change.installed} to {wanted}, the default of this release of the collection. {keep}"
         )
-    origin = "is installed there" if not known else "an earlier run asked for" if recorded else "was the default of another release of this collection"
+    origin = (
+        "is installed there"
+        if recorded is None
+        else "an earlier run asked for"
+        if recorded
+        else "was the default of another release of this collection"
+    )
     return change._replace(
         objection=f"the WebUI has version {change.installed}, which {origin}. No variable of this run asks for a version, and the default, "
         f"{wanted}, would replace it. {keep} To install {wanted}, run with -e sd_webui_version={desired['version']}."

@@ -188,7 +188,15 @@ def test_missing_space_is_added_up_for_each_disk():
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [(5, 5), ("5", 5), ("5 B", 5), ("6 GB", 6 * 10**9), ("6 GiB", 6 << 30), ("1.5MiB", 3 << 19), (" 2 TB ", 2 * 10**12)],
+    [
+        (5, 5),
+        ("5", 5),
+        ("5 B", 5),
+        ("6 GB", 6 * 10**9),
+        ("6 GiB", 6 << 30),
+        ("1.5MiB", 3 << 19),
+        (" 2 TB ", 2 * 10**12),
+    ],
 )
 def test_gb_and_gib_differ(text, size):
     assert parse_size(text) == size
