@@ -53,7 +53,7 @@ def test_without_data_everything_of_the_users_stays(installed):
     result = installed.play(UNINSTALL, sdops_cache_dir=f"{installed.base}/shared")
     assert result.returncode == 0, result.stdout
     assert left(installed) == ["data/env", "data/mine.txt", "data/webui"]
-    kept = result.stdout.partition("These stay on box:")[2]
+    kept = " ".join(result.stdout.partition("These stay on box:")[2].split())
     for path, what in (
         ("data/webui", "the WebUI with its extensions, settings, models and images"),
         ("data/env", "the Python environment"),

@@ -61,6 +61,16 @@ def test_commit_of_ones_own_is_not_replaced_either(requested, kept):
     assert change.installed == f"{DEFAULT} at commit {OTHER[:10]}" and kept in change.objection
 
 
+def test_version_counts_beside_its_commit():
+    """Another one has other packages, also where the inventory names the commit."""
+    assert compare(("1.5.2", OTHER), {}, ("dev", OTHER), sd_webui_version="dev")[:3] == (
+        f"1.5.2 at commit {OTHER[:10]}",
+        f"dev at commit {OTHER[:10]}",
+        True,
+    )
+    assert compare(("1.5.2", OTHER), {}, ("dev", OTHER)).objection
+
+
 def test_version_that_the_collection_does_not_know_any_more():
     change = compare(("0.9", OTHER), None, row(DEFAULT))
     assert f"write into the inventory: sd_webui_commit: {OTHER}." in change.objection
