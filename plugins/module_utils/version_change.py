@@ -63,7 +63,9 @@ def compare_version(
     change = VersionChange("", wanted, False, "", "", dict(given))
     if not version or not commit:
         return change
-    change = change._replace(installed=version_label(version, commit), changed=(version, commit) != (desired["version"], desired["commit"]))
+    change = change._replace(
+        installed=version_label(version, commit), changed=(version, commit) != (desired["version"], desired["commit"])
+    )
     if given:
         return change
     if not change.changed:
