@@ -53,7 +53,7 @@ START = LogPosition("", 0)
 
 def read_command(path: str, position: LogPosition, lines: int) -> str:
     """The shell command for what comes after ``position``; at its start, for the last ``lines`` lines."""
-    return READ_SCRIPT.format(
+    return READ_SCRIPT.strip().format(  # Ansible puts more behind it
         path=shlex.quote(path), inode=position.inode or "''", offset=position.offset, lines=lines, limit=MAX_CHUNK
     )
 

@@ -20,7 +20,9 @@ from ansible_collections.sdops.webui.plugins.plugin_utils.log_view import (
 
 
 def read(path: Path, position: LogPosition = START, lines: int = 2) -> tuple[LogPosition, bytes] | None:
-    done = subprocess.run(["sh", "-c", "echo banner\n" + read_command(str(path), position, lines)], capture_output=True)
+    # with what Ansible's shell plugin puts behind a command
+    command = "echo banner\n" + read_command(str(path), position, lines) + " && sleep 0"
+    done = subprocess.run(["sh", "-c", command], capture_output=True)
     assert done.returncode == 0 and not done.stderr, done.stderr
     return parse_answer(done.stdout.decode())
 
