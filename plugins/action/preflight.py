@@ -8,6 +8,7 @@ All mistakes are reported together.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible import constants
@@ -27,7 +28,7 @@ from ..plugin_utils.role_validation import (
     merge_host_states,
     old_core_error,
 )
-from ..plugin_utils.variable_names import unknown_tag_errors, unknown_variable_errors
+from ..plugin_utils.variable_names import given_variables, unknown_tag_errors, unknown_variable_errors
 
 # with the addresses: what runs on the host is reached by them without a proxy
 FACT_SUBSETS = ["!all", "min", "network"]
@@ -74,6 +75,7 @@ class ActionModule(ActionBase):
         private = {"stripped": check.stripped, "pip_index_url": state.pop("pip_index_url", "")}
         if "gpu" in state:
             facts["sdops_gpu"] = state.pop("gpu")
+        state["given_variables"] = given_variables(role_options(), self._variable_sources(variables))
         facts["sdops_host"] = merge_host_states(known.get("sdops_host"), state)
         variables["ansible_facts"] = {
             **known,
@@ -95,7 +97,7 @@ class ActionModule(ActionBase):
 
     def _unknown_name_errors(self, variables: dict[str, Any]) -> list[str]:
         """Sentences about variables that no role reads and tags that the play does not have."""
-        given = {**self._task.get_play().vars, **variables["hostvars"].raw_get(variables["inventory_hostname"])}
+        given = {name: value for source in self._variable_sources(variables)[:2] for name, value in source.items()}
         roles = [path.name for path in ROLES.iterdir()]
         errors = unknown_variable_errors(given, role_options(), derived_variables(), roles)
         tags = variables.get("__sdops_tags")
@@ -103,6 +105,19 @@ class ActionModule(ActionBase):
             selected, skipped = variables["ansible_run_tags"], variables["ansible_skip_tags"]
             errors += unknown_tag_errors(selected, skipped, self._templar.template(tags))
         return errors
+
+    def _variable_sources(self, variables: dict[str, Any]) -> list[Mapping[str, Any]]:
+        """Where variables are set: the play; inventory, set_fact and -e; task, blocks and includes; roles. Not the roles' defaults."""
+        sources: list[Mapping[str, Any]] = [
+            self._task.get_play().vars,
+            variables["hostvars"].raw_get(variables["inventory_hostname"]),
+            self._task.get_vars(),
+        ]
+        role = self._task._role
+        if role:
+            chain = self._task.get_dep_chain() or []
+            sources += [*(each.vars for each in [*chain, role]), role.get_role_params(chain)]
+        return sources
 
     def _bootstrap_python(self, variables: dict[str, Any]) -> dict[str, Any]:
         """The result of python_bootstrap with the options in the variable ``__sdops_python_bootstrap``. Raises AnsibleActionFail."""

@@ -15,8 +15,8 @@ positional: _input, disks
 options:
   _input:
     description: >-
-      Mappings with C(name), C(path) and C(size), which is a number of bytes or a text such as C(6 GB) (of 1024 to the power of 3 bytes).
-      A path that exists takes nothing.
+      Mappings with C(name), C(path) and C(size), which is a number of bytes or a text such as C(6 GiB)
+      (a GiB has 1024 to the power of 3 bytes, a GB 1000 to the power of 3). A path that exists takes nothing.
     type: list
     elements: dict
     required: true
@@ -32,7 +32,7 @@ EXAMPLES = r"""
     that: needs | sdops.webui.missing_space(ansible_facts['sdops_host'].disks) | length == 0
   vars:
     needs:
-      - {name: the environment, path: /root/autodl-tmp/envs/StableDiffusion, size: 6 GB}
+      - {name: the environment, path: /root/autodl-tmp/envs/StableDiffusion, size: 6 GiB}
 """
 
 RETURN = r"""
@@ -40,13 +40,29 @@ _value:
   description: A sentence for each disk that is too small. None for a disk whose free space is not known.
   type: list
   elements: str
-  sample: ["The disk of /data has 1.00 GB free, and 6.50 GB are needed there: the environment 6.00 GB, the WebUI 512.00 MB."]
+  sample: ["The disk of /data has 1.0 GiB free, and 6.5 GiB are needed there: the environment 6.0 GiB, the WebUI 512.0 MiB."]
 """
 
+import re
 from typing import Any, Callable, Iterable, Mapping
 
 from ansible.errors import AnsibleFilterError
-from ansible.module_utils.common.text.formatters import bytes_to_human, human_to_bytes
+
+from ..module_utils.progress_view import size as format_size
+
+PREFIXES = "KMGT"
+
+
+def parse_size(value: Any) -> int:
+    """Bytes of a number, or of a text such as ``500 MB`` (of 1000 to the power of 2 bytes) or ``6 GiB`` (1024 to the power of 3).
+
+    Raises ValueError.
+    """
+    found = re.fullmatch(rf"\s*(\d+(?:\.\d+)?)\s*(?:([{PREFIXES}])(i?))?B?\s*", str(value))
+    if not found:
+        raise ValueError(f"{value!r} is no size. Write a number of bytes, or one with a unit, such as 6 GiB")
+    number, prefix, binary = found.groups()
+    return int(float(number) * (1024 if binary else 1000) ** (PREFIXES.index(prefix) + 1 if prefix else 0))
 
 
 def missing_space(needs: Iterable[Mapping[str, Any]], disks: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -55,9 +71,9 @@ def missing_space(needs: Iterable[Mapping[str, Any]], disks: Mapping[str, Mappin
     for need in needs:
         disk = disks.get(need["path"])
         try:
-            size = human_to_bytes(need["size"])
+            size = parse_size(need["size"])
         except ValueError as exc:
-            raise AnsibleFilterError(f"The size of {need['name']} cannot be understood: {exc}") from exc
+            raise AnsibleFilterError(f"The size of {need['name']} cannot be understood: {exc}.") from exc
         if disk and not disk["exists"] and size:
             needed.setdefault(disk["device"], []).append((need["path"], need["name"], size))
     found = []
@@ -66,9 +82,9 @@ def missing_space(needs: Iterable[Mapping[str, Any]], disks: Mapping[str, Mappin
         total = sum(size for _path, _name, size in parts)
         if free is not None and total > free:
             largest = max(parts, key=lambda part: part[2])[0]
-            listed = ", ".join(f"{name} {bytes_to_human(size)}" for _path, name, size in parts)
+            listed = ", ".join(f"{name} {format_size(size)}" for _path, name, size in parts)
             found.append(
-                f"The disk of {largest} has {bytes_to_human(free)} free, and {bytes_to_human(total)} are needed there: {listed}."
+                f"The disk of {largest} has {format_size(free)} free, and {format_size(total)} are needed there: {listed}."
             )
     return found
 

@@ -32,13 +32,13 @@ _value:
   type: list
   elements: str
   sample:
-    - installed  lora  film.safetensors  144.11 MB  /root/stable-diffusion-webui/models/Lora/film.safetensors
-    - 1 model, 144.11 MB
+    - installed  lora  film.safetensors  144.1 MiB  /root/stable-diffusion-webui/models/Lora/film.safetensors
+    - 1 model, 144.1 MiB
 """
 
 from typing import Any, Callable, Iterable, Mapping
 
-from ansible.module_utils.common.text.formatters import bytes_to_human
+from ..module_utils.progress_view import size
 
 from ..plugin_utils.text_tables import render_table
 
@@ -51,7 +51,7 @@ def model_summary(models: Iterable[Mapping[str, Any]]) -> list[str]:
             model["status"],
             model["kind"] or "kind unknown",
             model["name"],
-            bytes_to_human(int(model["bytes"])) if model.get("bytes") else "size unknown",
+            size(int(model["bytes"])) if model.get("bytes") else "size unknown",
             model["path"] or model.get("source") or "",
         )
         for model in models
@@ -61,7 +61,7 @@ def model_summary(models: Iterable[Mapping[str, Any]]) -> list[str]:
         total = sum(int(model.get("bytes") or 0) for model in models)
         unknown = sum(not model.get("bytes") for model in models)
         more = f", and {unknown} of unknown size" if unknown else ""
-        lines.append(f"{len(models)} model{'s' if len(models) > 1 else ''}, {bytes_to_human(total)}{more}")
+        lines.append(f"{len(models)} model{'s' if len(models) > 1 else ''}, {size(total)}{more}")
     return lines
 
 

@@ -19,7 +19,7 @@ from typing import Any, Callable, Mapping
 from .errors import SdopsError
 from .filesystem import nearest_directory, read_regular
 from .gpu.smi import read_gpu_facts
-from .models.layout import MODEL_KINDS
+from .models.layout import find_models
 from .process import run
 from .procfs import unmanaged_port_owners
 from .python_env.toolbox import Toolbox, host_python
@@ -130,12 +130,7 @@ def read_disk(path: str) -> dict[str, Any]:
 
 def has_checkpoint(webui_dir: str) -> bool:
     """Whether the WebUI finds a checkpoint in ``webui_dir``, which is its data directory."""
-    layout = MODEL_KINDS["checkpoint"]
-    for _directory, _names, files in os.walk(os.path.join(webui_dir, layout.directory), followlinks=True):
-        names = (name.lower() for name in files if not name.startswith("."))
-        if any(name.endswith(layout.extensions) and not name.endswith(layout.hidden_suffixes) for name in names):
-            return True
-    return False
+    return any(True for _path in find_models(webui_dir, "checkpoint"))
 
 
 def read_contents(paths: list[str]) -> dict[str, str | None]:

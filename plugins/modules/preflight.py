@@ -58,10 +58,12 @@ ansible_facts:
   type: dict
   contains:
     sdops_host:
-      description: The state of the host, as in RV(sdops.webui.host_state_info#module:state) without the package index and the GPU.
+      description: >-
+        The state of the host, as in RV(sdops.webui.host_state_info#module:state) without the package index and the GPU; and
+        C(given_variables), the names of the collection's variables that are set anywhere but in the defaults of roles.
       type: dict
       returned: success
-      sample: {python: /usr/bin/python3, unwritable: []}
+      sample: {python: /usr/bin/python3, unwritable: [], given_variables: [sdops_data_dir, sd_webui_version]}
     sdops_gpu:
       description: As from M(sdops.webui.gpu_facts).
       type: dict

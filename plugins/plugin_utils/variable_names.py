@@ -41,6 +41,11 @@ def similar_variables(name: str, known: Collection[str], roles: Collection[str])
     return elsewhere[:3] or difflib.get_close_matches(name, known, n=2, cutoff=SIMILAR_OPTION)
 
 
+def given_variables(known: Collection[str], sources: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Those of ``known`` that one of ``sources`` (mappings of variables, all but the roles' defaults) has, sorted."""
+    return sorted({name for source in sources for name in source if name in known})
+
+
 def unknown_variable_errors(
     variables: Mapping[str, Any], known: Collection[str], derived: Collection[str], roles: Collection[str]
 ) -> list[str]:

@@ -11,6 +11,7 @@ from helpers.paths import BIN, ROOT
 
 UNINSTALL = str(ROOT / "playbooks/uninstall.yml")
 STATUS = str(ROOT / "playbooks/status.yml")
+LOGS = str(ROOT / "playbooks/logs.yml")
 
 
 @pytest.fixture
@@ -46,9 +47,23 @@ def left(site) -> list[str]:
 
 
 def test_without_data_everything_of_the_users_stays(installed):
-    result = installed.play(UNINSTALL)
+    (installed.base / "user/.ifnude").mkdir(parents=True)
+    (installed.base / "user/.gitconfig").write_text("[user]\n\tname = me\n")
+    (installed.base / "shared").mkdir()
+    result = installed.play(UNINSTALL, sdops_cache_dir=f"{installed.base}/shared")
     assert result.returncode == 0, result.stdout
     assert left(installed) == ["data/env", "data/mine.txt", "data/webui"]
+    kept = " ".join(result.stdout.partition("These stay on box:")[2].split())
+    for path, what in (
+        ("data/webui", "the WebUI with its extensions, settings, models and images"),
+        ("data/env", "the Python environment"),
+        ("shared", "the model cache that hosts share"),
+        ("user/.ifnude", "the detector of the extension roop"),
+        ("user/.gitconfig", "settings of git"),
+        ("boot.sh", "the start script"),
+    ):
+        assert f"{installed.base}/{path}: {what}" in kept
+    assert f"{installed.base}/artifacts/box stays" in kept and "sdops_uninstall_data=true" in kept
     assert not (installed.base / "home").exists()
     assert (installed.base / "boot.sh").read_text() == "#!/bin/sh\necho mine\nexit 0\n"
 
@@ -57,6 +72,73 @@ def test_with_data_what_we_have_made_goes(installed):
     result = installed.play(UNINSTALL, sdops_uninstall_data=True)
     assert result.returncode == 0, result.stdout
     assert left(installed) == ["data/mine.txt"]
+    kept = result.stdout.partition("These stay on box:")[2]
+    assert "data/webui" not in kept and f"{installed.base}/boot.sh: the start script" in kept
+
+
+def test_images_that_were_never_fetched_are_not_removed(installed):
+    images, here = installed.base / "data/webui/outputs/txt2img-images", installed.base / "artifacts/box/outputs"
+    images.mkdir(parents=True)
+    for name in ("1.png", "2.png", "3.psd"):
+        (images / name).write_text(name)
+    (here / "txt2img-images").mkdir(parents=True)
+    (here / "txt2img-images/1.png").write_text("1.png")
+    before = installed.files()
+    result = installed.play(UNINSTALL, sdops_uninstall_data=True)
+    message = " ".join(result.stdout.split())
+    assert result.returncode != 0 and "changed=0" in result.stdout and installed.files() == before, result.stdout
+    assert f"1 of the 2 files in {images.parent} are not in {here}" in message
+    assert f"ansible-playbook -i {installed.base}/hosts.yml sdops.webui.fetch_outputs" in message
+    assert "-e sdops_uninstall_images=true" in message
+    result = installed.play(UNINSTALL, sdops_uninstall_data=True, sdops_uninstall_images=True)
+    assert result.returncode == 0 and left(installed) == ["data/mine.txt"], result.stdout
+
+
+def test_logs_of_a_program(installed):
+    """Its last lines, without what would act on a terminal, and without secrets."""
+    log = installed.base / "home/log/xray.log"
+    log.parent.mkdir()
+    log.write_text("old\n\x1b[31mred\x1b[0m hunter2hunter2 and tokentokentoken\nlast")
+    (installed.base / "home/secrets/webui-credentials").write_text("me:hunter2hunter2\n")
+    given = {"webui_service_log_program": "xray", "webui_service_log_lines": 2}
+    result = installed.play(LOGS, "-vvv", **given, model_fetch_civitai_token="tokentokentoken")
+    assert result.returncode == 0 and "changed=0" in result.stdout, result.stdout
+    assert "\n[box] red ******** and ********\n[box] last\n" in result.stdout
+    output = (result.stdout + result.stderr).replace("-emodel_fetch_civitai_token=tokentokentoken", "")
+    assert "[box] old" not in output and "\x1b" not in output and "hunter2" not in output
+
+
+def test_log_that_is_not_there(installed):
+    result = installed.play(LOGS, webui_service_log_program="idle")
+    message = " ".join(result.stdout.split())
+    assert (
+        result.returncode != 0 and f"idle has no log on box: {installed.base}/home/log/idle.log is not there" in message
+    )
+    assert "The host is watched where webui_service_idle_minutes is more than 0." in message
+
+
+def test_log_is_followed(installed):
+    """What is appended while the playbook runs is printed before its end."""
+    log = installed.base / "home/log/webui.log"
+    log.parent.mkdir()
+    log.write_text("first\n")
+    writer = subprocess.Popen(
+        [
+            "sh",
+            "-c",
+            'n=0; while [ -d "$0" ]; do n=$((n + 1)); echo "tick $n" >>"$0/webui.log"; sleep 0.5; done',
+            log.parent,
+        ]
+    )
+    try:
+        given = {"webui_service_log_follow": True, "webui_service_log_seconds": 6, "webui_service_log_lines": 1}
+        result = installed.play(LOGS, **given)
+    finally:
+        writer.terminate()
+        writer.wait()
+    assert result.returncode == 0, result.stdout
+    ticks = [int(number) for number in re.findall(r"^\[box\] tick (\d+)$", result.stderr, re.M)]
+    assert len(ticks) > 3 and ticks == list(range(ticks[0], ticks[-1] + 1))
 
 
 def test_an_environment_of_somebody_else_stays_and_all_the_rest_with_it(installed):
@@ -136,6 +218,10 @@ def test_no_playbook_is_stuck_with_a_toolbox_that_does_not_work(installed, damag
     result = installed.play(STATUS)
     assert result.returncode == 0, result.stdout
     assert "the toolbox does not work" in result.stdout and "--tags base" in result.stdout
+    lines = result.stdout.partition("msg:")[2].partition("PLAY RECAP")[0].splitlines()
+    assert len([line for line in lines if line.strip()]) <= 20
+    for name in ("version", "GPU", "disks", "models", "extensions", "tunnel", "credentials"):
+        assert re.search(rf"'?{name}: +\S", "\n".join(lines)), name
     pid = int((home / "supervisor/supervisord.pid").read_text())
     result = installed.play(UNINSTALL)
     assert result.returncode == 0, result.stdout

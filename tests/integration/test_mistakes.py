@@ -165,7 +165,7 @@ def test_what_the_host_cannot_do_is_told_together(site, taken_port):
     }
     told = [
         Mistake({}, f"Port {taken_port} of box", f"pid {os.getpid()}", "set webui_service_port to another"),
-        Mistake({}, f"The disk of {site.base}/autodl-tpm", "the environment 900.00 TB", "set sdops_data_dir"),
+        Mistake({}, f"The disk of {site.base}/autodl-tpm", "the environment 818.5 TiB", "set sdops_data_dir"),
         Mistake({}, "There is no checkpoint in", "model_fetch_models has none", "Add one to model_fetch_models"),
         Mistake({}, "no-such-model", "has no model", "The other models are installed, and then the run fails."),
     ]

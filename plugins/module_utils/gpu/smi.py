@@ -16,6 +16,7 @@ from ..errors import SdopsError
 from ..process import Completed, run
 
 QUERY_FIELDS = ["index", "name", "memory.total", "driver_version", "compute_cap"]
+USAGE_FIELDS = ["index", "name", "memory.used", "memory.total", "utilization.gpu"]
 # where containers and WSL put it, for sessions whose PATH lacks them
 SEARCH_DIRECTORIES = ("/usr/bin", "/usr/local/bin", "/usr/local/nvidia/bin", "/opt/bin", "/usr/lib/wsl/lib")
 
@@ -121,3 +122,32 @@ def read_gpu_facts(nvidia_smi: str = "nvidia-smi") -> dict[str, Any]:
     if not facts["present"] and not facts["reason"].startswith("nvidia-smi has lost"):
         facts["reason"] = describe_failure(done)
     return facts
+
+
+def read_gpu_usage(nvidia_smi: str = "nvidia-smi") -> list[dict[str, Any]]:
+    """``[{index, name, memory_used (bytes), memory_total (bytes), utilization (percent)}]``, None for what is not reported.
+
+    Empty where there is no GPU; :func:`read_gpu_facts` says why.
+    """
+    program = find_nvidia_smi(nvidia_smi)
+    if not program:
+        return []
+    try:
+        done = run([program, "--query-gpu=" + ",".join(USAGE_FIELDS), "--format=csv,noheader,nounits"], timeout=60)
+    except SdopsError:
+        return []
+    rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(done.out), skipinitialspace=True)]
+    found = []
+    for row in rows if done.rc == 0 else []:
+        if len(row) == len(USAGE_FIELDS) and row[0].isdigit():
+            used, total, share = (int(cell) if cell.isdigit() else None for cell in row[2:])
+            found.append(
+                {
+                    "index": int(row[0]),
+                    "name": row[1],
+                    "memory_used": None if used is None else used << 20,
+                    "memory_total": None if total is None else total << 20,
+                    "utilization": share,
+                }
+            )
+    return found

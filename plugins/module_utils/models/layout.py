@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Iterator, NamedTuple
 
 from ..content_scan.file_formats import UNPACK_ADVICE
 from ..errors import LayoutError
@@ -67,6 +67,23 @@ def reject_unmanaged_directory(webui_dir: str) -> None:
         f"The directory {webui_dir} {problem}, so no models are put there. Correct webui_dir, install the WebUI first, or set create to true "
         "(model_fetch_create for the role model_fetch)."
     )
+
+
+def find_models(webui_dir: str, kind: str) -> Iterator[str]:
+    """Absolute paths of the models of a kind that the WebUI lists, whoever has put them there; links to directories are followed."""
+    layout = MODEL_KINDS[kind]
+    seen = set()
+    for directory, directories, files in os.walk(os.path.join(webui_dir, layout.directory), followlinks=True):
+        real = os.path.realpath(directory)
+        if real in seen:  # a link to a directory above it
+            directories.clear()
+            continue
+        seen.add(real)
+        for name in files:
+            comparable = name.lower() if layout.any_case else name
+            if comparable.endswith(layout.extensions) and not name.startswith("."):
+                if not comparable.endswith(layout.hidden_suffixes or ("/",)):
+                    yield os.path.join(directory, name)
 
 
 def model_path(webui_dir: str, kind: str, name: str) -> str:

@@ -176,6 +176,10 @@ class Supervisor:
             return None
         return found
 
+    def programs(self) -> list[dict[str, Any]]:
+        """supervisor's process info of each program, in the order of their names."""
+        return sorted(self._call("getAllProcessInfo"), key=lambda info: str(info["name"]))
+
     def _groups(self) -> tuple[list[str], list[str], list[str]]:
         try:
             added, changed, removed = self._call("reloadConfig")[0]

@@ -191,6 +191,8 @@ MINIMUMS: dict[str, int] = {
     "webui_service_smoke_test_timeout": 1,
     "webui_service_idle_minutes": 0,
     "webui_service_outputs_max_bytes": 1,
+    "webui_service_log_lines": 1,
+    "webui_service_log_seconds": 0,
     "xformers_build_max_jobs": 0,
     "xray_proxy_verify_timeout": 1,
     "xray_proxy_verify_retries": 0,

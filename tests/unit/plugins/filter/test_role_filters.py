@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from ansible_collections.sdops.webui.plugins.filter.artifacts_dir import artifacts_dir
 from ansible_collections.sdops.webui.plugins.filter.checkout_specs import checkout_specs
 from ansible_collections.sdops.webui.plugins.filter.expected_models import expected_models
-from ansible_collections.sdops.webui.plugins.filter.gpu_summary import gpu_summary
 from ansible_collections.sdops.webui.plugins.filter.launch_key import launch_key
-from ansible_collections.sdops.webui.plugins.filter.missing_space import missing_space
+from ansible_collections.sdops.webui.plugins.filter.missing_space import missing_space, parse_size
 from ansible_collections.sdops.webui.plugins.filter.model_problems import model_problems
 from ansible_collections.sdops.webui.plugins.filter.model_summary import model_summary
 from ansible_collections.sdops.webui.plugins.filter.plan_summary import MAX_ACTIONS, plan_summary
 from ansible_collections.sdops.webui.plugins.filter.repository_environment import repository_environment
+from ansible_collections.sdops.webui.plugins.filter.status_summary import status_summary
 
 BLIP = {"name": "BLIP", "variable": "BLIP", "repo": "https://git.test/BLIP.git", "commit": "a" * 40}
 CARD = {"name": "NVIDIA GeForce RTX 4090", "memory_mb": 24564, "capability": "8.9"}
@@ -54,24 +55,76 @@ def test_model_summary():
     }
     unresolved = {**model, "status": "unresolved", "kind": None, "name": "civitai://1", "bytes": None, "path": None}
     assert model_summary([model, {**unresolved, "source": "civitai://1"}]) == [
-        "installed   lora          a.safetensors  144.11 MB     /m/a.safetensors",
+        "installed   lora          a.safetensors  144.1 MiB     /m/a.safetensors",
         "unresolved  kind unknown  civitai://1    size unknown  civitai://1",
-        "2 models, 144.11 MB, and 1 of unknown size",
+        "2 models, 144.1 MiB, and 1 of unknown size",
     ]
-    assert model_summary([model])[-1] == "1 model, 144.11 MB" and model_summary([]) == []
+    assert model_summary([model])[-1] == "1 model, 144.1 MiB" and model_summary([]) == []
 
 
-def test_gpu_summary():
-    card = "NVIDIA GeForce RTX 4090, 24564 MiB, driver 550.54.14, compute capability 8.9"
-    assert gpu_summary({"gpus": [CARD, CARD], "driver": "550.54.14", "reason": ""}) == [card, card]
-    unknown = {"gpus": [{**CARD, "memory_mb": 0, "capability": ""}], "driver": "", "reason": "nvidia-smi hangs."}
-    assert gpu_summary(unknown) == [
-        "NVIDIA GeForce RTX 4090, memory unknown, driver unknown, compute capability unknown",
-        "nvidia-smi hangs.",
+def status(**more):
+    return {
+        "version": {"version": "1.10.1", "commit": "82a973c043" + "0" * 30, "checkout": ""},
+        "packages": {"torch": "2.1.2+cu121"},
+        "gpus": [],
+        "disks": {},
+        "models": {},
+        "extensions": {"enabled": [], "disabled": []},
+        "programs": None,
+        **more,
+    }
+
+
+def test_status_summary():
+    gib = 1 << 30
+    found = status(
+        gpus=[{"index": 0, "name": "x", "memory_used": 3 * gib, "memory_total": 24 * gib, "utilization": 12}],
+        disks={"/data": {"free": 30 * gib, "total": 50 * gib}, "/": {"free": None, "total": None}},
+        models={"checkpoint": {"count": 2, "bytes": 8 * gib}, "vae": {"count": 1, "bytes": gib}},
+        extensions={"enabled": ["a", "b\x1b[31m"], "disabled": ["c"]},
+        programs=[
+            {"name": "webui", "state": "RUNNING", "pid": 12, "seconds": 75},
+            {"name": "xray", "state": "STOPPED", "pid": 0, "seconds": 0},
+        ],
+    )
+    gpu = {"gpus": [{**CARD, "index": 0}], "driver": "550.54.14", "reason": ""}
+    assert status_summary(found, gpu, "none") == [
+        "version:     1.10.1 (82a973c043), torch 2.1.2+cu121",
+        "GPU:         NVIDIA GeForce RTX 4090, 3.0 of 24.0 GiB in use, 12 % busy, driver 550.54.14, compute capability 8.9",
+        "disks:       /data 30.0 of 50.0 GiB free, / unknown",
+        "models:      2 checkpoint 8.0 GiB, 1 vae 1.0 GiB, in all 9.0 GiB",
+        "extensions:  a, b?[31m",
+        "extensions:  disabled: c",
+        "programs:    webui RUNNING (pid 12, 1:15), xray STOPPED",
     ]
-    assert gpu_summary({"gpus": [], "driver": "", "reason": "There is no nvidia-smi."}) == [
-        "none: There is no nvidia-smi."
+
+
+def test_status_summary_of_what_is_not_there_or_not_known():
+    found = status(version={"version": "", "commit": "", "checkout": ""})
+    gpu = {"gpus": [], "driver": "", "reason": "There is no nvidia-smi."}
+    assert status_summary(found, gpu, "none (supervisord is not running)") == [
+        "version:     not installed",
+        "GPU:         none: There is no nvidia-smi.",
+        "disks:       ",
+        "models:      none",
+        "extensions:  none",
+        "programs:    none (supervisord is not running)",
     ]
+    unknown = {"gpus": [{**CARD, "index": 0, "capability": ""}], "driver": "", "reason": "nvidia-smi hangs."}
+    found["version"] = {"version": "dev", "commit": "a" * 40, "checkout": "b" * 40}
+    lines = status_summary(found, unknown, "none")
+    assert lines[0] == f"version:     dev ({'a' * 10}, but {'b' * 10} is checked out), torch 2.1.2+cu121"
+    assert lines[1:3] == [
+        "GPU:         NVIDIA GeForce RTX 4090, 24.0 GiB, driver unknown, compute capability unknown",
+        "GPU:         nvidia-smi hangs.",
+    ]
+
+
+def test_status_summary_is_one_screen():
+    cards = {"gpus": [{**CARD, "index": n} for n in range(16)], "driver": "1", "reason": "one is lost"}
+    names = [f"extension-{n}" for n in range(40)]
+    lines = status_summary(status(extensions={"enabled": names, "disabled": names}), cards, "none")
+    assert len(lines) <= 15 and any("and 10 more" in line for line in lines) and "and 28 more" in "".join(lines)
 
 
 def test_what_is_known_of_models_before_their_sources_are_asked():
@@ -118,19 +171,55 @@ def test_missing_space_is_added_up_for_each_disk():
         "/s/toolbox": {**data, "device": "2"},
     }
     needs = [
-        {"name": "the environment", "path": "/d/env", "size": "6 GB"},
-        {"name": "the toolbox", "path": "/s/toolbox", "size": "6 GB"},
+        {"name": "the environment", "path": "/d/env", "size": "6 GiB"},
+        {"name": "the toolbox", "path": "/s/toolbox", "size": "6 GiB"},
         {"name": "x.safetensors", "path": "/d/webui", "size": 5 * gib},
-        {"name": "y", "path": "/d/there", "size": "100 GB"},
+        {"name": "y", "path": "/d/there", "size": "100 GiB"},
         {"name": "unknown", "path": "", "size": 0},
     ]
     assert missing_space(needs, disks) == [
-        "The disk of /d/env has 10.00 GB free, and 11.00 GB are needed there: the environment 6.00 GB, x.safetensors 5.00 GB."
+        "The disk of /d/env has 10.0 GiB free, and 11.0 GiB are needed there: the environment 6.0 GiB, x.safetensors 5.0 GiB."
     ]
     assert missing_space(needs[:1], disks) == []
     assert missing_space(needs[:1], {"/d/env": {**data, "free": None}}) == []
     with pytest.raises(AnsibleFilterError, match="The size of the environment cannot be understood"):
         missing_space([{**needs[0], "size": "large"}], disks)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        (5, 5),
+        ("5", 5),
+        ("5 B", 5),
+        ("6 GB", 6 * 10**9),
+        ("6 GiB", 6 << 30),
+        ("1.5MiB", 3 << 19),
+        (" 2 TB ", 2 * 10**12),
+    ],
+)
+def test_gb_and_gib_differ(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["large", "6 gb", "-1 GB", "6 GBi", "6 PB", "", None, "1 GB 2 GB"])
+def test_text_that_is_no_size(text):
+    with pytest.raises(ValueError, match="is no size. Write a number of bytes"):
+        parse_size(text)
+
+
+def test_artifacts_lie_beside_the_inventory(tmp_path, monkeypatch):
+    (tmp_path / "box/nested").mkdir(parents=True)
+    (tmp_path / "box.yml").write_text("")
+    file, directory = str(tmp_path / "box.yml"), str(tmp_path / "box")
+    assert artifacts_dir(str(tmp_path), [file]) == f"{tmp_path}/artifacts"
+    # Ansible takes each file in such a directory for an inventory
+    assert artifacts_dir(directory, [directory]) == f"{tmp_path}/artifacts"
+    assert artifacts_dir(f"{directory}/nested", [file, directory + "/"]) == f"{tmp_path}/artifacts"
+    assert artifacts_dir(f"{directory}/nested", [f"{directory}/nested", directory]) == f"{tmp_path}/artifacts"
+    assert artifacts_dir(directory, [str(tmp_path / "bo")]) == f"{directory}/artifacts"
+    monkeypatch.setenv("PWD", "/here")
+    assert artifacts_dir("", ["box,"]) == artifacts_dir(None, []) == "/here/artifacts"
 
 
 def test_plan_lists_the_actions_of_each_part():

@@ -1,0 +1,139 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: status_summary
+short_description: The status of a host on one screen
+version_added: 0.1.0
+author: The sdops.webui authors (!UNKNOWN)
+description:
+  - Makes at most 20 lines of what M(sdops.webui.webui_status_info) has read. Sizes are in units of 1024, such as GiB.
+positional: _input, gpu, no_programs
+options:
+  _input:
+    description: RV(sdops.webui.webui_status_info#module:status).
+    type: dict
+    required: true
+  gpu:
+    description: The fact C(sdops_gpu) of M(sdops.webui.gpu_facts).
+    type: dict
+    required: true
+  no_programs:
+    description: What is said of the programs where supervisord does not answer.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Report the status
+  ansible.builtin.debug:
+    msg: "{{ webui.status | sdops.webui.status_summary(ansible_facts['sdops_gpu'], 'none') }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The lines.
+  type: list
+  elements: str
+  sample:
+    - "version:     1.10.1 (82a973c043), torch 2.1.2+cu121"
+    - "GPU:         NVIDIA GeForce RTX 4090, 2.9 of 24.0 GiB in use, 12 % busy, driver 550.54.14, compute capability 8.9"
+    - "disks:       /root/autodl-tmp 30.0 of 50.0 GiB free, / 20.0 of 30.0 GiB free"
+    - "models:      2 checkpoint 7.9 GiB, in all 7.9 GiB"
+    - "extensions:  adetailer, lobe-theme"
+    - "programs:    webui RUNNING (pid 1200, 1:00:00)"
+"""
+
+from typing import Any, Callable, Mapping, Sequence
+
+from ..module_utils.progress_view import amount, clock, size
+from ..module_utils.terminal import printable
+
+MAX_GPUS = 6
+MAX_NAMES = 12  # of extensions in a list
+COMMIT_DIGITS = 10
+
+
+def status_summary(status: Mapping[str, Any], gpu: Mapping[str, Any], no_programs: str) -> list[str]:
+    """The lines; what the host has named is printed without anything that a terminal would act upon."""
+    rows = [
+        ("version", [_version(status["version"], status["packages"])]),
+        ("GPU", _gpus(status["gpus"], gpu)),
+        ("disks", [", ".join(_disk(path, usage) for path, usage in status["disks"].items())]),
+        ("models", [_models(status["models"])]),
+        ("extensions", _extensions(status["extensions"])),
+        ("programs", [_programs(status["programs"], no_programs)]),
+    ]
+    return [printable(f"{name + ':':<12} {line}") for name, lines in rows for line in lines]
+
+
+def _version(version: Mapping[str, str], packages: Mapping[str, str]) -> str:
+    if not version["version"]:
+        return "not installed"
+    parts = [f"{version['version']} ({version['commit'][:COMMIT_DIGITS]})"]
+    if version["checkout"] and version["checkout"] != version["commit"]:
+        parts = [f"{parts[0][:-1]}, but {version['checkout'][:COMMIT_DIGITS]} is checked out)"]
+    return ", ".join([*parts, *(f"{name} {number}" for name, number in packages.items())])
+
+
+def _gpus(usage: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[str]:
+    if not facts["gpus"]:
+        return [f"none: {facts['reason']}"]
+    used = {gpu["index"]: gpu for gpu in usage}
+    lines = []
+    for gpu in facts["gpus"]:
+        now = used.get(gpu["index"], {})
+        parts = [gpu["name"]]
+        if now.get("memory_total"):
+            parts.append(f"{amount(now['memory_used'] or 0, now['memory_total'])} in use")
+        elif gpu["memory_mb"]:
+            parts.append(size(gpu["memory_mb"] << 20))
+        if now.get("utilization") is not None:
+            parts.append(f"{now['utilization']} % busy")
+        parts += [
+            f"driver {facts['driver'] or 'unknown'}",
+            f"compute capability {gpu['capability'] or 'unknown'}",
+        ]
+        lines.append(", ".join(parts))
+    more = [f"and {len(lines) - MAX_GPUS} more"] if len(lines) > MAX_GPUS else []
+    return lines[:MAX_GPUS] + more + ([facts["reason"]] if facts["reason"] else [])
+
+
+def _disk(path: str, usage: Mapping[str, int | None]) -> str:
+    free, total = usage["free"], usage["total"]
+    return f"{path} unknown" if free is None or total is None else f"{path} {amount(free, total)} free"
+
+
+def _models(models: Mapping[str, Mapping[str, int]]) -> str:
+    if not models:
+        return "none"
+    parts = [f"{found['count']} {kind} {size(found['bytes'])}" for kind, found in models.items()]
+    return ", ".join([*parts, f"in all {size(sum(found['bytes'] for found in models.values()))}"])
+
+
+def _extensions(extensions: Mapping[str, Sequence[str]]) -> list[str]:
+    lines = [_names(extensions["enabled"]) or "none"]
+    return lines + ([f"disabled: {_names(extensions['disabled'])}"] if extensions["disabled"] else [])
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _programs(programs: Sequence[Mapping[str, Any]] | None, no_programs: str) -> str:
+    if programs is None:
+        return no_programs
+    shown = [
+        f"{each['name']} {each['state']}" + (f" (pid {each['pid']}, {clock(each['seconds'])})" if each["pid"] else "")
+        for each in programs
+    ]
+    return ", ".join(shown) or "none"
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"status_summary": status_summary}
