@@ -266,9 +266,7 @@ def start_prefetch(module: AnsibleModule, specs: list[ModelSpec], directory: Pre
     missing = [
         spec
         for spec in specs
-        if not spec.problem
-        and not spec.absent
-        and not record.find_by_source(spec.source_id, spec.kind, spec.name)
+        if not spec.problem and not spec.absent and not record.find_by_source(spec.source_id, spec.kind, spec.name)
     ]
 
     def job(check: Callable[[], None]) -> None:

@@ -92,7 +92,9 @@ def main() -> None:
         except SdopsError as exc:
             result = RefreshResult([], [], [f"The WebUI did not refresh its lists of models: {exc}"])
     for problem in result.problems:
-        module.warn(f"{printable(problem)} Use the refresh button beside the list, or restart the WebUI with the playbook restart.")
+        module.warn(
+            f"{printable(problem)} Use the refresh button beside the list, or restart the WebUI with the playbook restart."
+        )
     before, after = ([printable(name) for name in names] for names in (result.before, result.after))
     module.exit_json(
         changed=before != after,

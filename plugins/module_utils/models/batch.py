@@ -80,8 +80,8 @@ class ModelInstaller:
             spec = file.spec
             known = [*self.record.find_by_source(spec.source_id, spec.kind, spec.name)] if file.is_settled else []
             known += [path for main in known for path in self.record.sidecars_of(main)]
-            path = file.path or ("" if file.sidecar_of else expected_path(spec, self.options.webui_dir))
-            for path in filter(None, [path, *known]):
+            planned = file.path or ("" if file.sidecar_of else expected_path(spec, self.options.webui_dir))
+            for path in filter(None, [planned, *known]):
                 wanted.setdefault(path, spec)
         return wanted
 
@@ -90,7 +90,9 @@ class ModelInstaller:
         missing = [file.spec.label for file in files if file.is_settled]
         if missing:
             names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-            self.warnings.append(f"Nothing was pruned, since not all that is wanted is there: {names} cannot be installed.")
+            self.warnings.append(
+                f"Nothing was pruned, since not all that is wanted is there: {names} cannot be installed."
+            )
             return []
         pruned, sentences = self.remover.prune(wanted)
         self.warnings += sentences
