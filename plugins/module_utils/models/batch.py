@@ -75,7 +75,7 @@ class ModelInstaller:
 
     def _list_wanted(self, files: list[ModelFile]) -> dict[str, ModelSpec]:
         """What the entries want, by its path; of one that cannot be planned, what was installed for it before."""
-        wanted = {}
+        wanted: dict[str, ModelSpec] = {}
         for file in files:
             spec = file.spec
             known = [*self.record.find_by_source(spec.source_id, spec.kind, spec.name)] if file.is_settled else []

@@ -61,6 +61,9 @@ def test_model_summary():
         "2 models, 144.11 MB, and 1 of unknown size",
     ]
     assert model_summary([model])[-1] == "1 model, 144.11 MB" and model_summary([]) == []
+    removed = {**model, "status": "removed"}
+    assert model_summary([model, removed])[-1] == "1 model, 144.11 MB; removed: 1 model, 144.11 MB"
+    assert model_summary([removed])[-1] == "removed: 1 model, 144.11 MB"
 
 
 def test_gpu_summary():

@@ -21,7 +21,7 @@ def configure(target, run_module):
 
     def run(*models, installed=(), check: bool = False, **more) -> dict:
         if installed:
-            assert not run_module("model_files", **target.arguments, models=list(installed))["failed"]
+            assert not run_module("model_files", **target.arguments, models=list(installed), create=True)["failed"]
         expected = expected_models(list(models), str(target.webui))
         found = run_module(
             "webui_options", check=check, webui_dir=str(target.webui), default_checkpoints=expected, **more
