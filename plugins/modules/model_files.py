@@ -259,6 +259,21 @@ def describe_file(file: ModelFile) -> str:
     return f"{file.path or file.spec.label}" + (f" ({file.size} bytes)" if gone else "")
 
 
+def describe_changes(files: list[ModelFile], only_removed: bool) -> dict[str, Any]:
+    """The part of the result that says what was changed, or would be; ``only_removed``: nothing was installed."""
+    removed = [file for file in files if file.status is FileStatus.REMOVED]
+    others = [file for file in files if file.status in ACTION_VERBS and file not in removed and not only_removed]
+    return {
+        "changed": bool(removed or others),
+        "actions": [f"{ACTION_VERBS[file.status]} {describe_file(file)}" for file in others + removed],
+        "diff": {
+            "before": "".join(f"{describe_file(file)}\n" for file in removed),
+            "after": "".join(f"{describe_file(file)}\n" for file in others),
+        },
+        "bytes_removed": sum(file.size or 0 for file in removed),
+    }
+
+
 def start_prefetch(module: AnsibleModule, specs: list[ModelSpec], directory: PrefetchDirectory) -> dict[str, Any]:
     """Start a download in the background; the module's result. That it cannot be started is a warning."""
     p = module.params
@@ -338,21 +353,9 @@ def main() -> None:
     entries = [file.result() for file in files]
     mask_secrets(module, secrets, [str(entry[field]) for entry in entries for field in ("name", "path", "source")])
     plan = module.check_mode or bool(space_problem)
-    removed = [file for file in files if file.status is FileStatus.REMOVED]
     # what is removed makes space, so it goes before that is looked at
-    planned = files if module.check_mode or not space_problem else removed
-    touched = [file for file in planned if file.status in ACTION_VERBS]
-    result = {
-        "changed": bool(touched),
-        "models": entries,
-        "disk_free": free_bytes(p["webui_dir"]),
-        "actions": [f"{ACTION_VERBS[i.status]} {describe_file(i)}" for i in touched],
-        "diff": {
-            "before": "".join(f"{describe_file(i)}\n" for i in removed),
-            "after": "".join(f"{describe_file(i)}\n" for i in touched if i.status is not FileStatus.REMOVED),
-        },
-        "bytes_removed": sum(file.size or 0 for file in removed),
-    }
+    only_removed = bool(space_problem) and not module.check_mode
+    result = {"models": entries, "disk_free": free_bytes(p["webui_dir"]), **describe_changes(files, only_removed)}
     if plan:
         result["bytes_planned"] = sum(file.bytes_planned for file in files)
         result["space_needed"] = installer.space_needed

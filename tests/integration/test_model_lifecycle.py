@@ -51,7 +51,7 @@ def play(site, *models: dict, code: int = 0, check: bool = False, **more) -> str
     arguments = ("--tags", "model_fetch", "--diff", *(["--check"] if check else []))
     result = site.play(*arguments, model_fetch_models=list(models), **more)
     assert result.returncode == code, result.stdout + result.stderr
-    return result.stdout
+    return result.stdout + result.stderr
 
 
 def refreshed(output: str) -> str:

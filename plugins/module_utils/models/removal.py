@@ -19,7 +19,7 @@ from .record import ModelRecord
 from .spec import Endpoints, ModelSpec, parse_source
 
 FOREIGN = "{} was not placed by us, so it stays. Remove it by hand if you mean it, or take the entry away."
-CHANGED = "{} was changed since it was placed; it stays. Remove it by hand if you mean it."
+MODIFIED = "{} was changed since it was placed; it stays. Remove it by hand if you mean it."
 ADOPTED = "{} lay there before it was listed, so it is not pruned. Give its entry state: absent, or remove it by hand."
 SHARED = "{} is wanted by {} too, so it stays. Take it away there, or take this entry away."
 CONTRADICTION = "{} is listed twice, with state: absent and without. Take one of the entries away."
@@ -98,7 +98,7 @@ class ModelRemover:
                 run_step(file, lambda file=file: self._remove_file(file), self.options.check_mode)  # type: ignore[misc]
                 files.append(file)
             elif os.path.exists(path):
-                sentences.append(CHANGED.format(path))
+                sentences.append(MODIFIED.format(path))
         if not self.options.check_mode:
             self.record.set_lists(released, self.options.list_name, False)
         return files, sentences
@@ -123,7 +123,7 @@ class ModelRemover:
         entry = self.record.get_recorded(path) or {}
         file.kind = entry["kind"]
         if os.path.exists(path) and self.record.get(path) is None:
-            raise SdopsError(CHANGED.format(path))
+            raise SdopsError(MODIFIED.format(path))
         others = [name for name in self.record.lists_of(path) if name != self.options.list_name]
         if others and self.options.list_name:
             raise SdopsError(SHARED.format(path, " and ".join(others)))
