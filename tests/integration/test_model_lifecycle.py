@@ -43,7 +43,7 @@ def box(site, lab_server):
         model_fetch_retries="1",
     )
     with run_supervisord(home / "supervisor"):
-        wait_for(lambda: (base / "webui.log").exists() and "Model loaded in" in (base / "webui.log").read_text())
+        wait_for(lambda: (base / "webui.log").exists() and "Model loaded in" in (base / "webui.log").read_text(), 240)
         yield site
 
 
