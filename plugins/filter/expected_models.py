@@ -41,10 +41,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: Mappings with C(source), C(kind), C(name), C(path) and C(size) (bytes); empty, or 0, where only the source knows them.
+  description: Mappings with C(source), C(source_id) (identifies it in the record of M(sdops.webui.model_files)), C(kind), C(name), C(path) and C(size)
+    (bytes); empty, or 0, where only the source knows them. None for an entry with C(state=absent).
   type: list
   elements: dict
-  sample: [{source: civitai://112969, kind: "", name: "", path: "", size: 0}]
+  sample: [{source: civitai://112969, source_id: cf5288ed2026b678, kind: "", name: "", path: "", size: 0}]
 """
 
 from typing import Any, Callable

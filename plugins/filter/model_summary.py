@@ -57,12 +57,17 @@ def model_summary(models: Iterable[Mapping[str, Any]]) -> list[str]:
         for model in models
     ]
     lines = render_table(rows)
-    if models:
-        total = sum(int(model.get("bytes") or 0) for model in models)
-        unknown = sum(not model.get("bytes") for model in models)
-        more = f", and {unknown} of unknown size" if unknown else ""
-        lines.append(f"{len(models)} model{'s' if len(models) > 1 else ''}, {size(total)}{more}")
-    return lines
+    removed = [model for model in models if model["status"] == "removed"]
+    others = [model for model in models if model["status"] != "removed"]
+    sums = [label + _sum_up(group) for label, group in (("", others), ("removed: ", removed)) if group]
+    return lines + ["; ".join(sums)] if sums else lines
+
+
+def _sum_up(models: list[Mapping[str, Any]]) -> str:
+    total = sum(int(model.get("bytes") or 0) for model in models)
+    unknown = sum(not model.get("bytes") for model in models)
+    more = f", and {unknown} of unknown size" if unknown else ""
+    return f"{len(models)} model{'s' if len(models) > 1 else ''}, {size(total)}{more}"
 
 
 class FilterModule:

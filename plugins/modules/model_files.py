@@ -78,6 +78,9 @@ options:
       - C(trusted), together with C(sha256), takes a file for its hash alone. It is not scanned, and a pickle needs no
         O(allow_pickle). For files whose maker publishes the hash and that hold more than weights, as detectors of YOLO do.
       - C(accept_change) is O(accept_change) for this model alone.
+      - C(state=absent) removes one model, as O(state=absent) does all. It removes too what was installed for another source at the
+        path that is known of it without asking its source, and what no entry without it wants. A file that lies there and was not
+        placed by this module, or is wanted by another O(list_name), stays, and the entry fails.
       - C(config) and C(vae) may be mappings too, of C(source), C(sha256) and C(trusted). A C(config) is code to the WebUI. Its
         C(target) values must name classes below C(ldm), C(sgm), C(torch.nn) or the WebUI's own models, unless it is taken for its
         C(sha256) with C(trusted).
@@ -105,6 +108,20 @@ options:
     type: str
     choices: [present, absent, prefetched]
     default: present
+  prune:
+    description:
+      - Whether to remove what the list O(list_name) had installed before and O(models) no longer name, at the end, when all
+        that they name is there. Where an entry fails nothing is pruned. Not for O(state=absent) and O(state=prefetched).
+      - What lay there before it was listed (it was adopted), what was changed since it was placed, and what another list wants
+        stays.
+    type: bool
+    default: false
+    version_added: 0.1.0
+  list_name:
+    description: Name of the list that O(models) are, where several lists have models in one O(webui_dir). It is recorded which of
+      them want a file. Files that were installed without one are never pruned.
+    type: str
+    version_added: 0.1.0
   parallel:
     description: How many models are installed at once.
     type: int
@@ -177,6 +194,12 @@ space_needed:
   returned: in check mode, and when the disks have no space
   type: int
   sample: 4265146304
+bytes_removed:
+  description: Bytes of the files that were removed, or would be. The disk does not get them back where the file has another name, in
+    O(cache_dir) say.
+  returned: always, except for O(state=prefetched)
+  type: int
+  sample: 151112345
 bytes_fetched:
   description: Bytes of the files that were fetched.
   returned: outside check mode, unless the disks have no space or O(state=prefetched)
@@ -209,7 +232,7 @@ from ..module_utils.models.arguments import (
     make_installer,
 )
 from ..module_utils.models.layout import reject_unmanaged_directory
-from ..module_utils.models.model_file import FileStatus
+from ..module_utils.models.model_file import FileStatus, ModelFile
 from ..module_utils.models.prefetch import PrefetchDirectory
 from ..module_utils.models.record import ModelRecord
 from ..module_utils.models.spec import Endpoints, ModelSpec, find_entry_secrets, parse_model_entries
@@ -230,12 +253,35 @@ ACTION_VERBS = {
 }
 
 
+def describe_file(file: ModelFile) -> str:
+    """Its path, or its source where that is not known; of one that goes, its bytes too."""
+    gone = file.status is FileStatus.REMOVED and file.size is not None
+    return f"{file.path or file.spec.label}" + (f" ({file.size} bytes)" if gone else "")
+
+
+def describe_changes(files: list[ModelFile], only_removed: bool) -> dict[str, Any]:
+    """The part of the result that says what was changed, or would be; ``only_removed``: nothing was installed."""
+    removed = [file for file in files if file.status is FileStatus.REMOVED]
+    others = [file for file in files if file.status in ACTION_VERBS and file not in removed and not only_removed]
+    return {
+        "changed": bool(removed or others),
+        "actions": [f"{ACTION_VERBS[file.status]} {describe_file(file)}" for file in others + removed],
+        "diff": {
+            "before": "".join(f"{describe_file(file)}\n" for file in removed),
+            "after": "".join(f"{describe_file(file)}\n" for file in others),
+        },
+        "bytes_removed": sum(file.size or 0 for file in removed),
+    }
+
+
 def start_prefetch(module: AnsibleModule, specs: list[ModelSpec], directory: PrefetchDirectory) -> dict[str, Any]:
     """Start a download in the background; the module's result. That it cannot be started is a warning."""
     p = module.params
     record = ModelRecord(p["webui_dir"])
     missing = [
-        spec for spec in specs if not spec.problem and not record.find_by_source(spec.source_id, spec.kind, spec.name)
+        spec
+        for spec in specs
+        if not spec.problem and not spec.absent and not record.find_by_source(spec.source_id, spec.kind, spec.name)
     ]
 
     def job(check: Callable[[], None]) -> None:
@@ -269,6 +315,8 @@ def main() -> None:
             "create": {"type": "bool", "default": False},
             "models": {"type": "list", "elements": "raw", "required": True},
             "state": {"type": "str", "choices": ["present", "absent", "prefetched"], "default": "present"},
+            "prune": {"type": "bool", "default": False},
+            "list_name": {"type": "str"},
             "parallel": {"type": "int", "default": 2},
             "verify": {"type": "str", "choices": ["recorded", "always"], "default": "recorded"},
             "cache_dir": {"type": "path"},
@@ -276,6 +324,7 @@ def main() -> None:
             "accept_change": {"type": "bool", "default": False},
             **TRANSFER_ARGUMENTS,
         },
+        required_if=[["prune", True, ["list_name"]]],
         supports_check_mode=True,
     )
     p = module.params
@@ -293,7 +342,7 @@ def main() -> None:
             if not p["create"]:
                 reject_unusable_directory(p["webui_dir"])
                 reject_unmanaged_directory(p["webui_dir"])
-            files = installer.install_all(specs, p["parallel"])
+            files = installer.install_all(specs, p["parallel"], p["prune"])
         else:
             files = [file for spec in specs for file in installer.remove(spec)]
     except InsufficientSpaceError as exc:
@@ -304,17 +353,9 @@ def main() -> None:
     entries = [file.result() for file in files]
     mask_secrets(module, secrets, [str(entry[field]) for entry in entries for field in ("name", "path", "source")])
     plan = module.check_mode or bool(space_problem)
-    touched = [file for file in files if file.status in ACTION_VERBS and (module.check_mode or not space_problem)]
-    result = {
-        "changed": bool(touched),
-        "models": entries,
-        "disk_free": free_bytes(p["webui_dir"]),
-        "actions": [f"{ACTION_VERBS[i.status]} {i.path or i.spec.label}" for i in touched],
-        "diff": {
-            "before": "".join(f"{i.path}\n" for i in touched if i.status is FileStatus.REMOVED),
-            "after": "".join(f"{i.path or i.spec.label}\n" for i in touched if i.status is not FileStatus.REMOVED),
-        },
-    }
+    # what is removed makes space, so it goes before that is looked at
+    only_removed = bool(space_problem) and not module.check_mode
+    result = {"models": entries, "disk_free": free_bytes(p["webui_dir"]), **describe_changes(files, only_removed)}
     if plan:
         result["bytes_planned"] = sum(file.bytes_planned for file in files)
         result["space_needed"] = installer.space_needed
@@ -326,7 +367,7 @@ def main() -> None:
         module.warn(f"{listed} cannot be asked for yet: {reason}")
     for sentence in [warning for file in files for warning in file.warnings]:
         module.warn(sentence)
-    for sentence in describe_unsent_tokens(p):
+    for sentence in installer.warnings + describe_unsent_tokens(p):
         module.warn(sentence)
     failed = [file for file in files if file.status is FileStatus.FAILED]
     labels = [printable(file.spec.label) for file in failed]

@@ -43,6 +43,17 @@ options:
         C(absent), lists of members; the others stay as they are.
     type: dict
     default: {}
+  default_checkpoints:
+    description:
+      - Models in the order in which they are listed, as the filter P(sdops.webui.expected_models#filter) gives them. The first one
+        that M(sdops.webui.model_files) has installed below O(webui_dir) as a checkpoint becomes C(sd_model_checkpoint).
+      - Only in the file, while the WebUI is not running, and where the file names none yet. What was chosen in the page or is in
+        O(options) or O(stopped_options) stays.
+      - In check mode a checkpoint counts too that is not installed yet, if its name is known without asking its source.
+    type: list
+    elements: dict
+    default: []
+    version_added: 0.1.0
   webui_dir:
     description:
       - Edit C(config.json) in this directory. Only while the WebUI is not running, since it writes the file too.
@@ -69,6 +80,11 @@ EXAMPLES = r"""
       disabled_extensions:
         present: [sd-webui-lobe-theme]
         absent: [adetailer]
+
+- name: Load the first listed checkpoint where nobody has chosen one yet
+  sdops.webui.webui_options:
+    webui_dir: /root/autodl-tmp/stable-diffusion-webui
+    default_checkpoints: "{{ model_fetch_models | sdops.webui.expected_models('/root/autodl-tmp/stable-diffusion-webui') }}"
 """
 
 RETURN = r"""
@@ -88,6 +104,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError, WebuiError, WebuiStatusError
 from ..module_utils.filesystem import load_json, write_atomic
+from ..module_utils.models.record import ModelRecord
 from ..module_utils.webui_api.access import ARGUMENTS, connect
 from ..module_utils.webui_api.client import OPTION_EXAMPLES, Webui, convert_option, same_option
 
@@ -130,10 +147,29 @@ def opened(p: dict[str, Any], check: bool) -> tuple[Webui | None, dict[str, Any]
     return None, read_config(os.path.join(p["webui_dir"], "config.json"), check)
 
 
+def find_default_checkpoint(webui_dir: str, models: list[dict[str, Any]], check: bool) -> str:
+    """The name of the first of ``models`` that is there as a checkpoint, or in check mode will be; "" for none."""
+    record = ModelRecord(webui_dir)
+    for model in models:
+        source_id, kind, name = (model.get(field) or "" for field in ("source_id", "kind", "name"))
+        # the name that is expected of a source need not be the one that it gives
+        installed = {**record.find_by_source(source_id, kind or None, None)}
+        installed = record.find_by_source(source_id, kind or None, name or None) or installed
+        for path, entry in installed.items():
+            if entry["kind"] == "checkpoint" and os.path.exists(path):
+                return os.path.basename(path)
+        if check and kind == "checkpoint" and name:
+            return str(name)
+    return ""
+
+
 def apply_options(module: AnsibleModule) -> dict:
     p = module.params
     webui, have = opened(p, module.check_mode)
     options = p["options"] if webui else {**p["options"], **p["stopped_options"]}
+    if not webui and not have.get("sd_model_checkpoint") and not options.get("sd_model_checkpoint"):
+        default = find_default_checkpoint(p["webui_dir"], p["default_checkpoints"], module.check_mode)
+        options = {**options, "sd_model_checkpoint": default} if default else options
     if webui:
         unknown = sorted({*options, *p["lists"]} - set(have))
         if unknown:
@@ -168,6 +204,7 @@ def main() -> None:
             "options": {"type": "dict", "default": {}},
             "stopped_options": {"type": "dict", "default": {}},
             "lists": {"type": "dict", "default": {}},
+            "default_checkpoints": {"type": "list", "elements": "dict", "default": []},
             "webui_dir": {"type": "path"},
         },
         required_one_of=[["webui_dir", "url"]],

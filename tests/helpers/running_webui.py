@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Iterator
 
 import pytest
 
@@ -34,15 +36,15 @@ class Running:
         return {"url": self.url, "credentials_file": str(self.credentials)}
 
 
-def start(
+def prepare(
     directory: Path,
     *arguments: str,
     secret: bool = True,
     checkpoint: bytes = b"",
     settings: dict | None = None,
     **more: object,
-) -> Running:
-    """A WebUI in ``directory`` (a copy of the fake), with a checkpoint; ``more`` goes into its launch configuration."""
+) -> int:
+    """A WebUI in ``directory`` (a copy of the fake), with a checkpoint; ``more`` goes into its launch configuration. Its port."""
     webui, port = directory / "webui", free_port()
     shutil.copytree(ROOT / "lab/fakes/webui", webui, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "lab/fakes/repositories", webui / "repositories")
@@ -68,10 +70,21 @@ def start(
         **more,
     }
     (directory / "launch.json").write_text(json.dumps(config))
+    return port
+
+
+def launch_command(directory: Path) -> list[str]:
+    """What runs the WebUI that was prepared in ``directory``."""
+    return [str(PYTHON), "-u", str(ROOT / "roles/webui_service/files/launch_webui.py"), str(directory / "launch.json")]
+
+
+def start(directory: Path, *arguments: str, **more: object) -> Running:
+    """A WebUI as ``prepare`` makes it, running."""
+    port = prepare(directory, *arguments, **more)
     log = directory / "webui.log"
     environment = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
     process = subprocess.Popen(
-        [str(PYTHON), "-u", str(ROOT / "roles/webui_service/files/launch_webui.py"), str(directory / "launch.json")],
+        launch_command(directory),
         stdout=log.open("wb"),
         stderr=subprocess.STDOUT,
         env={
@@ -85,7 +98,7 @@ def start(
     )
     wait_for(lambda: "Running on local URL" in log.read_text() or process.poll() is not None)
     assert process.poll() is None, log.read_text()
-    return Running(f"http://127.0.0.1:{port}", credentials, webui, log, process)
+    return Running(f"http://127.0.0.1:{port}", directory / "credentials", directory / "webui", log, process)
 
 
 @pytest.fixture
@@ -104,8 +117,14 @@ def webui(tmp_path_factory):
 @pytest.fixture
 def supervisor(tmp_path):
     """Directory of a running supervisord; ended by its pid."""
-    directory = tmp_path / "s"
-    (directory / "conf.d").mkdir(parents=True)
+    with run_supervisord(tmp_path / "s") as directory:
+        yield directory
+
+
+@contextlib.contextmanager
+def run_supervisord(directory: Path) -> Iterator[Path]:
+    """A supervisord of ``directory``, with the programs that lie in its conf.d."""
+    (directory / "conf.d").mkdir(parents=True, exist_ok=True)
     conf = directory / "supervisord.conf"
     conf.write_text(
         f"""[unix_http_server]
@@ -126,9 +145,11 @@ files={directory}/conf.d/*.conf
     while not (directory / "supervisor.sock").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    yield directory
-    process.terminate()
-    process.wait(20)
+    try:
+        yield directory
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 @pytest.fixture

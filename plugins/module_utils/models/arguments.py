@@ -93,6 +93,7 @@ def make_installer(
         accept_change=bool(params.get("accept_change")),
         force=bool(params.get("force")),
         prefetch_dir=prefetch_dir,
+        list_name=params.get("list_name") or "",
         state_file=params.get("state_file") or "",
     )
     http_options = {key: params[key] for key in ("proxy", "ca_path", "timeout", "retries")}

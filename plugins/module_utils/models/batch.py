@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Iterable
 
 from ..errors import InsufficientSpaceError, SdopsError, TransferError
 from ..filesystem import locked
 from ..transfer.disk_space import check_space
 from .existing_file import ExistingFileCheck
+from .expected import expected_path
 from .model_file import COMPLETED, FileStatus, ModelFile, describe_exception, name_from_source
 from .options import BatchOptions
 from .place import FileInstaller
@@ -40,18 +41,26 @@ class ModelInstaller:
         self.existing_files = ExistingFileCheck(options, self.record, self.query)
         self.planner = ModelPlanner(options, self.record, self.query, self.existing_files, progress)
         self.file_installer = FileInstaller(options, self.record, self.query, self.existing_files)
+        self.remover = ModelRemover(options, self.record)
+        self.warnings: list[str] = []
         self.space_needed = 0  # bytes that the batch takes on all disks, as far as is known
 
-    def install_all(self, specs: list[ModelSpec], parallel: int) -> list[ModelFile]:
-        """Plan everything; outside check mode install it. Failures are in the files.
+    def install_all(self, specs: list[ModelSpec], parallel: int, prune: bool = False) -> list[ModelFile]:
+        """Plan everything; outside check mode remove what is to be absent, and install the rest. Failures are in the files.
 
-        Raises InsufficientSpaceError, with the plan.
+        ``prune``: remove what this list had installed before and no longer wants, when all that it wants is there. Raises
+        InsufficientSpaceError, with the plan.
         """
         if self.options.prefetch_dir and not self.options.check_mode:
             self.options.prefetch_dir.stop_job()  # what it has is resumed here
         with self.progress:
-            files = self._plan_all(specs)
-            self._check_space(files)
+            files = self._plan_all([spec for spec in specs if not spec.absent])
+            wanted = self._list_wanted(files)
+            removed = [file for spec in specs if spec.absent for file in self.remover.remove(spec, wanted)]
+            try:
+                self._check_space(files, freed=removed)
+            except InsufficientSpaceError as exc:
+                raise InsufficientSpaceError(str(exc), files + removed) from None
             if not self.options.check_mode:
                 open_files = [file for file in files if file.status in COMPLETED]
                 with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
@@ -59,7 +68,35 @@ class ModelInstaller:
                 for file in files:
                     if file.duplicate_of is not None:
                         self._copy_outcome(file, file.duplicate_of)
-            return files
+                installed = [file.path for file in files if file.path and not file.is_settled]
+                if self.options.list_name:
+                    self.record.set_lists(installed, self.options.list_name, True)
+            return files + removed + (self._prune(files, wanted) if prune else [])
+
+    def _list_wanted(self, files: list[ModelFile]) -> dict[str, ModelSpec]:
+        """What the entries want, by its path; of one that cannot be planned, what was installed for it before."""
+        wanted: dict[str, ModelSpec] = {}
+        for file in files:
+            spec = file.spec
+            known = [*self.record.find_by_source(spec.source_id, spec.kind, spec.name)] if file.is_settled else []
+            known += [path for main in known for path in self.record.sidecars_of(main)]
+            planned = file.path or ("" if file.sidecar_of else expected_path(spec, self.options.webui_dir))
+            for path in filter(None, [planned, *known]):
+                wanted.setdefault(path, spec)
+        return wanted
+
+    def _prune(self, files: list[ModelFile], wanted: dict[str, ModelSpec]) -> list[ModelFile]:
+        """Nothing is pruned where an entry fails: nobody knows what it means, or its source has to come back first."""
+        missing = [file.spec.label for file in files if file.is_settled]
+        if missing:
+            names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+            self.warnings.append(
+                f"Nothing was pruned, since not all that is wanted is there: {names} cannot be installed."
+            )
+            return []
+        pruned, sentences = self.remover.prune(wanted)
+        self.warnings += sentences
+        return pruned
 
     def _plan_all(self, specs: list[ModelSpec]) -> list[ModelFile]:
         entries = [(spec, self.progress.add_entry(spec.name or spec.label)) for spec in specs]
@@ -85,8 +122,8 @@ class ModelInstaller:
     def _prefetch(self, file: ModelFile, directory: PrefetchDirectory) -> None:
         run_step(file, lambda: self.file_installer.prefetch(file, directory), self.options.check_mode)
 
-    def _check_space(self, files: list[ModelFile], reserve: int = 0) -> None:
-        """``reserve``: bytes that shall be left besides. Raises InsufficientSpaceError."""
+    def _check_space(self, files: list[ModelFile], reserve: int = 0, freed: Iterable[ModelFile] = ()) -> None:
+        """``reserve``: bytes that shall be left besides; ``freed``: files that are removed. Raises InsufficientSpaceError."""
         needs: list[tuple[str, int]] = []
         for file in files:
             if file.duplicate_of is None:
@@ -98,6 +135,8 @@ class ModelInstaller:
         self.space_needed = sum(size for _directory, size in needs)
         try:
             reserved = [(self.options.webui_dir, reserve)] if reserve and needs else []
+            if self.options.check_mode:  # they are still there
+                reserved += [(os.path.dirname(file.path), -_bytes_freed(file)) for file in freed]
             check_space([(directory, size) for directory, size in needs if directory] + reserved)
         except TransferError as exc:
             raise InsufficientSpaceError(str(exc), files) from None
@@ -157,4 +196,13 @@ class ModelInstaller:
 
     def remove(self, spec: ModelSpec) -> list[ModelFile]:
         """Remove what was installed for ``spec``, and its sidecars. Failures are in the files."""
-        return ModelRemover(self.options, self.record).remove(spec)
+        return self.remover.remove(spec, {})
+
+
+def _bytes_freed(file: ModelFile) -> int:
+    """Bytes that the disk gets when a file is removed: none while it has another name, in the cache say."""
+    try:
+        found = os.lstat(file.path)
+    except OSError:
+        return 0
+    return found.st_size if file.status is FileStatus.REMOVED and found.st_nlink == 1 else 0

@@ -9,6 +9,7 @@ import posixpath
 from typing import Any, Iterable, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from ..content_scan.sanitize import sanitize_name
 from ..content_scan.scan import PICKLE_EXTENSIONS
 from ..errors import LayoutError
 from .layout import model_path
@@ -16,9 +17,13 @@ from .spec import DEFAULT_ENDPOINTS, Endpoints, ModelSpec, find_entry_problems, 
 
 
 class ExpectedModel(NamedTuple):
-    """``kind``, ``name`` and ``path`` are "" and ``size`` (bytes) is 0 where only the source knows them."""
+    """``kind``, ``name`` and ``path`` are "" and ``size`` (bytes) is 0 where only the source knows them.
+
+    ``source_id`` is that of ModelSpec, by which the record has what was installed.
+    """
 
     source: str
+    source_id: str
     kind: str
     name: str
     path: str
@@ -37,19 +42,27 @@ def expected_name(spec: ModelSpec) -> str:
 def list_expected_models(
     entries: Iterable[Any], webui_dir: str, endpoints: Endpoints = DEFAULT_ENDPOINTS
 ) -> list[ExpectedModel]:
-    """One for each entry that can be understood. ``path`` is absolute, below ``webui_dir``."""
+    """One for each entry that can be understood and is to be there. ``path`` is absolute, below ``webui_dir``."""
     found = []
     for spec in parse_model_entries(entries, endpoints):
-        if spec.problem:
+        if spec.problem or spec.absent:
             continue
-        name, path = expected_name(spec), ""
-        if spec.kind and name:
-            try:
-                path = model_path(webui_dir, spec.kind, name)
-            except LayoutError:  # the module says so, when it has asked the source
-                pass
-        found.append(ExpectedModel(spec.label, spec.kind or "", name, path, spec.size or 0))
+        path = expected_path(spec, webui_dir)
+        found.append(
+            ExpectedModel(spec.label, spec.source_id, spec.kind or "", expected_name(spec), path, spec.size or 0)
+        )
     return found
+
+
+def expected_path(spec: ModelSpec, webui_dir: str) -> str:
+    """Where the model will lie below ``webui_dir``, as far as it is known without asking the source, "" where it is not."""
+    name = spec.name or sanitize_name(expected_name(spec))
+    if not spec.kind or not name:
+        return ""
+    try:
+        return model_path(webui_dir, spec.kind, name)
+    except LayoutError:  # the module says so, when it has asked the source
+        return ""
 
 
 def find_model_problems(
@@ -63,7 +76,7 @@ def find_model_problems(
             f"The model {spec.label} is a pickle, which can run code when it is loaded. Take a .safetensors if there is one, or set "
             "model_fetch_allow_pickle to true to have pickles scanned and accepted."
             for spec in parse_model_entries(entries, endpoints)
-            if is_pickle(spec) and not spec.problem and not spec.trusted
+            if is_pickle(spec) and not spec.problem and not spec.trusted and not spec.absent
         ]
     return problems
 

@@ -29,6 +29,7 @@ class BatchOptions(NamedTuple):
     accept_change: bool = False
     force: bool = False  # whether any file at the path of a single download may be replaced
     prefetch_dir: PrefetchDirectory | None = None  # what a download in the background has left for this batch
+    list_name: str = ""  # of the entries: it is recorded as what wants their files, and only those are pruned
     state_file: str = ""  # where single downloads are recorded: what is as recorded may be replaced
 
     def cached_path(self, remote: RemoteFile) -> str | None:

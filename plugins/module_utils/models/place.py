@@ -61,6 +61,7 @@ class FileInstaller:
             file.path,
             temp_path,
             sidecar_of=file.sidecar_of,
+            adopted=file.status is FileStatus.ADOPT,
             source_id=file.spec.source_id,
             source=file.spec.label,
             kind=file.kind,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Callable
+from typing import Any, Callable, Iterable
 
 from ..filesystem import load_json, locked, write_atomic
 
@@ -83,13 +83,48 @@ class ModelRecord:
         key = self._key(path)
         return {os.path.join(self.root, k): e for k, e in self.entries.items() if e.get("sidecar_of") == key}
 
-    def put(self, path: str, temp_path: str | None = None, sidecar_of: str = "", **fields: Any) -> None:
-        """Record what lies at ``path``, or what ``temp_path`` will be when it is renamed to it; ``sidecar_of``: the model's path."""
+    def put(
+        self, path: str, temp_path: str | None = None, sidecar_of: str = "", adopted: bool = False, **fields: Any
+    ) -> None:
+        """Record what lies at ``path``, or what ``temp_path`` will be when it is renamed to it; ``sidecar_of``: the model's path.
+
+        ``adopted``: it lay there already. What was installed here before and has the same content is not adopted but known again.
+        """
         found = os.stat(temp_path or path)
         entry = {**fields, "bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
         if sidecar_of:
             entry["sidecar_of"] = self._key(sidecar_of)
-        self._change(lambda entries: entries.update({self._key(path): entry}))
+
+        def change(entries: dict[str, Any]) -> None:
+            before = entries.get(self._key(path)) or {}
+            known = before.get("sha256") == entry["sha256"]
+            if adopted and (before.get("adopted") or not known):
+                entry["adopted"] = True
+            if "lists" in before:
+                entry["lists"] = before["lists"]
+            entries[self._key(path)] = entry
+
+        self._change(change)
+
+    def lists_of(self, path: str) -> list[str]:
+        """Names of the lists of models that want what was installed at ``path``; none where no list was recorded."""
+        found = (self.get_recorded(path) or {}).get("lists")
+        return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
+    def set_lists(self, paths: Iterable[str], list_name: str, is_listed: bool) -> None:
+        """Record for each recorded one of ``paths`` that the list ``list_name`` wants it, or does so no longer."""
+        lists = {path: set(self.lists_of(path)) for path in paths if self.get_recorded(path)}
+        keys = [self._key(path) for path, names in lists.items() if (list_name in names) is not is_listed]
+        if not keys:
+            return
+
+        def change(entries: dict[str, Any]) -> None:
+            for key in keys:
+                if key in entries:
+                    names = {name for name in entries[key].get("lists") or [] if name != list_name}
+                    entries[key]["lists"] = sorted({*names, list_name} if is_listed else names)
+
+        self._change(change)
 
     def drop(self, path: str) -> None:
         if self.get_recorded(path):

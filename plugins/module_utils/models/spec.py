@@ -50,8 +50,9 @@ CIVITAI_PAGES = (  # what a path names, by the field of its id
     ("version_id", re.compile(r"(?:/api/v1)?/model-versions/(\d+)(?:/|\Z)", re.ASCII)),
     ("model_id", re.compile(r"(?:/api/v1)?/models/(\d+)(?:/|\Z)", re.ASCII)),
 )
-TEXT_FIELDS = ("source", "kind", "name", "config", "vae", "file")
+TEXT_FIELDS = ("source", "kind", "name", "config", "vae", "file", "state")
 BOOLEAN_FIELDS = ("trusted", "accept_change")
+ENTRY_STATES = ("present", "absent")
 ENTRY_FIELDS = {*TEXT_FIELDS, "sha256", *BOOLEAN_FIELDS}
 CIVITAI_FILTERS = ("fileId", "type", "format", "size", "fp")  # which file of a Civitai version is meant
 SCHEMES_WITHOUT_SECRETS = ("hf", "file")  # nothing in sources of these forms is secret
@@ -75,7 +76,7 @@ class ModelSpec(NamedTuple):
     hex; ``config`` and ``vae`` are the sidecars' own sources; ``size`` in bytes, when it is known before the source is asked;
     ``trusted``: taken for its ``sha256`` alone, without a scan; ``accept_change``: taken also when the source now gives other
     content than what was recorded; ``endpoint``: base URL of the site that is asked, where a link names another one than is
-    configured; ``problem``: why the entry cannot be understood, with nothing else known but its source.
+    configured; ``absent``: removed and not installed; ``problem``: why the entry cannot be understood, with nothing else known but its source.
     """
 
     source: str
@@ -95,6 +96,7 @@ class ModelSpec(NamedTuple):
     vae_trusted: bool = False
     endpoint: str | None = None
     problem: str = ""
+    absent: bool = False
 
     @property
     def source_id(self) -> str:
@@ -402,6 +404,9 @@ def parse_model_entry(entry: str | dict[str, Any], endpoints: Endpoints = DEFAUL
         if entry.get(field) is not None and not isinstance(entry[field], str):
             raise SpecError(f"{what}: {field} must be a text, not {entry[field]!r}. Put it in quotes.")
     kind, name, sha256 = entry.get("kind"), entry.get("name"), entry.get("sha256")
+    state = entry.get("state") or "present"
+    if state not in ENTRY_STATES:
+        raise SpecError("{}: state must be {}, not {!r}.".format(what, " or ".join(ENTRY_STATES), state))
     if kind is not None and kind not in MODEL_KINDS:
         raise SpecError(
             "{} has the unknown kind {!r}; there are {}.".format(what, kind, ", ".join(sorted(MODEL_KINDS)))
@@ -433,7 +438,7 @@ def parse_model_entry(entry: str | dict[str, Any], endpoints: Endpoints = DEFAUL
     for field in BOOLEAN_FIELDS:
         if entry.get(field) not in (None, True, False):
             raise SpecError(f"{what}: {field} must be true or false, not {entry[field]!r}.")
-    spec = spec._replace(accept_change=bool(entry.get("accept_change")))
+    spec = spec._replace(accept_change=bool(entry.get("accept_change")), absent=state == "absent")
     if entry.get("trusted"):
         if not spec.sha256:
             raise SpecError(f"{what}: trusted needs a sha256, which is all that it is verified by.")

@@ -25,15 +25,15 @@ def free_bytes(path: str) -> int | None:
 
 
 def check_space(needs: Iterable[tuple[str, int]]) -> None:
-    """``needs`` are (directory, bytes) of everything that is to come; raises TransferError when a disk is too small."""
+    """``needs`` are (directory, bytes) of everything that is to come, less than 0 for what goes; raises TransferError when a disk is too small."""
     disks: dict[int, tuple[str, int]] = {}
     for directory, needed in needs:
         existing = nearest_directory(directory)
         device = os.stat(existing).st_dev
-        disks[device] = (existing, disks.get(device, ("", 0))[1] + max(needed, 0))
+        disks[device] = (existing, disks.get(device, ("", 0))[1] + needed)
     for existing, needed in disks.values():
         free = free_bytes(existing)
-        if free is not None and needed and needed + DISK_RESERVE > free:
+        if free is not None and needed > 0 and needed + DISK_RESERVE > free:
             raise TransferError(
                 f"The disk of {existing} has {free / 2**30:.2f} GiB free, but {(needed + DISK_RESERVE) / 2**30:.2f} "
                 "GiB are needed. Free space, or point the directories at a "

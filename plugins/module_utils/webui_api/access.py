@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from typing import Any, Callable
+from urllib.parse import urlsplit
 
 from ..errors import SupervisorError, WebuiError
 from ..procfs import belongs_to_program, describe_untrusted_peer, runs_only_as
@@ -41,6 +42,16 @@ def runs_as_owner(credentials_file: str) -> Callable[[int], bool]:
     """A test of process ids where no supervisord is known: root's, or of the user whose credentials file it is."""
     users = {0, os.stat(credentials_file).st_uid}
     return lambda pid: runs_only_as(pid, users)
+
+
+def is_listening(url: str) -> bool:
+    """Whether anything has the port of ``url``: a WebUI that starts opens it last."""
+    parts = urlsplit(url)
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 80), CONNECT_TIMEOUT):
+            return True
+    except OSError:
+        return False
 
 
 def connect(params: dict[str, Any]) -> Webui:

@@ -13,6 +13,7 @@ from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pydantic import create_model
 
 from modules import errors, extensions, generate, library, shared
+from modules.engine import engine
 
 Txt2ImgRequest = create_model(
     "StableDiffusionTxt2ImgProcessingAPI",
@@ -91,6 +92,21 @@ def refresh_checkpoints() -> None:
         library.checkpoints.refresh()
 
 
+def refresh_vae() -> None:
+    with shared.queue_lock:
+        library.vaes.refresh()
+
+
+def refresh_embeddings() -> None:
+    """AttributeError without a model, as in the original."""
+    with shared.queue_lock:
+        library.embeddings.refresh(engine.get_model().width)
+
+
+async def refresh_loras() -> None:
+    library.loras.refresh()
+
+
 def get_extensions():
     extensions.list_extensions()
     names = ("name", "remote", "branch", "commit_hash", "commit_date", "version", "enabled")
@@ -113,6 +129,7 @@ def add_lora_routes(app: FastAPI) -> None:
     """What the built-in LoRA extension adds: there without --api, and outside --api-auth, as in the original."""
     if any(entry.name == "Lora" for entry in extensions.active()):
         app.get("/sdapi/v1/loras")(loras)
+        app.post("/sdapi/v1/refresh-loras")(refresh_loras)
 
 
 def same(expected: str | None, given: str) -> bool:
@@ -163,5 +180,7 @@ def add_routes(app: FastAPI, api_auth: str | None) -> None:
         ("POST", "options", set_options, None),
         ("POST", "txt2img", txt2img, None),
         ("POST", "refresh-checkpoints", refresh_checkpoints, None),
+        ("POST", "refresh-embeddings", refresh_embeddings, None),
+        ("POST", "refresh-vae", refresh_vae, None),
     ):
         app.add_api_route(f"/sdapi/v1/{path}", function, methods=[method], response_model=model, dependencies=login)

@@ -49,6 +49,25 @@ def test_without_a_checkpoint_the_server_stays_and_images_fail(instance):
     assert instance.txt2img(prompt="x").status == 200
 
 
+def test_lists_are_read_again_when_asked(instance):
+    """Oracle: modules/api/api.py and extensions-builtin/Lora of 1.10.1; without a model, embeddings cannot be read again."""
+    instance.start(model=False)
+    instance.wait("Stable diffusion model failed to load")
+    answer = instance.call("/sdapi/v1/refresh-embeddings", {})
+    assert answer.status == 500 and answer.json["error"] == "AttributeError"
+    instance.model("models/Stable-diffusion", "late.safetensors", "late")
+    for path, shown, field in (("models/VAE", "sd-vae", "model_name"), ("models/Lora", "loras", "name")):
+        assert instance.call(f"/sdapi/v1/{shown}").json == []
+        instance.model(path, "new.safetensors", "new")
+        assert instance.call(f"/sdapi/v1/{shown}").json == []
+        answer = instance.call("/sdapi/v1/refresh-" + shown.replace("sd-", ""), {})
+        assert (answer.status, answer.text) == (200, "null")
+        assert [entry[field].partition(".")[0] for entry in instance.call(f"/sdapi/v1/{shown}").json] == ["new"]
+    instance.call("/sdapi/v1/refresh-checkpoints", {})
+    answer = instance.call("/sdapi/v1/refresh-embeddings", {})
+    assert (answer.status, answer.text) == (200, "null")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "error"),
     [
@@ -233,7 +252,11 @@ def test_api_auth_is_basic_and_leaves_internal_open(instance):
     assert wrong.status == 401 and wrong.json["detail"] == "Incorrect username or password"
     assert instance.call("/sdapi/v1/options", Authorization="Basic !").status == 401
     assert instance.call("/sdapi/v1/txt2img", {}).status == 401
-    assert instance.call("/sdapi/v1/loras").status == 200  # brought by an extension, outside the password
+    for path in ("checkpoints", "vae", "embeddings"):
+        assert instance.call(f"/sdapi/v1/refresh-{path}", {}).status == 401, path
+    # brought by an extension, outside the password
+    assert instance.call("/sdapi/v1/loras").status == 200
+    assert instance.call("/sdapi/v1/refresh-loras", {}).status == 200
 
 
 def test_sysinfo_reports_commandline_args_but_hides_an_argument_of_its_own(instance):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.sdops.webui.plugins.filter.artifacts_dir import artifacts_dir
@@ -60,6 +62,9 @@ def test_model_summary():
         "2 models, 144.1 MiB, and 1 of unknown size",
     ]
     assert model_summary([model])[-1] == "1 model, 144.1 MiB" and model_summary([]) == []
+    removed = {**model, "status": "removed"}
+    assert model_summary([model, removed])[-1] == "1 model, 144.1 MiB; removed: 1 model, 144.1 MiB"
+    assert model_summary([removed])[-1] == "removed: 1 model, 144.1 MiB"
 
 
 def status(**more):
@@ -134,11 +139,20 @@ def test_what_is_known_of_models_before_their_sources_are_asked():
         {"source": "https://models.invalid/a/x.safetensors?download=1", "kind": "lora"},
         {"source": "hf://a/b/c.zip@main", "kind": "vae"},
         "no-such-model",
+        {"source": "sd-2.1", "state": "absent"},
     ]
     known, civitai, url, archive = expected_models(entries, "/webui")
     assert known["path"] == "/webui/models/Stable-diffusion/sd_xl_base_1.0.safetensors"
     assert (known["kind"], known["size"]) == ("checkpoint", 6938078334)
-    assert civitai == {"source": "civitai://112969", "kind": "", "name": "", "path": "", "size": 0}
+    source_id = hashlib.sha256(b"civitai://112969").hexdigest()[:16]
+    assert civitai == {
+        "source": "civitai://112969",
+        "source_id": source_id,
+        "kind": "",
+        "name": "",
+        "path": "",
+        "size": 0,
+    }
     assert (url["path"], url["size"]) == ("/webui/models/Lora/x.safetensors", 0)
     assert (archive["name"], archive["path"]) == ("c.zip", "")
 
