@@ -39,7 +39,6 @@ _value:
 from typing import Any, Callable, Iterable, Mapping
 
 from ..module_utils.progress_view import size
-
 from ..plugin_utils.text_tables import render_table
 
 
