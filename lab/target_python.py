@@ -16,7 +16,7 @@ exec unshare -m {script} "$@"
 """
 
 
-def pyenv_python(version: str) -> str:
+def find_interpreter(version: str) -> str:
     """A real interpreter of this version, such as "3.8"; "" where this machine has none."""
     name = f"python{version}"
     found = [*map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/{name}")), shutil.which(name) or ""]
