@@ -26,8 +26,9 @@ from ansible.module_utils import basic
 from ansible_collections.sdops.webui.plugins.plugin_utils.target_python import CORE_SUPPORT, parse_range
 from helpers.ansible_site import ansible_environment
 from helpers.fake_conda import calls, fake_conda
-from lab.target_python import become_exe, can_hide_interpreters, find_interpreter
 from helpers.paths import BIN, ROOT
+
+from lab.target_python import become_exe, can_hide_interpreters, find_interpreter
 
 SUPPORTED = parse_range(C.config.get_configuration_definition("INTERPRETER_PYTHON_FALLBACK")["default"])
 OLD = find_interpreter("3.6") or find_interpreter("3.7")

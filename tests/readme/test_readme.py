@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from helpers.lab_command import LabCommand
 from helpers.paths import BIN, ROOT
 from helpers.readme import CodeBlock, code_blocks, run_in_terminal, section_prose
 
+from lab.lab_state import pip_config_value
 from lab.target_python import can_hide_interpreters, find_interpreter
 
 CORE = os.environ.get("SDOPS_README_CORE") or own_core
@@ -99,9 +101,17 @@ class Reader:
         self.home = base / "home"
         for directory in (self.work, self.home):
             directory.mkdir()
-        requirements = base / "requirements.txt"
-        requirements.write_text(f"ansible-core=={CORE}\n")
-        subprocess.run([ROOT / "tools" / "make-venv", PYTHON, base / "venv", requirements], check=True, timeout=600)
+        index = os.environ.get("UV_DEFAULT_INDEX") or pip_config_value("index-url")
+        for command in (
+            ["venv", "--python", PYTHON, base / "venv"],
+            ["pip", "install", "--system-certs", "--python", base / "venv/bin/python", f"ansible-core=={CORE}"],
+        ):
+            subprocess.run(
+                [BIN / "uv", *command, "--quiet"],
+                env={**os.environ, "UV_DEFAULT_INDEX": index},
+                check=True,
+                timeout=600,
+            )
         path = [each for each in os.environ["PATH"].split(":") if Path(each) != BIN]
         self.environment = {
             name: value
@@ -112,7 +122,11 @@ class Reader:
 
     def run(self, line: str, **more: str) -> str:
         """What a line shows that must end well."""
+        begun = time.monotonic(), sum(os.times()[2:4])
         status, shown = run_in_terminal(line, self.work, {**self.environment, **more}, PROMPTS)
+        print(
+            f"{time.monotonic() - begun[0]:.0f} s ({sum(os.times()[2:4]) - begun[1]:.0f} s of CPU): {line}", flush=True
+        )
         assert status == 0, f"$ {line}\n{shown[-6000:]}"
         for secret in self.secrets:
             assert secret not in shown, f"$ {line} shows a secret"
@@ -212,7 +226,9 @@ def test_readme_brings_the_host_up(reader: Reader, lab: LabCommand) -> None:
     target = lab.dir / "target1"
     before = list_files(target)
     lines = {(playbook_of(line), "--check" in line): line for line in reader.page.playbooks}
-    assert list(lines) == [("site", True), ("site", False), ("status", False)], "README's lines are others: look at the test"
+    assert list(lines) == [("site", True), ("site", False), ("status", False)], (
+        "README's lines are others: look at the test"
+    )
 
     assert "TASK [Report the plan]" in reader.run(lines["site", True])
     assert list_files(target) == before, "the plan has changed the host"
