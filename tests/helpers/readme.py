@@ -61,7 +61,7 @@ def run_in_terminal(
     process = subprocess.Popen(
         ["bash", "-c", line],
         cwd=directory,
-        env={**environment, "TERM": "dumb", "COLUMNS": "4000"},
+        env={**environment, "TERM": "dumb"},
         stdin=slave,
         stdout=slave,
         stderr=slave,
