@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(WORK)/pyc
 
 .PHONY: help setup programs gradio real-models demo play demo-down test lint lint-sources lint-importer lint-docs lint-sanity unit coverage \
-  integration molecule matrix site-check real bench lock changelog build release clean
+  integration molecule matrix readme site-check real bench lock changelog build release clean
 
 help:
 	@echo 'make demo       bring up the lab and a WebUI in it, with one image'
@@ -30,7 +30,8 @@ help:
 	@echo 'make demo-down  take all of it away again'
 	@echo 'make test       lint, unit, integration and molecule tests'
 	@echo 'make lint       ruff, mypy, ansible-lint, galaxy-importer, the pages of antsibull-docs, ansible-test sanity'
-	@echo 'make matrix     unit and integration tests on each ansible-core and Python of tools/matrix'
+	@echo "make readme     README's lines, from the tarball to the first image"
+	@echo 'make matrix     unit, integration and README tests on each ansible-core and Python of tools/matrix'
 	@echo 'make coverage   unit tests, and which lines of plugins/ they run'
 	@echo 'make real       the real WebUI on CPU, from the sources in SDOPS_REAL_SOURCES (see docs/lab.md)'
 	@echo 'make bench      downloads side by side with aria2c, curl and get_url; the check of roop before and after'
@@ -137,9 +138,13 @@ molecule-%: setup programs
 	@mkdir -p $(WORK)/molecule
 	set -o pipefail; $(BIN)/molecule test -s $* 2>&1 | tee $(WORK)/molecule/$*.log
 
-# not part of make test: takes an hour and more on two cores
+# not part of make test: takes an hour and more on two cores. CORES='2.21 2.22' and CHECKS='site-check readme' choose.
 matrix: setup programs gradio real-models
-	@tools/matrix
+	@CHECKS='$(CHECKS)' tools/matrix $(CORES)
+
+# README's lines by somebody who has only ansible-core, on hosts of the lab; by default the ansible-core and Python of the tests
+readme: setup
+	SDOPS_README_CORE=$(README_CORE) SDOPS_README_PYTHON=$(README_PYTHON) $(BIN)/pytest tests/readme
 
 # the plan of a whole site for this machine; nothing is changed
 site-check: setup

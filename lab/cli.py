@@ -56,6 +56,12 @@ def build_parser() -> argparse.ArgumentParser:
     up = command("up", "create the lab, or start what is missing of it")
     up.add_argument("--mode", choices=["auto", "containers", "processes"], default=os.environ.get("LAB_MODE", "auto"))
     up.add_argument("--targets", type=int, default=1)
+    up.add_argument(
+        "--target-python",
+        default="",
+        metavar="X.Y",
+        help="the only Python of the targets, one that this machine has by PATH or pyenv (default: Debian's, or the lab's own)",
+    )
     command("down", "stop the lab and remove all of its parts")
     command("status", "list what runs")
     command("logs", "print the directory of the logs")
@@ -126,7 +132,7 @@ def run_command(options: argparse.Namespace) -> int:
     lab = Lab(options.name)
     if options.command == "up":
         lab.dir.mkdir(parents=True, exist_ok=True)  # from now on `down` of another lab leaves the engine running
-        choose_backend(lab, options.mode).up(options.targets)
+        choose_backend(lab, options.mode).up(options.targets, options.target_python)
         report(f"the lab {lab.name!r} is up ({lab.state['mode']}): " + ", ".join(lab.state["hosts"]))
     elif options.command == "down":
         if lab.state:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -15,6 +16,7 @@ from typing import Any
 from . import engine, lab_state
 from .lab_state import ROOT, SHARED, Lab, LabError, report, run
 from .servers import gateway, hosts, turbo
+from .target_python import SYSTEM_DIRECTORIES, find_interpreter
 
 CONTENT = SHARED / "containers"
 GATEWAY = "gateway.lab.test"
@@ -25,6 +27,12 @@ TURBO_FILE = "/etc/network_turbo"
 # further than it should, whatever name a client puts into its request: what unknown clients of the gateway see, and what is
 # accelerated
 WWW_PORT, TURBO_LISTENER_PORT = 8443, 8444
+# where a target has Debian's Python when another one takes its place: for Xray, whose real core is built for that one
+HIDDEN_BIN = "/usr/libexec/sdops-lab"
+SHEBANG = f"#!/usr/bin/env -S PATH={HIDDEN_BIN}:/usr/bin python3"
+HIDE_SCRIPT = (
+    f'mkdir -p {HIDDEN_BIN}; mv "$(readlink -f /usr/bin/python3)" {HIDDEN_BIN}/python3; ln -sf {{}} /usr/bin/python3'
+)
 SERVICES = {"upstream": (*hosts.BLOCKED, hosts.WWW), "domestic": hosts.DOMESTIC}
 
 
@@ -42,8 +50,14 @@ class Containers:
 
     # --- up -----------------------------------------------------------------------------------------------------------
 
-    def up(self, targets: int) -> None:
-        engine_state = {"mode": "containers", "host": self.engine.host, "private": self.engine.private}
+    def up(self, targets: int, target_python: str) -> None:
+        interpreter = self._interpreter(target_python) if target_python else self.lab.state.get("target_python", "")
+        engine_state = {
+            "mode": "containers",
+            "host": self.engine.host,
+            "private": self.engine.private,
+            "target_python": interpreter,
+        }
         self.lab.save({"hosts": {}, **self.lab.state, **engine_state})  # from here on `down` has something to take away
         with lab_state.exclusive_lock(SHARED):
             tag = engine.ensure_image(self.engine)
@@ -54,7 +68,7 @@ class Containers:
                 if p.name[6:].replace(".", "").isdigit()
             )
             report("building the lab's internet")
-            summary = lab_state.build_content(CONTENT, python, "#!/usr/bin/env python3", root)
+            summary = lab_state.build_content(CONTENT, python, SHEBANG, root, bool(interpreter))
         lab = self.lab.dir
         (lab / "log").mkdir(parents=True, exist_ok=True)
         lab_state.write_ca_bundle(CONTENT, lab / "ca-bundle.pem")
@@ -79,7 +93,8 @@ class Containers:
                 "ansible_host": address,
                 "ansible_user": "root",
                 "ansible_ssh_private_key_file": str(key),
-                "ansible_python_interpreter": "/usr/bin/python3",
+                # what fits is found or made where it is another one
+                **({} if interpreter else {"ansible_python_interpreter": "/usr/bin/python3"}),
                 "ansible_ssh_common_args": f"-o UserKnownHostsFile={lab}/known_hosts -o StrictHostKeyChecking=yes",
                 **({"ansible_control_path_dir": str(control_dir)} if control_dir else {}),
             }
@@ -208,13 +223,26 @@ class Containers:
         if self._ensure_started(what):
             return
         report(f"starting {what}")
+        interpreter = self.lab.state.get("target_python", "")
+        prefix = Path(interpreter).parents[1] if interpreter else None
+        python = self._mounts({prefix: f"{prefix}:ro"}) if prefix else []
         self.docker(
             "create", "--name", self.name(what), "--label", self.label, "--hostname", f"autodl-container-lab{number}",
-            "--network", self.name("domestic"), "--ip", address, "-v", f"{self.name('fs')}:/root/autodl-fs", "--memory-swap", "-1",
-            tag, "bash", "/init/boot/boot.sh",
+            "--network", self.name("domestic"), "--ip", address, "-v", f"{self.name('fs')}:/root/autodl-fs", *python,
+            "--memory-swap", "-1", tag, "bash", "/init/boot/boot.sh",
         )  # fmt: skip
         self._copy_in(what, number)
         self.docker("start", self.name(what))
+        if interpreter:
+            self.docker("exec", self.name(what), "sh", "-ec", HIDE_SCRIPT.format(interpreter))
+
+    @staticmethod
+    def _interpreter(version: str) -> str:
+        """The path of a Python that can be mounted into a target, where it has the same path."""
+        interpreter = os.path.realpath(find_interpreter(version) or "/")
+        if Path(interpreter).parent in SYSTEM_DIRECTORIES or interpreter == "/":
+            raise LabError(f"there is no python{version} here in a directory of its own, as pyenv has it")
+        return interpreter
 
     def _copy_in(self, what: str, number: int) -> None:
         """What the rental company put into the box: boot scripts, nvidia-smi, certificates, the customer's SSH key."""

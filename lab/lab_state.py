@@ -113,10 +113,11 @@ def exclusive_lock(place: Path) -> Iterator[None]:
         yield
 
 
-def build_content(work: Path, python: str, shebang: str, root: Path | None) -> dict[str, Any]:
-    """The lab's content below ``work`` (left as it is where nothing changed); its summary."""
+def build_content(work: Path, python: str, shebang: str, root: Path | None, tarball: bool) -> dict[str, Any]:
+    """The lab's content below ``work`` (left as it is where nothing changed), with a tarball of Python or without; its summary."""
     command = [sys.executable, "-m", "lab.servers", "build", "--work", str(work), "--launcher-shebang", shebang]
     command += ["--launcher-python", python, *(["--python-root", str(root)] if root else [])]
+    command += ["--tarball"] if tarball else []
     summary: dict[str, Any] = json.loads(run(*command, cwd=ROOT).stdout)
     return summary
 
@@ -236,7 +237,18 @@ def inventory_variables(summary: dict[str, Any], gateway: dict[str, Any], domest
         "xray_proxy_release_base": domestic["releases"] + "/XTLS/Xray-core/releases/download",
         "conda_env_python": summary["conda"]["python"],
         "conda_env_channels": [domestic["conda"] + "/conda-forge"],
+        **tarball_variables(summary["tarball"], domestic["releases"]),
         **gateway,
+    }
+
+
+def tarball_variables(tarball: dict[str, str] | None, releases: str) -> dict[str, Any]:
+    """Where hosts get a Python whose own is too old; nothing where this lab has no such hosts."""
+    if not tarball:
+        return {}
+    return {
+        "sdops_python_url": f"{releases}/python/{tarball['name']}",
+        "sdops_python_sha256": {tarball["machine"]: tarball["sha256"]},
     }
 
 

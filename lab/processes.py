@@ -22,6 +22,7 @@ from . import lab_state
 from .lab_state import ROOT, SHARED, Lab, LabError, report
 from .ports import free_ports
 from .servers import gateway, hosts
+from .target_python import SYSTEM_DIRECTORIES, become_exe, can_hide_interpreters, find_interpreter, inside
 
 CONTENT = SHARED / "processes"
 TARGET = "target1"
@@ -75,13 +76,14 @@ class Processes:
     def _is_running(self, entry: dict[str, Any] | None) -> bool:
         return bool(entry) and start_time(entry["pid"]) == entry["started"]
 
-    def up(self, targets: int) -> None:
+    def up(self, targets: int, target_python: str) -> None:
         if targets != 1:
             raise LabError("as processes the lab has one target, this machine; use containers for more")
+        interpreter = self._interpreter(target_python)
         report("building the lab's internet")
         python = ".".join(map(str, sys.version_info[:2]))
         with lab_state.exclusive_lock(SHARED):
-            summary = lab_state.build_content(CONTENT, python, f"#!{sys.executable}", None)
+            summary = lab_state.build_content(CONTENT, python, f"#!{sys.executable}", None, bool(interpreter))
         lab = self.lab.dir
         (lab / "log").mkdir(parents=True, exist_ok=True)
         lab_state.write_ca_bundle(CONTENT, lab / "ca-bundle.pem")
@@ -125,13 +127,14 @@ class Processes:
             running["turbo"] = self._turbo()
             self.lab.save(state)
         self._target_files(ports)
-        state["hosts"] = {
-            TARGET: {
-                "ansible_connection": "local",
-                "ansible_remote_tmp": str(self.target / "tmp"),
-                "ansible_python_interpreter": os.path.realpath(sys.executable),
-            }
-        }
+        facts = {"ansible_connection": "local", "ansible_remote_tmp": str(self.target / "tmp")}
+        if interpreter:
+            # Ansible does not become who it is: toor is root by its other name
+            facts.update(ansible_become=True, ansible_become_user="toor")
+            facts["ansible_become_exe"] = become_exe(self._namespace, interpreter)
+        else:
+            facts["ansible_python_interpreter"] = os.path.realpath(sys.executable)
+        state["hosts"] = {TARGET: facts}
         domestic = {name: f"https://127.0.0.1:{ports[name]}" for name in DOMESTIC}
         self.lab.save_vars(
             {
@@ -156,6 +159,28 @@ class Processes:
         )
         self.lab.save(state)
         self._wait(ports["conda"])
+
+    @staticmethod
+    def _interpreter(version: str) -> str:
+        """The path of the Python that the target shall have in the place of this machine's; "" where it has this machine's."""
+        if not version:
+            return ""
+        interpreter = find_interpreter(version)
+        if not interpreter:
+            raise LabError(f"there is no python{version} here, neither on PATH nor of pyenv")
+        if not can_hide_interpreters():
+            raise LabError("as processes, a target with another Python needs root and mount namespaces; use containers")
+        if Path(sys.executable).resolve().parent in SYSTEM_DIRECTORIES:
+            raise LabError(f"the lab's Xray needs {sys.executable}, which the target would not have; use containers")
+        return interpreter
+
+    @property
+    def _namespace(self) -> Path:
+        """What the target has of its own where its Python is another one than this machine's."""
+        return self.lab.dir / "namespace"
+
+    def _inside(self, command: list[str]) -> list[str]:
+        return inside(self._namespace, command) if self._namespace.exists() else command
 
     def _gateway_config(
         self, ports: dict[str, int], condition: str | None = None, rate: int | None = None
@@ -227,7 +252,7 @@ class Processes:
         self._power_off()
         hook = self.target / "autodl.sh"
         if hook.exists():
-            lab_state.run("bash", str(hook), start_new_session=True)
+            lab_state.run(*self._inside(["bash", str(hook)]), start_new_session=True)
 
     def recreate(self, what: str) -> None:
         """An empty directory in the place of the target's."""
@@ -298,7 +323,7 @@ class Processes:
         (self.target / "gpu").write_text(card + "\n")
 
     def execute(self, what: str, command: list[str]) -> int:
-        return subprocess.call(command, cwd=self.target)
+        return subprocess.call(self._inside(command), cwd=self.target)
 
     def status(self) -> str:
         processes = self.lab.require_state()["processes"]

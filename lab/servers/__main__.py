@@ -55,6 +55,7 @@ def build(arguments: argparse.Namespace) -> int:
             arguments.launcher_shebang,
             arguments.launcher_python,
             Path(arguments.fakes) if arguments.fakes else None,
+            arguments.tarball,
         )
     except BuildError as exc:
         print(f"lab.servers build: {exc}", file=sys.stderr)
@@ -113,6 +114,7 @@ def main() -> int:
         "--launcher-python", default=".".join(map(str, sys.version_info[:2])), help="X.Y that the Xray core is for"
     )
     command.add_argument("--fakes", help="another tree in the place of lab/fakes")
+    command.add_argument("--tarball", action="store_true", help="a Python for hosts without one too")
     command.set_defaults(run=build)
 
     command = commands.add_parser("gateway-config", help="make the REALITY server's keys and config")

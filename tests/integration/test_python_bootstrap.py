@@ -1,6 +1,6 @@
 """A host whose Python is too old for ansible-core: another one is found or made, and every task runs on it.
 
-The interpreters are real. The host is this machine with its own interpreters hidden (helpers.old_python).
+The interpreters are real. The host is this machine with its own interpreters hidden (lab.target_python).
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from ansible.module_utils import basic
 from ansible_collections.sdops.webui.plugins.plugin_utils.target_python import CORE_SUPPORT, parse_range
 from helpers.ansible_site import ansible_environment
 from helpers.fake_conda import calls, fake_conda
-from helpers.old_python import become_exe, can_hide_interpreters, pyenv_python
 from helpers.paths import BIN, ROOT
 
+from lab.target_python import become_exe, can_hide_interpreters, find_interpreter
+
 SUPPORTED = parse_range(C.config.get_configuration_definition("INTERPRETER_PYTHON_FALLBACK")["default"])
-OLD = pyenv_python("3.6") or pyenv_python("3.7")
-OLDER_38 = pyenv_python("3.8")
+OLD = find_interpreter("3.6") or find_interpreter("3.7")
+OLDER_38 = find_interpreter("3.8")
 if not OLD:
     warnings.warn("python3.6 is not here: hosts with an old Python are NOT tested.", stacklevel=1)
 pytestmark = pytest.mark.skipif(

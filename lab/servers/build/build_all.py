@@ -16,8 +16,9 @@ def build_all(
     shebang: str,
     launcher_python: str,
     fakes: Path | None = None,
+    tarball: bool = False,
 ) -> dict[str, Any]:
-    """Everything below ``work``; returns the summary. Raises BuildError."""
+    """Everything below ``work``; returns the summary. ``tarball``: a Python for hosts without one too. Raises BuildError."""
     fakes = fakes or FAKES
     manifest_file = fakes / "manifest.json"
     try:
@@ -51,4 +52,5 @@ def build_all(
         "xray": core,
         "python": channel["python"],
         "conda": channel,
+        "tarball": conda.build_tarball(builder, python) if tarball else None,
     }

@@ -11,10 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,21 +121,31 @@ def build(builder: Builder, interpreter: Interpreter) -> dict[str, Any]:
     return builder.part("conda", stamp, [package, channel / "linux-64" / "repodata.json"], make)
 
 
+def build_tarball(builder: Builder, interpreter: Interpreter) -> dict[str, Any]:
+    """content/releases/python/cpython-MACHINE.tar.gz: the same interpreter as python-build-standalone packs it, for hosts without one."""
+    archive = builder.content / "releases" / "python" / f"cpython-{platform.machine()}.tar.gz"
+
+    def make() -> dict[str, Any]:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        part = archive.with_name(archive.name + ".part")
+        with tempfile.TemporaryDirectory(dir=builder.work) as scratch:
+            # the toolbox is a virtual environment with a pip
+            _copy_interpreter(interpreter, Path(scratch) / "python", SKIP - {"ensurepip"})
+            with tarfile.open(part, "w:gz", compresslevel=1) as tarball:
+                tarball.add(Path(scratch) / "python", "python")
+        part.replace(archive)
+        return {"name": archive.name, "machine": platform.machine(), "sha256": sha256_of(archive)}
+
+    stamp = fingerprint(interpreter.version, interpreter.program, str(interpreter.stdlib), Path(__file__))
+    return builder.part("tarball", stamp, [archive], make)
+
+
 def _stage(interpreter: Interpreter, stage: Path) -> None:
     """The prefix as it will be after installation."""
     name = f"python{interpreter.short}"
-    tree = stage / TREE
-    (tree / "bin").mkdir(parents=True)
-    shutil.copy2(interpreter.program.resolve(), tree / "bin" / name)
-    (tree / "bin" / name).chmod(0o755)
-    library = tree / "lib" / name
-    _copy_library(interpreter.stdlib, library)
-    if interpreter.dynload.resolve() != (interpreter.stdlib / "lib-dynload").resolve():
-        _copy_library(interpreter.dynload, library / "lib-dynload")
+    _copy_interpreter(interpreter, stage / TREE, SKIP)
     bin_dir = stage / "bin"
     bin_dir.mkdir()
-    for link in ("python", "python3"):
-        (tree / "bin" / link).symlink_to(name)
     for link in ("python", "python3", name):
         (bin_dir / link).symlink_to(f"../{TREE}/bin/{name}")
     lines = {
@@ -150,14 +162,27 @@ def _stage(interpreter: Interpreter, stage: Path) -> None:
     )
 
 
-def _copy_library(source: Path, target: Path) -> None:
-    """The standard library, links resolved, without what SKIP names; links that lead nowhere are left out."""
+def _copy_interpreter(interpreter: Interpreter, tree: Path, skipped: frozenset[str]) -> None:
+    name = f"python{interpreter.short}"
+    (tree / "bin").mkdir(parents=True)
+    shutil.copy2(interpreter.program.resolve(), tree / "bin" / name)
+    (tree / "bin" / name).chmod(0o755)
+    library = tree / "lib" / name
+    _copy_library(interpreter.stdlib, library, skipped)
+    if interpreter.dynload.resolve() != (interpreter.stdlib / "lib-dynload").resolve():
+        _copy_library(interpreter.dynload, library / "lib-dynload", skipped)
+    for link in ("python", "python3"):
+        (tree / "bin" / link).symlink_to(name)
+
+
+def _copy_library(source: Path, target: Path, skipped: frozenset[str]) -> None:
+    """The standard library, links resolved, without what is skipped; links that lead nowhere are left out."""
 
     def skip(folder: str, names: list[str]) -> set[str]:
         return {
             name
             for name in names
-            if name in SKIP
+            if name in skipped
             or name.startswith(("config-", "_tkinter."))
             or name.endswith((".pyc", ".a"))
             or not os.path.exists(os.path.join(folder, name))

@@ -1,4 +1,7 @@
-"""A "host" with an old Python: this machine in a mount namespace of its own, in which the system's interpreters are hidden."""
+"""A target with another Python than Debian's: an interpreter of this machine, with the system's own hidden.
+
+As processes, the target is this machine in a mount namespace of its own.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-SYSTEM = [path for name in ("/usr/bin", "/usr/local/bin") for path in sorted(Path(name).glob("python3*"))]
+SYSTEM_DIRECTORIES = (Path("/usr/bin"), Path("/usr/local/bin"))
+SYSTEM = [path for directory in SYSTEM_DIRECTORIES for path in sorted(directory.glob("python3*"))]
 BECOME = """#!/bin/sh
 # in the place of sudo: the command is what begins with the shell
 while [ "$1" != /bin/sh ]; do shift; done
@@ -16,7 +20,7 @@ exec unshare -m {script} "$@"
 """
 
 
-def pyenv_python(version: str) -> str:
+def find_interpreter(version: str) -> str:
     """A real interpreter of this version, such as "3.8"; "" where this machine has none."""
     name = f"python{version}"
     found = [*map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/{name}")), shutil.which(name) or ""]
@@ -55,3 +59,8 @@ def become_exe(directory: Path, python: str, without: tuple[str, ...] = ()) -> s
     become.write_text(BECOME.format(script=shlex.quote(str(script))))
     become.chmod(0o755)
     return str(become)
+
+
+def inside(directory: Path, command: list[str]) -> list[str]:
+    """The command on the host that become_exe made in ``directory``."""
+    return ["unshare", "-m", str(directory / "host"), *command]
