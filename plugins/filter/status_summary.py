@@ -11,7 +11,7 @@ version_added: 0.1.0
 author: The sdops.webui authors (!UNKNOWN)
 description:
   - Makes at most 20 lines of what M(sdops.webui.webui_status_info) has read. Sizes are in units of 1024, such as GiB.
-positional: _input, gpu, no_programs
+positional: _input, gpu, no_programs, language
 options:
   _input:
     description: RV(sdops.webui.webui_status_info#module:status).
@@ -25,12 +25,17 @@ options:
     description: What is said of the programs where supervisord does not answer.
     type: str
     required: true
+  language:
+    description: Language of the lines, as in P(sdops.webui.message#filter).
+    type: str
+    choices: [auto, en, zh]
+    default: auto
 """
 
 EXAMPLES = r"""
 - name: Report the status
   ansible.builtin.debug:
-    msg: "{{ webui.status | sdops.webui.status_summary(ansible_facts['sdops_gpu'], 'none') }}"
+    msg: "{{ webui.status | sdops.webui.status_summary(ansible_facts['sdops_gpu'], 'none', sdops_language) }}"
 """
 
 RETURN = r"""
@@ -51,87 +56,97 @@ from typing import Any, Callable, Mapping, Sequence
 
 from ..module_utils.progress_view import amount, clock, size
 from ..module_utils.terminal import printable
+from ..plugin_utils.messages import message
+from ..plugin_utils.text_tables import label_line
 
 MAX_GPUS = 6
 MAX_NAMES = 12  # of extensions in a list
 COMMIT_DIGITS = 10
 
 
-def status_summary(status: Mapping[str, Any], gpu: Mapping[str, Any], no_programs: str) -> list[str]:
+def status_summary(
+    status: Mapping[str, Any], gpu: Mapping[str, Any], no_programs: str, language: str = "auto"
+) -> list[str]:
     """The lines; what the host has named is printed without anything that a terminal would act upon."""
     rows = [
-        ("version", [_version(status["version"], status["packages"])]),
-        ("GPU", _gpus(status["gpus"], gpu)),
-        ("disks", [", ".join(_disk(path, usage) for path, usage in status["disks"].items())]),
-        ("models", [_models(status["models"])]),
-        ("extensions", _extensions(status["extensions"])),
-        ("programs", [_programs(status["programs"], no_programs)]),
+        ("version", [_version(status["version"], status["packages"], language)]),
+        ("gpu", _gpus(status["gpus"], gpu, language)),
+        ("disks", [", ".join(_disk(path, usage, language) for path, usage in status["disks"].items())]),
+        ("models", [_models(status["models"], language)]),
+        ("extensions", _extensions(status["extensions"], language)),
+        ("programs", [_programs(status["programs"], no_programs, language)]),
     ]
-    return [printable(f"{name + ':':<12} {line}") for name, lines in rows for line in lines]
+    return [printable(label_line(message(f"status_{name}", language), line)) for name, lines in rows for line in lines]
 
 
-def _version(version: Mapping[str, str], packages: Mapping[str, str]) -> str:
+def _version(version: Mapping[str, str], packages: Mapping[str, str], language: str) -> str:
     if not version["version"]:
-        return "not installed"
+        return message("status_not_installed", language)
     parts = [f"{version['version']} ({version['commit'][:COMMIT_DIGITS]})"]
     if version["checkout"] and version["checkout"] != version["commit"]:
         parts = [f"{parts[0][:-1]}, but {version['checkout'][:COMMIT_DIGITS]} is checked out)"]
     return ", ".join([*parts, *(f"{name} {number}" for name, number in packages.items())])
 
 
-def _gpus(usage: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[str]:
+def _gpus(usage: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], language: str) -> list[str]:
     if not facts["gpus"]:
-        return [f"none: {facts['reason']}"]
+        return [message("status_no_gpu", language, reason=facts["reason"])]
     used = {gpu["index"]: gpu for gpu in usage}
     lines = []
     for gpu in facts["gpus"]:
         now = used.get(gpu["index"], {})
         parts = [gpu["name"]]
         if now.get("memory_total"):
-            parts.append(f"{amount(now['memory_used'] or 0, now['memory_total'])} in use")
+            parts.append(
+                message("status_memory", language, amount=amount(now["memory_used"] or 0, now["memory_total"]))
+            )
         elif gpu["memory_mb"]:
             parts.append(size(gpu["memory_mb"] << 20))
         if now.get("utilization") is not None:
-            parts.append(f"{now['utilization']} % busy")
+            parts.append(message("status_busy", language, percent=now["utilization"]))
         parts += [
             f"driver {facts['driver'] or 'unknown'}",
             f"compute capability {gpu['capability'] or 'unknown'}",
         ]
         lines.append(", ".join(parts))
-    more = [f"and {len(lines) - MAX_GPUS} more"] if len(lines) > MAX_GPUS else []
+    more = [message("plan_more", language, count=len(lines) - MAX_GPUS)] if len(lines) > MAX_GPUS else []
     return lines[:MAX_GPUS] + more + ([facts["reason"]] if facts["reason"] else [])
 
 
-def _disk(path: str, usage: Mapping[str, int | None]) -> str:
+def _disk(path: str, usage: Mapping[str, int | None], language: str) -> str:
     free, total = usage["free"], usage["total"]
-    return f"{path} unknown" if free is None or total is None else f"{path} {amount(free, total)} free"
+    if free is None or total is None:
+        return message("status_disk_unknown", language, path=path)
+    return message("status_disk", language, path=path, amount=amount(free, total))
 
 
-def _models(models: Mapping[str, Mapping[str, int]]) -> str:
+def _models(models: Mapping[str, Mapping[str, int]], language: str) -> str:
     if not models:
-        return "none"
+        return message("status_none", language)
     parts = [f"{found['count']} {kind} {size(found['bytes'])}" for kind, found in models.items()]
-    return ", ".join([*parts, f"in all {size(sum(found['bytes'] for found in models.values()))}"])
+    total = sum(found["bytes"] for found in models.values())
+    return ", ".join([*parts, message("status_sum", language, size=size(total))])
 
 
-def _extensions(extensions: Mapping[str, Sequence[str]]) -> list[str]:
-    lines = [_names(extensions["enabled"]) or "none"]
-    return lines + ([f"disabled: {_names(extensions['disabled'])}"] if extensions["disabled"] else [])
+def _extensions(extensions: Mapping[str, Sequence[str]], language: str) -> list[str]:
+    lines = [_names(extensions["enabled"], language) or message("status_none", language)]
+    disabled = _names(extensions["disabled"], language)
+    return lines + ([message("status_disabled", language, names=disabled)] if disabled else [])
 
 
-def _names(names: Sequence[str]) -> str:
+def _names(names: Sequence[str], language: str) -> str:
     more = len(names) - MAX_NAMES
-    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(names[:MAX_NAMES]) + (" " + message("plan_more", language, count=more) if more > 0 else "")
 
 
-def _programs(programs: Sequence[Mapping[str, Any]] | None, no_programs: str) -> str:
+def _programs(programs: Sequence[Mapping[str, Any]] | None, no_programs: str, language: str) -> str:
     if programs is None:
         return no_programs
     shown = [
         f"{each['name']} {each['state']}" + (f" (pid {each['pid']}, {clock(each['seconds'])})" if each["pid"] else "")
         for each in programs
     ]
-    return ", ".join(shown) or "none"
+    return ", ".join(shown) or message("status_none", language)
 
 
 class FilterModule:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from unicodedata import east_asian_width
 
+LABEL_WIDTH = 12  # columns
+
 
 def display_width(text: str) -> int:
     """Columns that a terminal needs: two for a wide character of East Asia. Source: Unicode Standard Annex 11."""
@@ -21,3 +23,8 @@ def render_table(rows: Sequence[tuple[str, ...]]) -> list[str]:
         "  ".join([*(cell + " " * (width - display_width(cell)) for cell, width in zip(row, widths)), row[-1]]).rstrip()
         for row in rows
     ]
+
+
+def label_line(label: str, text: str) -> str:
+    """``text`` behind its label, in a column of its own."""
+    return f"{label}:" + " " * max(1, LABEL_WIDTH - display_width(label)) + text
