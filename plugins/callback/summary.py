@@ -254,7 +254,8 @@ class CallbackModule(DefaultCallback):
         if len(self.hosts) > 1:
             return
         spent = duration(time.monotonic() - progress.task_started)
-        text = message("changed_task", self.language, task=self._task_name(result), time=spent)
+        key = "changed_task_check" if result.task.check_mode else "changed_task"
+        text = message(key, self.language, task=self._task_name(result), time=spent)
         self._host_lines(result.host.get_name(), [text], color=C.COLOR_CHANGED)
 
     def v2_runner_on_skipped(self, result: Any) -> None:

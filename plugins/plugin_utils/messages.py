@@ -28,6 +28,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "step_webui_service": ("configuration, start, first image", "配置、启动、第一张图"),
     "running": ("... {task} ({time} so far)", "…… {task}（已用 {time}）"),
     "changed_task": ("changed: {task} ({time})", "已改变：{task}（{time}）"),
+    "changed_task_check": ("would change: {task} ({time})", "将会改变：{task}（{time}）"),
     "failed_task": ("failed: {task}: {cause}", "失败：{task}：{cause}"),
     "role_changed": ("{role} finished in {time}, {count} changed", "{role} 用时 {time}，改变 {count} 处"),
     "role_unchanged": ("{role} finished in {time}, nothing changed", "{role} 用时 {time}，没有改变"),
