@@ -31,7 +31,7 @@ PACKAGES = ("torch", "xformers", "gradio")  # whose versions are reported
 def read_status(options: Mapping[str, Any]) -> dict[str, Any]:
     """The parts that the module webui_status_info documents, for its options."""
     return {
-        "version": read_version(options["state_dir"], options["webui_dir"]),
+        "version": read_installed_version(options["state_dir"], options["webui_dir"]),
         "packages": read_packages(options["environment"]),
         "gpus": read_gpu_usage(options["nvidia_smi"]),
         "disks": {path: read_usage(path) for path in dict.fromkeys(options["disks"])},
@@ -42,7 +42,7 @@ def read_status(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_version(state_dir: str, webui_dir: str) -> dict[str, str]:
+def read_installed_version(state_dir: str, webui_dir: str) -> dict[str, str]:
     """``{"version", "commit", "checkout"}``: what the role sd_webui has recorded, and the commit that is checked out; "" for unknown."""
     installed = _load(os.path.join(state_dir, "installed.json"))
     return {

@@ -17,7 +17,7 @@ from ..module_utils.terminal import printable
 from ..module_utils.urls import redact_secrets
 
 MAX_CHUNK = 1 << 20  # bytes of a log that one command returns
-MAX_LINE = 2000  # characters of a line that are shown
+MAX_LINE_CHARACTERS = 2000  # characters of a line that are shown
 MASK = "********"
 # colours and movements of the cursor: ECMA-48, 5.4 (CSI), and the shell's titles (OSC)
 ESCAPES = re.compile("\x1b\\[[0-?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(?:\x07|\x1b\\\\)")
@@ -106,4 +106,4 @@ class LogView:
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         text = printable(redact_secrets(text)).rstrip()
-        return text if len(text) <= MAX_LINE else text[:MAX_LINE] + " ..."
+        return text if len(text) <= MAX_LINE_CHARACTERS else text[:MAX_LINE_CHARACTERS] + " ..."

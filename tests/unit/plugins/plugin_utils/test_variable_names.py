@@ -8,6 +8,7 @@ import pytest
 import yaml
 from ansible_collections.sdops.webui.plugins.plugin_utils.role_options import ROLES, derived_variables, role_options
 from ansible_collections.sdops.webui.plugins.plugin_utils.variable_names import (
+    given_variables,
     unknown_tag_errors,
     unknown_variable_errors,
 )
@@ -88,3 +89,9 @@ def test_tags():
         "--skip-tags webui-servic?[2J selects no task of this playbook. Did you mean sd_webui or webui_service? It has the tags base, "
         "xray_proxy, sd_webui, model_fetch, webui_service.",
     ]
+
+
+def test_variables_that_are_set_somewhere():
+    sources = [{"sd_webui_version": "dev", "mine": 1}, {}, {"sdops_data_dir": "/d", "sd_webui_version": "dev"}]
+    assert given_variables(KNOWN, sources) == ["sd_webui_version", "sdops_data_dir"]
+    assert given_variables(KNOWN, [{"__sdops_x": 1, "ansible_host": "x"}]) == []
