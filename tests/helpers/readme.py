@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import termios
 import time
@@ -50,7 +51,7 @@ def section_prose(page: str, heading: str) -> str:
 
 
 def run_in_terminal(
-    line: str, directory: Path, environment: dict[str, str], answers: dict[str, str], seconds: float = 900
+    line: str, directory: Path, environment: dict[str, str], answers: dict[str, str], seconds: float = 1800
 ) -> tuple[int, str]:
     """Run a command line by bash in a terminal of its own; its exit status and what the terminal showed.
 
@@ -91,7 +92,7 @@ def run_in_terminal(
             elif process.poll() is not None:  # what it started in the background may have the terminal still
                 break
             if time.monotonic() > deadline:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 raise AssertionError(f"{line}: not ended after {seconds} s:\n{shown.decode(errors='replace')[-3000:]}")
         return process.wait(timeout=30), shown.decode(errors="replace").replace("\r\n", "\n")
     finally:
