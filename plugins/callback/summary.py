@@ -107,6 +107,42 @@ def _tasks(block: Any) -> Any:
         yield from _tasks(entry) if isinstance(entry, Block) else [entry]
 
 
+class RoleSteps:
+    """The steps of a play: its roles, one after the other, and what each is about to install."""
+
+    def __init__(self, roles: list[str]) -> None:
+        self.roles = roles
+        self._begun = 0
+        self._details: dict[str, str] | None = None
+
+    def begin(self, role: str, host: Any, task: Any, language: str) -> str:
+        """The line for a role whose turn it is, "" for another one.
+
+        The role of the models begins before its turn, too: its models come while packages are installed.
+        """
+        if role not in self.roles[self._begun : self._begun + 1]:
+            return ""
+        self._begun += 1
+        if self._details is None:
+            self._details = self._template_details(host, task)
+        key, details = f"step_{role}", self._details.get(role, "")
+        text = ": ".join(filter(None, [role, message(key, language) if key in MESSAGES else ""]))
+        return f"{self._begun}/{len(self.roles)} {text}{' (' + details + ')' if details else ''}"
+
+    def _template_details(self, host: Any, task: Any) -> dict[str, str]:
+        """By role, what its variable ``__ROLE_step`` says of what will be installed on the first host that is there."""
+        variables = task.play.get_variable_manager().get_vars(play=task.play, host=host, task=task)
+        engine = Templar(loader=task.get_loader(), variables=variables)
+        details = {}
+        for role in self.roles:
+            name = f"__{role}_step"
+            try:
+                details[role] = str(engine.template(variables[name])).strip() if name in variables else ""
+            except Exception:  # whatever is wrong with it, the role itself will tell
+                details[role] = ""
+        return details
+
+
 class HostProgress:
     """What one host has done so far. Times are seconds of ``time.monotonic``."""
 
@@ -134,9 +170,7 @@ class CallbackModule(DefaultCallback):
         super().__init__()
         self.hosts: dict[str, HostProgress] = {}
         self.language = detect_language()
-        self._steps: list[str] = []
-        self._step = 0  # of those, how many have begun
-        self._details: dict[str, str] | None = None
+        self._steps = RoleSteps([])
         self._results: list[tuple[str, list[str]]] = []
         self._last_line = time.monotonic()
         self._ended = threading.Event()
@@ -158,7 +192,7 @@ class CallbackModule(DefaultCallback):
         for name in names:
             self.hosts.setdefault(name, HostProgress())
         self._set_language(manager, play, names)
-        self._steps, self._step, self._details = list_steps(play, variables), 0, None
+        self._steps = RoleSteps(list_steps(play, variables))
         if self._is_brief:
             self._play = play
             self._line(play.get_name().strip())
@@ -186,35 +220,9 @@ class CallbackModule(DefaultCallback):
             if role != progress.role:
                 self._finish_role(host.get_name(), now)
                 progress.role, progress.role_started, progress.changed_before_role = role, now, progress.changed
-            self._begin_step(role, host, task)
-
-    def _begin_step(self, role: str, host: Any, task: Any) -> None:
-        # the role of the models begins before its turn: its models come while packages are installed
-        if role not in self._steps[self._step : self._step + 1] or not self._is_brief:
-            return
-        self._step += 1
-        if self._details is None:
-            self._details = self._template_details(host, task)
-        key, details = f"step_{role}", self._details.get(role, "")
-        text = message(key, self.language) if key in MESSAGES else ""
-        described = ": ".join(filter(None, [role, text]))
-        self._line(
-            printable(f"{self._step}/{len(self._steps)} {described}{' (' + details + ')' if details else ''}"),
-            color=C.COLOR_HIGHLIGHT,
-        )
-
-    def _template_details(self, host: Any, task: Any) -> dict[str, str]:
-        """By role, what its variable ``__ROLE_step`` says of what will be installed on the first host that is there."""
-        variables = task.play.get_variable_manager().get_vars(play=task.play, host=host, task=task)
-        engine = Templar(loader=task.get_loader(), variables=variables)
-        details = {}
-        for role in self._steps:
-            name = f"__{role}_step"
-            try:
-                details[role] = str(engine.template(variables[name])).strip() if name in variables else ""
-            except Exception:  # whatever is wrong with it, the role itself will tell
-                details[role] = ""
-        return details
+            if self._is_brief:
+                line = self._steps.begin(role, host, task, self.language)
+                self._line(printable(line), color=C.COLOR_HIGHLIGHT)
 
     def v2_runner_on_ok(self, result: Any) -> None:
         progress = self._progress(result.host, ended=True)
