@@ -130,8 +130,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "status_unfetched": (", which the playbook site fetches", "，由 playbook site 取回"),
     "status_no_supervisord": ("none (supervisord is not running)", "无（supervisord 没有运行）"),
     "status_no_toolbox": (
-        "unknown: the toolbox does not work ({reason}). The playbook site rebuilds it (--tags base).",
-        "未知：工具箱不能用（{reason}）。playbook site 会重建它（--tags base）。",
+        "toolbox:     the toolbox does not work ({reason}). The playbook site rebuilds it (--tags base).",
+        "工具箱:      工具箱不能用（{reason}）。playbook site 会重建它（--tags base）。",
     ),
     # --- the plan of a run in check mode
     "plan_toolbox": ("toolbox", "工具箱"),
