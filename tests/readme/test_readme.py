@@ -80,6 +80,12 @@ class Page:
         return [line for line in self.console.commands if line.startswith("ansible-playbook ")]
 
     @property
+    def exports(self) -> dict[str, str]:
+        """What the reader's shell has from the lines ``export NAME=VALUE`` on."""
+        lines = [line.split()[1] for line in self.console.commands if line.startswith("export ")]
+        return dict(line.split("=", 1) for line in lines)
+
+    @property
     def names_in_prose(self) -> list[str]:
         """Playbooks that the prose names, also as ``.stop`` after ``sdops.webui.start``."""
         return re.findall(r"`(?:sdops\.webui)?\.([a-z_]+)`", self.prose)
@@ -119,6 +125,7 @@ class Reader:
             if not name.startswith(("ANSIBLE_", "SDOPS_", "PYTHON", "MAKE", "MFLAGS", "VIRTUAL_ENV", "UV_"))
         }
         self.environment.update(HOME=str(self.home), PATH=":".join([f"{base}/venv/bin", *path]), LC_ALL="C.UTF-8")
+        self.environment.update(self.page.exports)
 
     def run(self, line: str, **more: str) -> str:
         """What a line shows that must end well."""
@@ -227,20 +234,26 @@ def test_readme_brings_the_host_up(reader: Reader, lab: LabCommand) -> None:
     target = lab.dir / "target1"
     before = list_files(target)
     lines = {(playbook_of(line), "--check" in line): line for line in reader.page.playbooks}
-    assert list(lines) == [("site", True), ("site", False), ("status", False)], (
+    assert list(lines) == [("site", True), ("site", False), ("status", False), ("logs", False)], (
         "README's lines are others: look at the test"
     )
 
     # without a Python that fits nothing can be planned but to make one
-    assert re.search(r"TASK \[Report the plan\]|has no Python that ansible-core", reader.run(lines["site", True]))
+    assert re.search(r"(?m)^toolbox +make |has no Python that ansible-core", reader.run(lines["site", True]))
     assert list_files(target) == before, "the plan has changed the host"
 
     shown = reader.run(lines["site", False])
-    assert re.search(r"WebUI: +http://\S+ .*from here: ", shown), shown[-3000:]
+    assert re.search(r"(?m)^WebUI: +http://\S+ on ", shown), shown[-3000:]
+    # for people: Ansible's own output of the same runs has hundreds of lines
+    assert len(shown.splitlines()) <= 150, shown
     artifacts = reader.work / "artifacts" / reader.hosts[0]
     for path, what in ((artifacts / "smoke_test.png", b"\x89PNG"), (artifacts / "webui-credentials", b"")):
         assert path.read_bytes().startswith(what) and str(path) in shown, shown[-3000:]
-    assert re.search(r"WebUI: +http://\S+ answers", reader.run(lines["status", False]))
+    status = reader.run(lines["status", False])
+    assert re.search(r"WebUI: +http://\S+ answers", status) and len(status.splitlines()) <= 20, status
+    assert "Launching Web UI with arguments" in reader.run(lines["logs", False])
+    again = reader.run(lines["site", False])
+    assert re.search(rf"(?m)^{reader.hosts[0]} +ok +0 ", again) and len(again.splitlines()) <= 60, again
 
     for name in sorted({*reader.page.names_in_prose}):
         reader.play(name, "--syntax-check")
