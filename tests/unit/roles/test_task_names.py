@@ -79,3 +79,16 @@ def test_roles_and_playbooks_have_no_jinja_statements() -> None:
     """Logic that needs loops is a filter with tests of its own."""
     files = [*(ROOT / "roles").rglob("*.yml"), *(ROOT / "playbooks").rglob("*.yml")]
     assert len(files) > 60 and [str(path) for path in files if "{%" in path.read_text()] == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_arguments_are_no_template_as_a_whole(role: str) -> None:
+    """Of such Ansible warns in each run where inject_facts_as_vars has its default."""
+    whole = [
+        task["name"]
+        for path in sorted((ROOT / "roles" / role / "tasks").glob("*.yml"))
+        for task in tasks(yaml.load(path.read_text(), Loader))
+        for module, arguments in task.items()
+        if "." in module and isinstance(arguments, str) and re.fullmatch(r"\s*\{\{.*\}\}\s*", arguments, re.DOTALL)
+    ]
+    assert whole == []
