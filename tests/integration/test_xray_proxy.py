@@ -117,7 +117,16 @@ def test_what_goes_around_a_proxy(site):
         {"ansible.builtin.include_role": {"name": "sdops.webui.sdops", "tasks_from": "preflight", "public": True}},
         {"ansible.builtin.debug": {"msg": "{{ sdops_no_proxy_all | to_json }}"}},
     ]
-    facts = {"hostname": "box", "fqdn": "box.example.com", "all_ipv4_addresses": ["192.0.2.7"]}
+    # a bridge of a container engine comes and goes; one that has the host's own address stays
+    facts = {
+        "hostname": "box",
+        "fqdn": "box.example.com",
+        "all_ipv4_addresses": ["172.18.0.1", "192.0.2.7"],
+        "default_ipv4": {"address": "192.0.2.7"},
+        "interfaces": ["lo", "br-1a2b", "br0"],
+        "br_1a2b": {"type": "bridge", "ipv4": {"address": "172.18.0.1"}},
+        "br0": {"type": "bridge", "ipv4": {"address": "192.0.2.7"}},
+    }
     play = playbook(site, tasks=[{"ansible.builtin.set_fact": {"ansible_facts": facts}}, *displayed])
     result = site.play(play, sdops_no_proxy=["near.example.com"])
     expected = [
