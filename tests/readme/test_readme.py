@@ -140,8 +140,8 @@ class Reader:
         return shown
 
     def play(self, name: str, arguments: str = "") -> str:
-        """Run a playbook by the shortest of README's lines, with another name."""
-        line = min(self.page.playbooks, key=len).partition("#")[0].strip()
+        """Run a playbook by README's last line, that of the status, with another name."""
+        line = self.page.playbooks[-1].partition("#")[0].strip()
         return self.run(f"{line.replace(playbook_of(line), name)} {arguments}".strip())
 
     # --- README's files ---
