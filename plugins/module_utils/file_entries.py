@@ -36,7 +36,8 @@ class FileEntry(NamedTuple):
 
     ``create_mode`` is that of a file which is made; one that is there keeps its own. ``content``: of the file, or of the block
     between the lines of ``marker``, in which ``{mark}`` becomes BEGIN and END; an empty block is removed. ``insert``: where a new block
-    goes. ``brief_diff``: the diff tells the number of lines and not the content. ``target``: where a link leads to. ``validate``: a command with ``%s`` for the file before it gets its name.
+    goes. ``brief_diff``: the diff tells the number of lines and not the content. ``target``: where a link leads to. ``validate``: a
+    command with ``%s`` for the file before it gets its name.
     """
 
     path: str

@@ -133,8 +133,8 @@ state:
       sample: {/root/.gitconfig: {exists: true, is_dir: false, mode: "0644", size: 120}}
     disks:
       description: >-
-        For each path whether it C(exists); C(device), which is the same for paths on one disk; C(free), in bytes, null where the file system does not tell; C(system), whether it is
-        the disk of C(/); and C(similar), the free bytes of directories with almost the same name.
+        For each path whether it C(exists); C(device), which is the same for paths on one disk; C(free), in bytes, null where the file
+        system does not tell; C(system), whether it is the disk of C(/); and C(similar), the free bytes of directories with almost the same name.
       type: dict
       returned: when requested
       sample: {/root/autodl-tpm: {exists: false, device: "42", free: 30000000000, system: true, similar: {/root/autodl-tmp: 50000000000}}}

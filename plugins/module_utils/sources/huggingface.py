@@ -67,7 +67,10 @@ def describe_hub_error(locator: dict[str, str], response: Any, has_token: bool, 
             locator["repo"], endpoint
         )
     if response.status_code == 429:
-        return f"{endpoint} turns the target away: too many requests (429). Wait some minutes; a huggingface_token (model_fetch_huggingface_token of the role) raises the limit."
+        return (
+            f"{endpoint} turns the target away: too many requests (429). Wait some minutes; a huggingface_token "
+            "(model_fetch_huggingface_token of the role) raises the limit."
+        )
     return "{} answered {} for {}{}. Run again later, or take the file from another source.".format(
         endpoint, response.status_code, what, f": {message[:200]}" if message else ""
     )
