@@ -168,9 +168,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 models:
-  description: One entry for each file, none with O(state=prefetched). C(status) is ok, fetched, adopted, copied, from cache, removed or
-    failed. In check mode, and when the disks have no space, it is what would be done, which is ok, fetch, adopt, copy, from cache or removed, or it is failed or
-    unresolved (the source cannot be asked yet). C(reason), with failed and unresolved, says why.
+  description: >-
+    One entry for each file, none with O(state=prefetched). C(status) is ok, fetched, adopted, copied, from cache, removed or failed. In
+    check mode, and when the disks have no space, it is what would be done, which is ok, fetch, adopt, copy, from cache or removed, or it is
+    failed or unresolved (the source cannot be asked yet). C(reason), with failed and unresolved, says why.
   returned: always
   type: list
   elements: dict
