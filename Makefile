@@ -139,7 +139,7 @@ molecule-%: setup programs
 	set -o pipefail; $(BIN)/molecule test -s $* 2>&1 | tee $(WORK)/molecule/$*.log
 
 # not part of make test: takes an hour and more on two cores. CORES='2.21 2.22' and CHECKS='site-check readme' choose.
-matrix: setup programs gradio real-models
+matrix: setup $(if $(filter unit,$(or $(CHECKS),unit)),programs gradio real-models)
 	@CHECKS='$(CHECKS)' tools/matrix $(CORES)
 
 # README's lines by somebody who has only ansible-core, on hosts of the lab; by default the ansible-core and Python of the tests
