@@ -48,7 +48,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     # --- results of the playbooks
     "webui_address": ("WebUI:       {url} on {host}", "WebUI:       {url}（在 {host} 上）"),
-    "webui_open": ("             open that address in a browser", "             在浏览器里打开这个地址"),
+    "webui_open": (
+        "tunnel:      not needed: open that address in a browser",
+        "隧道:        不需要，直接在浏览器里打开这个地址",
+    ),
     "webui_tunnel": ("tunnel:      {command}", "隧道:        {command}"),
     "webui_credentials": ("credentials: {path}{hint}", "账号密码:    {path}{hint}"),
     "webui_image": ("test image:  {path}", "测试图:      {path}"),
