@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from helpers.ansible_site import Site
 from helpers.fake_conda import VERSION, fake_conda
+from helpers.processes import pids_with_open
 
 from lab.servers.faults import Fault
 
@@ -70,12 +69,7 @@ class Prefetching:
 
     def pids(self) -> list[int]:
         """Of the download in the background."""
-        found = []
-        for link in Path("/proc").glob("[0-9]*/fd/*"):
-            with contextlib.suppress(OSError):
-                if os.readlink(link) == str(self.directory / "lock"):
-                    found.append(int(link.parts[2]))
-        return found
+        return pids_with_open(self.directory / "lock")
 
     def kill(self) -> None:
         for pid in self.pids():

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from helpers.ansible_site import ansible_environment
 from helpers.paths import BIN
+from helpers.processes import words_of_processes
 
 from lab.servers.faults import Fault
 
@@ -65,13 +66,10 @@ class Run:
     def processes(self) -> dict[int, str]:
         """Pid and command line of what still runs on the "targets"."""
         found = {}
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
+        for pid, words in words_of_processes("cmdline"):
+            command = b" ".join(words).decode(errors="replace")
             if f"{self.base}/rtmp/ansible-tmp-" in command and "ssh" not in command.split()[0]:
-                found[int(path.parent.name)] = command
+                found[pid] = command
         return found
 
     def leftovers(self) -> list[str]:

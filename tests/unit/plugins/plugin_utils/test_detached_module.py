@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import DetachedModuleError, NotStartedError
 from ansible_collections.sdops.webui.plugins.plugin_utils.detached_module import DetachedModule
+from helpers.processes import words_of_processes
 
 # its arguments changed in ansible-core 2.21
 WRAPPER = Path(importlib.util.find_spec("ansible.modules.async_wrapper").origin).read_text()
@@ -126,15 +127,11 @@ def make(tmp_path, request):
 
 
 def alive(target: Target) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if any(b"/ansible-tmp-" in word and str(target.base).encode() in word for word in words[:8]):
-            found.append(int(path.parent.name))
-    return found
+    return [
+        pid
+        for pid, words in words_of_processes("cmdline")
+        if any(b"/ansible-tmp-" in word and str(target.base).encode() in word for word in words[:8])
+    ]
 
 
 def until(job: DetachedModule, check, seconds: float = 20.0):

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import BuildError, SdopsError
 from ansible_collections.sdops.webui.plugins.module_utils.xformers.build import Steps, build_variables, unpack
 from helpers.module_process import run_module, start_module
+from helpers.processes import words_of_processes
 
 PARTS = [f"part_{n}" for n in range(1, 7)]
 
@@ -119,14 +120,8 @@ def test_an_interrupted_build_resumes(build_setup, compiler, number):
 
 
 def running(work: str) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if any(part.startswith(b"SDOPS_BUILD=" + work.encode()) for part in path.read_bytes().split(b"\0")):
-                found.append(int(path.parent.name))
-        except OSError:
-            pass
-    return found
+    mark = b"SDOPS_BUILD=" + work.encode()
+    return [pid for pid, words in words_of_processes("environ") if any(word.startswith(mark) for word in words)]
 
 
 def test_two_at_once_build_once(build_setup, compiler):

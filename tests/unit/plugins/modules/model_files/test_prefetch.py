@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.processes import pids_with_open
 
 from lab.servers.faults import Fault
 
@@ -29,12 +29,7 @@ class Job:
 
     def pids(self) -> list[int]:
         """The processes that have the lock open."""
-        found = []
-        for link in Path("/proc").glob("[0-9]*/fd/*"):
-            with contextlib.suppress(OSError):
-                if os.readlink(link).split(" (deleted)")[0] == str(self.directory / "lock"):
-                    found.append(int(link.parts[2]))
-        return found
+        return pids_with_open(self.directory / "lock")
 
     def files(self) -> dict[str, int]:
         return {
@@ -150,18 +145,9 @@ def test_without_its_directory_the_download_ends(target, lab_server, run_module,
     job.until_some_bytes()
     job.directory.rename(job.directory.with_name("removed"))
     started = time.monotonic()
-    job.until(lambda: not [p for p in pids_of(job.directory.with_name("removed") / "lock")])
+    job.until(lambda: not pids_with_open(job.directory.with_name("removed") / "lock"))
     assert time.monotonic() - started < 10
     assert not job.directory.exists()
-
-
-def pids_of(path: Path) -> list[int]:
-    found = []
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):
-            if os.readlink(link) == str(path):
-                found.append(int(link.parts[2]))
-    return found
 
 
 def test_a_failure_is_reported_when_the_models_are_installed(target, lab_server, run_module, job):
