@@ -12,10 +12,10 @@ import selectors
 import signal
 import subprocess
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .errors import ProcessError
-from .procfs import process_ids, started_with
+from .procfs import descendants, process_ids, started_with
 
 WORK_VARIABLE = "SDOPS_WORK"
 MAX_STDOUT = 64 << 20  # bytes of standard output: what is parsed is far smaller, and half of it would be worth nothing
@@ -147,6 +147,19 @@ def _kill(process: subprocess.Popen[bytes], group: bool) -> None:
         if stream:
             with contextlib.suppress(OSError):
                 stream.close()
+
+
+def end_programs_with_module() -> None:
+    """A signal that ends this process ends all that it has started, in groups of their own too, and then at once itself."""
+
+    def end(signum: int, _frame: Any) -> None:
+        for pid in descendants(os.getpid()):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGTERM)
+        os._exit(128 + signum)  # a thread that saw its program end would start it again
+
+    for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(each, end)
 
 
 def work_environment(work: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ idle_shutdown.py too.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -43,6 +44,18 @@ def started_with(pid: int, variable: str, proc: str = "/proc") -> bool:
             return os.fsencode(variable) in handle.read().split(b"\0")
     except OSError:
         return False
+
+
+def bytes_written(pid: int, proc: str = "/proc") -> int:
+    """Bytes that a process and its descendants have handed to the kernel to write so far (``wchar`` of proc_pid_io(5)).
+
+    The kernel adds those of a process that has ended to its parent's. 0 where that may not be seen.
+    """
+    total = 0
+    for each in [pid, *descendants(pid, proc)]:
+        with contextlib.suppress(OSError), open(os.path.join(proc, str(each), "io"), encoding="ascii") as handle:
+            total += sum(int(line.split()[1]) for line in handle if line.startswith("wchar:"))
+    return total
 
 
 def listening_inodes(port: int, proc: str = "/proc") -> set[str]:
@@ -211,6 +224,21 @@ def ancestry(pid: int, proc: str = "/proc") -> list[int]:
             pid = int(_stat_fields(pid, proc)[1])
         except (OSError, IndexError, ValueError):
             break
+    return found
+
+
+def descendants(pid: int, proc: str = "/proc") -> list[int]:
+    """The children of a process, theirs, and so on."""
+    children: dict[int, list[int]] = {}
+    for each in process_ids(proc):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            children.setdefault(int(_stat_fields(each, proc)[1]), []).append(each)
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        added = children.pop(waiting.pop(), [])
+        found += added
+        waiting += added
     return found
 
 

@@ -5,7 +5,8 @@
 
 A snapshot is what ``model_files`` writes: ``{"pid", "state", "files": [{"name", "state", "done", "total", "speed"}],
 "done", "total", "speed", "eta"}`` with bytes, bytes per second and seconds; of a file that is ``building``, done and total are
-steps of the compiler. Whatever is missing or odd in it is left out.
+steps of the compiler; of what is ``writing`` only what was written is known, not how much there will be. Whatever is missing
+or odd in it is left out.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 from .terminal import printable
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-ACTIVE = ("asking", "fetching", "verifying", "building")
+ACTIVE = ("asking", "fetching", "verifying", "building", "writing")
 FINISHED = ("done", "failed")
 WIDTH = 44  # of the column with the names
 
@@ -166,7 +167,7 @@ class View:
         for file in files:
             seen[file.name] = seen.get(file.name, 0) + 1
             last = self._last_reports.setdefault((file.name, seen[file.name]), _LastReport(now))
-            if file.state == "fetching" and last.fetching is None:
+            if file.state in ("fetching", "writing") and last.fetching is None:
                 last.fetching = now
             mark = (file.state, None if file.state in FINISHED else file.done)
             fresh = mark != last.mark
@@ -203,6 +204,9 @@ class View:
             return prefix + "verifying" + (", " + text.strip() if text else "")
         if file.state == "building":
             return prefix + "building" + steps(file, last, now)
+        if file.state == "writing":
+            speed = f", {size(file.speed)}/s" if file.speed else ""
+            return f"{prefix}at work, {size(file.done or 0)} written{speed}"
         if file.state == "fetching":
             if fresh:
                 return describe_progress(file.done, file.total, file.speed, None)

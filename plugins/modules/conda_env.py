@@ -20,6 +20,7 @@ description:
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
+  - sdops.webui.progress
 attributes:
   check_mode:
     support: full
@@ -167,6 +168,7 @@ from ..module_utils.conda.environment import (
     validate_python_version,
 )
 from ..module_utils.errors import SdopsError
+from ..module_utils.progress import report_bytes_written
 
 
 def listing(prefix: str, version: str, packages: dict[str, str]) -> str:
@@ -208,10 +210,11 @@ def present(
     elif found.missing:
         actions.append("add {} to {} by {}".format(", ".join(found.missing), prefix, result["engine"]))
     if actions and not module.check_mode:
-        if found.python is None:
-            environment.create(engine)
-        else:
-            environment.add(engine, found.missing)
+        with report_bytes_written(module.params["progress_file"], f"Python {requested.python}"):
+            if found.python is None:
+                environment.create(engine)
+            else:
+                environment.add(engine, found.missing)
     if module.check_mode:
         after = {**before, **{spec: "(to be installed)" for spec in found.missing}}
     else:
@@ -272,6 +275,7 @@ def main() -> None:
             "rattler_python": {"type": "path"},
             "ca_path": {"type": "path"},
             "package_cache_dir": {"type": "path"},
+            "progress_file": {"type": "path"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         mutually_exclusive=[["name", "prefix"]],

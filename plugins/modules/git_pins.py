@@ -19,6 +19,7 @@ description:
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
+  - sdops.webui.progress
 attributes:
   check_mode:
     support: full
@@ -188,6 +189,7 @@ from ..module_utils.git.command import Git
 from ..module_utils.git.commit_cache import CommitCache
 from ..module_utils.git.move import apply_pins
 from ..module_utils.git.pin import PinResult, parse_pin, partial_path
+from ..module_utils.progress import report_bytes_written
 from ..module_utils.secrets import mask_secrets
 from ..module_utils.urls import redact_logins, url_login_secrets
 
@@ -272,6 +274,7 @@ def main() -> None:
             "cache_dir": {"type": "path"},
             "refresh": {"type": "bool", "default": False},
             "programs_config": {"type": "path"},
+            "progress_file": {"type": "path"},
         },
         supports_check_mode=True,
     )
@@ -289,7 +292,9 @@ def main() -> None:
                     )
                 module.warn("git is not installed yet; the plan assumes that nothing is checked out.")
             cache = CommitCache(p["cache_dir"], git) if p["cache_dir"] else None
-            results = apply_pins(pins, git, p["parallel"], module.check_mode, p["filter"], p["refresh"], cache)
+            watched = None if module.check_mode else p["progress_file"]
+            with report_bytes_written(watched, ", ".join(pin.name for pin in pins)):
+                results = apply_pins(pins, git, p["parallel"], module.check_mode, p["filter"], p["refresh"], cache)
             result = as_result(results)
             if p["programs_config"]:
                 warning = write_programs_config(git, p["programs_config"], module.check_mode, result)

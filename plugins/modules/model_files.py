@@ -21,11 +21,11 @@ description:
     the wanted one; C(sha256) makes it sure.
   - A download that was cut, killed or powered off is resumed, if the file at the source is still the same.
   - One model that fails does not stop the others; at the end the module fails with the cause of each.
-  - While files are being fetched, a line for each reports how far it is, every C(sdops_progress_interval) seconds (a variable,
-    5 by default; 0 for none).
+  - While files are being fetched, a line for each reports how far it is.
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
+  - sdops.webui.progress
   - sdops.webui.transfer
 attributes:
   check_mode:
@@ -35,15 +35,6 @@ attributes:
     support: full
   idempotent:
     support: full
-  action:
-    description: An action plugin of the same name runs a part of it on the controller.
-    support: full
-    details: Shows the progress. For that the module runs detached on the target, and its arguments lie in Ansible's
-      temporary directory there (mode 0700) until it has begun, even where pipelining would keep them off the disk.
-  async:
-    description: Can be run with the C(async) keyword.
-    support: full
-    details: With C(async) there is no progress to see.
 notes:
   - Ctrl-C and the task keyword C(timeout) stop the module on the target. What it has fetched is kept, and the next run
     resumes.
@@ -146,12 +137,6 @@ options:
       - Models that are still there are not asked for again, so they stay as they are.
     type: bool
     default: false
-  progress_file:
-    description:
-      - JSON file that is updated about every second while bytes arrive, for programs that watch. It stays. Check mode writes
-        none.
-      - It is not needed for the progress that Ansible shows.
-    type: path
 """
 
 EXAMPLES = r"""

@@ -19,6 +19,7 @@ description:
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
+  - sdops.webui.progress
 attributes:
   check_mode:
     support: full
@@ -172,6 +173,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError, UvMissingError
+from ..module_utils.progress import report_bytes_written
 from ..module_utils.python_env.packages import PipRequest, UvInstaller
 from ..module_utils.secrets import mask_secrets
 from ..module_utils.urls import redact_logins, url_login_secrets
@@ -228,7 +230,8 @@ def ensure_packages(module: AnsibleModule) -> dict[str, Any]:
             module.warn(f"The plan is only what was asked for, since uv could not be run: {exc}")
             return plan_only(unmet)
     else:
-        changes = installer.install(request, p["protect"])
+        with report_bytes_written(p["progress_file"], request.names()):
+            changes = installer.install(request, p["protect"])
     reinstalled = ["reinstall " + r for r in map(redact_logins, unmet)] if request.reinstall else []
     return result(changes, unmet, [words(c) for c in changes] + reinstalled)
 
@@ -255,6 +258,7 @@ def main() -> None:
             "protect": strings,
             "uv": {"type": "path"},
             "cache_dir": {"type": "path"},
+            "progress_file": {"type": "path"},
             "link_mode": {"type": "str", "choices": ["clone", "copy", "hardlink", "symlink"]},
         },
         required_one_of=[["packages", "requirements"]],

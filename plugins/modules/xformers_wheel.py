@@ -19,6 +19,7 @@ description:
 author: The sdops.webui authors (!UNKNOWN)
 extends_documentation_fragment:
   - sdops.webui.attributes
+  - sdops.webui.progress
 attributes:
   check_mode:
     support: full
@@ -73,9 +74,6 @@ options:
     description: Where builds lie until they are done.
     type: path
     required: true
-  progress_file:
-    description: JSON file that is updated about every second during a build, for programs that watch. It stays.
-    type: path
   state_file:
     description:
       - JSON file on this host, outside O(cache_dirs), with the SHA-256 of every wheel that was built here or taken from a cache
@@ -143,7 +141,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.models.progress import ProgressWriter
+from ..module_utils.progress import ProgressWriter
 from ..module_utils.wheel_cache import Cache
 from ..module_utils.xformers.environment import inspect_torch
 from ..module_utils.xformers.wheel import Builder, WheelRequest

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Iterator
@@ -62,10 +63,13 @@ class Repo:
 
 
 class Server:
-    """http://127.0.0.1:PORT/NAME.git; ``requests`` counts, ``failures`` answers that many with 503, ``token`` asks for auth."""
+    """http://127.0.0.1:PORT/NAME.git; ``requests`` counts, ``failures`` answers that many with 503, ``token`` asks for auth.
+
+    ``rate``: bytes per second of each answer; 0 for as fast as it goes.
+    """
 
     def __init__(self, root: Path) -> None:
-        self.root, self.requests, self.failures, self.token = root, 0, 0, None
+        self.root, self.requests, self.failures, self.token, self.rate = root, 0, 0, None, 0
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -108,7 +112,10 @@ class Server:
                     self.send_header(key, value)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                block = outer.rate // 10 or len(content) or 1
+                for start in range(0, len(content), block):
+                    self.wfile.write(content[start : start + block])
+                    time.sleep(0.1 if outer.rate else 0)
 
             do_GET = do_POST = answer
 

@@ -13,9 +13,11 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 import zipfile
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -103,9 +105,12 @@ def certificates(directory: Path) -> tuple[Path, Path]:
 
 
 class FileServer:
-    """Serves a directory; ``requests`` is what was asked for. With ``certificate`` over TLS on https://localhost:PORT."""
+    """Serves a directory; ``requests`` is what was asked for. With ``certificate`` over TLS on https://localhost:PORT.
 
-    def __init__(self, root: Path, certificate: Path | None = None) -> None:
+    ``rate``: bytes per second of each answer; 0 for as fast as it goes.
+    """
+
+    def __init__(self, root: Path, certificate: Path | None = None, rate: int = 0) -> None:
         outer, self.requests = self, []
 
         class Handler(SimpleHTTPRequestHandler):
@@ -117,6 +122,11 @@ class FileServer:
                 if self.path.startswith("http://"):  # we are asked as a proxy
                     self.path = "/" + self.path.split("/", 3)[3]
                 super().do_GET()
+
+            def copyfile(self, source: BinaryIO, outputfile: BinaryIO) -> None:
+                while block := source.read(rate // 10 or 1 << 20):
+                    outputfile.write(block)
+                    time.sleep(0.1 if rate else 0)
 
         self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(root)))
         if certificate:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -14,10 +16,14 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers.ansible_site import ansible_environment
+from helpers.git_server import Repo, git_server
 from helpers.paths import BIN
 from helpers.processes import words_of_processes
+from helpers.wheels import UV, FileServer, venv, wheel
 
 from lab.servers.faults import Fault
+
+__all__ = ["git_server"]
 
 HUB = ("huggingface.lab.test", "cdn.huggingface.lab.test")
 TOKEN = "hf_lab_granted"
@@ -85,19 +91,20 @@ class Run:
 
 @pytest.fixture
 def play(lab_server, tmp_path):
-    """Start a play with one model_files task on ``hosts`` local hosts; ``keywords`` are the task's."""
+    """Start a play with one task on ``hosts`` local hosts, of model_files or as ``module`` says; ``keywords`` are the task's."""
     runs: list[Run] = []
     (tmp_path / "tmp").mkdir()
 
-    def start(hosts: int = 1, *arguments: str, shell=None, spec=(CHECKPOINT,), options=None, **keywords) -> Run:
+    def start(
+        hosts: int = 1, *arguments: str, shell=None, spec=(CHECKPOINT,), options=None, module=None, **keywords
+    ) -> Run:
         names = ["anna", "bert", "carl"][:hosts]
         for name in names:
             (tmp_path / name).mkdir(exist_ok=True)
         inventory = {
             name: {"ansible_connection": "local", "ansible_python_interpreter": sys.executable} for name in names
         }
-        task = {
-            "name": "Bring",
+        models = {
             "sdops.webui.model_files": {
                 "webui_dir": f"{tmp_path}/{{{{ inventory_hostname }}}}",
                 "models": list(spec),
@@ -107,10 +114,9 @@ def play(lab_server, tmp_path):
                 "connections": 1,  # the rate of a slow server is one of each connection
                 "timeout": 5,
                 **(options or {}),
-            },
-            "register": "out",
-            **keywords,
+            }
         }
+        task = {"name": "Bring", **(module or models), "register": "out", **keywords}
         keep = {
             "name": "Keep",
             "ansible.builtin.copy": {
@@ -327,3 +333,79 @@ def test_without_pipelining_and_with_a_wrong_interval(lab_server, play, tmp_path
     assert "sdops_progress_interval" in run.output
     assert result(tmp_path)["models"][0]["status"] == "fetched"
     assert run.leftovers() == []
+
+
+WRITTEN = re.compile(r"^\[anna\] (?P<name>.+?)  (still )?at work, (?P<amount>[0-9.]+ \w+) written", re.M)
+
+
+@pytest.fixture
+def slow_wheel(tmp_path):
+    """Task that installs a wheel of 6 MB, which its server sends within about 6 seconds."""
+    text = base64.b64encode(random.Random(1).randbytes(4_500_000)).decode()
+    made = wheel(tmp_path / "wheels", "heavy", "1.0", files=[("heavy/data.txt", text)])
+    server = FileServer(tmp_path / "wheels", rate=1_000_000)
+    yield {
+        "sdops.webui.python_packages": {
+            "python": str(venv(tmp_path / "env")),
+            "packages": [f"heavy @ {server.url}/{made.name}"],
+            "uv": str(UV),
+            "cache_dir": str(tmp_path / "cache"),
+        }
+    }
+    server.stop()
+
+
+@pytest.fixture
+def slow_repository(git_server, tmp_path):
+    """Task that clones a repository whose server sends it within about 6 seconds."""
+    repo = Repo(tmp_path, "heavy")
+    commit = repo.commit({"data.txt": base64.b64encode(random.Random(1).randbytes(4_500_000)).decode()})
+    git_server.rate = 1_000_000
+    spec = {
+        "repo": f"{git_server.url}/heavy.git",
+        "commit": commit,
+        "dest": str(tmp_path / "checkout"),
+        "name": "heavy",
+    }
+    return {"sdops.webui.git_pins": {"repos": [spec], "filter": ""}}
+
+
+@pytest.mark.parametrize("kind", ["slow_wheel", "slow_repository"])
+def test_packages_and_repositories_show_what_is_written(play, tmp_path, request, kind):
+    module = request.getfixturevalue(kind)
+    run = play(1, "-e", "sdops_progress_interval=1", module=module)
+    assert run.end() == 0, run.output
+    amounts = [float(found["amount"].split()[0]) for found in WRITTEN.finditer(run.output) if "MiB" in found["amount"]]
+    assert len(amounts) >= 3, run.output
+    assert amounts == sorted(amounts), run.output
+    assert re.search(r"^\[anna\] heavy.*  done, \d+\.\d MiB in 0:\d\d$", run.output, re.M), run.output
+    assert result(tmp_path)["changed"]
+    assert run.leftovers() == []
+    repeated = play(1, "-e", "sdops_progress_interval=1", module=module)
+    assert repeated.end() == 0 and not repeated.progress(), repeated.output
+    assert not result(tmp_path)["changed"]
+
+
+@pytest.mark.parametrize("kind", ["slow_wheel", "slow_repository"])
+def test_ctrl_c_ends_the_programs_of_a_module_too(play, tmp_path, request, kind):
+    module = request.getfixturevalue(kind)
+    run = play(1, "-e", "sdops_progress_interval=1", module=module)
+    run.until(WRITTEN.pattern)
+
+    def programs() -> list[list[bytes]]:
+        """The uv and git that work for this test."""
+        found = [words for _pid, words in words_of_processes("cmdline") if str(tmp_path).encode() in b" ".join(words)]
+        return [words for words in found if os.path.basename(words[0]) in (b"uv", b"git")]
+
+    assert programs()
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() != 0
+    run.all_end()
+    deadline = time.monotonic() + 10
+    while programs() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert programs() == []
+    assert run.leftovers() == []
+    repeated = play(1, module=module)
+    assert repeated.end() == 0, repeated.output
+    assert result(tmp_path)["changed"]

@@ -24,6 +24,8 @@ FIXED_SETTINGS = {
     "log.showSignature": "false",
     "submodule.recurse": "false",
     "fetch.recurseSubmodules": "false",
+    # a pack is there as a whole or not at all; of loose objects, a fetch that is cut leaves the commit without its files
+    "fetch.unpackLimit": "1",
     # gc.recentObjectsHook
     "gc.auto": "0",
     "maintenance.auto": "false",

@@ -10,13 +10,13 @@ from typing import Any, Callable
 from urllib.parse import urlsplit
 
 from ..errors import ArgumentError
+from ..progress import ProgressWriter
 from ..secrets import clean_token
 from ..urls import may_carry_token
 from .batch import ModelInstaller
 from .model_file import FileStatus
 from .options import BatchOptions
 from .prefetch import PrefetchDirectory
-from .progress import ProgressWriter
 from .spec import ModelSpec, parse_sha256, redact_source
 
 TRANSFER_ARGUMENTS: dict[str, dict[str, Any]] = {

@@ -11,6 +11,7 @@ from typing import Any, Iterable
 
 from ..errors import InsufficientSpaceError, SdopsError, TransferError
 from ..filesystem import locked
+from ..progress import ProgressWriter
 from ..transfer.disk_space import check_space
 from .existing_file import ExistingFileCheck
 from .expected import expected_path
@@ -19,7 +20,6 @@ from .options import BatchOptions
 from .place import FileInstaller
 from .plan import ModelPlanner, reject_conflicts, run_step
 from .prefetch import PrefetchDirectory
-from .progress import ProgressWriter
 from .record import ModelRecord, load_single_files, record_single_file
 from .removal import ModelRemover
 from .source_query import SourceQuery

@@ -14,9 +14,9 @@ import traceback
 from typing import Any
 
 from ..errors import SdopsError
+from ..progress import ProgressEntry
 from ..terminal import printable
 from ..transfer.remote_file import RemoteFile
-from .progress import ProgressEntry
 from .spec import ModelSpec
 
 

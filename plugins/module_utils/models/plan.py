@@ -10,6 +10,7 @@ from typing import Callable, Iterable
 
 from ..errors import RequestsMissingError, SdopsError, TransferError
 from ..filesystem import nearest_directory, reject_irregular, reject_long_name, reject_unusable_directory
+from ..progress import ProgressEntry, ProgressWriter
 from ..sources import magnet
 from ..transfer.partial import PartialFile
 from ..transfer.remote_file import RemoteFile
@@ -18,7 +19,6 @@ from .existing_file import ExistingFileCheck, hash_file
 from .layout import model_path, sidecar_path
 from .model_file import FileStatus, ModelFile, describe_exception, identify_file, name_from_source
 from .options import BatchOptions
-from .progress import ProgressEntry, ProgressWriter
 from .record import ModelRecord
 from .source_query import SourceQuery
 from .spec import Endpoints, ModelSpec, parse_source

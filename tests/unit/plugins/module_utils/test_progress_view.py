@@ -52,6 +52,17 @@ def test_other_work_is_named_once_and_again_after_thirty_seconds(view, state, pr
     assert view.lines(seen, 40) == ["[box] a.safetensors  still " + printed]
 
 
+def test_what_a_program_writes_is_told_by_bytes_and_speed(view):
+    def of(done, speed=0.0, state="writing"):
+        return snapshot(entry("torch==2.1.2", state, done, None, speed))
+
+    assert view.lines(of(0), 0) == ["[box] torch==2.1.2  at work, 0 B written"]
+    assert view.lines(of(3 * GIB // 2, 40 * MIB), 5) == ["[box] torch==2.1.2  at work, 1.5 GiB written, 40.0 MiB/s"]
+    assert view.lines(of(3 * GIB // 2), 20) == []
+    assert view.lines(of(3 * GIB // 2), 36) == ["[box] torch==2.1.2  still at work, 1.5 GiB written"]
+    assert view.lines(of(2 * GIB, state="done"), 65) == ["[box] torch==2.1.2  done, 2.0 GiB in 1:05"]
+
+
 @pytest.mark.parametrize(("state", "printed"), [("done", "done, 2.0 MiB in 0:10"), ("failed", "failed")])
 def test_an_end_is_reported_once(view, state, printed):
     view.lines(snapshot(entry(done=MIB, total=2 * MIB)), 0)

@@ -198,7 +198,7 @@ def test_progress_can_be_watched(target, lab_server, tmp_path):
 
 
 def test_the_progress_file_forces_nothing_to_the_disk(tmp_path, monkeypatch):
-    from ansible_collections.sdops.webui.plugins.module_utils.models.progress import ProgressWriter
+    from ansible_collections.sdops.webui.plugins.module_utils.progress import ProgressWriter
 
     synced = []
     monkeypatch.setattr(os, "fsync", synced.append)

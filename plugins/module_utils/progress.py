@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the sdops.webui authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a batch is doing, in a small JSON file for whoever wants to watch."""
+"""What a module is doing, in a small JSON file for whoever wants to watch."""
 
 from __future__ import annotations
 
@@ -11,24 +11,30 @@ import os
 import threading
 import time
 from collections import deque
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
-from ..errors import FileTypeError
-from ..filesystem import reject_irregular, write_atomic
+from .errors import FileTypeError
+from .filesystem import reject_irregular, write_atomic
+from .process import end_programs_with_module
+from .procfs import bytes_written
 
 WRITE_INTERVAL = 1.0  # seconds
 SPEED_WINDOW = 5.0  # seconds that a speed is taken over
 
 
 class ProgressEntry:
-    """One file. ``state``: waiting, asking, fetching, verifying, done, failed. ``done`` and ``total`` in bytes.
+    """One file. ``state``: waiting, asking, fetching, verifying, writing, done, failed. ``done`` and ``total`` in bytes.
 
-    ``check`` is called at each update; what it raises ends the work on the file.
+    ``check`` is called at each update; what it raises ends the work on the file. ``measure`` gives ``done`` whenever it is asked
+    for, where nobody updates it.
     """
 
-    def __init__(self, name: str, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, name: str, check: Callable[[], None] = lambda: None, measure: Callable[[], int] | None = None
+    ) -> None:
         self.name = name
         self._check = check
+        self._measure = measure
         self.state = "waiting"
         self.done = 0
         self.total: int | None = None
@@ -44,9 +50,14 @@ class ProgressEntry:
         if total is not None:
             self.total = total
 
+    def measure(self) -> None:
+        """Bring ``done`` up to date. What has ended since cannot take anything back."""
+        if self._measure:
+            self.done = max(self.done, self._measure())
+
     def speed(self, now: float) -> float:
-        """Bytes per second over the last seconds of fetching."""
-        if self.state != "fetching":
+        """Bytes per second over the last seconds of fetching or writing."""
+        if self.state not in ("fetching", "writing"):
             return 0.0
         self._seen.append((now, self.done))
         while len(self._seen) > 2 and now - self._seen[0][0] > SPEED_WINDOW:
@@ -75,8 +86,8 @@ class ProgressWriter:
         self._thread: threading.Thread | None = None
         self._started = time.time()
 
-    def add_entry(self, name: str) -> ProgressEntry:
-        entry = ProgressEntry(name, self._check)
+    def add_entry(self, name: str, measure: Callable[[], int] | None = None) -> ProgressEntry:
+        entry = ProgressEntry(name, self._check, measure)
         with self._lock:
             self._entries.append(entry)
         return entry
@@ -84,6 +95,8 @@ class ProgressWriter:
     def snapshot(self, state: str = "running") -> dict[str, Any]:
         now = time.monotonic()
         with self._lock:
+            for entry in self._entries:
+                entry.measure()
             files: list[dict[str, Any]] = [
                 {"name": n.name, "state": n.state, "done": n.done, "total": n.total, "speed": round(n.speed(now), 1)}
                 for n in self._entries
@@ -129,3 +142,27 @@ class ProgressWriter:
         if self._thread:
             self._thread.join()
         self._write("done")
+
+
+@contextlib.contextmanager
+def report_bytes_written(path: str | None, name: str) -> Iterator[None]:
+    """While it is open, ``path`` says how many bytes this process and the programs that it started have written since.
+
+    For programs that tell nothing of their progress to a program, such as git and uv. Whoever watches may stop us, and then they end
+    too. Without ``path`` nothing of this.
+    """
+    if not path:
+        yield
+        return
+    end_programs_with_module()
+    before = bytes_written(os.getpid())
+    with ProgressWriter(path) as progress:
+        entry = progress.add_entry(name, lambda: bytes_written(os.getpid()) - before)
+        entry.update("writing")
+        try:
+            yield
+        except BaseException:
+            entry.update("failed")
+            raise
+        entry.measure()
+        entry.update("done")

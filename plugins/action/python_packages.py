@@ -1,0 +1,16 @@
+# Copyright (c) 2026, the sdops.webui authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""python_packages with live progress: how much uv has written."""
+
+from __future__ import annotations
+
+from ..plugin_utils.progress_action import ProgressActionBase
+
+
+class ActionModule(ProgressActionBase):
+    work = "installation"
+    killed = "What uv has downloaded is kept: run the playbook again."
+
+    def has_work(self) -> bool:
+        return True
