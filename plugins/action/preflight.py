@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible import constants
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__ as core_version
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 from ansible.vars.clean import clean_facts, namespace_facts
 
+from ..plugin_utils.convergence_key import convergence_key
 from ..plugin_utils.role_options import ROLES, derived_variables, role_options
 from ..plugin_utils.role_validation import (
     VariableCheck,
@@ -27,6 +28,7 @@ from ..plugin_utils.role_validation import (
     merge_host_requests,
     merge_host_states,
     old_core_error,
+    root_cause,
 )
 from ..plugin_utils.variable_names import given_variables, unknown_tag_errors, unknown_variable_errors
 
@@ -72,6 +74,7 @@ class ActionModule(ActionBase):
         variables.update(check.stripped)
         engine = self._templar.copy_with_new_env(available_variables=variables)
         state = self._read_host_state(merge_host_requests(roles, engine), variables, facts)
+        record = state.pop("convergence", None)
         private = {"stripped": check.stripped, "pip_index_url": state.pop("pip_index_url", "")}
         if "gpu" in state:
             facts["sdops_gpu"] = state.pop("gpu")
@@ -88,6 +91,7 @@ class ActionModule(ActionBase):
             Display().display(f"[{variables.get('inventory_hostname')}] {warning}", color=constants.COLOR_WARN)
         if rules.errors:
             return {**result, "failed": True, "msg": "\n".join(rules.errors)}
+        result["convergence"] = self._compare_convergence(roles, variables, record)
         # the index may hold a login, and what is stripped often comes from a vault
         return {**result, "ansible_facts": facts, "private": private, "_ansible_no_log": any(private.values())}
 
@@ -156,6 +160,20 @@ class ActionModule(ActionBase):
         discovered = answer.get("ansible_facts") or {}
         facts.update({name: value for name, value in discovered.items() if name.startswith("discovered_interpreter_")})
         return dict(answer["state"])
+
+    def _compare_convergence(self, roles: list[str], variables: dict[str, Any], record: Any) -> dict[str, Any]:
+        """``{"key", "holds", "difference"}``; the key is "" where nobody asks for it."""
+        engine = self._templar.copy_with_new_env(available_variables=variables)
+        if record is None:
+            return {"key": "", "holds": False, "difference": ""}
+        try:
+            key = convergence_key(roles, engine, variables["ansible_facts"].get("sdops_gpu"))
+        except AnsibleError as exc:  # the task that needs the variable says what is wrong
+            return {"key": "", "holds": False, "difference": root_cause(exc)}
+        difference = record["difference"]
+        if not difference and record["key"] != key:
+            difference = "the variables, the collection or the machine have changed"
+        return {"key": key, "holds": not difference, "difference": difference}
 
     def _require_success(self, answer: dict[str, Any], sentence: str) -> dict[str, Any]:
         if answer.get("failed") or answer.get("rc"):

@@ -16,6 +16,7 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Mapping
 
+from .convergence import compare_record
 from .errors import SdopsError
 from .filesystem import nearest_directory, read_regular
 from .gpu.smi import read_gpu_facts
@@ -189,5 +190,9 @@ READERS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
     ),
     "content": ("content", lambda request: read_contents(request["content"])),
     "user_names": ("user_name_files", lambda request: read_user_names(request["user_name_files"])),
+    "convergence": (
+        "convergence_record",
+        lambda request: compare_record(request["convergence_record"], request["supervisor_dir"]),
+    ),
     "packages": ("packages", lambda request: read_package_versions(request["packages"])),
 }

@@ -66,6 +66,9 @@ options:
     type: list
     elements: path
     default: []
+  convergence_record:
+    description: File of M(sdops.webui.convergence_record) that the host is compared with. Needs O(supervisor_dir).
+    type: path
   packages:
     description: Debian packages whose installed versions are read.
     type: list
@@ -153,6 +156,13 @@ state:
       type: dict
       returned: when requested
       sample: {/opt/sdops/secrets/webui-credentials: webui}
+    convergence:
+      description: >-
+        Of O(convergence_record) the C(key) of the run, empty where there is no record, and the first C(difference) of the host since,
+        empty where there is none.
+      type: dict
+      returned: when requested
+      sample: {key: 3f0e..., difference: /opt/sdops/webui/launch.json has changed}
     packages:
       description: The version of each package, empty for one that is not installed.
       type: dict
@@ -180,11 +190,16 @@ def main() -> None:
             "checkpoint_dirs": {"type": "list", "elements": "path", "default": []},
             "content": {"type": "list", "elements": "path", "default": []},
             "user_name_files": {"type": "list", "elements": "path", "default": []},
+            "convergence_record": {"type": "path"},
             "packages": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
-    for option, needed in (("pip_index", "toolbox"), ("ports", "supervisor_dir")):
+    for option, needed in (
+        ("pip_index", "toolbox"),
+        ("ports", "supervisor_dir"),
+        ("convergence_record", "supervisor_dir"),
+    ):
         if module.params[option] and not module.params[needed]:
             module.fail_json(msg=f"{option} needs {needed}; give the directory too.")
     oldest = getattr(basic, "_PY_MIN", (3, 8))

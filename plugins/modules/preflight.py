@@ -76,6 +76,26 @@ would_create:
   returned: when M(sdops.webui.python_bootstrap) has run
   type: bool
   sample: false
+convergence:
+  description: Whether the host is as the last whole run of the same roles has left it; see M(sdops.webui.convergence_record).
+  returned: success
+  type: dict
+  contains:
+    key:
+      description: Hash of what this run is made of; empty where it is not compared (single tags, check mode, C(sdops_verify)).
+      type: str
+      returned: success
+      sample: 3f0e5ab1...
+    holds:
+      description: Whether nothing has changed.
+      type: bool
+      returned: success
+      sample: true
+    difference:
+      description: What has changed; empty where nothing has, or where it is not compared.
+      type: str
+      returned: success
+      sample: /opt/sdops/webui/launch.json has changed
 private:
   description: What may hold secrets. Where there is any, the result is not shown.
   returned: success

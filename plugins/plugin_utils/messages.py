@@ -59,6 +59,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "next:        the same command with sdops.webui.status, .fetch_outputs or .stop as the playbook",
         "接下来:      把同一条命令的 playbook 换成 sdops.webui.status、.fetch_outputs 或 .stop",
     ),
+    "kept": (
+        "Nothing has changed on {host} since the last run. To have every part checked again: -e sdops_verify=true",
+        "上次运行之后 {host} 没有任何变化。要重新检查每个部分：-e sdops_verify=true",
+    ),
     "webui_started": ("The WebUI of {host} runs.", "{host} 的 WebUI 已在运行。"),
     "webui_restarted": ("The WebUI of {host} was restarted and is ready.", "{host} 的 WebUI 已重启并就绪。"),
     "webui_stopped": (
