@@ -254,6 +254,25 @@ def test_readme_brings_the_host_up(reader: Reader, lab: LabCommand) -> None:
     assert "Launching Web UI with arguments" in reader.run(lines["logs", False])
     again = reader.run(lines["site", False])
     assert re.search(rf"(?m)^{reader.hosts[0]} +ok +0 ", again) and len(again.splitlines()) <= 60, again
+    assert f"Nothing has changed on {reader.hosts[0]} since the last run" in again
+    # and a run that does everything again changes nothing either
+    record = Path(lab.variables["sdops_home"]) / "webui" / "convergence.json"
+    kept = set(json.loads(record.read_text())["files"])
+    record.unlink()
+    repeated = reader.run(lines["site", False])
+    assert re.search(rf"(?m)^{reader.hosts[0]} +ok +0 ", repeated) and len(repeated.splitlines()) <= 60, repeated
+    assert "Nothing has changed" not in repeated
+    placed = (
+        "launch.json",
+        "supervisord.conf",
+        "webui.conf",
+        "xray/config.json",
+        "history",
+        ".git/HEAD",
+        "extensions.json",
+        "RECORD",
+    )
+    assert not [name for name in placed if not any(path.endswith(name) for path in kept)], kept
 
     for name in sorted({*reader.page.names_in_prose}):
         reader.play(name, "--syntax-check")

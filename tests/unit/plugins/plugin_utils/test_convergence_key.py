@@ -1,0 +1,113 @@
+"""The key of a run is another one when anything that the run is made of is another one, and only then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.sdops.webui.plugins.plugin_utils import convergence_key as module
+from ansible_collections.sdops.webui.plugins.plugin_utils.convergence_key import collection_digest, convergence_key
+
+FACTS = {"machine": "x86_64", "hostname": "box", "distribution_version": "12", "date_time": {"epoch": "1"}}
+VARIABLES = {
+    "sdops_home": "/opt/sdops",
+    "sdops_data_dir": trust_as_template("{{ base }}/data"),
+    "base": "/root",
+    "sd_webui_commit": "0" * 40,
+    "sdops_no_proxy_all": ["localhost"],
+    "unrelated": 1,
+}
+
+
+def key(gpu=None, facts=None, roles=("sdops", "sd_webui"), **variables) -> str:
+    known = {**VARIABLES, **variables, "ansible_facts": {**FACTS, **(facts or {})}}
+    return convergence_key(list(roles), Templar(loader=DataLoader(), variables=known), gpu)
+
+
+def test_the_same_run_has_the_same_key():
+    assert key() == key() == key(unrelated=2) == key(facts={"date_time": {"epoch": "2"}, "env": {"PATH": "/x"}})
+    assert len(key()) == 64
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"sd_webui_commit": "1" * 40},
+        {"base": "/mnt"},
+        {"sdops_no_proxy_all": ["localhost", "10.0.0.1"]},
+        {"sdops_verify": True},
+        {"roles": ("sdops",)},
+        {"gpu": {"present": True}},
+        {"facts": {"machine": "aarch64"}},
+        {"facts": {"distribution_version": "13"}},
+    ],
+)
+def test_what_a_run_is_made_of_counts(changed):
+    assert key(**changed) != key()
+
+
+def test_files_of_the_controller_that_an_option_names_count(tmp_path):
+    config = tmp_path / "sources" / "x.conf"
+    config.parent.mkdir()
+    config.write_text("one")
+    named = {"sd_webui_constraints": [{"file": str(config)}, str(config.parent)]}
+    before = key(**named)
+    assert key(**named) == before
+    config.write_text("two, and longer")
+    assert key(**named) != before
+
+
+def test_the_code_of_the_collection_counts(tmp_path, monkeypatch):
+    for path in ("roles/base/tasks/main.yml", "plugins/modules/files.py", "plugins/__pycache__/x.pyc", "README.md"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("one")
+    monkeypatch.setattr(module, "COLLECTION", tmp_path)
+
+    def digest() -> str:
+        collection_digest.cache_clear()
+        return collection_digest()
+
+    before = digest()
+    (tmp_path / "README.md").write_text("two")
+    (tmp_path / "plugins/__pycache__/x.pyc").write_text("two")
+    assert digest() == before
+    for path in ("roles/base/tasks/main.yml", "plugins/modules/files.py"):
+        (tmp_path / path).write_text("two")
+        assert digest() != before
+        before = digest()
+    collection_digest.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("variables", "kept"),
+    [
+        ({}, True),
+        ({"ansible_skip_tags": ["molecule-notest"]}, True),
+        ({"ansible_run_tags": {"base"}}, False),
+        ({"ansible_run_tags": {"all", "base"}}, False),
+        ({"ansible_skip_tags": ["model_fetch"]}, False),
+        ({"ansible_check_mode": True}, False),
+        ({"sdops_verify": "yes"}, False),
+        ({"conda_env_recreate": True}, False),
+        ({"model_fetch_verify": "full"}, False),
+        ({"xray_proxy_state": "absent"}, False),
+        ({"__sdops_report_version": True}, False),
+        ({"__sdops_tags": None}, False),
+    ],
+)
+def test_only_a_whole_run_that_asks_for_nothing_may_keep_a_host(variables, kept):
+    vars_file = Path(module.ROLES) / "sdops" / "vars" / "main.yml"
+    known = {
+        **DataLoader().load_from_file(str(vars_file), trusted_as_template=True),
+        "__sdops_tags": ["base", "model_fetch"],
+        "ansible_run_tags": {"all"},
+        "ansible_skip_tags": [],
+        "ansible_check_mode": False,
+        "sdops_verify": False,
+        **variables,
+    }
+    known = {name: value for name, value in known.items() if value is not None}
+    engine = Templar(loader=DataLoader(), variables=known)
+    assert bool(engine.template(known["__sdops_may_keep"])) is kept
