@@ -18,7 +18,7 @@ from .role_validation import CROSS_ROLE_VARIABLES, SHARED_ROLE, TemplateEngine
 
 COLLECTION = ROLES.parent
 # facts that roles decide from; what else they know of a host are files, whose fingerprints are in its record
-FACTS = ("architecture", "distribution", "distribution_version", "fqdn", "hostname", "machine", "user_dir", "user_id")
+KEY_FACTS = ("architecture", "distribution", "distribution_version", "fqdn", "hostname", "machine", "user_dir", "user_id")
 
 
 @functools.lru_cache(maxsize=1)
@@ -67,7 +67,7 @@ def convergence_key(roles: list[str], engine: TemplateEngine, gpu: Any) -> str:
         "roles": roles,
         "options": options,
         "files": named_files(options),
-        "facts": {name: facts.get(name) for name in FACTS},
+        "facts": {name: facts.get(name) for name in KEY_FACTS},
         "gpu": gpu,
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
