@@ -30,7 +30,8 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Nothing starts in the background. Sources are asked for metadata only; what cannot be asked yet is reported as unresolved.
+    details: Nothing starts in the background. Sources are asked for metadata only; what the target cannot ask yet is
+      reported as unresolved, with the size that the controller is told.
   diff_mode:
     support: full
   idempotent:

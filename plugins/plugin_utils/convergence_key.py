@@ -18,7 +18,16 @@ from .role_validation import CROSS_ROLE_VARIABLES, SHARED_ROLE, TemplateEngine
 
 COLLECTION = ROLES.parent
 # facts that roles decide from; what else they know of a host are files, whose fingerprints are in its record
-KEY_FACTS = ("architecture", "distribution", "distribution_version", "fqdn", "hostname", "machine", "user_dir", "user_id")
+KEY_FACTS = (
+    "architecture",
+    "distribution",
+    "distribution_version",
+    "fqdn",
+    "hostname",
+    "machine",
+    "user_dir",
+    "user_id",
+)
 
 
 @functools.lru_cache(maxsize=1)

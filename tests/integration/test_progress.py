@@ -409,3 +409,14 @@ def test_ctrl_c_ends_the_programs_of_a_module_too(play, tmp_path, request, kind)
     repeated = play(1, module=module)
     assert repeated.end() == 0, repeated.output
     assert result(tmp_path)["changed"]
+
+
+def test_a_plan_has_sizes_that_only_the_controller_can_ask_for(lab_server, play, tmp_path):
+    run = play(1, "--check", spec=(CHECKPOINT, VAE), options={"huggingface_proxy": "http://127.0.0.1:9", "retries": 0})
+    assert run.end() == 0, run.output
+    models = result(tmp_path)["models"]
+    sizes = [(model["status"], round(model["bytes"] / (1 << 20))) for model in models]
+    assert sizes == [("unresolved", 24), ("unresolved", 3)]
+    lab_server.faults.add(Fault("status", host=HUB[0], status=503))
+    assert play(1, "--check", options={"huggingface_proxy": "http://127.0.0.1:9", "retries": 0}).end() == 0
+    assert result(tmp_path)["models"][0]["bytes"] is None
