@@ -40,7 +40,7 @@ class ActionModule(ProgressActionBase):
         args = self._task.args
         # another way than the target's, whose proxies and files are not here
         given = {name: args[name] for name in TRANSFER_ARGUMENTS if name in args and "proxy" not in name}
-        params = {name: spec.get("default") for name, spec in TRANSFER_ARGUMENTS.items()} | given
+        params: dict[str, Any] = {name: spec.get("default") for name, spec in TRANSFER_ARGUMENTS.items()} | given
         params |= {"timeout": QUERY_TIMEOUT, "retries": 0}
         if params["ca_path"] and not os.path.exists(params["ca_path"]):
             params["ca_path"] = None
@@ -48,7 +48,7 @@ class ActionModule(ProgressActionBase):
         # a plan on a host that is not there yet needs all it can get, and no part of it has to be right
         with contextlib.suppress(SdopsError, OSError), tempfile.TemporaryDirectory(prefix="sdops-plan-") as directory:
             installer = make_installer(params, directory, check_mode=True)
-            found = {}
+            found: dict[str, dict[str, Any]] = {}
             for file in installer.install_all(parse_model_entries(args["models"], endpoints), 1):
                 found.setdefault(file.spec.label, file.result())
             for model in missing:

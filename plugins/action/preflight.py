@@ -58,7 +58,8 @@ class ActionModule(ActionBase):
         check = self._check_variables(roles, variables, has_facts)
         check.errors.extend(self._unknown_name_errors(variables))
         if not has_facts and not check.errors:
-            answer = self._bootstrap_python({**variables, **check.stripped})
+            variables.update(check.stripped)
+            answer = self._bootstrap_python(variables)
             facts = dict(answer.pop("ansible_facts", {}))
             result.update(answer)
             if answer.get("failed") or answer.get("would_create"):
@@ -68,7 +69,8 @@ class ActionModule(ActionBase):
             if constants.INJECT_FACTS_AS_VARS:
                 # nothing but facts: a host must not set variables of roles
                 variables.update({k: v for k, v in clean_facts(facts).items() if k.startswith("ansible_")})
-            check = self._check_variables(roles, variables)
+            before, check = check, self._check_variables(roles, variables, known=check.values)
+            check.stripped.update(before.stripped)
         if check.errors:
             return {**result, "failed": True, "msg": "\n".join(check.errors)}
         variables.update(check.stripped)
@@ -91,13 +93,19 @@ class ActionModule(ActionBase):
             Display().display(f"[{variables.get('inventory_hostname')}] {warning}", color=constants.COLOR_WARN)
         if rules.errors:
             return {**result, "failed": True, "msg": "\n".join(rules.errors)}
-        result["convergence"] = self._compare_convergence(roles, variables, record)
+        result["convergence"] = self._compare_convergence(roles, check.values, variables, record)
         # the index may hold a login, and what is stripped often comes from a vault
         return {**result, "ansible_facts": facts, "private": private, "_ansible_no_log": any(private.values())}
 
-    def _check_variables(self, roles: list[str], variables: dict[str, Any], has_facts: bool = True) -> VariableCheck:
+    def _check_variables(
+        self,
+        roles: list[str],
+        variables: dict[str, Any],
+        has_facts: bool = True,
+        known: Mapping[str, Any] | None = None,
+    ) -> VariableCheck:
         engine = self._templar.copy_with_new_env(available_variables=variables)
-        return check_variables(roles, engine, load_extra_vars(self._loader), has_facts)
+        return check_variables(roles, engine, load_extra_vars(self._loader), has_facts, known)
 
     def _unknown_name_errors(self, variables: dict[str, Any]) -> list[str]:
         """Sentences about variables that no role reads and tags that the play does not have."""
@@ -161,15 +169,18 @@ class ActionModule(ActionBase):
         facts.update({name: value for name, value in discovered.items() if name.startswith("discovered_interpreter_")})
         return dict(answer["state"])
 
-    def _compare_convergence(self, roles: list[str], variables: dict[str, Any], record: Any) -> dict[str, Any]:
-        """``{"key", "holds", "difference"}``; the key is "" where nobody asks for it."""
-        engine = self._templar.copy_with_new_env(available_variables=variables)
+    def _compare_convergence(
+        self, roles: list[str], values: Mapping[str, Any], variables: dict[str, Any], record: Any
+    ) -> dict[str, Any]:
+        """``{"key", "holds", "difference"}``; the key is "" where nobody asks for it. ``values``: those of the roles' options."""
         if record is None:
             return {"key": "", "holds": False, "difference": ""}
+        engine = self._templar.copy_with_new_env(available_variables=variables)
         try:
-            key = convergence_key(roles, engine, variables["ansible_facts"].get("sdops_gpu"))
+            made_of = {**values, "no_proxy": engine.template(variables.get("sdops_no_proxy_all"))}
         except AnsibleError as exc:  # the task that needs the variable says what is wrong
             return {"key": "", "holds": False, "difference": root_cause(exc)}
+        key = convergence_key(roles, made_of, variables["ansible_facts"])
         difference = record["difference"]
         if not difference and record["key"] != key:
             difference = "the variables, the collection or the machine have changed"

@@ -13,8 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .role_options import ROLES, role_options
-from .role_validation import CROSS_ROLE_VARIABLES, SHARED_ROLE, TemplateEngine
+from .role_options import ROLES
 
 COLLECTION = ROLES.parent
 # facts that roles decide from; what else they know of a host are files, whose fingerprints are in its record
@@ -25,6 +24,7 @@ KEY_FACTS = (
     "fqdn",
     "hostname",
     "machine",
+    "sdops_gpu",
     "user_dir",
     "user_id",
 )
@@ -65,18 +65,13 @@ def named_files(value: Any) -> dict[str, list[int]]:
     return found
 
 
-def convergence_key(roles: list[str], engine: TemplateEngine, gpu: Any) -> str:
-    """SHA-256 of all that ``roles`` are made of on the host whose variables ``engine`` has. Raises what its templates raise."""
-    variables = engine.available_variables
-    names = [*role_options(dict.fromkeys([SHARED_ROLE, *roles])), *CROSS_ROLE_VARIABLES, "sdops_no_proxy_all"]
-    options = {name: engine.template(variables[name]) for name in names if name in variables}
-    facts = variables.get("ansible_facts") or {}
+def convergence_key(roles: list[str], options: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """SHA-256 of all that a run of ``roles`` is made of: their ``options`` by name, and what counts of a host's ``facts``."""
     made_of = {
         "collection": collection_digest(),
         "roles": roles,
         "options": options,
         "files": named_files(options),
         "facts": {name: facts.get(name) for name in KEY_FACTS},
-        "gpu": gpu,
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()

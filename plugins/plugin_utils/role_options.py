@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any, Iterable
@@ -18,10 +19,14 @@ def role_options(roles: Iterable[str] = ()) -> dict[str, Any]:
     """``{name of a variable: {"type": ..., ...}}`` of the roles; of all where none is named."""
     found: dict[str, Any] = {}
     for role in roles or sorted(path.parents[1].name for path in ROLES.glob("*/meta/argument_specs.yml")):
-        text = (ROLES / role / "meta" / "argument_specs.yml").read_bytes()
-        specs = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        found.update(specs["argument_specs"]["main"]["options"])
+        found.update(_read_options(ROLES / role / "meta" / "argument_specs.yml"))
     return found
+
+
+@functools.lru_cache(maxsize=None)
+def _read_options(path: Path) -> dict[str, Any]:
+    specs = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return dict(specs["argument_specs"]["main"]["options"])
 
 
 def derived_variables() -> set[str]:

@@ -51,10 +51,11 @@ class TemplateEngine(Protocol):
 
 
 class VariableCheck(NamedTuple):
-    """``errors``: sentences. ``stripped``: values by name that lose the white space around them, secrets too."""
+    """``errors``: sentences. ``stripped``: values by name that lose the white space around them, secrets too. ``values``: all by name."""
 
     errors: list[str]
     stripped: dict[str, Any]
+    values: dict[str, Any]
 
 
 class RuleResults(NamedTuple):
@@ -119,13 +120,20 @@ def argument_spec_errors(values: Mapping[str, Any], specs: Mapping[str, Any]) ->
 
 
 def check_variables(
-    roles: list[str], engine: TemplateEngine, fixed: Mapping[str, Any], has_facts: bool = True
+    roles: list[str],
+    engine: TemplateEngine,
+    fixed: Mapping[str, Any],
+    has_facts: bool = True,
+    known: Mapping[str, Any] | None = None,
 ) -> VariableCheck:
     """Checks the variables of ``roles`` and of the shared role; those that are not defined are left out.
 
     ``fixed``: variables that nothing can replace, given with -e. Without ``has_facts``, what is made of facts is left out too.
+    ``known``: values that an earlier check has found to be right, which are not checked again by themselves.
     """
+    known = known or {}
     specs = role_options(dict.fromkeys([SHARED_ROLE, *roles]))
+    specs = {name: spec for name, spec in specs.items() if name not in known}
     if not has_facts:
         specs = {name: spec for name, spec in specs.items() if not needs_facts(name, engine.available_variables)}
     values, broken = _template_values(specs, engine)
@@ -143,11 +151,12 @@ def check_variables(
     variables = engine.available_variables
     independent = [why for name, why in reported.items() if not referenced_variables(name, variables) & set(wrong)]
     errors = independent or list(reported.values())
+    values = {**known, **values}
     errors += cross_variable_errors({name: value for name, value in values.items() if name not in wrong})
     errors += [
         why for name in stripped if name in fixed for why in [unstripped_error(name)] if why and name not in wrong
     ]
-    return VariableCheck(errors, {name: value for name, value in stripped.items() if name not in fixed})
+    return VariableCheck(errors, {name: value for name, value in stripped.items() if name not in fixed}, values)
 
 
 def _template_values(specs: Mapping[str, Any], engine: TemplateEngine) -> tuple[dict[str, Any], dict[str, str]]:

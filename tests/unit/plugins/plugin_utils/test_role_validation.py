@@ -43,7 +43,8 @@ def engine(**variables: Any) -> Templar:
 
 
 def check(roles: list[str], fixed: dict[str, Any] | None = None, **variables: Any) -> tuple[list[str], dict]:
-    return tuple(check_variables(roles, engine(**variables), fixed or {}))
+    found = check_variables(roles, engine(**variables), fixed or {})
+    return found.errors, found.stripped
 
 
 # --- variables -------------------------------------------------------------------------------------------------------
@@ -164,7 +165,8 @@ def test_what_is_made_of_facts_waits_for_them():
         "sdops_webui_dir": "{{ sdops_data_dir | trim }}/webui",
         "sdops_cache_dir": "{{ ansible_env.HOME }}/cache",
     }
-    (error,), stripped = tuple(check_variables([], engine(**values), {}, has_facts=False))
+    first = check_variables([], engine(**values), {}, has_facts=False)
+    (error,), stripped = first.errors, first.stripped
     assert error.startswith("sdops_home is") and stripped == {}
     # "vars" in the name of a lookup is not the variable that holds all others, facts too
     lookup = {
@@ -173,6 +175,11 @@ def test_what_is_made_of_facts_waits_for_them():
         "vars": {"a": "{{ ansible_facts }}"},
     }
     assert len(check_variables([], engine(**lookup), {}, has_facts=False).errors) == 1
+    # what was right before the facts is not worked out again, but counts in rules for several variables
+    right = {"sdops_proxy_http_port": 1, "sdops_proxy_socks_port": 1, "sdops_home": "never checked"}
+    again = check_variables([], engine(sdops_home="{{ no_such }}", sdops_data_dir="/data"), {}, known=right)
+    assert len(again.errors) == 1 and "sdops_proxy" in again.errors[0]
+    assert again.values == {**right, "sdops_data_dir": "/data"}
     known = {"ansible_facts": {"user_dir": "root"}, "ansible_env": {"HOME": "/root"}}
     errors, stripped = check([], **{**values, "sdops_home": "/opt"}, **known)
     assert [why.split()[0] for why in errors] == ["sdops_data_dir"] and stripped == {"sdops_data_dir": "root/data"}
