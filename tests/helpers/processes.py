@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from ansible_collections.sdops.webui.plugins.module_utils.procfs import has_ended
 
 
 def _processes() -> Iterator[Path]:
@@ -30,3 +33,13 @@ def words_of_processes(kind: str) -> Iterator[tuple[int, list[bytes]]]:
     for process in _processes():
         with contextlib.suppress(OSError):
             yield int(process.name), (process / kind).read_bytes().split(b"\0")
+
+
+def ends_within(pid: int, seconds: float) -> bool:
+    """Whether a process is gone by then: one that was killed on a busy machine is still there for a moment."""
+    deadline = time.monotonic() + seconds
+    while not has_ended(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
