@@ -20,6 +20,7 @@ from ansible.utils.vars import load_extra_vars
 from ansible.vars.clean import clean_facts, namespace_facts
 
 from ..plugin_utils.convergence_key import convergence_key
+from ..plugin_utils.messages import message
 from ..plugin_utils.role_options import ROLES, derived_variables, role_options
 from ..plugin_utils.role_validation import (
     VariableCheck,
@@ -34,6 +35,7 @@ from ..plugin_utils.variable_names import given_variables, unknown_tag_errors, u
 
 # with the addresses: what runs on the host is reached by them without a proxy
 FACT_SUBSETS = ["!all", "min", "network"]
+MAX_NAMES = 3  # of what has changed
 NEEDED_FACTS = ("python", "user_dir", "all_ipv4_addresses")
 
 
@@ -94,6 +96,10 @@ class ActionModule(ActionBase):
         if rules.errors:
             return {**result, "failed": True, "msg": "\n".join(rules.errors)}
         result["convergence"] = self._compare_convergence(roles, check.values, variables, record)
+        if result["convergence"]["difference"] and record["key"]:
+            host, difference = variables.get("inventory_hostname"), result["convergence"]["difference"]
+            language = str(check.values.get("sdops_language") or "auto")
+            Display().display(message("host_checked", language, host=host, difference=difference))
         # the index may hold a login, and what is stripped often comes from a vault
         return {**result, "ansible_facts": facts, "private": private, "_ansible_no_log": any(private.values())}
 
@@ -172,19 +178,23 @@ class ActionModule(ActionBase):
     def _compare_convergence(
         self, roles: list[str], values: Mapping[str, Any], variables: dict[str, Any], record: Any
     ) -> dict[str, Any]:
-        """``{"key", "holds", "difference"}``; the key is "" where nobody asks for it. ``values``: those of the roles' options."""
+        """``{"key", "parts", "holds", "difference"}``; the key is "" where nobody asks for it. ``values``: those of the roles' options."""
+        nothing = {"key": "", "parts": {}, "holds": False, "difference": ""}
         if record is None:
-            return {"key": "", "holds": False, "difference": ""}
+            return nothing
         engine = self._templar.copy_with_new_env(available_variables=variables)
         try:
             made_of = {**values, "no_proxy": engine.template(variables.get("sdops_no_proxy_all"))}
         except AnsibleError as exc:  # the task that needs the variable says what is wrong
-            return {"key": "", "holds": False, "difference": root_cause(exc)}
-        key = convergence_key(roles, made_of, variables["ansible_facts"])
+            return {**nothing, "difference": root_cause(exc)}
+        made = convergence_key(roles, made_of, variables["ansible_facts"])
         difference = record["difference"]
-        if not difference and record["key"] != key:
-            difference = "the variables, the collection or the machine have changed"
-        return {"key": key, "holds": not difference, "difference": difference}
+        if not difference and record["key"] != made.key:
+            names = made.changed_parts(record["parts"])
+            difference = ", ".join(names[:MAX_NAMES] + ["..."][: len(names) - MAX_NAMES]) + (
+                " have changed" if len(names) > 1 else " has changed"
+            )
+        return {**made._asdict(), "holds": not difference, "difference": difference}
 
     def _require_success(self, answer: dict[str, Any], sentence: str) -> dict[str, Any]:
         if answer.get("failed") or answer.get("rc"):

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether a host is as a whole run of the playbook site has left it.
 
-The record holds ``{"key": what the run was made of, "files": {path: fingerprint}, "programs": {name: state}}``. A fingerprint tells a
+The record holds ``{"key": what the run was made of, "parts": {name: digits of each part's hash}, "files": {path: fingerprint}, "programs": {name: state}}``. A fingerprint tells a
 file from any other that somebody may have put there without reading it: kind, mode, owner, size and time of change (ns); a link by its
 target, a directory by mode and owner, what is missing by nothing. Standard library only: it is read before there is a toolbox.
 """
@@ -53,29 +53,38 @@ def program_states(supervisor_dir: str) -> dict[str, str] | None:
         return None
 
 
-def write_record(path: str, key: str, paths: list[str], patterns: list[dict[str, Any]], supervisor_dir: str) -> int:
+def write_record(
+    path: str,
+    key: str,
+    parts: dict[str, str],
+    paths: list[str],
+    patterns: list[dict[str, Any]],
+    supervisor_dir: str,
+) -> int:
     """Write the record of the host as it is now; the number of files in it. Raises OSError and FileTypeError."""
     files = fingerprints(paths, patterns)
     programs = program_states(supervisor_dir)
-    record = {"key": key, "paths": paths, "patterns": patterns, "files": files, "programs": programs}
+    record = {"key": key, "parts": parts, "paths": paths, "patterns": patterns, "files": files, "programs": programs}
     write_atomic(path, json.dumps(record).encode(), 0o600)
     return len(files)
 
 
 def compare_record(path: str, supervisor_dir: str) -> dict[str, Any]:
-    """``{"key", "difference"}``: the key of the record, and in words what has changed since; "" where nothing has.
+    """``{"key", "parts", "difference"}`` of the record, the last in words: what has changed since, "" where nothing has.
 
     Without a record that can be read the key is "".
     """
+    known: dict[str, Any] = {"key": "", "parts": {}}
     try:
         record = load_json(path, MAX_RECORD)
-        key, files, programs = (record[name] for name in ("key", "files", "programs"))
+        files, programs = record["files"], record["programs"]
         now = fingerprints(record["paths"], record["patterns"])
+        known = {"key": str(record["key"]), "parts": dict(record["parts"])}
         differing = sorted(each for each in {*files, *now} if files.get(each, []) != now.get(each, []))
     except (OSError, FileTypeError, ValueError, LookupError, TypeError, AttributeError):
-        return {"key": "", "difference": "no earlier run has left a record"}
+        return {**known, "difference": "no earlier run has left a record"}
     if differing:
-        return {"key": str(key), "difference": f"{differing[0]} has changed"}
+        return {**known, "difference": f"{differing[0]} has changed"}
     if not programs or programs != program_states(supervisor_dir):
-        return {"key": str(key), "difference": "the programs of supervisord are in other states"}
-    return {"key": str(key), "difference": ""}
+        return {**known, "difference": "the programs of supervisord are in other states"}
+    return {**known, "difference": ""}

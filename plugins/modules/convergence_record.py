@@ -33,6 +33,10 @@ options:
     description: What the run was made of, as RV(sdops.webui.preflight#module:convergence.key).
     type: str
     required: true
+  parts:
+    description: A part of the hash of each thing that the run was made of, as RV(sdops.webui.preflight#module:convergence.parts).
+    type: dict
+    default: {}
   paths:
     description: Files, links and directories that count; of a directory mode and owner do. One that is missing counts too.
     type: list
@@ -66,6 +70,7 @@ EXAMPLES = r"""
   sdops.webui.convergence_record:
     path: /opt/sdops/webui/convergence.json
     key: "{{ __sdops_preflight.convergence.key }}"
+    parts: "{{ __sdops_preflight.convergence.parts }}"
     paths: [/opt/sdops/supervisor/supervisord.conf]
     patterns:
       - {directory: /opt/sdops/supervisor, pattern: conf.d/*.conf}
@@ -102,6 +107,7 @@ def main() -> None:
         argument_spec={
             "path": {"type": "path", "required": True},
             "key": {"type": "str", "required": True, "no_log": False},
+            "parts": {"type": "dict", "default": {}},
             "paths": {"type": "list", "elements": "path", "default": []},
             "models_dir": {"type": "path"},
             "patterns": {
@@ -122,7 +128,7 @@ def main() -> None:
         module.exit_json(changed=False)
     try:
         paths = [*p["paths"], *installed_models(p["models_dir"])]
-        count = write_record(p["path"], p["key"], paths, p["patterns"], p["supervisor_dir"])
+        count = write_record(p["path"], p["key"], p["parts"], paths, p["patterns"], p["supervisor_dir"])
         module.exit_json(changed=False, files=count)
     except (OSError, FileTypeError) as exc:
         module.warn(f"{p['path']} could not be written ({exc}): the next run will check everything again.")

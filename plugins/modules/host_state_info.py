@@ -158,11 +158,11 @@ state:
       sample: {/opt/sdops/secrets/webui-credentials: webui}
     convergence:
       description: >-
-        Of O(convergence_record) the C(key) of the run, empty where there is no record, and the first C(difference) of the host since,
+        Of O(convergence_record) the C(key) of the run, empty where there is no record, its C(parts), and the first C(difference) of the host since,
         empty where there is none.
       type: dict
       returned: when requested
-      sample: {key: 3f0e..., difference: /opt/sdops/webui/launch.json has changed}
+      sample: {key: 3f0e..., parts: {sdops_home: 5e1c}, difference: /opt/sdops/webui/launch.json has changed}
     packages:
       description: The version of each package, empty for one that is not installed.
       type: dict

@@ -86,6 +86,11 @@ convergence:
       type: str
       returned: success
       sample: 3f0e5ab1...
+    parts:
+      description: By name of what the run is made of, four digits of its hash, which only tell that it has changed.
+      type: dict
+      returned: success
+      sample: {sdops_home: 5e1c}
     holds:
       description: Whether nothing has changed.
       type: bool

@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from .role_options import ROLES
 
 COLLECTION = ROLES.parent
+PART_DIGITS = 4  # hexadecimal: too few to guess a secret by
+# options that name a file of this machine; what others name is on the target
+CONTROLLER_FILES = ("base_toolbox_lock", "xray_proxy_controller_zip")
 # facts that roles decide from; what else they know of a host are files, whose fingerprints are in its record
 KEY_FACTS = (
     "architecture",
@@ -42,36 +45,38 @@ def collection_digest() -> str:
     return digest.hexdigest()
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """All strings in a value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for name, each in value.items():
-            yield from _texts(name)
-            yield from _texts(each)
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _texts(each)
-
-
-def named_files(value: Any) -> dict[str, list[int]]:
-    """``{path: [size, time of change (ns)]}`` of the files of this machine that a value names by their absolute paths."""
+def controller_files(options: Mapping[str, Any]) -> dict[str, list[int]]:
+    """``{path: [size, time of change (ns)]}`` of those files of this machine that CONTROLLER_FILES name and that exist."""
     found = {}
-    for text in set(_texts(value)):
-        if text.startswith("/") and len(text) < 4096 and "\0" not in text and Path(text).is_file():
-            status = os.stat(text)
-            found[text] = [status.st_size, status.st_mtime_ns]
+    for path in filter(None, (str(options.get(name) or "") for name in CONTROLLER_FILES)):
+        with contextlib.suppress(OSError):
+            status = os.stat(path)
+            found[path] = [status.st_size, status.st_mtime_ns]
     return found
 
 
-def convergence_key(roles: list[str], options: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    """SHA-256 of all that a run of ``roles`` is made of: their ``options`` by name, and what counts of a host's ``facts``."""
+class ConvergenceKey(NamedTuple):
+    """``key``: SHA-256. ``parts``: by name a few digits of each part's own, which say what has changed and nothing else."""
+
+    key: str
+    parts: dict[str, str]
+
+    def changed_parts(self, recorded: Mapping[str, str]) -> list[str]:
+        """Names of the parts that are other ones than ``recorded``."""
+        return sorted(name for name in {*self.parts, *recorded} if self.parts.get(name) != recorded.get(name))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def convergence_key(roles: list[str], options: Mapping[str, Any], facts: Mapping[str, Any]) -> ConvergenceKey:
+    """The key of a run of ``roles`` with these ``options`` by name, and what counts of a host's ``facts``."""
     made_of = {
-        "collection": collection_digest(),
-        "roles": roles,
-        "options": options,
-        "files": named_files(options),
-        "facts": {name: facts.get(name) for name in KEY_FACTS},
+        "the collection": collection_digest(),
+        "the roles": roles,
+        **{f"the fact {name}": facts.get(name) for name in KEY_FACTS},
+        **{f"the file {path}": status for path, status in controller_files(options).items()},
+        **options,
     }
-    return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
+    return ConvergenceKey(_digest(made_of), {name: _digest(value)[:PART_DIGITS] for name, value in made_of.items()})

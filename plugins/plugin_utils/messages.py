@@ -59,6 +59,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "next:        the same command with sdops.webui.status, .fetch_outputs or .stop as the playbook",
         "接下来:      把同一条命令的 playbook 换成 sdops.webui.status、.fetch_outputs 或 .stop",
     ),
+    "host_checked": (
+        "Every part of {host} is checked, because since the last run: {difference}.",
+        "将检查 {host} 的每个部分，因为自上次运行以来：{difference}。",
+    ),
     "host_kept": (
         "Nothing has changed on {host} since the last run. To have every part checked again: -e sdops_verify=true",
         "上次运行之后 {host} 没有任何变化。要重新检查每个部分：-e sdops_verify=true",

@@ -38,13 +38,18 @@ def host(tmp_path: Path, programs) -> Path:
 def write(base: Path) -> int:
     paths = [str(base / name) for name in ("launch.json", "current", "packages", "missing")]
     return convergence.write_record(
-        str(base / "record.json"), KEY, paths, [{"directory": str(base), "pattern": "packages/*.txt"}], "/supervisor"
+        str(base / "record.json"),
+        KEY,
+        {"a": "1"},
+        paths,
+        [{"directory": str(base), "pattern": "packages/*.txt"}],
+        "/supervisor",
     )
 
 
 def difference(base: Path) -> str:
     found = convergence.compare_record(str(base / "record.json"), "/supervisor")
-    assert found["key"] == KEY
+    assert found["key"] == KEY and found["parts"] == {"a": "1"}
     return found["difference"].removeprefix(f"{base}/")
 
 
@@ -126,7 +131,7 @@ def test_what_does_not_count_is_not_looked_at(host):
 def test_a_damaged_record_is_none(host, damaged):
     (host / "record.json").write_text(damaged)
     found = convergence.compare_record(str(host / "record.json"), "/supervisor")
-    assert found == {"key": "", "difference": "no earlier run has left a record"}
+    assert found == {"key": "", "parts": {}, "difference": "no earlier run has left a record"}
 
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "fifo", "link"])
@@ -167,6 +172,7 @@ def test_the_module_writes_a_private_file_and_counts_the_models(tmp_path):
     )
     assert state["state"]["convergence"] == {
         "key": KEY,
+        "parts": {},
         "difference": "the programs of supervisord are in other states",
     }
 

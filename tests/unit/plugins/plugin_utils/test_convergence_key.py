@@ -8,19 +8,23 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.sdops.webui.plugins.plugin_utils import convergence_key as module
-from ansible_collections.sdops.webui.plugins.plugin_utils.convergence_key import collection_digest, convergence_key
+from ansible_collections.sdops.webui.plugins.plugin_utils.convergence_key import (
+    ConvergenceKey,
+    collection_digest,
+    convergence_key,
+)
 
 FACTS = {"machine": "x86_64", "hostname": "box", "distribution_version": "12", "date_time": {"epoch": "1"}}
 OPTIONS = {"sdops_home": "/opt/sdops", "sd_webui_commit": "0" * 40, "no_proxy": ["localhost"]}
 
 
-def key(facts=None, roles=("sdops", "sd_webui"), **options) -> str:
+def key(facts=None, roles=("sdops", "sd_webui"), **options) -> ConvergenceKey:
     return convergence_key(list(roles), {**OPTIONS, **options}, {**FACTS, **(facts or {})})
 
 
 def test_the_same_run_has_the_same_key():
     assert key() == key() == key(facts={"date_time": {"epoch": "2"}, "env": {"PATH": "/x"}})
-    assert len(key()) == 64
+    assert len(key().key) == 64
 
 
 @pytest.mark.parametrize(
@@ -37,18 +41,24 @@ def test_the_same_run_has_the_same_key():
     ],
 )
 def test_what_a_run_is_made_of_counts(changed):
-    assert key(**changed) != key()
+    assert key(**changed).key != key().key
+    (name,) = key(**changed).changed_parts(key().parts)
+    assert name.split()[-1].removeprefix("the ") in str(changed)
+    assert all(len(digits) == 4 for digits in key().parts.values())
 
 
-def test_files_of_the_controller_that_an_option_names_count(tmp_path):
-    config = tmp_path / "sources" / "x.conf"
-    config.parent.mkdir()
-    config.write_text("one")
-    named = {"sd_webui_constraints": [{"file": str(config)}, str(config.parent)]}
+def test_files_of_the_controller_count_and_those_of_the_target_do_not(tmp_path):
+    zip_file = tmp_path / "xray.zip"
+    zip_file.write_text("one")
+    named = {"xray_proxy_controller_zip": str(zip_file)}
     before = key(**named)
     assert key(**named) == before
-    config.write_text("two, and longer")
-    assert key(**named) != before
+    zip_file.write_text("two, and longer")
+    assert key(**named).changed_parts(before.parts) == [f"the file {zip_file}"]
+    elsewhere = {"sdops_boot_hook": str(zip_file)}
+    before = key(**elsewhere)
+    zip_file.unlink()
+    assert key(**elsewhere) == before
 
 
 def test_the_code_of_the_collection_counts(tmp_path, monkeypatch):
