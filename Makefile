@@ -26,7 +26,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/$(WORK)/pyc
 
 help:
 	@echo 'make demo       bring up the lab and a WebUI in it, with one image'
-	@echo 'make play       another playbook in it: make play PLAYBOOK=status'
+	@echo 'make play       another playbook in it: make play PLAYBOOK=status, or PLAYBOOK=site ARGS="--check --diff"'
 	@echo 'make demo-down  take all of it away again'
 	@echo 'make test       lint, unit, integration and molecule tests'
 	@echo 'make lint       ruff, mypy, ansible-lint, galaxy-importer, the pages of antsibull-docs, ansible-test sanity'

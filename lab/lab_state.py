@@ -87,8 +87,8 @@ class Lab:
         self.state_file.write_text(json.dumps(state, indent=1))
 
     def save_vars(self, variables: dict[str, Any]) -> None:
-        if self.name != "demo":  # hosts of two labs have the same names
-            variables = {"sdops_artifacts_dir": str(self.dir / "artifacts"), **variables}
+        # hosts of two labs have the same names, and what a lab leaves goes with it
+        variables = {"sdops_artifacts_dir": str(self.dir / "artifacts"), **variables}
         path = self.dir / "vars.json"
         path.touch(mode=0o600)
         path.chmod(0o600)

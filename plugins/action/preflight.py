@@ -35,7 +35,7 @@ from ..plugin_utils.variable_names import given_variables, unknown_tag_errors, u
 
 # with the addresses: what runs on the host is reached by them without a proxy
 FACT_SUBSETS = ["!all", "min", "network"]
-MAX_NAMES = 3  # of what has changed
+MAX_CHANGED_PARTS = 3  # of what has changed
 NEEDED_FACTS = ("python", "user_dir", "all_ipv4_addresses")
 
 
@@ -191,7 +191,7 @@ class ActionModule(ActionBase):
         difference = record["difference"]
         if not difference and record["key"] != made.key:
             names = made.changed_parts(record["parts"])
-            difference = ", ".join(names[:MAX_NAMES] + ["..."][: len(names) - MAX_NAMES]) + (
+            difference = ", ".join(names[:MAX_CHANGED_PARTS] + ["..."][: len(names) - MAX_CHANGED_PARTS]) + (
                 " have changed" if len(names) > 1 else " has changed"
             )
         return {**made._asdict(), "holds": not difference, "difference": difference}

@@ -195,7 +195,7 @@ class CallbackModule(DefaultCallback):
         self._steps = RoleSteps(list_steps(play, variables))
         if self._is_brief:
             self._play = play
-            self._line(play.get_name().strip())
+            self._line(play.get_name().strip() + (message("plan_only", self.language) if play.check_mode else ""))
         else:
             super().v2_playbook_on_play_start(play)
 

@@ -59,6 +59,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "next:        the same command with sdops.webui.status, .fetch_outputs or .stop as the playbook",
         "接下来:      把同一条命令的 playbook 换成 sdops.webui.status、.fetch_outputs 或 .stop",
     ),
+    "plan_only": (" (--check: a plan, nothing is changed)", "（--check：只是计划，不做任何改动）"),
     "host_checked": (
         "Every part of {host} is checked, because since the last run: {difference}.",
         "将检查 {host} 的每个部分，因为自上次运行以来：{difference}。",
