@@ -72,6 +72,11 @@ options:
     description: Seconds without a byte before the download fails.
     type: int
     default: 60
+  cache_dir:
+    description:
+      - Directory with a cache of files by their SHA-256, that of M(sdops.webui.model_files) for instance. One host downloads, others that
+        share it take the zip from there, and verify it.
+    type: path
 """
 
 EXAMPLES = r"""
@@ -133,6 +138,7 @@ def main() -> None:
             "ca_path": {"type": "path"},
             "proxy": {"type": "str"},
             "timeout": {"type": "int", "default": 60},
+            "cache_dir": {"type": "path"},
         },
         required_if=[
             ["state", "current", ["dest"]],
@@ -145,7 +151,7 @@ def main() -> None:
     version = strip_version_prefix(p["version"])
     result = {"changed": False, "via": "", "verified": "", "actions": []}
     release = ReleaseSpec(version, p["release_base"], p["sha256"], p["digest_base"], p["file"], p["machine"])
-    installer = XrayInstaller(p["dest"] or "", p["ca_path"], p["proxy"], p["timeout"])
+    installer = XrayInstaller(p["dest"] or "", p["ca_path"], p["proxy"], p["timeout"], p["cache_dir"])
     try:
         if p["state"] == "verified":
             sha256, verified = installer.verify(release)

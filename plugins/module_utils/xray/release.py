@@ -17,10 +17,12 @@ import zipfile
 from typing import Any, NamedTuple
 
 from ..errors import ProcessError, SdopsError, TransferError, XrayError
-from ..filesystem import sha256_of
+from ..filesystem import locked_if_possible, sha256_of, write_atomic
+from ..models.download_cache import ensure_writable, find_cache_path, is_cached
 from ..process import run
 from ..transfer.connection_errors import describe_connection_error
 from ..transfer.http import HttpClient
+from ..transfer.remote_file import RemoteFile
 from ..transfer.responses import response_summary
 from ..urls import redact_url
 
@@ -97,10 +99,21 @@ def parse_dgst(text: str, name: str) -> str:
 
 
 class XrayInstaller:
-    """Installs releases below ``dest``: dest/VERSION/ and the link dest/current. ``timeout`` in seconds."""
+    """Installs releases below ``dest``: dest/VERSION/ and the link dest/current. ``timeout`` in seconds.
 
-    def __init__(self, dest: str, ca_path: str | None = None, proxy: str | None = None, timeout: float = 60) -> None:
+    ``cache_dir``: a cache of files by their SHA-256, which other hosts may share.
+    """
+
+    def __init__(
+        self,
+        dest: str,
+        ca_path: str | None = None,
+        proxy: str | None = None,
+        timeout: float = 60,
+        cache_dir: str | None = None,
+    ) -> None:
         self.dest = dest
+        self.cache_dir = cache_dir
         self.http_options: dict[str, Any] = {"ca_path": ca_path, "proxy": proxy, "timeout": timeout, "retries": 1}
 
     def program_path(self, version: str) -> str:
@@ -174,8 +187,32 @@ class XrayInstaller:
         verify_sha256(str(release.file), sha256, str(release.file))
         return sha256, digest_source
 
-    def _download_release(self, release: ReleaseSpec, sha256: str, work: str) -> tuple[str, str]:
-        """Fetch and unpack the first zip that has this SHA-256; (directory, base).
+    def _fetch_release(self, release: ReleaseSpec, sha256: str, work: str) -> tuple[str, str]:
+        """Unpack the zip with this SHA-256, from the cache where it has that; (directory, base or path in the cache).
+
+        One host downloads, the others wait for it. A cache that cannot be used is left out, and what is damaged in it is replaced.
+        """
+        try:
+            cached = find_cache_path(self.cache_dir, RemoteFile(release.url(release.bases[0]), "", sha256=sha256))
+        except SdopsError:
+            cached = None
+        if cached is None or not ensure_writable(os.path.dirname(cached)):
+            return self._download_release(release, sha256, work)[:2]
+        with locked_if_possible(cached + ".lock"):
+            archive = os.path.join(work, "cached.zip")
+            with contextlib.suppress(SdopsError, OSError):
+                if is_cached(cached):
+                    # a copy: others may write there, and what is verified has to be what is unpacked
+                    shutil.copyfile(cached, archive, follow_symlinks=False)
+                    verify_sha256(archive, sha256, cached)
+                    return self._unpack_release(archive, release, cached, os.path.join(work, "unpacked")), cached
+            unpacked, base, archive = self._download_release(release, sha256, work)
+            with contextlib.suppress(SdopsError, OSError), open(archive, "rb") as handle:
+                write_atomic(cached, handle.read(), 0o644)
+            return unpacked, base
+
+    def _download_release(self, release: ReleaseSpec, sha256: str, work: str) -> tuple[str, str, str]:
+        """Fetch and unpack the first zip that has this SHA-256; (directory, base, path of the zip).
 
         A mirror that answers with something else is as good as one that does not answer: the next one is asked.
         """
@@ -189,6 +226,7 @@ class XrayInstaller:
                 return (
                     self._unpack_release(archive, release, redact_url(url), os.path.join(work, f"unpacked-{number}")),
                     base,
+                    archive,
                 )
             except (TransferError, XrayError) as exc:
                 failures.append(str(exc).rstrip("."))
@@ -227,7 +265,7 @@ class XrayInstaller:
                 verify_sha256(via, sha256, via)
                 unpacked = self._unpack_release(via, release, via, os.path.join(work, "unpacked"))
             else:
-                unpacked, via = self._download_release(release, sha256, work)
+                unpacked, via = self._fetch_release(release, sha256, work)
             sync_tree(unpacked)
             final = os.path.join(self.dest, release.version)
             if os.path.isdir(final):

@@ -59,6 +59,38 @@ def test_install_and_upgrade(base, tmp_path, four_times):
     assert sorted(p.name for p in (tmp_path / "xray").iterdir()) == ["26.10.10", "26.7.28", "current"]
 
 
+@pytest.mark.parametrize("damage", ["nothing", "another content", "a link", "a directory", "cut"])
+def test_hosts_that_share_a_cache_fetch_a_release_once(base, tmp_path, run_module, damage):
+    archive = release(base[0], "26.7.28")
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    shared = {"cache_dir": str(tmp_path / "cache"), "sha256": digest}
+    first = run_module("xray_core", **options(base, tmp_path / "one", "26.7.28", **shared))
+    assert first["via"] == base[1]
+    cached = tmp_path / "cache/sha256" / digest[:2] / digest
+    assert cached.read_bytes() == archive.read_bytes() and cached.stat().st_mode & 0o777 == 0o644
+    if damage == "another content":
+        cached.write_bytes(b"x" * cached.stat().st_size)
+    elif damage == "cut":
+        cached.write_bytes(archive.read_bytes()[:100])
+    elif damage != "nothing":
+        cached.unlink()
+        cached.mkdir() if damage == "a directory" else cached.symlink_to(archive)
+    if damage == "nothing":
+        archive.unlink()
+    second = run_module("xray_core", **options(base, tmp_path / "two", "26.7.28", **shared))
+    assert not second["failed"] and second["via"] == (str(cached) if damage == "nothing" else base[1])
+    assert (tmp_path / "two/xray/current/xray").is_file()
+    if damage != "a directory":
+        assert hashlib.sha256(cached.read_bytes()).hexdigest() == digest and not cached.is_symlink()
+
+
+def test_a_cache_that_cannot_be_used_is_left_out(base, tmp_path, run_module):
+    release(base[0], "26.7.28")
+    (tmp_path / "file").write_text("")
+    result = run_module("xray_core", **options(base, tmp_path, "26.7.28", cache_dir=str(tmp_path / "file")))
+    assert not result["failed"] and result["via"] == base[1]
+
+
 def test_a_wrong_hash_keeps_the_old_one(base, tmp_path, run_module):
     release(base[0], "26.7.28")
     run_module("xray_core", **options(base, tmp_path, "26.7.28"))
