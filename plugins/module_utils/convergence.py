@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether a host is as a whole run of the playbook site has left it.
 
-The record holds ``{"key": what the run was made of, "parts": {name: digits of each part's hash}, "files": {path: fingerprint}, "programs": {name: state}}``. A fingerprint tells a
-file from any other that somebody may have put there without reading it: kind, mode, owner, size and time of change (ns); a link by its
-target, a directory by mode and owner, what is missing by nothing. Standard library only: it is read before there is a toolbox.
+The record holds ``{"key": what the run was made of, "parts": {name: digits of each part's hash}, "files": {path: fingerprint},
+"programs": {name: state}}``. A fingerprint tells a file from any other that somebody may have put there without reading it: kind, mode,
+owner, size and time of change (ns); a link by its target, a directory by mode and owner, what is missing by nothing. Standard library
+only: it is read before there is a toolbox.
 """
 
 from __future__ import annotations
