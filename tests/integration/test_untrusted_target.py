@@ -193,10 +193,11 @@ def test_credentials_are_fetched_and_private(site, monkeypatch):
     play = site.base / "play.yml"
     play.write_text(
         "- hosts: webui\n  gather_facts: true\n  tasks:\n"
+        "    - ansible.builtin.include_role: {name: sdops.webui.webui_service, tasks_from: preflight, public: true}\n"
         "    - ansible.builtin.include_role: {name: sdops.webui.webui_service, tasks_from: credentials}\n"
     )
     (site.base / "home/secrets").mkdir(parents=True)
-    given = {"sdops_device": "cpu", "ansible_python_interpreter": sys.executable}
+    given = {"sdops_device": "cpu", "ansible_python_interpreter": sys.executable, "webui_service_smoke_test": "false"}
     for changed in ("changed=2", "changed=0"):
         result = site.play(str(play), "-vvvv", **given)
         assert result.returncode == 0 and changed in result.stdout, result.stdout[-3000:]

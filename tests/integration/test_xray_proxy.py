@@ -96,8 +96,10 @@ def test_a_client_to_be_removed_is_no_route(site, network):
 
 def test_a_mirror_gets_no_token(site):
     """The expressions of the role that hands tokens out, for each route."""
-    tasks = yaml.safe_load((ROOT / "roles/model_fetch/tasks/fetch.yml").read_text())
-    options = tasks[0]["sdops.webui.model_files"]
+    options = yaml.safe_load((ROOT / "roles/model_fetch/vars/main.yml").read_text())["__model_fetch_options"]
+    task = (ROOT / "roles/model_fetch/tasks/fetch.yml").read_text()
+    for name in ("huggingface_token", "civitai_token"):
+        assert f'{name}: "{{{{ __model_fetch_options.{name} | default(omit) }}}}"' in task
     displayed = {
         service: options[f"{service}_token"].replace("or omit", "or 'none'") for service in ("huggingface", "civitai")
     }
