@@ -188,7 +188,9 @@ class ActionModule(ActionBase):
         except AnsibleError as exc:  # the task that needs the variable says what is wrong
             return {**nothing, "difference": root_cause(exc)}
         made = convergence_key(roles, made_of, variables["ansible_facts"])
-        difference = record["difference"]
+        # the role base would repair it, but no file in the record says that it is broken
+        toolbox = (variables["ansible_facts"].get("sdops_host") or {}).get("toolbox") or {}
+        difference = record["difference"] or toolbox.get("reason", "")
         if not difference and record["key"] != made.key:
             names = made.changed_parts(record["parts"])
             difference = ", ".join(names[:MAX_CHANGED_PARTS] + ["..."][: len(names) - MAX_CHANGED_PARTS]) + (

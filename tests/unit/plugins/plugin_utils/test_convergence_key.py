@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from ansible_collections.sdops.webui.plugins.action.preflight import ActionModule
 from ansible_collections.sdops.webui.plugins.plugin_utils import convergence_key as module
 from ansible_collections.sdops.webui.plugins.plugin_utils.convergence_key import (
     ConvergenceKey,
@@ -80,6 +81,27 @@ def test_the_code_of_the_collection_counts(tmp_path, monkeypatch):
         assert digest() != before
         before = digest()
     collection_digest.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("toolbox", "options", "difference"),
+    [
+        ({"usable": True, "reason": ""}, {}, ""),
+        ({"usable": False, "reason": "uv==0.13.9: is not there"}, {}, "uv==0.13.9: is not there"),
+        ({"usable": True, "reason": ""}, {"sdops_home": "/mnt"}, "sdops_home has changed"),
+    ],
+)
+def test_a_host_is_kept_while_its_toolbox_is_whole(toolbox, options, difference):
+    facts = {**FACTS, "sdops_host": {"toolbox": toolbox}}
+    made_of = {**OPTIONS, "no_proxy": ["localhost"]}
+    recorded = convergence_key(["sdops"], made_of, facts)
+    action = ActionModule.__new__(ActionModule)
+    action._templar = Templar(loader=DataLoader(), variables={})
+    variables = {"ansible_facts": facts, "sdops_no_proxy_all": ["localhost"]}
+    found = action._compare_convergence(
+        ["sdops"], {**made_of, **options}, variables, {**recorded._asdict(), "difference": ""}
+    )
+    assert found["difference"] == difference and found["holds"] is (not difference)
 
 
 @pytest.mark.parametrize(
