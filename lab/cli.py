@@ -68,7 +68,10 @@ def build_parser() -> argparse.ArgumentParser:
     execute = command("exec", "run a command on a target")
     execute.add_argument("target")
     execute.add_argument("arguments", nargs="*", metavar="-- COMMAND")
-    command("restart", "power a target off and on").add_argument("target")
+    restart = command("restart", "cut the power of a target, and give it back")
+    restart.add_argument("target")
+    restart.add_argument("--when", metavar="COMMAND", help="not before this shell command succeeds on it (300 s)")
+    restart.add_argument("--off", type=float, default=0, metavar="SECONDS", help="time without power (%(default)s)")
     command("recreate", "replace a target by a new one; what several share stays").add_argument("target")
     gateway_command = command("gateway", "stop or start the gateway, set its condition, or print its counters")
     gateway_command.add_argument("action", choices=["stop", "start", *gateway.CONDITIONS, "stats"])
@@ -153,7 +156,11 @@ def run_command(options: argparse.Namespace) -> int:
         elif options.command == "exec":
             return backend.execute(options.target, options.arguments)
         elif options.command == "restart":
-            backend.restart(options.target)
+            if options.when:
+                wait = ["timeout", "300", "bash", "-c", f"until {options.when}; do sleep 0.1; done"]
+                if backend.execute(options.target, wait):
+                    raise LabError(f"{options.when!r} did not succeed on {options.target}")
+            backend.restart(options.target, options.off)
         elif options.command == "recreate":
             backend.recreate(options.target)
         elif options.command == "gateway" and options.action == "stats":

@@ -315,8 +315,10 @@ class Containers:
             check=False,
         )
 
-    def restart(self, what: str) -> None:
-        self.docker("restart", "--time", "10", self.name(what))
+    def restart(self, what: str, off: float = 0) -> None:
+        self.docker("kill", self.name(what))
+        time.sleep(off)
+        self.docker("start", self.name(what))
         self._wait({what: self.lab.require_state()["hosts"][what]})
 
     def recreate(self, what: str) -> None:

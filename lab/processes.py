@@ -246,10 +246,11 @@ class Processes:
         if found:
             terminate(*found, seconds=40)
 
-    def restart(self, what: str) -> None:
+    def restart(self, what: str, off: float = 0) -> None:
         if what != TARGET:
             raise LabError(f"there is no {what}, only {TARGET}")
         self._power_off()
+        time.sleep(off)
         hook = self.target / "autodl.sh"
         if hook.exists():
             lab_state.run(*self._inside(["bash", str(hook)]), start_new_session=True)

@@ -19,7 +19,7 @@ from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 from ansible.vars.clean import clean_facts, namespace_facts
 
-from ..plugin_utils.convergence_key import convergence_key
+from ..plugin_utils.convergence_key import convergence_key, describe_difference
 from ..plugin_utils.messages import message
 from ..plugin_utils.role_options import ROLES, derived_variables, role_options
 from ..plugin_utils.role_validation import (
@@ -35,7 +35,6 @@ from ..plugin_utils.variable_names import given_variables, unknown_tag_errors, u
 
 # with the addresses: what runs on the host is reached by them without a proxy
 FACT_SUBSETS = ["!all", "min", "network"]
-MAX_CHANGED_PARTS = 3  # of what has changed
 NEEDED_FACTS = ("python", "user_dir", "all_ipv4_addresses")
 
 
@@ -97,9 +96,10 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": "\n".join(rules.errors)}
         result["convergence"] = self._compare_convergence(roles, check.values, variables, record)
         if result["convergence"]["difference"] and record["key"]:
-            host, difference = variables.get("inventory_hostname"), result["convergence"]["difference"]
             language = str(check.values.get("sdops_language") or "auto")
-            Display().display(message("host_checked", language, host=host, difference=difference))
+            words = describe_difference(result["convergence"]["difference"], language)
+            host = variables.get("inventory_hostname")
+            Display().display(message("host_checked", language, host=host, difference=words))
         # the index may hold a login, and what is stripped often comes from a vault
         return {**result, "ansible_facts": facts, "private": private, "_ansible_no_log": any(private.values())}
 
@@ -178,24 +178,25 @@ class ActionModule(ActionBase):
     def _compare_convergence(
         self, roles: list[str], values: Mapping[str, Any], variables: dict[str, Any], record: Any
     ) -> dict[str, Any]:
-        """``{"key", "parts", "holds", "difference"}``; the key is "" where nobody asks for it. ``values``: those of the roles' options."""
-        nothing = {"key": "", "parts": {}, "holds": False, "difference": ""}
+        """``{"key", "parts", "holds", "difference"}``; the key is "" where nobody asks for it. ``values``: those of the roles' options.
+
+        To the kinds of ``compare_record`` come ``changed_many``, ``toolbox`` and ``error``.
+        """
+        nothing = {"key": "", "parts": {}, "holds": False, "difference": []}
         if record is None:
             return nothing
         engine = self._templar.copy_with_new_env(available_variables=variables)
         try:
             made_of = {**values, "no_proxy": engine.template(variables.get("sdops_no_proxy_all"))}
         except AnsibleError as exc:  # the task that needs the variable says what is wrong
-            return {**nothing, "difference": root_cause(exc)}
+            return {**nothing, "difference": ["error", root_cause(exc)]}
         made = convergence_key(roles, made_of, variables["ansible_facts"])
         # the role base would repair it, but no file in the record says that it is broken
         toolbox = (variables["ansible_facts"].get("sdops_host") or {}).get("toolbox") or {}
-        difference = record["difference"] or toolbox.get("reason", "")
+        difference = record["difference"] or (["toolbox", toolbox["reason"]] if toolbox.get("reason") else [])
         if not difference and record["key"] != made.key:
             names = made.changed_parts(record["parts"])
-            difference = ", ".join(names[:MAX_CHANGED_PARTS] + ["..."][: len(names) - MAX_CHANGED_PARTS]) + (
-                " have changed" if len(names) > 1 else " has changed"
-            )
+            difference = ["changed_many" if len(names) > 1 else "changed", *names]
         return {**made._asdict(), "holds": not difference, "difference": difference}
 
     def _require_success(self, answer: dict[str, Any], sentence: str) -> dict[str, Any]:

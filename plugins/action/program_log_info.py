@@ -15,6 +15,7 @@ from ansible.plugins.action import ActionBase
 from ..module_utils.errors import SdopsError
 from ..module_utils.variables.rules import SECRET_NAMES
 from ..plugin_utils.log_view import START, LogPosition, LogView, find_secrets, parse_answer, read_command
+from ..plugin_utils.messages import message
 from ..plugin_utils.progress_action import ProgressActionBase, display
 from ..plugin_utils.role_options import role_options
 
@@ -50,6 +51,9 @@ class ActionModule(ProgressActionBase):
             raise AnsibleActionFail(
                 f"{args['program']} has no log on {host}: {path} is not there, or this user must not read it. {args['missing_hint']}".rstrip()
             )
+        if args["follow"] and not self._task.no_log:
+            text = message("log_follows", self._language(task_vars), path=path)
+            display.display(f"[{host}] {text}", stderr=True)
         (position, data), ends = first, time.monotonic() + (args["seconds"] or float("inf"))
         while True:
             over = not args["follow"] or time.monotonic() + POLL_PAUSE > ends

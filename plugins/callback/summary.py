@@ -12,8 +12,8 @@ version_added: 0.1.0
 author: The sdops.webui authors (!UNKNOWN)
 description:
   - Prints a line when a role begins, with its number and what it is about to install; one for each task that changed something, with
-    its time, or, with several hosts, one when a host has finished a role; and one every ten seconds while a task says nothing. What is
-    as it should be is not mentioned.
+    its time, or, with several hosts, one when a host has finished a role; and one with the running task whenever nothing was printed
+    for ten seconds. What is as it should be is not mentioned.
   - At the end are a table with one line for each host, the results that the playbooks report, and the cause of each failure. A host that
     was never reached is in the table too.
   - With C(-v) everything is printed as Ansible's own callback P(ansible.builtin.default#callback) does, and the table after it.
@@ -39,20 +39,21 @@ from ansible.template import Templar
 
 from ..module_utils.failures import failure_message
 from ..module_utils.terminal import printable
-from ..plugin_utils.messages import MESSAGES, detect_language, message
+from ..plugin_utils.messages import LANGUAGES, MESSAGES, detect_language, message
 from ..plugin_utils.role_validation import SHARED_ROLE
+from ..plugin_utils.task_names import display_name
 from ..plugin_utils.text_tables import render_table
 
 QUIET_SECONDS = 1.0  # a role that changed nothing in less has no line of its own
-SILENCE_SECONDS = 10.0  # after which a task that runs is mentioned
+SILENCE_SECONDS = 9.5  # after which the task that runs is mentioned: before ten have passed
 LONGEST_CAUSE = 300  # of what is printed on the way
 HEADINGS = ("heading_host", "heading_result", "heading_changed", "heading_time")
 # called by the others: their tasks count as those of the caller
 HELPER_ROLES = (SHARED_ROLE, "webui_rollback")
 # what tasks with such names report is the result of a playbook, and comes at its end
 RESULT_TASKS = "Report the result"
-# they report their progress themselves
-PROGRESS_ACTIONS = ("sdops.webui.model_files", "sdops.webui.xformers_wheel")
+# they wait for what somebody else says
+FOLLOWING_ACTIONS = ("sdops.webui.program_log_info",)
 # what a rescue says that leaves the report to another one: __sdops_deferred_message of the role sdops
 DEFERRED_MESSAGE = "The cause is reported at the end."
 
@@ -155,10 +156,23 @@ class HostProgress:
         self.changed = 0
         self.place = ""
         self.cause = ""
-        # of the task that runs: its name, action and start
-        self.task = ""
-        self.action = ""
+        # the task that runs, and its start
+        self.task: Any = None
         self.task_started = 0.0
+
+
+class DisplayWatch:
+    """When something was printed last (``last_line``): warnings, and the progress that an action plugin reports, count, too."""
+
+    def __init__(self, display: Any) -> None:
+        self.last_line = time.monotonic()
+        self._show = display.display
+        display.display = self._show_and_note
+
+    def _show_and_note(self, *arguments: Any, **options: Any) -> None:
+        if not options.get("log_only"):
+            self.last_line = time.monotonic()
+        self._show(*arguments, **options)
 
 
 class CallbackModule(DefaultCallback):
@@ -172,7 +186,8 @@ class CallbackModule(DefaultCallback):
         self.language = detect_language()
         self._steps = RoleSteps([])
         self._results: list[tuple[str, list[str]]] = []
-        self._last_line = time.monotonic()
+        self._begun: Any = None  # the task that was begun last, on any host
+        self._begun_at = 0.0
         self._ended = threading.Event()
 
     @property
@@ -183,7 +198,8 @@ class CallbackModule(DefaultCallback):
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         super().v2_playbook_on_start(playbook)
-        threading.Thread(target=self._break_silence, daemon=True).start()
+        watch = DisplayWatch(self._display)
+        threading.Thread(target=self._break_silence, args=[watch], daemon=True).start()
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         manager = play.get_variable_manager()
@@ -195,7 +211,10 @@ class CallbackModule(DefaultCallback):
         self._steps = RoleSteps(list_steps(play, variables))
         if self._is_brief:
             self._play = play
-            self._line(play.get_name().strip() + (message("plan_only", self.language) if play.check_mode else ""))
+            self._line(
+                display_name(play.get_name(), self.language)
+                + (message("plan_only", self.language) if play.check_mode else "")
+            )
         else:
             super().v2_playbook_on_play_start(play)
 
@@ -203,9 +222,10 @@ class CallbackModule(DefaultCallback):
         """By the variable of the first host: one run speaks one language."""
         host = next(iter(manager._inventory.get_hosts(list(names)[:1])), None)
         language = str(manager.get_vars(play=play, host=host, include_hostvars=False).get("sdops_language", "auto"))
-        self.language = language if language in ("en", "zh") else detect_language()
+        self.language = language if language in LANGUAGES else detect_language()
 
     def _task_start(self, task: Any, prefix: str | None = None) -> None:
+        self._begun, self._begun_at = task, time.monotonic()
         if not self._is_brief:
             super()._task_start(task, prefix)
 
@@ -214,7 +234,7 @@ class CallbackModule(DefaultCallback):
         progress, now = self._progress(host), time.monotonic()
         if progress.started is None:
             progress.started = now
-        progress.task, progress.action, progress.task_started = task.get_name().strip(), task.resolved_action, now
+        progress.task, progress.task_started = task, now
         role = role_name(task)
         if role and role not in HELPER_ROLES:
             if role != progress.role:
@@ -243,7 +263,7 @@ class CallbackModule(DefaultCallback):
         text = result.result["msg"]
         lines = [str(line) for line in text] if isinstance(text, list) else str(text).splitlines()
         name = result.host.get_name()
-        if self._task_name(result).startswith(RESULT_TASKS):
+        if result.task.get_name().rpartition(" : ")[2].strip().startswith(RESULT_TASKS):
             self._results.append((name, lines))
         else:
             self._host_lines(name, lines)
@@ -316,13 +336,12 @@ class CallbackModule(DefaultCallback):
             return
         # above a diff
         self._last_task_banner = task._uuid
-        self._line(f"  {printable(task.get_name().strip().rpartition(' : ')[2])}:")
+        self._line(f"  {printable(display_name(task.get_name(), self.language))}:")
 
     # --- lines --------------------------------------------------------------------------------------------------------
 
     def _line(self, text: str, color: str | None = None) -> None:
         if text:
-            self._last_line = time.monotonic()
             self._display.display(text, color=color)
 
     def _host_lines(self, name: str, lines: list[str], color: str | None = None) -> None:
@@ -331,9 +350,8 @@ class CallbackModule(DefaultCallback):
         for line in lines:
             self._line(printable(prefix + line.rstrip()), color=color)
 
-    @staticmethod
-    def _task_name(result: Any) -> str:
-        return str(result.task.get_name()).strip().rpartition(" : ")[2]
+    def _task_name(self, result: Any) -> str:
+        return display_name(result.task.get_name(), self.language)
 
     @staticmethod
     def _shorten(text: str) -> str:
@@ -343,20 +361,19 @@ class CallbackModule(DefaultCallback):
         progress = self.hosts.setdefault(host.get_name(), HostProgress())
         if ended:
             progress.ended = time.monotonic()
-            progress.task = ""
+            progress.task = None
         return progress
 
-    def _break_silence(self) -> None:
-        """Until the end: mentions the task that runs longest when nothing was printed for a while."""
-        while not self._ended.wait(1.0):
-            running = [progress for progress in list(self.hosts.values()) if progress.task]
-            if not running or time.monotonic() - self._last_line < SILENCE_SECONDS:
+    def _break_silence(self, watch: DisplayWatch) -> None:
+        """Until the end: mentions the task that runs longest, or else began last, when nothing was printed for a while."""
+        while not self._ended.wait(max(0.2, watch.last_line + SILENCE_SECONDS - time.monotonic())):
+            now = time.monotonic()
+            running = [(each.task_started, each.task) for each in list(self.hosts.values()) if each.task]
+            started, task = min(running, key=lambda each: each[0], default=(self._begun_at, self._begun))
+            if now - watch.last_line < SILENCE_SECONDS or task is None or task.resolved_action in FOLLOWING_ACTIONS:
                 continue
-            oldest = min(running, key=lambda progress: progress.task_started)
-            spent = time.monotonic() - oldest.task_started
-            if spent >= SILENCE_SECONDS and oldest.action not in PROGRESS_ACTIONS:
-                task = oldest.task.rpartition(" : ")[2]
-                self._line("  " + printable(message("running", self.language, task=task, time=duration(spent))))
+            name = display_name(task.get_name(), self.language)
+            self._line("  " + printable(message("running", self.language, task=name, time=duration(now - started))))
 
     # --- at the end ---------------------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ _value:
 
 from typing import Any, Callable
 
-from ..module_utils.progress_view import size
+from ..plugin_utils.progress_view import size
 
 
 class FilterModule:

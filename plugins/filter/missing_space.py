@@ -48,7 +48,7 @@ from typing import Any, Callable, Iterable, Mapping
 
 from ansible.errors import AnsibleFilterError
 
-from ..module_utils.progress_view import size as format_size
+from ..plugin_utils.progress_view import size as format_size
 
 PREFIXES = "KMGT"
 

@@ -52,11 +52,11 @@ _value:
     - "programs:    webui RUNNING (pid 1200, 1:00:00)"
 """
 
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Iterable, Mapping, Sequence
 
-from ..module_utils.progress_view import amount, clock, size
 from ..module_utils.terminal import printable
 from ..plugin_utils.messages import message
+from ..plugin_utils.progress_view import amount, clock, size
 from ..plugin_utils.text_tables import label_line
 
 MAX_GPUS = 6
@@ -71,7 +71,7 @@ def status_summary(
     rows = [
         ("version", [_version(status["version"], status["packages"], language)]),
         ("gpu", _gpus(status["gpus"], gpu, language)),
-        ("disks", [", ".join(_disk(path, usage, language) for path, usage in status["disks"].items())]),
+        ("disks", [_list((_disk(path, usage, language) for path, usage in status["disks"].items()), language)]),
         ("models", [_models(status["models"], language)]),
         ("extensions", _extensions(status["extensions"], language)),
         ("programs", [_programs(status["programs"], no_programs, language)]),
@@ -84,31 +84,43 @@ def _version(version: Mapping[str, str], packages: Mapping[str, str], language: 
         return message("status_not_installed", language)
     parts = [f"{version['version']} ({version['commit'][:COMMIT_DIGITS]})"]
     if version["checkout"] and version["checkout"] != version["commit"]:
-        parts = [f"{parts[0][:-1]}, but {version['checkout'][:COMMIT_DIGITS]} is checked out)"]
-    return ", ".join([*parts, *(f"{name} {number}" for name, number in packages.items())])
+        checkout = message("status_checkout", language, commit=version["checkout"][:COMMIT_DIGITS])
+        parts = [f"{_clauses([parts[0][:-1], checkout], language)})"]
+    return _clauses([*parts, *(f"{name} {number}" for name, number in packages.items())], language)
+
+
+def _clauses(parts: Iterable[str], language: str) -> str:
+    return message("clause_separator", language).join(parts)
+
+
+def _list(names: Iterable[str], language: str) -> str:
+    return message("list_separator", language).join(names)
 
 
 def _gpus(usage: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], language: str) -> list[str]:
     if not facts["gpus"]:
         return [message("status_no_gpu", language, reason=facts["reason"])]
     used = {gpu["index"]: gpu for gpu in usage}
+    unknown = message("status_unknown", language)
     lines = []
     for gpu in facts["gpus"]:
         now = used.get(gpu["index"], {})
         parts = [gpu["name"]]
         if now.get("memory_total"):
             parts.append(
-                message("status_memory", language, amount=amount(now["memory_used"] or 0, now["memory_total"]))
+                message(
+                    "status_memory", language, amount=amount(now["memory_used"] or 0, now["memory_total"], language)
+                )
             )
         elif gpu["memory_mb"]:
             parts.append(size(gpu["memory_mb"] << 20))
         if now.get("utilization") is not None:
             parts.append(message("status_busy", language, percent=now["utilization"]))
         parts += [
-            f"driver {facts['driver'] or 'unknown'}",
-            f"compute capability {gpu['capability'] or 'unknown'}",
+            message("status_driver", language, version=facts["driver"] or unknown),
+            message("status_capability", language, number=gpu["capability"] or unknown),
         ]
-        lines.append(", ".join(parts))
+        lines.append(_clauses(parts, language))
     more = [message("plan_more", language, count=len(lines) - MAX_GPUS)] if len(lines) > MAX_GPUS else []
     return lines[:MAX_GPUS] + more + ([facts["reason"]] if facts["reason"] else [])
 
@@ -117,7 +129,7 @@ def _disk(path: str, usage: Mapping[str, int | None], language: str) -> str:
     free, total = usage["free"], usage["total"]
     if free is None or total is None:
         return message("status_disk_unknown", language, path=path)
-    return message("status_disk", language, path=path, amount=amount(free, total))
+    return message("status_disk", language, path=path, amount=amount(free, total, language))
 
 
 def _models(models: Mapping[str, Mapping[str, int]], language: str) -> str:
@@ -125,7 +137,7 @@ def _models(models: Mapping[str, Mapping[str, int]], language: str) -> str:
         return message("status_none", language)
     parts = [f"{found['count']} {kind} {size(found['bytes'])}" for kind, found in models.items()]
     total = sum(found["bytes"] for found in models.values())
-    return ", ".join([*parts, message("status_sum", language, size=size(total))])
+    return _clauses([*parts, message("status_sum", language, size=size(total))], language)
 
 
 def _extensions(extensions: Mapping[str, Sequence[str]], language: str) -> list[str]:
@@ -136,7 +148,7 @@ def _extensions(extensions: Mapping[str, Sequence[str]], language: str) -> list[
 
 def _names(names: Sequence[str], language: str) -> str:
     more = len(names) - MAX_NAMES
-    return ", ".join(names[:MAX_NAMES]) + (" " + message("plan_more", language, count=more) if more > 0 else "")
+    return _list(names[:MAX_NAMES], language) + (" " + message("plan_more", language, count=more) if more > 0 else "")
 
 
 def _programs(programs: Sequence[Mapping[str, Any]] | None, no_programs: str, language: str) -> str:
@@ -146,7 +158,7 @@ def _programs(programs: Sequence[Mapping[str, Any]] | None, no_programs: str, la
         f"{each['name']} {each['state']}" + (f" (pid {each['pid']}, {clock(each['seconds'])})" if each["pid"] else "")
         for each in programs
     ]
-    return ", ".join(shown) or message("status_none", language)
+    return _list(shown, language) or message("status_none", language)
 
 
 class FilterModule:

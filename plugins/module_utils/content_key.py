@@ -46,6 +46,11 @@ def environment_identity(prefix: str) -> list[int] | None:
     return None
 
 
+def normalise_names(names: Iterable[str]) -> set[str]:
+    """Names of distributions as indexes compare them (PEP 503)."""
+    return {re.sub(r"[-_.]+", "-", name).lower() for name in names}
+
+
 def list_distributions(prefix: str) -> dict[str, str]:
     """``{normalised name: version}`` of an environment, by the names of its ``.dist-info`` directories.
 
@@ -60,17 +65,22 @@ def list_distributions(prefix: str) -> dict[str, str]:
 
 
 def compute_key(
-    values: Any, files: Iterable[str] = (), environment: str | None = None, distributions: Iterable[str] = ()
+    values: Any,
+    files: Iterable[str] = (),
+    environment: str | None = None,
+    distributions: Iterable[str] = (),
+    ignored_distributions: Iterable[str] = (),
 ) -> dict[str, Any]:
     """The key as it is now. ``values``: whatever JSON holds. ``distributions``: names that count; all where none is given."""
     text = json.dumps(values, sort_keys=True, ensure_ascii=True)
     installed = list_distributions(environment) if environment else {}
-    names = {re.sub(r"[-_.]+", "-", name).lower() for name in distributions}
+    names = normalise_names(distributions) or set(installed)
+    names -= normalise_names(ignored_distributions)
     return {
         "values": hashlib.sha256(text.encode()).hexdigest(),
         "files": {path: checksum_or_none(path) for path in files},
         "environment": {environment: environment_identity(environment)} if environment else {},
-        "distributions": {name: version for name, version in installed.items() if not names or name in names},
+        "distributions": {name: version for name, version in installed.items() if name in names},
     }
 
 

@@ -71,9 +71,9 @@ def write_record(
 
 
 def compare_record(path: str, supervisor_dir: str) -> dict[str, Any]:
-    """``{"key", "parts", "difference"}`` of the record, the last in words: what has changed since, "" where nothing has.
+    """``{"key", "parts", "difference"}`` of the record. The last is what has changed since: [] where nothing has, else its kind and names.
 
-    Without a record that can be read the key is "".
+    Kinds: ``record``, where there is none that can be read (then the key is "" as well), ``changed`` with a path, and ``programs``.
     """
     known: dict[str, Any] = {"key": "", "parts": {}}
     try:
@@ -81,11 +81,13 @@ def compare_record(path: str, supervisor_dir: str) -> dict[str, Any]:
         files, programs = record["files"], record["programs"]
         now = fingerprints(record["paths"], record["patterns"])
         known = {"key": str(record["key"]), "parts": dict(record["parts"])}
-        differing = sorted(each for each in {*files, *now} if files.get(each, []) != now.get(each, []))
+        changed = (each for each in {*files, *now} if files.get(each, []) != now.get(each, []))
+        # a file of ours says more than one of the many that patterns match
+        differing = sorted(changed, key=lambda each: (each not in record["paths"], each))
     except (OSError, FileTypeError, ValueError, LookupError, TypeError, AttributeError):
-        return {**known, "difference": "no earlier run has left a record"}
+        return {**known, "difference": ["record"]}
     if differing:
-        return {**known, "difference": f"{differing[0]} has changed"}
+        return {**known, "difference": ["changed", differing[0]]}
     if not programs or programs != program_states(supervisor_dir):
-        return {**known, "difference": "the programs of supervisord are in other states"}
-    return {**known, "difference": ""}
+        return {**known, "difference": ["programs"]}
+    return {**known, "difference": []}

@@ -51,6 +51,11 @@ options:
     type: list
     elements: str
     default: []
+  ignored_distributions:
+    description: Distributions of O(environment) that do not count, since somebody else installs them.
+    type: list
+    elements: str
+    default: []
   force:
     description: Say that the check has to run in any case.
     type: bool
@@ -109,7 +114,7 @@ from ..module_utils.errors import SdopsError
 
 def compare_or_record(module: AnsibleModule) -> dict[str, Any]:
     p = module.params
-    key = compute_key(p["values"], p["files"], p["environment"], p["distributions"])
+    key = compute_key(p["values"], p["files"], p["environment"], p["distributions"], p["ignored_distributions"])
     reason = explain_difference(load_keys(p["state_file"]).get(p["name"]), key)
     if p["state"] == "checked":
         reason = "it was asked for" if p["force"] else reason
@@ -129,6 +134,7 @@ def main() -> None:
             "files": {"type": "list", "elements": "path", "default": []},
             "environment": {"type": "path"},
             "distributions": {"type": "list", "elements": "str", "default": []},
+            "ignored_distributions": {"type": "list", "elements": "str", "default": []},
             "force": {"type": "bool", "default": False},
             "state": {"type": "str", "choices": ["checked", "recorded"], "default": "checked"},
         },

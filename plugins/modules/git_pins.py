@@ -237,7 +237,8 @@ def write_programs_config(git: Git, path: str, check: bool, result: dict[str, An
     if not os.path.exists(path) or read_regular(path, follow=True) != data:
         result["changed"] = True
         result["actions"].append(f"write {path}")
-        result["diff"]["after"] += f"{path} is up to date\n"
+        result["diff"]["before"] += f"{path} is {'another' if os.path.exists(path) else 'not there'}\n"
+        result["diff"]["after"] += f"{path} has the settings of git for the programs\n"
         if not check:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             write_atomic(path, data, 0o600)

@@ -159,10 +159,10 @@ state:
     convergence:
       description: >-
         Of O(convergence_record) the C(key) of the run, empty where there is no record, its C(parts), and the first C(difference) of the host since,
-        empty where there is none.
+        its kind and names, empty where there is none.
       type: dict
       returned: when requested
-      sample: {key: 3f0e..., parts: {sdops_home: 5e1c}, difference: /opt/sdops/webui/launch.json has changed}
+      sample: {key: 3f0e..., parts: {sdops_home: 5e1c}, difference: [changed, /opt/sdops/webui/launch.json]}
     packages:
       description: The version of each package, empty for one that is not installed.
       type: dict

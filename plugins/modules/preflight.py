@@ -97,10 +97,13 @@ convergence:
       returned: success
       sample: true
     difference:
-      description: What has changed; empty where nothing has, or where it is not compared.
-      type: str
+      description: >-
+        What has changed, as its kind and names: C(changed) or C(changed_many), C(programs) of supervisord, C(toolbox), C(record) where there is
+        none, or C(error). Empty where nothing has, or where it is not compared.
+      type: list
+      elements: str
       returned: success
-      sample: /opt/sdops/webui/launch.json has changed
+      sample: [changed, /opt/sdops/webui/launch.json]
 private:
   description: What may hold secrets. Where there is any, the result is not shown.
   returned: success

@@ -76,7 +76,8 @@ def ensure_toolbox(module: AnsibleModule) -> dict:
     toolbox = Toolbox(path, module.params["python"] or host_python(path), oldest)
     problems, rebuild = toolbox.inspect(lock)
     result: dict[str, Any] = {"changed": bool(problems), "problems": problems, "actions": []}
-    result["diff"] = {"before": "".join(line + "\n" for line in problems), "after": ""}
+    after = f"{path} has every package of its requirements\n" if problems else ""
+    result["diff"] = {"before": "".join(line + "\n" for line in problems), "after": after}
     if not problems:
         return result
     result["actions"].append(("rebuild %s" if rebuild else "install packages into %s") % path)

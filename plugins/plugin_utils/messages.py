@@ -32,6 +32,45 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "failed_task": ("failed: {task}: {cause}", "失败：{task}：{cause}"),
     "role_changed": ("{role} finished in {time}, {count} changed", "{role} 用时 {time}，改变 {count} 处"),
     "role_unchanged": ("{role} finished in {time}, nothing changed", "{role} 用时 {time}，没有改变"),
+    # --- between parts of a sentence, and between names
+    "clause_separator": (", ", "，"),
+    "list_separator": (", ", "、"),
+    "sum_separator": ("; ", "；"),
+    # --- the progress of a batch
+    "amount_of": ("{done} of {total}", "{done} / {total}"),
+    "progress_asking": ("asking its source", "询问来源"),
+    "progress_verifying": ("verifying", "校验中"),
+    "progress_building": ("building", "编译中"),
+    "progress_writing": ("at work, {size} written", "进行中，已写入 {size}"),
+    "progress_still": ("still {what}", "仍在{what}"),
+    "progress_waiting": ("still waiting", "仍在等待"),
+    "progress_no_bytes": ("still waiting for bytes", "仍在等待数据"),
+    "progress_step": ("step {done} of {total}", "第 {done} / {total} 步"),
+    "progress_eta": ("ETA {time}", "剩余 {time}"),
+    "progress_done": ("done", "完成"),
+    "progress_took": (" in {time}", "，用时 {time}"),
+    "progress_failed": ("failed", "失败"),
+    "progress_files": ("{done} of {total} files", "{done} / {total} 个文件"),
+    "progress_files_failed": ("{count} failed", "{count} 个失败"),
+    # --- the table of models; by the values of FileStatus
+    "models_planned": ("planned", "计划中"),
+    "models_ok": ("ok", "已就位"),
+    "models_fetch": ("fetch", "将下载"),
+    "models_adopt": ("adopt", "将接管"),
+    "models_copy": ("copy", "将复制"),
+    "models_from_cache": ("from cache", "取自缓存"),
+    "models_fetched": ("fetched", "已下载"),
+    "models_adopted": ("adopted", "已接管"),
+    "models_copied": ("copied", "已复制"),
+    "models_removed": ("removed", "已删除"),
+    "models_failed": ("failed", "失败"),
+    "models_unresolved": ("unresolved", "未确定"),
+    "models_no_kind": ("kind unknown", "种类未知"),
+    "models_no_size": ("size unknown", "大小未知"),
+    "models_one": ("{count} model", "{count} 个模型"),
+    "models_many": ("{count} models", "{count} 个模型"),
+    "models_more": ("and {count} of unknown size", "其中 {count} 个大小未知"),
+    "models_sum_removed": ("removed: {sum}", "已删除：{sum}"),
     # --- the table of hosts
     "heading_host": ("HOST", "主机"),
     "heading_result": ("RESULT", "结果"),
@@ -64,9 +103,25 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "Every part of {host} is checked, because since the last run: {difference}.",
         "将检查 {host} 的每个部分，因为自上次运行以来：{difference}。",
     ),
+    # what that is, by its kind; then the parts that a run is made of
+    "difference_record": ("its record cannot be read any more", "它的记录已无法读取"),
+    "difference_changed": ("{names} has changed", "{names} 变了"),
+    "difference_changed_many": ("{names} have changed", "{names} 变了"),
+    "difference_programs": ("the programs of supervisord are in other states", "supervisord 的程序状态变了"),
+    "difference_toolbox": ("the toolbox is not whole ({names})", "工具箱不完整（{names}）"),
+    "difference_error": ("{names}", "{names}"),
+    "part_collection": ("the collection", "本集合"),
+    "part_roles": ("the roles", "所运行的角色"),
+    "part_fact": ("the fact {name}", "主机信息 {name}"),
+    "part_file": ("the file {name}", "文件 {name}"),
     "host_kept": (
         "Nothing has changed on {host} since the last run. To have every part checked again: -e sdops_verify=true",
         "上次运行之后 {host} 没有任何变化。要重新检查每个部分：-e sdops_verify=true",
+    ),
+    "extensions_unmanaged": (
+        "Not in extensions_list, so they stay as they are, and the WebUI goes on loading them: {names}. An entry with state: absent "
+        "removes an extension, one with state: disabled keeps it from being loaded.",
+        "不在 extensions_list 里，所以保持原样，WebUI 仍会加载：{names}。写成 state: absent 的条目会移除扩展，state: disabled 则不再加载它。",
     ),
     "webui_started": ("The WebUI of {host} runs.", "{host} 的 WebUI 已在运行。"),
     "webui_restarted": ("The WebUI of {host} was restarted and is ready.", "{host} 的 WebUI 已重启并就绪。"),
@@ -124,6 +179,14 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "status_routes": ("routes:      {routes}", "线路:        {routes}"),
     "status_answers": ("WebUI:       {url} answers", "WebUI:       {url} 有响应"),
     "status_silent": ("WebUI:       {url} does not answer", "WebUI:       {url} 没有响应"),
+    "status_next": (
+        "next:        the same command with sdops.webui.{playbook} as the playbook starts it",
+        "接下来:      把同一条命令的 playbook 换成 sdops.webui.{playbook}，就会启动它",
+    ),
+    "status_checkout": ("but {commit} is checked out", "但检出的是 {commit}"),
+    "status_driver": ("driver {version}", "驱动 {version}"),
+    "status_capability": ("compute capability {number}", "计算能力 {number}"),
+    "status_unknown": ("unknown", "未知"),
     "status_version": ("version", "版本"),
     "status_gpu": ("GPU", "GPU"),
     "status_disks": ("disks", "磁盘"),
@@ -144,6 +207,11 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "status_no_toolbox": (
         "toolbox:     the toolbox does not work ({reason}). The playbook site rebuilds it (--tags base).",
         "工具箱:      工具箱不能用（{reason}）。playbook site 会重建它（--tags base）。",
+    ),
+    # --- the log of a program
+    "log_follows": (
+        "{path} is followed; Ctrl-C ends that. The program runs on.",
+        "持续显示 {path}，按 Ctrl-C 结束；程序会继续运行。",
     ),
     # --- the plan of a run in check mode
     "plan_toolbox": ("toolbox", "工具箱"),
@@ -168,6 +236,9 @@ def detect_language(environment: Mapping[str, str] | None = None) -> str:
 
 
 def message(key: str, language: str = "auto", **values: object) -> str:
-    """The text with that key; ``auto`` is the language of this process. Raises KeyError for a key or field that is not there."""
-    language = detect_language() if language == "auto" else language
+    """The text with that key; any other than LANGUAGES, such as ``auto``, is the language of this process.
+
+    Raises KeyError for a key or field that is not there.
+    """
+    language = language if language in LANGUAGES else detect_language()
     return MESSAGES[key][LANGUAGES.index(language)].format(**values)

@@ -19,9 +19,9 @@ from ansible.plugins.connection import ConnectionBase
 from ansible.utils.display import Display
 
 from ..module_utils.errors import NotStartedError, SdopsError
-from ..module_utils.progress_view import View
 from ..module_utils.terminal import printable
 from .detached_module import DetachedModule, PollResult, is_supported
+from .progress_view import View
 
 DEFAULT_INTERVAL = 5.0  # seconds between two prints
 MAX_POLL_SECONDS = 10.0  # seconds that one command stays on the target
@@ -135,7 +135,7 @@ class ProgressActionBase(ActionBase):
     def _watch(self, job: DetachedModule, task_vars: dict[str, Any], interval: float) -> dict[str, Any]:
         """Poll and report until the module has ended; its result."""
         host = self._name(task_vars)
-        view = View(host, is_masked=bool(self._task.no_log))
+        view = View(host, is_masked=bool(self._task.no_log), language=self._language(task_vars))
         parent = os.getppid()
         displayed = 0.0
         wait = min(1.0, interval)  # a batch with nothing to do ends at once
@@ -207,6 +207,9 @@ class ProgressActionBase(ActionBase):
     def _name(self, task_vars: dict[str, Any]) -> str:
         host = str(task_vars.get("inventory_hostname", "?"))
         return f"{host} -> {self._task.delegate_to}" if self._task.delegate_to else host
+
+    def _language(self, task_vars: dict[str, Any]) -> str:
+        return str(self._templar.template(task_vars.get("sdops_language", "auto")))
 
     def _interval(self, task_vars: dict[str, Any]) -> float:
         """Seconds; 0 for no progress at all."""

@@ -137,6 +137,7 @@ def test_log_is_followed(installed):
         writer.terminate()
         writer.wait()
     assert result.returncode == 0, result.stdout
+    assert f"[box] {log} is followed; Ctrl-C ends that." in result.stderr
     ticks = [int(number) for number in re.findall(r"^\[box\] tick (\d+)$", result.stderr, re.M)]
     assert len(ticks) > 3 and ticks == list(range(ticks[0], ticks[-1] + 1))
 
@@ -155,6 +156,10 @@ def test_playbooks_that_need_no_gpu(installed, playbook):
     result = installed.play(str(ROOT / "playbooks" / f"{playbook}.yml"), sdops_hosts="box")
     assert result.returncode == 0, result.stdout
     assert "changed=0" in result.stdout
+    if playbook == "status":
+        # nothing listens, so no tunnel would help
+        assert re.search(r"sdops\.webui\.(start|site) as the playbook", result.stdout)
+        assert "tunnel:" not in result.stdout
 
 
 def test_a_start_needs_it(installed):

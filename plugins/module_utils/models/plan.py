@@ -26,6 +26,8 @@ from .spec import Endpoints, ModelSpec, parse_source
 TOOLBOX_PENDING = (
     "That is done when the toolbox is there; what is known of it now is what the entry and the catalog say."
 )
+PROXY_REFUSES = "the proxy: connection refused"
+PROXY_PENDING = "That is done when the proxy runs; what is known of it now is what the entry and the catalog say."
 
 
 def is_same_disk(one: str, other: str) -> bool:
@@ -40,8 +42,11 @@ def run_step(file: ModelFile, step: Callable[[], None], check_mode: bool) -> Non
         except Exception as exc:  # whatever it is: the others go on
             unresolved = check_mode and isinstance(exc, TransferError)
             status = FileStatus.UNRESOLVED if unresolved else FileStatus.FAILED
-            missing = unresolved and isinstance(exc, RequestsMissingError)  # it comes with the run itself
-            file.fail(TOOLBOX_PENDING if missing else describe_exception(exc, file.path or file.spec.label), status)
+            reason = describe_exception(exc, file.path or file.spec.label)
+            if unresolved:  # what comes with the run itself is nobody's mistake
+                reason = TOOLBOX_PENDING if isinstance(exc, RequestsMissingError) else reason
+                reason = PROXY_PENDING if PROXY_REFUSES in reason else reason
+            file.fail(reason, status)
 
 
 def reject_conflicts(files: Iterable[ModelFile]) -> None:
@@ -150,6 +155,7 @@ class ModelPlanner:
                     continue
                 file.path, file.kind = path, entry["kind"]
                 file.remote = RemoteFile("", file.spec.label, revision=entry.get("revision"))
+                self.existing_files.reject_pickle(spec, file.format_name)  # allowed when it came, and no longer
                 file.mark_done(FileStatus.OK, entry["sha256"], entry["bytes"])
                 return True
         return False

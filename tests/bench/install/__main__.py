@@ -28,6 +28,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from helpers.paths import BIN  # noqa: E402
 from helpers.webui_installation import Installation, sh  # noqa: E402
 
 
@@ -51,15 +52,15 @@ def by_hand(base: Path, installation: Installation) -> tuple[float, list[str]]:
     repo = sh(["git", "-C", str(installation.webui), "remote", "get-url", "origin"]).strip()
     commit = sh(["git", "-C", str(installation.webui), "rev-parse", "HEAD"]).strip()
     pip = [str(hand.python), "-m", "pip", "install", "--disable-pip-version-check"]
-    # conda brings pip with Python; a channel without it leaves that to Python itself
-    sh([str(hand.python), "-m", "ensurepip"], env=environment)
+    # conda brings pip with Python; the lab's channel does not
+    sh([str(BIN / "python"), "-m", "pip", "--python", str(hand.python), "install", "--quiet", "pip"])
     started = time.monotonic()
     sh(["git", "clone", "--quiet", repo, str(hand.webui)], env=environment)
     sh(
         ["git", "-C", str(hand.webui), "-c", "advice.detachedHead=false", "checkout", "--quiet", commit],
         env=environment,
     )
-    sh([*pip, "pip==24.0", "setuptools==69.5.1", "wheel"], env=environment)
+    sh([*pip, "pip==24.0", "setuptools==69.5.1", "wheel==0.45.1"], env=environment)
     sh([str(hand.python), "-m", *pins["TORCH_COMMAND"].split()], env=environment)
     sh([*pip, "--no-build-isolation", pins["CLIP_PACKAGE"], pins["OPENCLIP_PACKAGE"]], env=environment)
     launch = [str(hand.python), "launch.py", "--exit", "--skip-torch-cuda-test", "--no-download-sd-model"]
@@ -87,6 +88,7 @@ def main() -> None:
             print(f"round {number}: {seconds:.0f} s; by hand ...", flush=True)
             hand_seconds, hand_packages = by_hand(work / "hand", installation)
             print(f"round {number}: {hand_seconds:.0f} s", flush=True)
+            packages = set(installation.packages())
             results.append(
                 {
                     "case": "install",
@@ -94,8 +96,9 @@ def main() -> None:
                     "ours_s": round(seconds, 1),
                     "by_hand_s": round(hand_seconds, 1),
                     "ratio": round(seconds / hand_seconds, 3),
-                    "same_packages": installation.packages() == hand_packages,
-                    "difference": sorted(set(installation.packages()) ^ set(hand_packages)),
+                    "same_packages": packages == set(hand_packages),
+                    "only_ours": sorted(packages - set(hand_packages)),
+                    "only_by_hand": sorted(set(hand_packages) - packages),
                     **(installation.serve() if chosen.serve else {}),
                 }
             )

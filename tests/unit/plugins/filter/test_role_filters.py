@@ -16,6 +16,7 @@ from ansible_collections.sdops.webui.plugins.filter.model_summary import model_s
 from ansible_collections.sdops.webui.plugins.filter.plan_summary import MAX_ACTIONS, plan_summary
 from ansible_collections.sdops.webui.plugins.filter.repository_environment import repository_environment
 from ansible_collections.sdops.webui.plugins.filter.status_summary import status_summary
+from ansible_collections.sdops.webui.plugins.module_utils.models.model_file import FileStatus
 
 BLIP = {"name": "BLIP", "variable": "BLIP", "repo": "https://git.test/BLIP.git", "commit": "a" * 40}
 CARD = {"name": "NVIDIA GeForce RTX 4090", "memory_mb": 24564, "capability": "8.9"}
@@ -49,7 +50,7 @@ def test_the_launch_key_is_blind_to_routes_only():
 
 def test_model_summary():
     model = {
-        "status": "installed",
+        "status": "fetched",
         "kind": "lora",
         "name": "a.safetensors",
         "bytes": 151112832,
@@ -57,7 +58,7 @@ def test_model_summary():
     }
     unresolved = {**model, "status": "unresolved", "kind": None, "name": "civitai://1", "bytes": None, "path": None}
     assert model_summary([model, {**unresolved, "source": "civitai://1"}]) == [
-        "installed   lora          a.safetensors  144.1 MiB     /m/a.safetensors",
+        "fetched     lora          a.safetensors  144.1 MiB     /m/a.safetensors",
         "unresolved  kind unknown  civitai://1    size unknown  civitai://1",
         "2 models, 144.1 MiB, and 1 of unknown size",
     ]
@@ -65,6 +66,14 @@ def test_model_summary():
     removed = {**model, "status": "removed"}
     assert model_summary([model, removed])[-1] == "1 model, 144.1 MiB; removed: 1 model, 144.1 MiB"
     assert model_summary([removed])[-1] == "removed: 1 model, 144.1 MiB"
+    assert model_summary([model, unresolved, removed], "zh") == [
+        "已下载  lora      a.safetensors  144.1 MiB  /m/a.safetensors",
+        "未确定  种类未知  civitai://1    大小未知",
+        "已删除  lora      a.safetensors  144.1 MiB  /m/a.safetensors",
+        "2 个模型，144.1 MiB，其中 1 个大小未知；已删除：1 个模型，144.1 MiB",
+    ]
+    for status in FileStatus:
+        model_summary([{**model, "status": status.value}])
 
 
 def status(**more):
@@ -101,6 +110,28 @@ def test_status_summary():
         "extensions:  a, b?[31m",
         "extensions:  disabled: c",
         "programs:    webui RUNNING (pid 12, 1:15), xray STOPPED",
+    ]
+
+
+def test_status_summary_in_chinese():
+    gib = 1 << 30
+    found = status(
+        version={"version": "dev", "commit": "a" * 40, "checkout": "b" * 40},
+        gpus=[{"index": 0, "name": "x", "memory_used": 4 << 20, "memory_total": 24 * gib, "utilization": 12}],
+        disks={"/data": {"free": 54 * gib, "total": 252 * gib}, "/": {"free": None, "total": None}},
+        models={"checkpoint": {"count": 2, "bytes": 8 * gib}},
+        extensions={"enabled": ["a", "b"], "disabled": ["c"]},
+        programs=[{"name": "webui", "state": "STOPPED", "pid": 0, "seconds": 0}],
+    )
+    gpu = {"gpus": [{**CARD, "index": 0}], "driver": "", "reason": ""}
+    assert status_summary(found, gpu, "none", "zh") == [
+        "版本:        dev (aaaaaaaaaa，但检出的是 bbbbbbbbbb)，torch 2.1.2+cu121",
+        "GPU:         NVIDIA GeForce RTX 4090，已用 4.0 MiB / 24.0 GiB，占用 12 %，驱动 未知，计算能力 8.9",
+        "磁盘:        /data 可用 54.0 / 252.0 GiB、/ 未知",
+        "模型:        2 checkpoint 8.0 GiB，共 8.0 GiB",
+        "扩展:        a、b",
+        "扩展:        已停用：c",
+        "程序:        webui STOPPED",
     ]
 
 

@@ -7,7 +7,6 @@ import sys
 import unicodedata
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils import progress_view
 from ansible_collections.sdops.webui.plugins.module_utils.content_scan.sanitize import sanitize_name
 from ansible_collections.sdops.webui.plugins.module_utils.errors import SdopsError
 from ansible_collections.sdops.webui.plugins.module_utils.git.command import explain_failure
@@ -15,6 +14,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.models.model_file impo
 from ansible_collections.sdops.webui.plugins.module_utils.models.spec import ModelSpec
 from ansible_collections.sdops.webui.plugins.module_utils.terminal import printable
 from ansible_collections.sdops.webui.plugins.module_utils.transfer.responses import response_summary
+from ansible_collections.sdops.webui.plugins.plugin_utils import progress_view
 
 ACTIVE = [chr(c) for c in range(sys.maxunicode + 1) if unicodedata.category(chr(c)) in ("Cc", "Cf", "Zl", "Zp")]
 FORGED = "Nice\r\nfatal: [box]: FAILED!\x1b[2J\x9b31m\b\u202ecod\u2028ok: [box]\u0085"

@@ -126,3 +126,8 @@ def test_distributions_that_changed_make_the_check_stale(inputs: dict, tmp_path:
     only = {**inputs, "distributions": ["Torch"]}
     record(only)
     assert reason(only) == ""
+    # another role exchanges it afterwards
+    other = {**inputs, "ignored_distributions": ["TORCH"]}
+    record(other)
+    (packages / "torch-2.1.2+cu121.dist-info").rename(packages / "torch-2.0.1.dist-info")
+    assert reason(other) == ""

@@ -13,6 +13,7 @@ from ansible_collections.sdops.webui.plugins.plugin_utils.convergence_key import
     ConvergenceKey,
     collection_digest,
     convergence_key,
+    describe_difference,
 )
 
 FACTS = {"machine": "x86_64", "hostname": "box", "distribution_version": "12", "date_time": {"epoch": "1"}}
@@ -44,8 +45,12 @@ def test_the_same_run_has_the_same_key():
 def test_what_a_run_is_made_of_counts(changed):
     assert key(**changed).key != key().key
     (name,) = key(**changed).changed_parts(key().parts)
-    assert name.split()[-1].removeprefix("the ") in str(changed)
+    assert name.removesuffix(":").split(":")[-1] in str(changed)
     assert all(len(digits) == 4 for digits in key().parts.values())
+
+
+def test_the_language_of_messages_does_not_count():
+    assert key(sdops_language="zh") == key()
 
 
 def test_files_of_the_controller_count_and_those_of_the_target_do_not(tmp_path):
@@ -55,7 +60,7 @@ def test_files_of_the_controller_count_and_those_of_the_target_do_not(tmp_path):
     before = key(**named)
     assert key(**named) == before
     zip_file.write_text("two, and longer")
-    assert key(**named).changed_parts(before.parts) == [f"the file {zip_file}"]
+    assert key(**named).changed_parts(before.parts) == [f"file:{zip_file}"]
     elsewhere = {"sdops_boot_hook": str(zip_file)}
     before = key(**elsewhere)
     zip_file.unlink()
@@ -86,9 +91,9 @@ def test_the_code_of_the_collection_counts(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("toolbox", "options", "difference"),
     [
-        ({"usable": True, "reason": ""}, {}, ""),
-        ({"usable": False, "reason": "uv==0.13.9: is not there"}, {}, "uv==0.13.9: is not there"),
-        ({"usable": True, "reason": ""}, {"sdops_home": "/mnt"}, "sdops_home has changed"),
+        ({"usable": True, "reason": ""}, {}, []),
+        ({"usable": False, "reason": "uv==0.13.9: is not there"}, {}, ["toolbox", "uv==0.13.9: is not there"]),
+        ({"usable": True, "reason": ""}, {"sdops_home": "/mnt"}, ["changed", "sdops_home"]),
     ],
 )
 def test_a_host_is_kept_while_its_toolbox_is_whole(toolbox, options, difference):
@@ -99,9 +104,25 @@ def test_a_host_is_kept_while_its_toolbox_is_whole(toolbox, options, difference)
     action._templar = Templar(loader=DataLoader(), variables={})
     variables = {"ansible_facts": facts, "sdops_no_proxy_all": ["localhost"]}
     found = action._compare_convergence(
-        ["sdops"], {**made_of, **options}, variables, {**recorded._asdict(), "difference": ""}
+        ["sdops"], {**made_of, **options}, variables, {**recorded._asdict(), "difference": []}
     )
     assert found["difference"] == difference and found["holds"] is (not difference)
+
+
+@pytest.mark.parametrize(
+    ("difference", "english", "chinese"),
+    [
+        (["record"], "its record cannot be read any more", "它的记录已无法读取"),
+        (["programs"], "the programs of supervisord are in other states", "supervisord 的程序状态变了"),
+        (["changed", "/opt/x"], "/opt/x has changed", "/opt/x 变了"),
+        (["changed_many", "collection:", "fact:hostname"], "the collection, the fact hostname have changed", "本集合、主机信息 hostname 变了"),
+        (["changed_many", "a", "file:/b:c", "roles:", "d"], "a, the file /b:c, the roles, ... have changed", "a、文件 /b:c、所运行的角色、... 变了"),
+        (["toolbox", "uv: is not there"], "the toolbox is not whole (uv: is not there)", "工具箱不完整（uv: is not there）"),
+        (["error", "'x' is undefined"], "'x' is undefined", "'x' is undefined"),
+    ],
+)  # fmt: skip
+def test_the_difference_in_words(difference, english, chinese):
+    assert [describe_difference(difference, language) for language in ("en", "zh")] == [english, chinese]
 
 
 @pytest.mark.parametrize(

@@ -251,6 +251,17 @@ def test_somebodys_pickle_stays_though_we_would_not_install_it(target, run_modul
     assert own.read_bytes() == before
 
 
+def test_pickles_that_are_no_longer_allowed_fail_and_stay(target, run_module):
+    """Whoever switches pickles off hears which ones the WebUI still loads."""
+    allowed = run_module("model_files", **target.arguments, models=["bad-pictures"], allow_pickle=True)
+    assert [m["status"] for m in allowed["models"]] == ["fetched"]
+    found = run_module("model_files", **target.arguments, models=["bad-pictures"])
+    assert (
+        found["failed"] and "bad_pictures.pt is a pickle" in found["msg"] and "model_fetch_allow_pickle" in found["msg"]
+    )
+    assert target.path("embeddings/bad_pictures.pt").is_file()
+
+
 def test_what_was_changed_in_place_is_known_by_the_recorded_hash(target, lab_server, run_module):
     """The size is the same: only the hash that we noted tells."""
     place = place_of(target)

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .terminal import printable
+from ..module_utils.terminal import printable
+from .messages import message
+from .text_tables import render_table
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 ACTIVE = ("asking", "fetching", "verifying", "building", "writing")
@@ -45,13 +47,15 @@ def size(value: float) -> str:
     return f"{_scaled(value, unit)} {UNITS[unit]}"
 
 
-def amount(done: float, total: float | None) -> str:
+def amount(done: float, total: float | None, language: str) -> str:
     """ "1.8 of 4.0 GiB", "512.0 MiB of 4.0 GiB", or "512.0 MiB" when the whole is unknown."""
     if total is None:
         return size(done)
     if not done or _unit(done) == _unit(total):
-        return "{} of {}".format(_scaled(done, _unit(total)) if done else "0", size(total))
-    return f"{size(done)} of {size(total)}"
+        part = _scaled(done, _unit(total)) if done else "0"
+    else:
+        part = size(done)
+    return message("amount_of", language, done=part, total=size(total))
 
 
 def clock(seconds: float) -> str:
@@ -73,20 +77,22 @@ def short_name(name: Any) -> str:
     return text if len(text) <= WIDTH else text[: WIDTH - 16] + "..." + text[-13:]
 
 
-def describe_progress(done: float | None, total: float | None, speed: float | None, eta: float | None) -> str:
+def describe_progress(
+    done: float | None, total: float | None, speed: float | None, eta: float | None, language: str
+) -> str:
     """ " 43%, 1.8 of 4.0 GiB, 52.4 MiB/s, ETA 0:42", as far as it is known."""
     parts = []
     share = percent(done, total)
     if share is not None:
         parts.append(f"{share:3d}%")
-    parts.append(amount(done or 0, total))
+    parts.append(amount(done or 0, total, language))
     if speed:
         parts.append(f"{size(speed)}/s")
         if eta is None and total is not None and done is not None:
             eta = max(0.0, total - done) / speed
         if eta is not None and eta < 100 * 3600:
-            parts.append(f"ETA {clock(eta)}")
-    return ", ".join(parts)
+            parts.append(message("progress_eta", language, time=clock(eta)))
+    return message("clause_separator", language).join(parts)
 
 
 class File(NamedTuple):
@@ -122,24 +128,29 @@ def parse_files(snapshot: dict[str, Any]) -> list[File]:
     ]
 
 
-def steps(file: File, last: _LastReport, now: float) -> str:
-    """ ", 43%, step 12 of 28, ETA 5:10", as far as it is known: the steps still to come take as long as those we saw."""
+def steps(file: File, last: _LastReport, now: float, language: str) -> list[str]:
+    """ "43%", "step 12 of 28", "ETA 5:10", as far as it is known: the steps still to come take as long as those we saw."""
     if file.done is None or not file.total:
-        return ""
-    text = f", {percent(file.done, file.total) or 0}%, step {int(file.done)} of {int(file.total)}"
+        return []
+    parts = [
+        f"{percent(file.done, file.total) or 0}%",
+        message("progress_step", language, done=int(file.done), total=int(file.total)),
+    ]
     if last.built is None:
         last.built = (now, file.done)
     since, first = last.built
     if file.done > first and file.done < file.total:
-        text += ", ETA " + clock((now - since) / (file.done - first) * (file.total - file.done))
-    return text
+        left = (now - since) / (file.done - first) * (file.total - file.done)
+        parts.append(message("progress_eta", language, time=clock(left)))
+    return parts
 
 
 class View:
     """The lines of one host from one snapshot to the next. ``is_masked`` shows the percentage and nothing else."""
 
-    def __init__(self, host: str, is_masked: bool = False, repeat_after: float = 30.0) -> None:
+    def __init__(self, host: str, is_masked: bool = False, repeat_after: float = 30.0, language: str = "auto") -> None:
         self.host = host
+        self.language = language
         self.is_masked = is_masked
         self.repeat_after = repeat_after  # seconds after which an unchanged file is mentioned again
         self._last_reports: dict[tuple[str, int], _LastReport] = {}
@@ -155,8 +166,7 @@ class View:
             rows = self._rows(files, now)
             if rows and sum(file.state not in FINISHED for file in files) > 1:
                 rows.append(self._all(snapshot, files))
-            width = max((len(name) for name, _text in rows), default=0)
-            reported = [f"{name.ljust(width)}  {text}" for name, text in rows]
+            reported = render_table(rows)
         self._is_first_snapshot = False
         return [f"[{self.host}] {line}" for line in reported]
 
@@ -188,38 +198,42 @@ class View:
             rows.append((file.name, self._text(file, last, fresh, now)))
         return rows
 
-    @staticmethod
-    def _text(file: File, last: _LastReport, fresh: bool, now: float) -> str:
-        prefix = "" if fresh else "still "
+    def _text(self, file: File, last: _LastReport, fresh: bool, now: float) -> str:
+        if file.state == "failed":
+            return message("progress_failed", self.language)
         if file.state == "done":
             total = file.total if file.total is not None else file.done
-            took = f" in {clock(now - last.fetching)}" if last.fetching is not None else ""
-            return "done{}{}".format("" if total is None else ", " + size(total), took)
-        if file.state == "failed":
-            return "failed"
-        if file.state == "asking":
-            return prefix + "asking its source"
-        if file.state == "verifying":
-            text = describe_progress(file.done, file.total, None, None) if file.done and file.done != file.total else ""
-            return prefix + "verifying" + (", " + text.strip() if text else "")
-        if file.state == "building":
-            return prefix + "building" + steps(file, last, now)
-        if file.state == "writing":
-            speed = f", {size(file.speed)}/s" if file.speed else ""
-            return f"{prefix}at work, {size(file.done or 0)} written{speed}"
+            text = self._join([message("progress_done", self.language), *([] if total is None else [size(total)])])
+            if last.fetching is not None:
+                text += message("progress_took", self.language, time=clock(now - last.fetching))
+            return text
         if file.state == "fetching":
-            if fresh:
-                return describe_progress(file.done, file.total, file.speed, None)
-            return "still waiting for bytes, " + describe_progress(file.done, file.total, None, None).strip()
-        return "still waiting"
+            speed = file.speed if fresh else None
+            text = describe_progress(file.done, file.total, speed, None, self.language)
+            return text if fresh else self._join([message("progress_no_bytes", self.language), text.strip()])
+        if file.state not in ACTIVE:
+            return message("progress_waiting", self.language)
+        parts = []
+        if file.state == "verifying" and file.done and file.done != file.total:
+            parts = [describe_progress(file.done, file.total, None, None, self.language).strip()]
+        elif file.state == "building":
+            parts = steps(file, last, now, self.language)
+        elif file.state == "writing" and file.speed:
+            parts = [f"{size(file.speed)}/s"]
+        what = message(f"progress_{file.state}", self.language, size=size(file.done or 0))
+        return self._join([what if fresh else message("progress_still", self.language, what=what), *parts])
 
-    @staticmethod
-    def _all(snapshot: dict[str, Any], files: list[File]) -> tuple[str, str]:
+    def _all(self, snapshot: dict[str, Any], files: list[File]) -> tuple[str, str]:
         finished = sum(file.state == "done" for file in files)
         failed = sum(file.state == "failed" for file in files)
-        name = f"{finished} of {len(files)} files" + (f", {failed} failed" if failed else "")
-        done, total = number(snapshot.get("done")), number(snapshot.get("total"))
-        return name, describe_progress(done, total, number(snapshot.get("speed")), number(snapshot.get("eta")))
+        counts = [message("progress_files", self.language, done=finished, total=len(files))]
+        if failed:
+            counts.append(message("progress_files_failed", self.language, count=failed))
+        done, total, speed, eta = (number(snapshot.get(name)) for name in ("done", "total", "speed", "eta"))
+        return self._join(counts), describe_progress(done, total, speed, eta, self.language)
+
+    def _join(self, parts: list[str]) -> str:
+        return message("clause_separator", self.language).join(parts)
 
     def _masked_line(self, snapshot: dict[str, Any], now: float) -> list[str]:
         share = percent(number(snapshot.get("done")), number(snapshot.get("total")))

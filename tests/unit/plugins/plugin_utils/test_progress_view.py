@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.sdops.webui.plugins.module_utils.progress_view import View, amount, clock, size
+from ansible_collections.sdops.webui.plugins.plugin_utils.progress_view import View, amount, clock, size
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -22,7 +22,7 @@ def snapshot(*files, **more):
 
 @pytest.fixture
 def view():
-    return View("box")
+    return View("box", language="en")
 
 
 def test_a_file_shows_percent_bytes_speed_and_time_left(view):
@@ -93,6 +93,30 @@ def test_several_files_have_a_line_for_all_of_them_and_columns(view):
     ]
 
 
+def test_chinese_words_and_wide_columns():
+    view = View("box", language="zh")
+    seen = [
+        entry("a", "fetching", MIB, 2 * MIB),
+        entry("torch", "building", 12, 28),
+        entry("c", "verifying", 1, 1),
+        entry("d", "failed", 0, 0),
+        entry("e", "asking"),
+        entry("f", "writing", MIB),
+    ]
+    assert view.lines(snapshot(*seen, speed=MIB, eta=7) | {"done": MIB, "total": 8 * MIB}, 0) == [
+        "[box] a                        50%，1.0 / 2.0 MiB",
+        "[box] torch                   编译中，42%，第 12 / 28 步",
+        "[box] c                       校验中",
+        "[box] d                       失败",
+        "[box] e                       询问来源",
+        "[box] f                       进行中，已写入 1.0 MiB",
+        "[box] 0 / 6 个文件，1 个失败   12%，1.0 / 8.0 MiB，1.0 MiB/s，剩余 0:07",
+    ]
+    done = [*seen[:1], entry("torch", "done", 28, 28), *seen[2:]]
+    assert "完成" in "".join(view.lines(snapshot(*done), 1))
+    assert "[box] c                       仍在校验中" in view.lines(snapshot(*done), 40)
+
+
 def test_the_queue_has_no_lines_of_its_own_unless_nothing_moves(view):
     moving = snapshot(entry("a", "fetching", 1, 9), entry("b", "waiting"))
     assert not [line for line in view.lines(moving, 0) if "] b " in line]
@@ -139,7 +163,8 @@ def test_odd_snapshots_are_no_error(view, odd):
 
 def test_numbers():
     assert [size(0), size(1023), size(1536), size(5 * GIB)] == ["0 B", "1023 B", "1.5 KiB", "5.0 GiB"]
-    assert amount(3 * GIB, 4 * GIB) == "3.0 of 4.0 GiB"
-    assert amount(3 * MIB, 4 * GIB) == "3.0 MiB of 4.0 GiB"
-    assert [amount(0, 4 * GIB), amount(0, None)] == ["0 of 4.0 GiB", "0 B"]
+    assert amount(3 * GIB, 4 * GIB, "en") == "3.0 of 4.0 GiB"
+    assert amount(3 * MIB, 4 * GIB, "en") == "3.0 MiB of 4.0 GiB"
+    assert amount(3 * MIB, 4 * GIB, "zh") == "3.0 MiB / 4.0 GiB"
+    assert [amount(0, 4 * GIB, "en"), amount(0, None, "en")] == ["0 of 4.0 GiB", "0 B"]
     assert [clock(5.4), clock(75), clock(3675)] == ["0:05", "1:15", "1:01:15"]
