@@ -148,7 +148,9 @@ def resolve_redirect(url: str, location: str) -> str:
     """Where ``location``, as seen at ``url``, leads. Raises TransferError."""
     try:
         _reject_ambiguous_characters(location)  # before urljoin, which drops some of them
-        return urljoin(url, location)
+        target = urljoin(url, location)
+        url_origin(target)
+        return target
     except (ValueError, TransferError):
         raise TransferError(
             f"{redact_url(url)} leads to {redact_url(location)}, which is no valid URL. Take the file from another address."

@@ -128,7 +128,8 @@ def redact_source(source: str) -> str:
         return "magnet:?{}".format("".join(re.findall(r"[?&](xt=[^&]*)", source)[:1]))
     if scheme in SCHEMES_WITHOUT_SECRETS or (scheme == "civitai" and not _unknown_query_keys(source)):
         return source
-    return redact_url(source) + ("?..." if "?" in source else "")
+    shown = redact_url(source)
+    return shown + "?..." if "?" in source else shown or "#..."
 
 
 def _unknown_query_keys(source: str) -> list[str]:
