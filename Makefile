@@ -122,7 +122,7 @@ coverage: setup programs gradio real-models
 	$(BIN)/pytest tests/unit -n auto --dist worksteal --cov --cov-report=term:skip-covered --cov-report=html:$(WORK)/coverage
 
 # the lab's own tests look at what the whole machine has, so they run alone
-integration: setup
+integration: setup gradio
 	$(BIN)/pytest tests/integration --ignore=tests/integration/lab -n $(WORKERS) --dist worksteal
 	$(BIN)/pytest tests/integration/lab
 
@@ -139,7 +139,7 @@ molecule-%: setup programs
 	set -o pipefail; $(BIN)/molecule test -s $* 2>&1 | tee $(WORK)/molecule/$*.log
 
 # not part of make test: takes an hour and more on two cores. CORES='2.21 2.22' and CHECKS='site-check readme' choose.
-matrix: setup $(if $(filter unit,$(or $(CHECKS),unit)),programs gradio real-models)
+matrix: setup $(if $(filter unit,$(or $(CHECKS),unit)),programs real-models) gradio
 	@CHECKS='$(CHECKS)' tools/matrix $(CORES)
 
 # README's lines by somebody who has only ansible-core, on hosts of the lab; by default the ansible-core and Python of the tests
