@@ -263,7 +263,7 @@ class CallbackModule(DefaultCallback):
         text = result.result["msg"]
         lines = [str(line) for line in text] if isinstance(text, list) else str(text).splitlines()
         name = result.host.get_name()
-        if result.task.get_name().rpartition(" : ")[2].strip().startswith(RESULT_TASKS):
+        if display_name(result.task.get_name(), "en").startswith(RESULT_TASKS):
             self._results.append((name, lines))
         else:
             self._host_lines(name, lines)

@@ -46,9 +46,9 @@ def environment_identity(prefix: str) -> list[int] | None:
     return None
 
 
-def normalise_names(names: Iterable[str]) -> set[str]:
-    """Names of distributions as indexes compare them (PEP 503)."""
-    return {re.sub(r"[-_.]+", "-", name).lower() for name in names}
+def _normalize(name: str) -> str:
+    """As that of python_env.environment, which brings requests along: too much for a module of which half the time is its start."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def list_distributions(prefix: str) -> dict[str, str]:
@@ -60,7 +60,7 @@ def list_distributions(prefix: str) -> dict[str, str]:
     for path in glob.glob(os.path.join(glob.escape(prefix), "lib/python*/site-packages/*.dist-info")):
         match = DIST_INFO.match(os.path.basename(path))
         if match and os.path.exists(os.path.join(path, "INSTALLER")):
-            found[re.sub(r"[-_.]+", "-", match.group(1)).lower()] = match.group(2)
+            found[_normalize(match.group(1))] = match.group(2)
     return found
 
 
@@ -74,8 +74,8 @@ def compute_key(
     """The key as it is now. ``values``: whatever JSON holds. ``distributions``: names that count; all where none is given."""
     text = json.dumps(values, sort_keys=True, ensure_ascii=True)
     installed = list_distributions(environment) if environment else {}
-    names = normalise_names(distributions) or set(installed)
-    names -= normalise_names(ignored_distributions)
+    names = set(map(_normalize, distributions)) or set(installed)
+    names -= set(map(_normalize, ignored_distributions))
     return {
         "values": hashlib.sha256(text.encode()).hexdigest(),
         "files": {path: checksum_or_none(path) for path in files},
