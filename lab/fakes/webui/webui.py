@@ -243,6 +243,7 @@ def _listen(host: str) -> socket.socket:
 
 def webui() -> None:
     """The page, /internal and, with --api, the API; until a signal ends the process."""
+    time.sleep(float(os.environ.get("SDOPS_LAB_START_DELAY") or 0))
     initialize()
     app = FastAPI(title=fake.NAME, version=fake.CONTRACT)
     _add_page(app)

@@ -31,6 +31,13 @@ def test_an_answer_on_the_port_is_not_a_loaded_model(instance):
     assert log.index("Startup time: ") < log.index("Loading weights")
 
 
+def test_a_slow_start_answers_no_earlier(instance):
+    begin = time.monotonic()
+    instance.start(model=False, SDOPS_LAB_START_DELAY="1.5")
+    assert instance.call("/internal/ping").json == {}
+    assert time.monotonic() - begin > 1.5
+
+
 def test_without_a_checkpoint_the_server_stays_and_images_fail(instance):
     instance.start(model=False)
     instance.wait("Stable diffusion model failed to load")
