@@ -8,6 +8,8 @@ All mistakes are reported together.
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +38,10 @@ from ..plugin_utils.variable_names import given_variables, unknown_tag_errors, u
 # with the addresses: what runs on the host is reached by them without a proxy
 FACT_SUBSETS = ["!all", "min", "network"]
 NEEDED_FACTS = ("python", "user_dir", "all_ipv4_addresses")
+
+# A worker process lives for one task. To look for cyclic garbage in it, among all objects of ansible-playbook, is an eighth of the
+# controller's CPU in a run. The main process loads this file before it forks; a task that watches for hours enables it again
+os.register_at_fork(after_in_child=gc.disable)
 
 
 class ActionModule(ActionBase):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import deque
 from typing import Any
@@ -51,6 +52,8 @@ class ActionModule(ProgressActionBase):
             raise AnsibleActionFail(
                 f"{args['program']} has no log on {host}: {path} is not there, or this user must not read it. {args['missing_hint']}".rstrip()
             )
+        if args["follow"]:
+            gc.enable()  # as in progress_action
         if args["follow"] and not self._task.no_log:
             text = message("log_follows", self._language(task_vars), path=path)
             display.display(f"[{host}] {text}", stderr=True)

@@ -18,6 +18,7 @@ from typing import Any, Iterable
 
 from .errors import FileTypeError
 from .filesystem import load_json, locked, sha256_of, write_atomic
+from .python_env.names import normalize_name
 
 # written when an environment is made, and again when conda changes it
 ENVIRONMENT_MARKERS = ("conda-meta/history", "pyvenv.cfg")
@@ -46,11 +47,6 @@ def environment_identity(prefix: str) -> list[int] | None:
     return None
 
 
-def _normalize(name: str) -> str:
-    """As that of python_env.environment, which brings requests along: too much for a module of which half the time is its start."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def list_distributions(prefix: str) -> dict[str, str]:
     """``{normalised name: version}`` of an environment, by the names of its ``.dist-info`` directories.
 
@@ -60,7 +56,7 @@ def list_distributions(prefix: str) -> dict[str, str]:
     for path in glob.glob(os.path.join(glob.escape(prefix), "lib/python*/site-packages/*.dist-info")):
         match = DIST_INFO.match(os.path.basename(path))
         if match and os.path.exists(os.path.join(path, "INSTALLER")):
-            found[_normalize(match.group(1))] = match.group(2)
+            found[normalize_name(match.group(1))] = match.group(2)
     return found
 
 
@@ -74,8 +70,8 @@ def compute_key(
     """The key as it is now. ``values``: whatever JSON holds. ``distributions``: names that count; all where none is given."""
     text = json.dumps(values, sort_keys=True, ensure_ascii=True)
     installed = list_distributions(environment) if environment else {}
-    names = set(map(_normalize, distributions)) or set(installed)
-    names -= set(map(_normalize, ignored_distributions))
+    names = set(map(normalize_name, distributions)) or set(installed)
+    names -= set(map(normalize_name, ignored_distributions))
     return {
         "values": hashlib.sha256(text.encode()).hexdigest(),
         "files": {path: checksum_or_none(path) for path in files},

@@ -22,6 +22,7 @@ from typing import Any, ContextManager, NamedTuple
 
 from .errors import FileTypeError, SdopsError, WheelChangedError
 from .filesystem import load_json, locked, reject_irregular, sha256_of, sync_directory, write_atomic
+from .python_env.names import normalize_name
 
 FACTS = "wheel.json"
 MAX_METADATA_BYTES = 1 << 20  # bytes
@@ -73,7 +74,7 @@ def identity(wheel: str) -> tuple[str, str]:
                 headers = HeaderParser().parsestr(metadata.read(MAX_METADATA_BYTES).decode("utf-8", "replace"))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
         raise SdopsError(f"{wheel} is no wheel: {exc}.") from exc
-    return re.sub(r"[-_.]+", "-", headers.get("Name") or "").lower(), headers.get("Version") or ""
+    return normalize_name(headers.get("Name") or ""), headers.get("Version") or ""
 
 
 class Cache:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import threading
@@ -134,6 +135,7 @@ class ProgressActionBase(ActionBase):
 
     def _watch(self, job: DetachedModule, task_vars: dict[str, Any], interval: float) -> dict[str, Any]:
         """Poll and report until the module has ended; its result."""
+        gc.enable()  # the action preflight has disabled it for tasks that end soon
         host = self._name(task_vars)
         view = View(host, is_masked=bool(self._task.no_log), language=self._language(task_vars))
         parent = os.getppid()

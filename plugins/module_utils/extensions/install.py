@@ -21,7 +21,8 @@ from ..git.commit_cache import CommitCache
 from ..git.move import CheckoutMover
 from ..git.pin import Pin, partial_path
 from ..process import run
-from ..python_env.environment import compare_versions, inspect_environment, normalize_name, version_labels
+from ..python_env.environment import compare_versions, inspect_environment, version_labels
+from ..python_env.names import normalize_name
 from ..python_env.packages import PipRequest, UvInstaller
 from ..python_env.requirements import read_requirements
 from ..roop.patch import BACKUP_SUFFIX, MAX_THRESHOLD, SafetyCheckPatch

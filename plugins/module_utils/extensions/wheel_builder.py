@@ -11,7 +11,8 @@ import tempfile
 
 from ..errors import SdopsError, WheelChangedError
 from ..process import run
-from ..python_env.environment import normalize_name, run_probe
+from ..python_env.environment import run_probe
+from ..python_env.names import normalize_name
 from ..wheel_cache import BuildKey, Cache
 
 # a wheel runs where the C library is not older than where it was built

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from ..errors import PythonEnvError, SdopsError
@@ -54,11 +53,6 @@ print(json.dumps({
     },
 }))
 """
-
-
-def normalize_name(name: str) -> str:
-    """Name of a distribution as the index spells it: ``Foo_Bar`` -> ``foo-bar``."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def run_probe(python: str, script: str, what: str) -> Any:

@@ -15,7 +15,8 @@ from ..filesystem import parse_json
 from ..process import Completed, run
 from ..urls import redact_logins, url_login_secrets
 from .cache_lock import package_cache_lock
-from .environment import compare_versions, inspect_environment, normalize_name, version_labels
+from .environment import compare_versions, inspect_environment, version_labels
+from .names import normalize_name
 from .requirements import HAS_PACKAGING, RequirementChecker, read_requirements
 
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from ..errors import PythonEnvError
 from ..urls import without_user
-from .environment import normalize_name
+from .names import normalize_name
 
 try:
     from packaging.requirements import InvalidRequirement, Requirement

@@ -371,15 +371,17 @@ def test_members_of_a_list_live(webui, ready, four_times, run_module):
     run_module("webui_options", **webui.access, lists={"disabled_extensions": {"absent": ["x"]}})
 
 
-def test_the_owner_of_a_port_is_named(webui, ready, run_module):
-    port = int(webui.url.rpartition(":")[2])
-    (owner,) = run_module("port_owner_info", port=port)["owners"]
+def test_the_owner_of_a_port_is_named(webui, ready, run_module, tmp_path):
+    def owners(port):
+        return run_module("host_state_info", ports=[port], supervisor_dir=str(tmp_path))["state"]["ports"][str(port)]
+
+    (owner,) = owners(int(webui.url.rpartition(":")[2]))
     assert owner["pid"] == webui.process.pid
     assert "python" in owner["command"]
     assert PASSWORD not in owner["command"]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))  # bound, and nobody listens
-        assert run_module("port_owner_info", port=probe.getsockname()[1])["owners"] == []
+        assert owners(probe.getsockname()[1]) == []
 
 
 @pytest.fixture

@@ -10,6 +10,10 @@ import time
 LISTEN = "import socket, time; s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(); print(s.getsockname()[1], flush=True); time.sleep(60)"
 
 
+def read_owners(run_module, port, directory):
+    return run_module("host_state_info", ports=[port], supervisor_dir=str(directory))["state"]["ports"][str(port)]
+
+
 def test_only_programs_of_others_are_named(tmp_path, run_module):
     directory = tmp_path / "home/supervisor"
     script = tmp_path / "server.py"
@@ -20,9 +24,9 @@ def test_only_programs_of_others_are_named(tmp_path, run_module):
         process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True, start_new_session=True)
         try:
             port = int(process.stdout.readline())
-            found = run_module("port_owner_info", port=port, supervisor_dir=str(directory))["owners"]
+            found = read_owners(run_module, port, directory)
             assert found == [] if own else [str(script) in each["command"] for each in found] == [True]
-            assert len(run_module("port_owner_info", port=port)["owners"]) == 1
+            assert len(read_owners(run_module, port, tmp_path / "another")) == 1
         finally:
             os.killpg(process.pid, 9)
             process.wait()
