@@ -93,6 +93,21 @@ for line in lines:
         found.append([line, why, True])
 print(json.dumps(found))
 """
+# Runs in the Python of a new environment: unpacks the pip that ensurepip would install. That compiles all of it, which takes longer than
+# everything else here. Fails, and leaves nothing, where the wheel is elsewhere or needs others beside it, as those of Ubuntu 20.04.
+UNPACK_PIP_SCRIPT = r"""
+import ensurepip, glob, os, shutil, subprocess, sys, sysconfig, zipfile
+folders = [sysconfig.get_config_var("WHEEL_PKG_DIR"), os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")]
+[wheel] = [w for f in folders if f for w in glob.glob(os.path.join(f, "pip-%s-*.whl" % ensurepip.version()))]
+packages = sysconfig.get_path("purelib")
+with zipfile.ZipFile(wheel) as bundle:
+    bundle.extractall(packages)
+    parts = {name.partition("/")[0] for name in bundle.namelist()}
+if subprocess.call([sys.executable, "-I", "-m", "pip", "--version"]) != 0:
+    for part in parts:
+        shutil.rmtree(os.path.join(packages, part))
+    sys.exit(1)
+"""
 
 
 class ToolboxState(NamedTuple):
@@ -218,6 +233,11 @@ class Toolbox:
             )
 
     def _create(self) -> None:
+        if (
+            run([self.python, "-m", "venv", "--without-pip", self.path]).rc == 0
+            and run([self.interpreter, "-I", "-c", UNPACK_PIP_SCRIPT]).rc == 0
+        ):
+            return
         done = run([self.python, "-m", "venv", self.path])
         if done.rc == 0:
             return

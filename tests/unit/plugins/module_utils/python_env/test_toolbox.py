@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ensurepip
 import os
 import re
 import shutil
@@ -9,10 +10,12 @@ import socket
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import ToolboxError
+from ansible_collections.sdops.webui.plugins.module_utils.python_env import toolbox as toolbox_module
 from ansible_collections.sdops.webui.plugins.module_utils.python_env.toolbox import (
     Toolbox,
     effective_setting,
@@ -26,8 +29,8 @@ from pip._internal.models.index import PyPI
 
 LOCK = ROOT / "roles/base/files/toolbox-requirements.txt"
 BLOCKS = re.split(r"(?m)^(?=[A-Za-z0-9])", LOCK.read_text())[1:]
-# small enough for a test, with a script (pip's own come too) and without dependencies
-SMALL = "".join(block for block in BLOCKS if block.startswith(("packaging==", "certifi==")))
+# small enough for a test, with a script and without dependencies
+SMALL = "".join(block for block in BLOCKS if block.startswith(("packaging==", "certifi==", "charset-normalizer==")))
 BASE = getattr(sys, "_base_executable", sys.executable)
 
 
@@ -76,7 +79,7 @@ def test_check_apply_check_apply(tmp_path, four_times, run_module):
     assert found["usable"] and not found["reason"] and found["python"] == sys.executable
     # a newer lock: packages only
     lock = SMALL + next(block for block in BLOCKS if block.startswith("requests=="))
-    lock += "".join(b for b in BLOCKS if b.startswith(("urllib3==", "charset-normalizer==", "idna==")))
+    lock += "".join(b for b in BLOCKS if b.startswith(("urllib3==", "idna==")))
     planned, applied = four_times("toolbox", path=str(path), requirements=lock, python=BASE)
     assert planned["actions"] == applied["actions"] == [f"install packages into {path}"]
     assert subprocess.run([path / "bin/python", "-c", "import requests"]).returncode == 0
@@ -110,7 +113,7 @@ def broken_python(path: Path) -> None:
 
 
 def moved(path: Path) -> None:
-    for script in path.glob("bin/pip*"):
+    for script in path.glob("bin/normalizer"):
         script.write_bytes(script.read_bytes().replace(os.fsencode(path), b"/" + b"x" * (len(os.fsencode(path)) - 1)))
 
 
@@ -189,6 +192,27 @@ def test_a_python_without_ensurepip_is_named(tmp_path, run_module):
         assert not info(run_module, path)["usable"]
     assert (path / "bin/python").exists()
     assert run_module("toolbox", path=str(path), requirements=SMALL, python=BASE)["actions"] == [f"rebuild {path}"]
+
+
+@pytest.mark.parametrize("stands_alone", [True, False])
+def test_pip_is_that_of_ensurepip(tmp_path, monkeypatch, stands_alone):
+    """Unpacked from its wheel; by ensurepip where the wheel needs others beside it, as those of Debian once did."""
+    path = tmp_path / "toolbox"
+    if not stands_alone:
+        with zipfile.ZipFile(tmp_path / f"pip-{ensurepip.version()}-py3-none-any.whl", "w") as bundle:
+            bundle.writestr("pip/__init__.py", "")
+            bundle.writestr("pip/__main__.py", "import a_library_that_is_elsewhere")
+            bundle.writestr("pip/mine.py", "")
+        places = (
+            f"sysconfig.get_config_var = lambda name: {str(tmp_path)!r}; ensurepip.__file__ = '/nowhere/__init__.py'"
+        )
+        script = f"import ensurepip, sysconfig; {places}\n{toolbox_module.UNPACK_PIP_SCRIPT}"
+        monkeypatch.setattr(toolbox_module, "UNPACK_PIP_SCRIPT", script)
+    assert Toolbox(str(path), BASE).install(SMALL, rebuild=True) == []
+    done = subprocess.run([path / "bin/python", "-m", "pip", "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith(f"pip {ensurepip.version()} from {path}")
+    assert (path / "bin/pip").exists() is not stands_alone and not list(site(path).glob("pip/mine.py"))
+    assert Toolbox(str(path), BASE).inspect(SMALL) == ([], False)
 
 
 def test_the_host_python_beneath_a_toolbox(toolbox_dir):
