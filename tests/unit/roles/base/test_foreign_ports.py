@@ -26,7 +26,7 @@ def test_only_programs_of_others_are_named(tmp_path, run_module):
             port = int(process.stdout.readline())
             found = read_owners(run_module, port, directory)
             assert found == [] if own else [str(script) in each["command"] for each in found] == [True]
-            assert len(read_owners(run_module, port, tmp_path / "another")) == 1
+            assert len(read_owners(run_module, port, tmp_path / "another/supervisor")) == 1
         finally:
             os.killpg(process.pid, 9)
             process.wait()
