@@ -1,4 +1,4 @@
-"""plugins/ on the Pythons of targets: ansible-core 2.19 supports them from 3.8 on."""
+"""plugins/ on the Pythons of targets: ansible-core 2.19 supports them from 3.8 on, later ones from a later one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import ansible
 import pytest
+from ansible.module_utils.basic import _PY_MIN
 from helpers.paths import ROOT
 
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
@@ -24,9 +25,9 @@ print("imported", len(sys.argv) - 1)
 
 
 def interpreters() -> list[str]:
-    """python3.8 and newer ones that are here: by $PATH, or as pyenv keeps them."""
+    """The oldest Python of this ansible-core and newer ones that are here: by $PATH, or as pyenv keeps them."""
     found = {}
-    for minor in (8, 9, 10, 12, 13):
+    for minor in (each for each in (8, 9, 10, 12, 13) if (3, each) >= _PY_MIN):
         name = f"python3.{minor}"
         for path in [shutil.which(name), *map(str, Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/{name}"))]:
             works = path and subprocess.run([path, "-c", ""], capture_output=True).returncode == 0
