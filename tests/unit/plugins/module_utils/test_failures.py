@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.failures import failure_message, last_words
+from helpers.module_process import module_arguments
 
 LAUNCH = """Traceback (most recent call last):
   File "/root/webui/launch.py", line 48, in <module>
@@ -62,18 +64,21 @@ def test_the_line_that_names_the_cause(message, words):
     assert last_words(message) == words
 
 
+COMMAND = """
+from ansible.module_utils import basic
+basic._ANSIBLE_PROFILE = "legacy"
+from ansible.modules import command
+command.main()
+"""
+
+
 def failed(*command: str) -> dict:
-    """As the module command reports it."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode
-    return {
-        "failed": True,
-        "msg": "non-zero return code",
-        "cmd": list(command),
-        "rc": done.returncode,
-        "stdout": done.stdout,
-        "stderr": done.stderr,
-    }
+    """What the module command of this ansible-core reports."""
+    arguments = module_arguments({"argv": list(command)}, check=False)
+    done = subprocess.run([sys.executable, "-c", COMMAND], input=arguments, capture_output=True, text=True)
+    result = json.loads(done.stdout)
+    assert result["failed"] and result["rc"]
+    return result
 
 
 @pytest.mark.parametrize(
@@ -102,8 +107,10 @@ def test_a_command_that_fails_is_quoted(command, start, word):
         (["/usr/bin/supervisorctl", "-c", "x"], "supervisorctl"),
     ],
 )
-def test_the_command_has_a_short_name(command, name):
-    message = failure_message({"msg": "non-zero return code", "cmd": command, "rc": 3, "stderr": "no"})
+@pytest.mark.parametrize("said", ["non-zero return code", "The command exited with a non-zero return code."])
+def test_the_command_has_a_short_name(command, name, said):
+    """In the words of core 2.19, and of 2.21 and newer."""
+    message = failure_message({"msg": said, "cmd": command, "rc": 3, "stderr": "no"})
     assert message == f"{name} ended with 3: no."
 
 
