@@ -46,8 +46,8 @@ RETURN = r"""
 _value:
   description: >-
     C(installed) and C(desired), as a person reads them, the former empty where nothing is installed; C(changed), whether they differ;
-    C(objection), a sentence about why that must not be, empty where it may; C(notice), a sentence about a change that nobody has asked
-    for and that may be; and C(requested), the variables to record.
+    C(objection), a sentence about why that must not be, empty where it may; C(notice), a sentence about a change that may be, but that
+    nobody has asked for or that is less than one might think; and C(requested), the variables to record.
   type: dict
   sample: {installed: 1.10.1, desired: dev, changed: true, objection: "", notice: "", requested: {sd_webui_version: dev}}
 """

@@ -67,6 +67,11 @@ def compare_version(
         installed=version_label(version, commit), changed=(version, commit) != (desired["version"], desired["commit"])
     )
     if given:
+        if change.changed and commit == desired["commit"]:
+            change = change._replace(
+                notice=f"sd_webui_commit keeps the code of the WebUI at {commit[:SHORT_COMMIT]}: only its packages become those of "
+                f"{desired['version']}. For its code too, take sd_webui_commit out of the inventory."
+            )
         return change
     if not change.changed:
         return change._replace(requested=recorded or {})

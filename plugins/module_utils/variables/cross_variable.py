@@ -56,6 +56,14 @@ def _find_conflicts(values: Mapping) -> list[str]:
         "sd_webui_version is {}; known are {} (quote it in YAML). For another commit keep the nearest of these and set sd_webui_commit, "
         "and sd_webui_repositories if they differ.".format(format_value(version), ", ".join(WEBUI_VERSIONS)),
     )
+    commit = get("sd_webui_commit")
+    owner = next((name for name, row in WEBUI_VERSIONS.items() if row.commit == commit), None)
+    # several rows may have one commit
+    rule(
+        owner and str(version) in WEBUI_VERSIONS and WEBUI_VERSIONS[str(version)].commit != commit,
+        f"sd_webui_commit is that of {owner}, but sd_webui_version is {version}: it would be the code of {owner} with the packages of "
+        f"{version}. Take sd_webui_commit away, or set sd_webui_version: {format_value(owner)}.",
+    )
     if "extensions_list" in values and "sdops_github" in values:
         for entry in values["extensions_list"]:
             try:

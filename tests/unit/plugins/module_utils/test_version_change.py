@@ -71,6 +71,14 @@ def test_version_counts_beside_its_commit():
     assert compare(("1.5.2", OTHER), {}, ("dev", OTHER)).objection
 
 
+def test_a_pinned_commit_keeps_the_code():
+    given = {"sd_webui_version": "dev", "sd_webui_commit": OTHER}
+    change = compare(("1.5.2", OTHER), given, ("dev", OTHER), **given)
+    assert not change.objection and "keeps the code of the WebUI at ababababab" in change.notice
+    assert not compare(("1.5.2", OTHER), given, row("dev"), sd_webui_version="dev").notice
+    assert not compare(("dev", OTHER), given, ("dev", OTHER), **given).notice
+
+
 def test_version_that_the_collection_does_not_know_any_more():
     change = compare(("0.9", OTHER), None, row(DEFAULT))
     assert f"write into the inventory: sd_webui_commit: {OTHER}." in change.objection

@@ -25,6 +25,7 @@ from ansible_collections.sdops.webui.plugins.module_utils.variables.validation i
     variable_errors,
 )
 from ansible_collections.sdops.webui.plugins.module_utils.variables.value_types import type_error
+from ansible_collections.sdops.webui.plugins.module_utils.webui_versions import WEBUI_VERSIONS
 from ansible_collections.sdops.webui.plugins.module_utils.xray.share_link import parse_share_link
 from ansible_collections.sdops.webui.plugins.plugin_utils.role_validation import referenced_variables
 
@@ -127,6 +128,10 @@ def test_types_are_those_of_ansible(kind, value):
         ),
         ({"sd_webui_repositories": [{"name": "x"}]}, "needs variable and repo and commit"),
         ({"sd_webui_version": "1.11.0"}, "known are 1.10.1, 1.5.2, dev"),
+        (
+            {"sd_webui_version": "dev", "sd_webui_commit": WEBUI_VERSIONS["1.10.1"].commit},
+            'Take sd_webui_commit away, or set sd_webui_version: "1.10.1".',
+        ),
         ({"model_fetch_huggingface_token": "“hf_abc”"}, "model_fetch_huggingface_token must be the token alone"),
         ({"model_fetch_models": ["", "civitai://x"]}, "civitai://x"),
         ({"model_fetch_models": [{"kind": "vae"}]}, "has no source"),
