@@ -15,7 +15,8 @@ from .urls import redact_secrets
 # what Ansible says of any command, validation, module or loop
 EMPTY_MESSAGE = re.compile(
     r"((?:The command exited with a )?non-zero return code|failed to validate|MODULE FAILURE|Module result deserialization failed"
-    r"|One or more items failed|Failed to template loop_control|Task failed: )?[:.]?(\s*(See stdout/stderr for the exact error|No start of json char found).*)?\Z",
+    r"|One or more items failed|Failed to template loop_control|Task failed: )?[:.]?"
+    r"(\s*(See stdout/stderr for the exact error|No start of json char found).*)?\Z",
     re.S,
 )
 # how programs begin a line that matters: apt, pip and uv, git, tar, compilers (behind file and line), Python, launch.py quoting pip

@@ -140,6 +140,21 @@ def test_two_releases_are_equal_byte_for_byte(releases):
     assert Path(built.stdout.strip()).read_bytes() == second["sdops-webui-0.1.0.tar.gz"]
 
 
+def test_what_lies_about_is_not_packed(tmp_path):
+    """Only new files where the collection has its own: README has people write a vault and an inventory."""
+    sources = copy_of_sources(ROOT, tmp_path / "sources", reverse=False, seconds=1_500_000_000, mask=0o022)
+    ours = "plugins/modules/new_module.py"
+    theirs = ("vault.yml", "my-box/hosts.yml", "my-box/artifacts/box/webui-credentials", ".venv/pyvenv.cfg")
+    for name in (ours, *theirs):
+        (sources / name).parent.mkdir(parents=True, exist_ok=True)
+        (sources / name).write_text("x")
+    built = build(sources, tmp_path / "out")
+    assert built.returncode == 0, built.stderr
+    with tarfile.open(built.stdout.strip()) as archive:
+        names = set(archive.getnames())
+    assert ours in names and not names & set(theirs)
+
+
 def test_release_holds_no_time_or_owner_of_its_builder(releases):
     with tarfile.open(releases[1] / "sdops-webui-0.1.0.tar.gz") as archive:
         members = archive.getmembers()

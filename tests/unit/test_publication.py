@@ -68,10 +68,10 @@ def test_survey_asks_for_options_of_the_roles():
         if question["type"] == "multiplechoice":
             assert question["choices"] == option["choices"], name
         if question["type"] == "multiselect":
-            assert option["type"] == "list" and set(question["choices"]) <= catalogs[name], name
+            assert option["type"] == "list" and set(question["choices"]) == catalogs[name], name
         assert (question["type"] == "integer") == (option["type"] == "int"), name
-        assert (question["type"] == "password") == option.get("no_log", False), name
-        assert question["default"] in ["", *question.get("choices", [question["default"]])], name
+        # AWX hands a default to the playbook like an answer, and both win over the inventory and its vault
+        assert "default" not in question and not question["required"] and not option.get("no_log"), name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
