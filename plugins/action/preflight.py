@@ -55,6 +55,7 @@ class ActionModule(ActionBase):
         unused, args = self.validate_argument_spec(
             argument_spec={
                 "roles": {"type": "list", "elements": "str", "required": True},
+                "variable_roles": {"type": "list", "elements": "str", "default": []},
                 "bootstrap": {"type": "bool", "default": False},
             }
         )
@@ -62,7 +63,8 @@ class ActionModule(ActionBase):
         known = dict(variables.get("ansible_facts") or {})
         has_facts = not args["bootstrap"] and all(name in known for name in NEEDED_FACTS)
         facts: dict[str, Any] = {}
-        check = self._check_variables(roles, variables, has_facts)
+        checked = [*roles, *args["variable_roles"]]
+        check = self._check_variables(checked, variables, has_facts)
         check.errors.extend(self._unknown_name_errors(variables))
         if not has_facts and not check.errors:
             variables.update(check.stripped)
@@ -76,7 +78,7 @@ class ActionModule(ActionBase):
             if constants.INJECT_FACTS_AS_VARS:
                 # nothing but facts: a host must not set variables of roles
                 variables.update({k: v for k, v in clean_facts(facts).items() if k.startswith("ansible_")})
-            before, check = check, self._check_variables(roles, variables, known=check.values)
+            before, check = check, self._check_variables(checked, variables, known=check.values)
             check.stripped.update(before.stripped)
         if check.errors:
             return {**result, "failed": True, "msg": "\n".join(check.errors)}
@@ -125,7 +127,7 @@ class ActionModule(ActionBase):
         roles = [path.name for path in ROLES.iterdir()]
         errors = unknown_variable_errors(given, role_options(), derived_variables(), roles)
         tags = variables.get("__sdops_tags")
-        if tags:
+        if tags is not None:
             selected, skipped = variables["ansible_run_tags"], variables["ansible_skip_tags"]
             errors += unknown_tag_errors(selected, skipped, self._templar.template(tags))
         return errors

@@ -35,12 +35,13 @@ from ansible import constants as C
 from ansible.playbook.block import Block
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
+from ansible.release import __version__ as core_version
 from ansible.template import Templar
 
 from ..module_utils.failures import failure_message
 from ..module_utils.terminal import printable
 from ..plugin_utils.messages import LANGUAGES, MESSAGES, detect_language, message
-from ..plugin_utils.role_validation import SHARED_ROLE
+from ..plugin_utils.role_validation import SHARED_ROLE, old_core_error
 from ..plugin_utils.task_names import display_name
 from ..plugin_utils.text_tables import render_table
 
@@ -52,6 +53,7 @@ HEADINGS = ("heading_host", "heading_result", "heading_changed", "heading_time")
 HELPER_ROLES = (SHARED_ROLE, "webui_rollback")
 # what tasks with such names report is the result of a playbook, and comes at its end
 RESULT_TASKS = "Report the result"
+PREFLIGHT_ACTION = "sdops.webui.preflight"
 # they wait for what somebody else says
 FOLLOWING_ACTIONS = ("sdops.webui.program_log_info",)
 # what a rescue says that leaves the report to another one: __sdops_deferred_message of the role sdops
@@ -197,6 +199,11 @@ class CallbackModule(DefaultCallback):
     # --- while it runs ------------------------------------------------------------------------------------------------
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
+        outdated = old_core_error(core_version)
+        if outdated:
+            # whose results have other attributes, so that nothing could be told of what fails
+            self._line(outdated, color=C.COLOR_ERROR)
+            raise SystemExit(1)
         super().v2_playbook_on_start(playbook)
         watch = DisplayWatch(self._display)
         threading.Thread(target=self._break_silence, args=[watch], daemon=True).start()
@@ -209,8 +216,8 @@ class CallbackModule(DefaultCallback):
             self.hosts.setdefault(name, HostProgress())
         self._set_language(manager, play, names)
         self._steps = RoleSteps(list_steps(play, variables))
+        self._play = play
         if self._is_brief:
-            self._play = play
             self._line(
                 display_name(play.get_name(), self.language)
                 + (message("plan_only", self.language) if play.check_mode else "")
@@ -300,7 +307,9 @@ class CallbackModule(DefaultCallback):
             super().v2_runner_on_failed(result, ignore_errors)
         elif not ignore_errors:
             self._handle_warnings(result.result)
-            if cause != DEFERRED_MESSAGE and (len(self.hosts) > 1 or has_rescue(result.task)):
+            # mistakes in variables are told at the end, once for all hosts that have them
+            told_at_end = cause == DEFERRED_MESSAGE or result.task.resolved_action == PREFLIGHT_ACTION
+            if not told_at_end and (len(self.hosts) > 1 or has_rescue(result.task)):
                 text = message("failed_task", self.language, task=self._task_name(result), cause=self._shorten(cause))
                 self._host_lines(result.host.get_name(), [text], color=C.COLOR_ERROR)
 
@@ -325,6 +334,15 @@ class CallbackModule(DefaultCallback):
     def v2_playbook_on_include(self, included_file: Any) -> None:
         if not self._is_brief:
             super().v2_playbook_on_include(included_file)
+
+    def v2_playbook_on_no_hosts_matched(self) -> None:
+        """Ansible ends such a run well."""
+        inventory = self._play.get_variable_manager()._inventory
+        separator = message("list_separator", self.language)
+        hosts = separator.join(str(each) for each in self._play.hosts)
+        groups = separator.join(sorted({*inventory.groups} - {"all", "ungrouped"}))
+        key = "no_hosts" if groups else "no_inventory"
+        self._line("  " + printable(message(key, self.language, hosts=hosts, groups=groups)), color=C.COLOR_WARN)
 
     def v2_playbook_on_no_hosts_remaining(self) -> None:
         if not self._is_brief:
@@ -393,16 +411,20 @@ class CallbackModule(DefaultCallback):
             for name in sorted(self.hosts)
             if stats.summarize(name)["failures"] or stats.summarize(name)["unreachable"]
         ]
+        causes: dict[tuple[str, str], list[str]] = {}
         for name in failed:
-            self._report_failure(name, self.hosts[name])
+            causes.setdefault((self.hosts[name].place, self.hosts[name].cause), []).append(name)
+        for (place, cause), names in causes.items():
+            self._report_failure(names, place, cause)
         if failed:
             self._line(message("failure_hint", self.language))
 
-    def _report_failure(self, name: str, progress: HostProgress) -> None:
+    def _report_failure(self, names: list[str], place: str, cause: str) -> None:
         """One line, or one for each of several mistakes."""
-        causes = [printable(line) for line in progress.cause.splitlines() if line.strip()]
+        causes = [printable(line) for line in cause.splitlines() if line.strip()]
         cause = causes[0] if len(causes) == 1 else ""
-        text = message("failure", self.language, host=name, place=progress.place, cause=cause)
+        separator = message("list_separator", self.language)
+        text = message("failure", self.language, host=separator.join(names), place=place, cause=cause)
         self._line("\n" + printable(text).rstrip(), color=C.COLOR_ERROR)
         for line in causes if len(causes) > 1 else []:
             self._line("- " + line, color=C.COLOR_ERROR)

@@ -85,6 +85,14 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "Correct that and run the same command again: what is complete stays. -v shows everything.",
         "改正后再运行同一条命令：已完成的部分会保留。-v 显示全部细节。",
     ),
+    "no_hosts": (
+        "Nothing was done: no host of the inventory is in {hosts}. Its groups are {groups}. Name the group webui, or add -e sdops_hosts=GROUP.",
+        "什么都没有做：清单里没有主机属于 {hosts}。清单里的组有 {groups}。请把组命名为 webui，或加上 -e sdops_hosts=GROUP。",
+    ),
+    "no_inventory": (
+        "Nothing was done: no host of the inventory is in {hosts}, and it has no groups. Is -i the right file?",
+        "什么都没有做：清单里没有主机属于 {hosts}，也没有任何组。-i 指的文件对吗？",
+    ),
     # --- results of the playbooks
     "webui_address": ("WebUI:       {url} on {host}", "WebUI:       {url}（在 {host} 上）"),
     "webui_open": (
@@ -176,6 +184,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     # --- the status of a host
     "status_host": ("host:        {system}, network {network}", "主机:        {system}，网络 {network}"),
+    "status_no_route": ("none", "不通"),
     "status_routes": ("routes:      {routes}", "线路:        {routes}"),
     "status_answers": ("WebUI:       {url} answers", "WebUI:       {url} 有响应"),
     "status_silent": ("WebUI:       {url} does not answer", "WebUI:       {url} 没有响应"),

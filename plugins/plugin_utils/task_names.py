@@ -10,7 +10,6 @@ CHINESE_NAMES: dict[str, str] = {
     # --- plays
     "Apply the version": "应用版本",
     "Bring up Stable Diffusion WebUI": "搭建 Stable Diffusion WebUI",
-    "Check the version": "检查版本",
     "Fetch images": "取回图片",
     "Report the status of the hosts": "报告主机状态",
     "Restart the WebUI": "重启 WebUI",
@@ -20,7 +19,6 @@ CHINESE_NAMES: dict[str, str] = {
     "Uninstall": "卸载",
     # --- tasks of the playbooks
     "Apply the roles": "执行各角色",
-    "Check that a version is given": "检查是否给出了版本",
     "Create the Python environment": "创建 Python 环境",
     "Fetch the images": "取回图片",
     "Fetch the models": "获取模型",

@@ -92,9 +92,8 @@ def unknown_tag_errors(selected: Iterable[str], skipped: Iterable[str], tags: Co
             if option == "--skip-tags" and not similar:
                 continue  # of another play or tool: nothing is left undone for it
             hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
-            found.append(
-                printable(f"{option} {tag} selects no task of this playbook.{hint} It has the tags {', '.join(tags)}.")
-            )
+            rest = f"It has the tags {', '.join(tags)}." if tags else "It has no tags: leave the option away."
+            found.append(printable(f"{option} {tag} selects no task of this playbook.{hint} {rest}"))
     return found
 
 

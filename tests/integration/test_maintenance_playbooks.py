@@ -193,6 +193,39 @@ def test_boot_hook_starts_with_the_managed_block_and_keeps_its_mode(site):
 
 
 @pytest.mark.parametrize(
+    ("playbook", "variables", "said"),
+    [
+        ("logs", {"webui_service_log_lines": "abc"}, 'webui_service_log_lines is "abc"; it must be a whole number'),
+        ("logs", {"webui_service_log_lines": 0}, "webui_service_log_lines is 0; it must be 1 or more"),
+        ("logs", {"webui_service_log_program": "nginx"}, "webui or xray or supervisord or idle"),
+        ("fetch_outputs", {"webui_service_outputs_patterns": "*.png"}, 'write it as ["*.png"]'),
+        ("stop", {"webui_service_port": "x"}, 'webui_service_port is "x"'),
+        ("uninstall", {"base_systemd": "maybe"}, 'base_systemd is "maybe"'),
+        ("upgrade", {"sd_webui_verison": "dev"}, "Did you mean sd_webui_version?"),
+        ("upgrade", {}, "Which version?"),
+    ],
+)
+def test_every_playbook_checks_its_variables(site, playbook, variables, said):
+    result = site.play(str(ROOT / f"playbooks/{playbook}.yml"), **variables)
+    assert result.returncode == 2 and said in result.stdout + result.stderr, result.stdout + result.stderr
+    assert site.files() == []
+
+
+def test_a_tag_does_not_select_nothing(site):
+    result = site.play(STATUS, "--tags", "webui_service")
+    assert (
+        result.returncode == 2
+        and "--tags webui_service selects no task of this playbook" in result.stderr + result.stdout
+    )
+
+
+def test_status_writes_nothing(site):
+    result = site.play(STATUS, sdops_network="auto", sdops_device="cpu", sdops_network_timeout=2)
+    assert result.returncode == 0 and "changed=0" in result.stdout, result.stdout + result.stderr
+    assert site.files() == []
+
+
+@pytest.mark.parametrize(
     "damage", ["its Python is gone", "its Python does not start", "no packages", "only a directory"]
 )
 def test_no_playbook_is_stuck_with_a_toolbox_that_does_not_work(installed, damage):

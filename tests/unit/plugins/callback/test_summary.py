@@ -51,11 +51,13 @@ PLAY = """
 MESSAGE = "no room\x1b[2J\nTARGET ok https://user:hunter2@example.org/x \u202e"
 
 
-def run(tmp_path: Path, play: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    tmp_path: Path, play: str, *arguments: str, inventory: bool = True, **environment: str
+) -> subprocess.CompletedProcess[str]:
     for name, text in {"hosts.yml": INVENTORY, "play.yml": play}.items():
         (tmp_path / name).write_text(text)
     return subprocess.run(
-        [str(BIN / "ansible-playbook"), "-i", "hosts.yml", "play.yml", *arguments],
+        [str(BIN / "ansible-playbook"), *(["-i", "hosts.yml"] if inventory else []), "play.yml", *arguments],
         env={
             **ansible_environment(),
             "ANSIBLE_STDOUT_CALLBACK": "sdops.webui.summary",
@@ -232,3 +234,38 @@ def test_what_others_print_ends_a_silence() -> None:
     assert watch.last_line == 0
     display.display("done, 24.0 MiB", stderr=True)
     assert watch.last_line > 0 and shown == ["for the log", "done, 24.0 MiB"]
+
+
+def test_mistakes_that_hosts_have_in_common_are_told_once(tmp_path: Path) -> None:
+    play = """
+- hosts: alpha,beta,delta
+  gather_facts: false
+  tasks:
+    - sdops.webui.preflight:
+        roles: [sdops]
+"""
+    output = run(tmp_path, play, "-e", "sdops_devise=cpu").stdout
+    assert output.count("Did you mean sdops_device?") == 1, output
+    assert re.search(r"(?m)^alpha, beta, delta failed in .*sdops_devise ", output), output
+
+
+@pytest.mark.parametrize(
+    ("inventory", "said"), [("boxes:\n  hosts: {one: {}}\n", "groups are boxes"), ("", "Is -i the")]
+)
+def test_a_run_without_hosts_is_not_silent(tmp_path: Path, inventory: str, said: str) -> None:
+    (tmp_path / "other.yml").write_text(inventory or "all: {}\n")
+    play = "- hosts: webui\n  gather_facts: false\n  tasks: []\n"
+    output = run(tmp_path, play, "-i", "other.yml", inventory=False).stdout
+    assert "no host of the inventory is in webui" in output and said in output, output
+
+
+def test_an_older_core_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results of 2.18 have other attributes, so that the callback could tell nothing of a failure."""
+    shown: list[str] = []
+    monkeypatch.setattr(summary, "core_version", "2.18.19")
+    callback = summary.CallbackModule()
+    monkeypatch.setattr(callback._display, "display", lambda text, **options: shown.append(text))
+    with pytest.raises(SystemExit):
+        callback.v2_playbook_on_start(SimpleNamespace(_file_name="site.yml"))
+    [line] = shown
+    assert "This is ansible-core 2.18.19" in line and "pip install" in line
