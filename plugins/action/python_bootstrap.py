@@ -31,6 +31,7 @@ from ..plugin_utils.target_python import (
     parse_range,
     parse_search,
     search_script,
+    support_table,
 )
 
 DISCOVERY_MODES = ("", "auto", "auto_silent", "auto_legacy", "auto_legacy_silent")
@@ -173,7 +174,8 @@ class ActionModule(ActionBase):
         raise TargetPythonError(
             f"{self._host} has no Python that ansible-core {core_version} can use: it needs Python {self._supported}, and there is "
             f"{self._listed(found)}. {tried} Install a newer Python on the host; or set sdops_python_url to an address that the host or "
-            f"this machine reaches, or ansible_python_interpreter to a Python elsewhere{f'; or use {core} on this machine' if core else ''}."
+            f"this machine reaches, or ansible_python_interpreter to a Python elsewhere{f'; or use {core} on this machine' if core else ''}. "
+            f"(Python of hosts by ansible-core: {support_table()}.)"
         )
 
     def _run_method(self, method: BootstrapMethod, path: str) -> str:

@@ -163,6 +163,20 @@ class HostProgress:
         self.task_started = 0.0
 
 
+def failure_lines(hosts: dict[str, HostProgress], language: str) -> list[str]:
+    """For hosts with one cause one line, or one for each of several mistakes."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for name, progress in hosts.items():
+        names.setdefault((progress.place, progress.cause), []).append(name)
+    lines = []
+    for (place, cause), same in names.items():
+        causes = [printable(line) for line in cause.splitlines() if line.strip()]
+        host, told = message("list_separator", language).join(same), causes[0] if len(causes) == 1 else ""
+        text = message("failure", language, host=host, place=place, cause=told)
+        lines += ["\n" + printable(text).rstrip(), *("- " + line for line in causes if len(causes) > 1)]
+    return lines
+
+
 class DisplayWatch:
     """When something was printed last (``last_line``): warnings, and the progress that an action plugin reports, count, too."""
 
@@ -337,12 +351,10 @@ class CallbackModule(DefaultCallback):
 
     def v2_playbook_on_no_hosts_matched(self) -> None:
         """Ansible ends such a run well."""
-        inventory = self._play.get_variable_manager()._inventory
-        separator = message("list_separator", self.language)
-        hosts = separator.join(str(each) for each in self._play.hosts)
-        groups = separator.join(sorted({*inventory.groups} - {"all", "ungrouped"}))
-        key = "no_hosts" if groups else "no_inventory"
-        self._line("  " + printable(message(key, self.language, hosts=hosts, groups=groups)), color=C.COLOR_WARN)
+        groups = sorted({*self._play.get_variable_manager()._inventory.groups} - {"all", "ungrouped"})
+        given = {"hosts": ", ".join(self._play.hosts), "groups": ", ".join(groups)}
+        text = message("no_hosts" if groups else "no_inventory", self.language, **given)
+        self._line("  " + printable(text), color=C.COLOR_WARN)
 
     def v2_playbook_on_no_hosts_remaining(self) -> None:
         if not self._is_brief:
@@ -411,23 +423,10 @@ class CallbackModule(DefaultCallback):
             for name in sorted(self.hosts)
             if stats.summarize(name)["failures"] or stats.summarize(name)["unreachable"]
         ]
-        causes: dict[tuple[str, str], list[str]] = {}
-        for name in failed:
-            causes.setdefault((self.hosts[name].place, self.hosts[name].cause), []).append(name)
-        for (place, cause), names in causes.items():
-            self._report_failure(names, place, cause)
+        for line in failure_lines({name: self.hosts[name] for name in failed}, self.language):
+            self._line(line, color=C.COLOR_ERROR)
         if failed:
             self._line(message("failure_hint", self.language))
-
-    def _report_failure(self, names: list[str], place: str, cause: str) -> None:
-        """One line, or one for each of several mistakes."""
-        causes = [printable(line) for line in cause.splitlines() if line.strip()]
-        cause = causes[0] if len(causes) == 1 else ""
-        separator = message("list_separator", self.language)
-        text = message("failure", self.language, host=separator.join(names), place=place, cause=cause)
-        self._line("\n" + printable(text).rstrip(), color=C.COLOR_ERROR)
-        for line in causes if len(causes) > 1 else []:
-            self._line("- " + line, color=C.COLOR_ERROR)
 
     def _row(self, name: str, counts: dict[str, int]) -> tuple[str, ...]:
         progress = self.hosts[name]

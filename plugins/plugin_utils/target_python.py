@@ -240,7 +240,7 @@ def _conda_methods(
     """With the wanted channel, and then with those that the host itself is configured for: often the near mirror."""
     version = min(max(INSTALL_VERSION, supported.oldest), supported.newest)
     methods = []
-    for program in found.conda_programs[:1]:
+    for program in found.conda_programs:
         wanted = f"--override-channels --channel {shlex.quote(options.conda_channel)}"
         for label, channels in (
             (f"{program} with the channel {options.conda_channel}", wanted),
@@ -277,6 +277,11 @@ def _standalone_methods(found: HostPythons, options: BootstrapOptions, quoted: d
     if redact_url(url) == url and found.tools & {"curl", "wget"}:
         methods.insert(0, BootstrapMethod(f"{url}, downloaded by the host", [DOWNLOAD_SCRIPT % values, unpack]))
     return methods
+
+
+def support_table() -> str:
+    """CORE_SUPPORT in one line."""
+    return "; ".join(f"{core}: {PythonRange(oldest, newest)}" for core, oldest, newest in CORE_SUPPORT)
 
 
 def older_core(found: HostPythons, supported: PythonRange) -> str:
