@@ -184,5 +184,17 @@ def test_sbom_follows_the_schema_and_names_every_pin(releases):
     assert set(re.findall(r"(?m)^([\w.-]+)==(\S+)", lock)) <= versions
     pinned = {(row.repository.lower(), row.commit) for row in [*WEBUI_VERSIONS.values(), *CATALOG.values()]}
     assert pinned <= versions
+    # every hash that the collection pins of a download
+    tables = [
+        "plugins/module_utils/webui_versions.py",
+        "plugins/module_utils/models/catalog.py",
+        *(
+            f"roles/{name}.yml"
+            for name in ("sdops/defaults/main", "xformers_build/defaults/main", "xray_proxy/vars/main")
+        ),
+    ]
+    hashes = {digest for path in tables for digest in re.findall(r"\b[0-9a-f]{64}\b", (ROOT / path).read_text())}
+    known = {each["content"] for component in bom["components"] for each in component.get("hashes", [])}
+    assert hashes - known == set()
     [dependency] = [entry for entry in bom["dependencies"] if entry["ref"] == collection["bom-ref"]]
     assert set(dependency["dependsOn"]) == {component["bom-ref"] for component in bom["components"]}
