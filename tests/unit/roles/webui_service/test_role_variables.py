@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 from helpers.ansible_site import ansible_environment
-from helpers.paths import BIN, COLLECTIONS, ROOT
+from helpers.paths import BIN, ROOT
 
 ROLE = ROOT / "roles/webui_service"
 
@@ -19,7 +19,8 @@ def evaluate(
     base: Path, expression: str, hosts: list[dict[str, Any]], *arguments: str, **environment: str
 ) -> list[Any]:
     """What ``expression`` is for each of ``hosts``, whose variables are given and whose names are box0, box1, ..."""
-    inventory, playbook = base / "hosts.json", base / "play.yml"
+    inventory, playbook, config = base / "hosts.json", base / "play.yml", base / "ansible.cfg"
+    config.touch()
     names = {f"box{number}": given for number, given in enumerate(hosts)}
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     inventory.write_text(json.dumps({"all": {"hosts": names, "vars": defaults}}))
@@ -28,7 +29,7 @@ def evaluate(
     playbook.write_text(json.dumps([play]))
     result = subprocess.run(
         [BIN / "ansible-playbook", "-i", inventory, playbook, *arguments],
-        env={**ansible_environment(), **environment},
+        env={**ansible_environment(), "ANSIBLE_CONFIG": str(config), **environment},
         capture_output=True,
         text=True,
         timeout=300,
@@ -54,22 +55,44 @@ def test_the_tunnel_is_connected_as_ansible_is(tmp_path):
             "-J j -C box8",
         ),
     ]
-    config = tmp_path / "ansible.cfg"
-    config.write_text(f"[defaults]\ncollections_path = {COLLECTIONS}\n")
     hosts = [{"webui_service_port": 6006, **given} for given, _command in cases]
-    found = evaluate(tmp_path, "__webui_service_tunnel", hosts, ANSIBLE_CONFIG=str(config))
+    found = evaluate(tmp_path, "__webui_service_tunnel", hosts)
     assert found == [f"ssh -N -L 6006:127.0.0.1:6006 {command}" for _given, command in cases]
 
 
 def test_the_tunnel_knows_the_configuration_of_ansible(tmp_path):
-    config = tmp_path / "ansible.cfg"
-    config.write_text("[defaults]\nremote_user = me\n[ssh_connection]\nssh_args = -o ControlMaster=auto -J j\n")
+    (tmp_path / "ansible.cfg").write_text(
+        "[defaults]\nremote_user = me\n[ssh_connection]\nssh_args = -o ControlMaster=auto -J j\n"
+    )
     (command,) = evaluate(
         tmp_path,
         "__webui_service_tunnel",
         [{"webui_service_port": 1}],
         "--ssh-extra-args=-C",
-        ANSIBLE_CONFIG=str(config),
         ANSIBLE_REMOTE_PORT="2222",
     )
     assert command == "ssh -N -L 1:127.0.0.1:1 -p 2222 -J j -C me@box0"
+
+
+def test_rules_hold_for_a_run_that_starts_the_webui(tmp_path):
+    shared = {
+        "__sdops_host": {"checkpoints": {"/w": False}},
+        "sdops_gpu_pending": False,
+        "webui_service_port": 6006,
+        "webui_service_data_dir": "/w",
+    }
+    listed = {**shared, "__model_fetch_expected": [{"kind": "checkpoint"}]}
+    # for a checkpoint that nobody lists, and for one that is listed
+    for arguments, expected in [
+        ([], ["model_fetch_models has none", ""]),
+        (["--tags", "webui_service"], ["model_fetch_models has none", "the tags of this run leave out model_fetch"]),
+        (["--skip-tags", "model_fetch"], ["model_fetch_models has none", "the tags of this run leave out model_fetch"]),
+        (["--tags", "model_fetch,webui_service"], ["model_fetch_models has none", ""]),
+        (["--skip-tags", "webui_service"], None),
+        (["--tags", "sd_webui"], None),
+    ]:
+        names = "__webui_service_selected, __webui_service_checkpoint_missing, __webui_service_checkpoint_message"
+        found = evaluate(tmp_path, f"[{names}]", [shared, listed], *arguments)
+        for (selected, missing, message), part in zip(found, expected or ["", ""]):
+            assert (selected, missing) == (expected is not None, bool(part)), arguments
+            assert part in message or not missing, arguments
