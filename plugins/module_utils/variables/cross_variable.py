@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,11 +33,8 @@ def _find_conflicts(values: Mapping) -> list[str]:
         if wrong:
             found.append(sentence)
 
-    rule(
-        get("sdops_proxy_http_port") is not None
-        and str(get("sdops_proxy_http_port")) == str(get("sdops_proxy_socks_port")),
-        "sdops_proxy_http_port and sdops_proxy_socks_port are the same; each needs a port of its own.",
-    )
+    for one, other in itertools.combinations(_opened_ports(values), 2):
+        rule(str(get(one)) == str(get(other)), f"{one} and {other} are both {get(one)}; each needs a port of its own.")
     rule(
         get("conda_env_installer_url") and not get("conda_env_installer_sha256"),
         "conda_env_installer_url is set, but conda_env_installer_sha256 is not: the SHA-256 (64 hex digits) that the publisher tells "
@@ -80,6 +78,16 @@ def _find_conflicts(values: Mapping) -> list[str]:
     if get("xray_proxy_state") == "present":
         found.extend(_xray_server_errors(values))
     return found
+
+
+def _opened_ports(values: Mapping) -> list[str]:
+    """The variables with the ports that are opened on the host: those of the proxy unless it is absent, the WebUI's beside it."""
+    proxy = values.get("xray_proxy_state")
+    names = [
+        *(["webui_service_port"] if proxy == "present" else []),
+        *(["sdops_proxy_http_port", "sdops_proxy_socks_port"] if proxy != "absent" else []),
+    ]
+    return [name for name in names if values.get(name) is not None]
 
 
 def _xray_server_errors(values: Mapping) -> list[str]:

@@ -287,6 +287,17 @@ def test_all_mistakes_at_once():
     assert "hunter2" not in str(errors(sdops_github="https://me:hunter2@host/ x"))
 
 
+def test_each_port_is_opened_once():
+    names = ("webui_service_port", "sdops_proxy_http_port", "sdops_proxy_socks_port")
+    pairs = {tuple(error.split()[:3:2]) for error in errors(**dict.fromkeys(names, 1080), xray_proxy_state="present")}
+    assert pairs == {names[:2], names[::2], names[1:]}
+    (error,) = errors(webui_service_port="10809", sdops_proxy_http_port=10809, xray_proxy_state="present")
+    assert error == "webui_service_port and sdops_proxy_http_port are both 10809; each needs a port of its own."
+    # what is not started opens none
+    assert errors(**dict.fromkeys(names, 1080), xray_proxy_state="absent") == []
+    assert errors(webui_service_port=10809, sdops_proxy_http_port=10809) == []
+
+
 @pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {}", "\t{} ", "\ufeff{}", "{}\u200b\n", "{}\xa0"])
 def test_spaces_around_values_do_not_count(around):
     values = {
