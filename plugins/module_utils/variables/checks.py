@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import unicodedata
 from typing import Any, Callable
@@ -21,6 +22,14 @@ PLAIN_PATH = re.compile(r"/[\w@+,./-]*\Z")
 # sun_path of AF_UNIX holds 108 bytes with the closing NUL; supervisord first binds to the name with its process id behind it
 MAX_SOCKET_PATH = 107 - len(".4194304")
 SOCKET_PATH = "/supervisor/supervisor.sock"
+# the kernel's: what is written there is gone with the next start, or not written at all
+KERNEL_DIRECTORIES = ("/proc", "/sys", "/dev")
+# the system's: what lies below may be ours, the directory itself never
+SYSTEM_DIRECTORIES = re.compile(
+    r"/|/(bin|boot|etc|home|lib|lib32|lib64|libx32|opt|root|run|sbin|tmp|usr|var)"
+    r"|/usr/(local/)?(bin|etc|include|lib|lib32|lib64|libexec|local|sbin|share|src)"
+    r"|/var/(cache|lib|local|lock|log|mail|opt|run|spool|tmp)|/etc/(profile[.]d|systemd(/system)?)"
+)
 COMMIT_SENTENCE = "must be a full commit id (40 hex digits), because a branch or a tag can move between two runs"
 
 Check = Callable[[Any], str]
@@ -46,10 +55,22 @@ def path_error(value: Any) -> str:
 
 def plain_path_error(value: Any) -> str:
     return path_error(value) or (
-        ""
+        _system_path_error(value)
         if PLAIN_PATH.match(value)
         else "may hold letters, digits and @ + , . / _ - only: no spaces, no quotes, no other signs"
     )
+
+
+def _system_path_error(value: str) -> str:
+    if ".." in value.split("/"):
+        return "holds .., which leads elsewhere where a directory on the way is a link; write the path without it"
+    path = posixpath.normpath("/" + value.lstrip("/"))
+    kernel = next((top for top in KERNEL_DIRECTORIES if path == top or path.startswith(top + "/")), "")
+    if kernel:
+        return f"must not be in {kernel}, which is the kernel's and keeps no files; choose a directory on a disk"
+    if SYSTEM_DIRECTORIES.fullmatch(path):
+        return "must not be a directory of the system itself; choose one of its own, such as /opt/sdops or one on the data disk"
+    return ""
 
 
 def home_error(value: Any) -> str:

@@ -181,7 +181,7 @@ def test_what_is_made_of_facts_waits_for_them():
     assert len(again.errors) == 1 and "sdops_proxy" in again.errors[0]
     assert again.values == {**right, "sdops_data_dir": "/data"}
     known = {"ansible_facts": {"user_dir": "root"}, "ansible_env": {"HOME": "/root"}}
-    errors, stripped = check([], **{**values, "sdops_home": "/opt"}, **known)
+    errors, stripped = check([], **{**values, "sdops_home": "/opt/sdops"}, **known)
     assert [why.split()[0] for why in errors] == ["sdops_data_dir"] and stripped == {"sdops_data_dir": "root/data"}
 
 

@@ -71,6 +71,28 @@ def test_directories_hold_nothing_that_has_to_be_quoted(name, sign):
     assert errors(**{name: "/root/autodl-tmp/数据/v1.0_x@y+z,2"}) == []
 
 
+@pytest.mark.parametrize("name", DIRECTORIES)
+def test_directories_of_the_system_are_not_ours(name):
+    for path in ("/", "//", "/.", "/etc", "//etc/", "/usr/./local", "/root", "/home", "/opt/", "/tmp", "/var/lib"):
+        assert "must not be a directory of the system itself; choose" in errors(**{name: path})[0], path
+    for path in ("/proc/x", "/sys", "/dev/shm/y", "//proc"):
+        assert "the kernel's" in errors(**{name: path})[0], path
+    for path in ("/root/../etc", "/data/..", "/.."):
+        assert "holds .." in errors(**{name: path})[0], path
+    for path in (
+        "/opt/sdops",
+        "/root/autodl-tmp",
+        "/workspace",
+        "/data",
+        "/mnt",
+        "/mnt/x",
+        "/home/me",
+        "/process",
+        "/a..b",
+    ):
+        assert errors(**{name: path}) == [], path
+
+
 @pytest.mark.parametrize("name", ["=", "https://a=b"])
 def test_env_would_take_it_for_a_variable(name, tmp_path):
     """Oracle: env itself, behind which the boot hook starts supervisord."""
