@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import posixpath
 import re
@@ -12,6 +13,7 @@ import unicodedata
 from typing import Any, Callable
 
 from ..errors import SdopsError
+from ..network.proxy_environment import no_proxy_forms
 from ..network.routes import SERVICES
 from ..urls import has_login, redact_malformed
 from ..xray import share_link
@@ -87,8 +89,24 @@ def word_error(value: Any) -> str:
 
 
 def url_error(value: Any) -> str:
-    good = isinstance(value, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*[^/?#@:]|file:///.", value)
-    return word_error(value) or ("" if good else "must be a URL such as https://example.com/path")
+    good = isinstance(value, str) and re.match(r"(?i)https?://[^/?#]*[^/?#@:]|file:///.", value)
+    return word_error(value) or (
+        "" if good else "must be a URL with https://, http:// or file://, such as https://example.com/path"
+    )
+
+
+def no_proxy_error(value: Any) -> str:
+    """Networks of IPv6 are good: they are left out with a warning where a program could not take them."""
+    wrong = word_error(value)
+    if wrong:
+        return wrong
+    if "://" in value:
+        return "must be the host alone, without what is before and behind it in a URL"
+    try:
+        known = bool(no_proxy_forms(value) or ipaddress.ip_network(value, strict=False))
+    except ValueError:
+        known = False
+    return "" if known else "must be one host, domain, address or network, such as mirror.example.com or 10.0.0.0/8"
 
 
 def without_credentials(rule: Check) -> Check:
@@ -173,10 +191,27 @@ def webui_arguments_error(value: Any) -> str:
 
 
 def webui_environment_error(value: Any) -> str:
-    return (
+    arguments = (
         "must not hold COMMANDLINE_ARGS; arguments go into webui_service_extra_args, where they are judged before a start"
         if "COMMANDLINE_ARGS" in value
         else ""
+    )
+    names = [format_value(name) for name in value if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name))]
+    values = [
+        format_value(name)
+        for name, each in value.items()
+        if isinstance(each, bool) or not isinstance(each, (str, int, float)) or "\0" in str(each)
+    ]
+    return "; ".join(
+        [
+            *([arguments] if arguments else []),
+            *(
+                ["has names that no variable can have: {}; use letters, digits and _".format(", ".join(names))]
+                if names
+                else []
+            ),
+            *(["must have a text (in quotes) or a number as value of {}".format(", ".join(values))] if values else []),
+        ]
     )
 
 

@@ -165,6 +165,17 @@ def test_types_are_those_of_ansible(kind, value):
         ({"sdops_mirrors": {"pipy": ["https://x"]}}, 'the unknown service "pipy"'),
         ({"sdops_network_routes": {"pypi": "foo"}}, "pypi must be one of direct, xray, turbo, mirror"),
         (
+            {"sdops_mirrors": {"pypi": ["ftp://x"]}},
+            'pypi has an entry that cannot be used: "ftp://x" must be a URL with',
+        ),
+        ({"sdops_github": "ssh://git@github.com"}, "must be a URL with https://, http:// or file://"),
+        ({"sdops_no_proxy": ["http://x", "10.0.0.0/33", "a,b"]}, '"http://x" must be the host alone'),
+        ({"sdops_no_proxy": ["http://x", "10.0.0.0/33", "a,b"]}, '"10.0.0.0/33" must be one host'),
+        ({"sdops_no_proxy": ["http://x", "10.0.0.0/33", "a,b"]}, '"a,b" must be one host'),
+        ({"webui_service_environment": {"A": [1], "B C": None}}, 'names that no variable can have: "B C"; use'),
+        ({"webui_service_environment": {"A": [1], "B C": None}}, 'a number as value of "A", "B C".'),
+        ({"webui_service_environment": {1: "x", "": "x", "D": True}}, 'no variable can have: 1, ""; use'),
+        (
             {"sdops_pip_extra_index_urls": "https://a/simple https://b/simple"},
             '["https://a/simple", "https://b/simple"]',
         ),
@@ -292,6 +303,31 @@ def test_a_user_id_is_good_when_xray_takes_it(value):
         started = any("started" in line for line in process.stdout)
         process.kill()
     assert (errors(xray_proxy_uuid=value) == []) == started
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {
+            "sdops_no_proxy": [
+                "a.example",
+                ".b.example",
+                "*.c",
+                "x:80",
+                "[::1]",
+                "::1",
+                "10.0.0.0/8",
+                "fd00::/8",
+                "*",
+                "bücher.example",
+            ]
+        },
+        {"webui_service_environment": {"A": "", "_B1": 1, "http_proxy": 1.5, "C": "a\nb"}},
+        {"sdops_github": "file:///srv/git", "sdops_mirrors": {"pypi": ["HTTP://x", "https://[::1]:8/x"]}},
+    ],
+)
+def test_what_can_be_used_is_taken(values):
+    assert errors(**values) == []
 
 
 def test_all_mistakes_at_once():
