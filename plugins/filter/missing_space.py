@@ -43,26 +43,12 @@ _value:
   sample: ["The disk of /data has 1.0 GiB free, and 6.5 GiB are needed there: the environment 6.0 GiB, the WebUI 512.0 MiB."]
 """
 
-import re
 from typing import Any, Callable, Iterable, Mapping
 
 from ansible.errors import AnsibleFilterError
 
+from ..module_utils.variables.checks import parse_size
 from ..plugin_utils.progress_view import size as format_size
-
-PREFIXES = "KMGT"
-
-
-def parse_size(value: Any) -> int:
-    """Bytes of a number, or of a text such as ``500 MB`` (of 1000 to the power of 2 bytes) or ``6 GiB`` (1024 to the power of 3).
-
-    Raises ValueError.
-    """
-    found = re.fullmatch(rf"\s*(\d+(?:\.\d+)?)\s*(?:([{PREFIXES}])(i?))?B?\s*", str(value))
-    if not found:
-        raise ValueError(f"{value!r} is no size. Write a number of bytes, or one with a unit, such as 6 GiB")
-    number, prefix, binary = found.groups()
-    return int(float(number) * (1024 if binary else 1000) ** (PREFIXES.index(prefix) + 1 if prefix else 0))
 
 
 def missing_space(needs: Iterable[Mapping[str, Any]], disks: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import json
 import posixpath
@@ -33,6 +34,10 @@ SYSTEM_DIRECTORIES = re.compile(
     r"|/var/(cache|lib|local|lock|log|mail|opt|run|spool|tmp)|/etc/(profile[.]d|systemd(/system)?)"
 )
 COMMIT_SENTENCE = "must be a full commit id (40 hex digits), because a branch or a tag can move between two runs"
+
+SIZE_PREFIXES = "KMGT"
+# the keys of base_required_space
+SPACE_PARTS = ("toolbox", "environment", "webui")
 
 Check = Callable[[Any], str]
 
@@ -124,6 +129,36 @@ def without_credentials(rule: Check) -> Check:
 def port_error(value: Any) -> str:
     good = re.match(r"[0-9]{1,5}\Z", str(value)) and not isinstance(value, bool) and 0 < int(value) < 65536
     return "" if good else "must be a port number from 1 to 65535"
+
+
+def parse_size(value: Any) -> int:
+    """Bytes of a number, or of a text such as ``500 MB`` (of 1000 to the power of 2 bytes) or ``6 GiB`` (1024 to the power of 3).
+
+    Raises ValueError.
+    """
+    found = re.fullmatch(rf"\s*(\d+(?:\.\d+)?)\s*(?:([{SIZE_PREFIXES}])(i?))?B?\s*", str(value))
+    if not found:
+        raise ValueError(
+            f"{format_value(value)} is no size. Write a number of bytes, or one with a unit, such as 6 GiB"
+        )
+    number, prefix, binary = found.groups()
+    return int(float(number) * (1024 if binary else 1000) ** (SIZE_PREFIXES.index(prefix) + 1 if prefix else 0))
+
+
+def required_space_error(value: Any) -> str:
+    unknown, wrong = [], []
+    for name, size in value.items():
+        if name not in SPACE_PARTS:
+            close = difflib.get_close_matches(str(name), SPACE_PARTS, n=1)
+            hint = f"did you mean {close[0]}?" if close else "there are {}".format(", ".join(SPACE_PARTS))
+            unknown.append(f"has the unknown key {format_value(name)} ({hint})")
+            continue
+        try:
+            parse_size(size)
+        except (ValueError, OverflowError):
+            wrong.append(f"{name} {format_value(size)}")
+    sizes = "has sizes that cannot be used: {}; write a number of bytes, or one with a unit, such as 6 GiB"
+    return "; ".join([*unknown, *([sizes.format(", ".join(wrong))] if wrong else [])])
 
 
 def capability_error(value: Any) -> str:

@@ -31,6 +31,7 @@ from .checks import (
     quoted_text,
     release_urls_error,
     repositories_error,
+    required_space_error,
     sha256_error,
     share_link_error,
     text_error,
@@ -76,6 +77,7 @@ CHECKS: dict[str, Check] = {
     "sdops_no_proxy": list_of(no_proxy_error),
     "sdops_gpu_capabilities": list_of(capability_error),
     "base_systemd_dir": path_error,
+    "base_required_space": required_space_error,
     "conda_env_prefix": plain_path_error,
     "conda_env_python": matching(
         r"3\.\d+\.\d+",

@@ -10,13 +10,14 @@ from ansible_collections.sdops.webui.plugins.filter.artifacts_dir import artifac
 from ansible_collections.sdops.webui.plugins.filter.checkout_specs import checkout_specs
 from ansible_collections.sdops.webui.plugins.filter.expected_models import expected_models
 from ansible_collections.sdops.webui.plugins.filter.launch_key import launch_key
-from ansible_collections.sdops.webui.plugins.filter.missing_space import missing_space, parse_size
+from ansible_collections.sdops.webui.plugins.filter.missing_space import missing_space
 from ansible_collections.sdops.webui.plugins.filter.model_problems import model_problems
 from ansible_collections.sdops.webui.plugins.filter.model_summary import model_summary
 from ansible_collections.sdops.webui.plugins.filter.plan_summary import MAX_ACTIONS, plan_summary
 from ansible_collections.sdops.webui.plugins.filter.repository_environment import repository_environment
 from ansible_collections.sdops.webui.plugins.filter.status_summary import status_summary
 from ansible_collections.sdops.webui.plugins.module_utils.models.model_file import FileStatus
+from ansible_collections.sdops.webui.plugins.module_utils.variables.checks import parse_size
 
 BLIP = {"name": "BLIP", "variable": "BLIP", "repo": "https://git.test/BLIP.git", "commit": "a" * 40}
 CARD = {"name": "NVIDIA GeForce RTX 4090", "memory_mb": 24564, "capability": "8.9"}

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.sdops.webui.plugins.module_utils.errors import ShareLinkError
-from ansible_collections.sdops.webui.plugins.module_utils.variables.checks import SOCKET_PATH
+from ansible_collections.sdops.webui.plugins.module_utils.variables.checks import SOCKET_PATH, SPACE_PARTS
 from ansible_collections.sdops.webui.plugins.module_utils.variables.rules import CHECKS, MINIMUMS
 from ansible_collections.sdops.webui.plugins.module_utils.variables.validation import (
     stripped_values,
@@ -343,6 +343,21 @@ def test_all_mistakes_at_once():
     assert {error.split()[0] for error in errors(**values)} == set(values)
     assert errors(sdops_proxy_http_port=1080, sdops_proxy_socks_port="1080")
     assert "hunter2" not in str(errors(sdops_github="https://me:hunter2@host/ x"))
+
+
+def test_space_that_is_required():
+    (error,) = errors(base_required_space={"enviroment": "900 TB", "webui": "lots", "toolbox": -1, "models": 1})
+    assert error.startswith("base_required_space is ")
+    for part in (
+        'unknown key "enviroment" (did you mean environment?)',
+        'unknown key "models" (there are toolbox, environment, webui)',
+        'sizes that cannot be used: webui "lots", toolbox -1; write a number of bytes',
+    ):
+        assert part in error
+    assert errors(base_required_space={"environment": 0, "webui": "6 GiB", "toolbox": 1.5}) == []
+    assert errors(base_required_space={"webui": True}) and errors(base_required_space={"webui": None})
+    defaults = yaml.safe_load(Path("roles/base/defaults/main.yml").read_text())
+    assert set(defaults["base_required_space"]) == set(SPACE_PARTS)
 
 
 def test_each_port_is_opened_once():
