@@ -12,7 +12,8 @@ author: The sdops.webui authors (!UNKNOWN)
 description:
   - Names the directory C(artifacts) beside an inventory. Beside, and not in, an inventory that is a directory itself, since Ansible takes
     every file in it for an inventory, passwords included.
-positional: _input, sources
+  - With O(directory), that one, where C(~) and environment variables are replaced; a relative one lies at the same place.
+positional: _input, sources, directory
 options:
   _input:
     description: The variable C(inventory_dir) of a host, empty or null where it came from no file.
@@ -23,6 +24,10 @@ options:
     type: list
     elements: str
     required: true
+  directory:
+    description: The directory that the user wants.
+    type: path
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -42,9 +47,15 @@ import os
 from typing import Any, Callable, Iterable
 
 
-def artifacts_dir(inventory_dir: str | None, sources: Iterable[str]) -> str:
+def artifacts_dir(inventory_dir: str | None, sources: Iterable[str], directory: str = "") -> str:
+    name = os.path.expanduser(os.path.expandvars(directory or "artifacts"))
+    return os.path.normpath(os.path.join(_place_of(inventory_dir, sources), name))
+
+
+def _place_of(inventory_dir: str | None, sources: Iterable[str]) -> str:
+    """The directory beside the inventory; the working directory where there is none."""
     if not inventory_dir:
-        return os.path.join(os.environ.get("PWD") or os.getcwd(), "artifacts")
+        return os.environ.get("PWD") or os.getcwd()
     place = os.path.abspath(inventory_dir)
     # the outermost directory that is read as an inventory and holds this one
     holding = [
@@ -52,7 +63,7 @@ def artifacts_dir(inventory_dir: str | None, sources: Iterable[str]) -> str:
         for path in (os.path.abspath(source) for source in sources if "," not in source)
         if os.path.isdir(path) and (place == path or place.startswith(path.rstrip("/") + "/"))
     ]
-    return os.path.join(os.path.dirname(min(holding, key=len)) if holding else place, "artifacts")
+    return os.path.dirname(min(holding, key=len)) if holding else place
 
 
 class FilterModule:

@@ -28,7 +28,7 @@ SOCKET_PATH = "/supervisor/supervisor.sock"
 # the kernel's: what is written there is gone with the next start, or not written at all
 KERNEL_DIRECTORIES = ("/proc", "/sys", "/dev")
 # the system's: what lies below may be ours, the directory itself never
-SYSTEM_DIRECTORIES = re.compile(
+RESERVED_DIRECTORIES = re.compile(
     r"/|/(bin|boot|etc|home|lib|lib32|lib64|libx32|opt|root|run|sbin|tmp|usr|var)"
     r"|/usr/(local/)?(bin|etc|include|lib|lib32|lib64|libexec|local|sbin|share|src)"
     r"|/var/(cache|lib|local|lock|log|mail|opt|run|spool|tmp)|/etc/(profile[.]d|systemd(/system)?)"
@@ -60,6 +60,14 @@ def path_error(value: Any) -> str:
     return text_error(value) or ("" if value.startswith("/") else "must be an absolute path on the target")
 
 
+def artifacts_dir_error(value: Any) -> str:
+    return text_error(value) or (
+        ""
+        if value.strip("/")
+        else "must be a directory of its own on this machine, for passwords and images; take the variable away for the one beside the inventory"
+    )
+
+
 def plain_path_error(value: Any) -> str:
     return path_error(value) or (
         _system_path_error(value)
@@ -75,7 +83,7 @@ def _system_path_error(value: str) -> str:
     kernel = next((top for top in KERNEL_DIRECTORIES if path == top or path.startswith(top + "/")), "")
     if kernel:
         return f"must not be in {kernel}, which is the kernel's and keeps no files; choose a directory on a disk"
-    if SYSTEM_DIRECTORIES.fullmatch(path):
+    if RESERVED_DIRECTORIES.fullmatch(path):
         return "must not be a directory of the system itself; choose one of its own, such as /opt/sdops or one on the data disk"
     return ""
 

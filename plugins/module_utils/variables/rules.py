@@ -11,6 +11,7 @@ from ..network.routes import ROUTE_KINDS
 from ..xray import share_link
 from .checks import (
     Check,
+    artifacts_dir_error,
     base64url_key,
     by_service,
     capability_error,
@@ -75,6 +76,7 @@ CHECKS: dict[str, Check] = {
     "sdops_proxy_http_port": port_error,
     "sdops_proxy_socks_port": port_error,
     "sdops_no_proxy": list_of(no_proxy_error),
+    "sdops_artifacts_dir": artifacts_dir_error,
     "sdops_gpu_capabilities": list_of(capability_error),
     "base_systemd_dir": path_error,
     "base_required_space": required_space_error,

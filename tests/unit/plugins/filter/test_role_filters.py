@@ -264,7 +264,13 @@ def test_artifacts_lie_beside_the_inventory(tmp_path, monkeypatch):
     assert artifacts_dir(f"{directory}/nested", [file, directory + "/"]) == f"{tmp_path}/artifacts"
     assert artifacts_dir(f"{directory}/nested", [f"{directory}/nested", directory]) == f"{tmp_path}/artifacts"
     assert artifacts_dir(directory, [str(tmp_path / "bo")]) == f"{directory}/artifacts"
+    # what the user gives is from there too
+    assert artifacts_dir(directory, [directory], "../x/y") == f"{tmp_path.parent}/x/y"
+    assert artifacts_dir(directory, [directory], "/srv/x/") == "/srv/x"
+    monkeypatch.setenv("HOME", "/home/me")
+    assert artifacts_dir(directory, [directory], "~/x") == artifacts_dir("", [], "$HOME/x") == "/home/me/x"
     monkeypatch.setenv("PWD", "/here")
+    assert artifacts_dir("", [], "x") == "/here/x"
     assert artifacts_dir("", ["box,"]) == artifacts_dir(None, []) == "/here/artifacts"
 
 

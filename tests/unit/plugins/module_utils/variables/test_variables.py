@@ -159,6 +159,8 @@ def test_types_are_those_of_ansible(kind, value):
         ({"model_fetch_models": [{"kind": "vae"}]}, "has no source"),
         ({"sdops_huggingface_endpoint": "hf-mirror.com"}, "sdops_huggingface_endpoint"),
         ({"extensions_list": ["adetailor"], "sdops_github": "https://github.com"}, "Did you mean adetailer"),
+        ({"sdops_artifacts_dir": ""}, 'sdops_artifacts_dir is ""; it must be a directory of its own'),
+        ({"sdops_artifacts_dir": "/"}, "take the variable away for the one beside the inventory"),
         ({"extensions_roop_threshold": 0.9}, "extensions_roop_threshold"),
         ({"sdops_mirrors": {"pypi": "https://x"}}, "pypi must be a list"),
         ({"sdops_mirrors": {"pypi": [1]}}, "sdops_mirrors"),
