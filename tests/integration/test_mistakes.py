@@ -79,6 +79,13 @@ VARIABLES = [
         "conda_env_installer_sha256 is not",
         "is needed",
     ),
+    Mistake(
+        {"base_required_space": {"enviroment": "9 TB"}}, "base_required_space", '"enviroment"', "did you mean envir"
+    ),
+    Mistake({"sdops_webui_data_dir": "/etc"}, "sdops_webui_data_dir", '"/etc"', "choose one of its own"),
+    Mistake({"sdops_artifacts_dir": ""}, "sdops_artifacts_dir", 'is ""', "take the variable away"),
+    Mistake({"sdops_mirrors": {"pypi": ["ftp://x"]}}, "sdops_mirrors", '"ftp://x"', "must be a URL with https://"),
+    Mistake({"webui_service_environment": {"B C": "hunter2"}}, "webui_service_environment", '"B C"', "use letters"),
     model("sd15-pruned-emaonly", "sd15-pruned-emaonly", "has no model", "Did you mean sd-1.5-pruned-emaonly"),
     model(
         {"source": "https://models.invalid/x.safetensors", "kind": "loras"},
