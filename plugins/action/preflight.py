@@ -81,7 +81,7 @@ class ActionModule(ActionBase):
             before, check = check, self._check_variables(checked, variables, known=check.values)
             check.stripped.update(before.stripped)
         if check.errors:
-            return {**result, "failed": True, "msg": "\n".join(check.errors)}
+            return {**result, "failed": True, "msg": check.message(check.errors)}
         variables.update(check.stripped)
         engine = self._templar.copy_with_new_env(available_variables=variables)
         state = self._read_host_state(merge_host_requests(roles, engine), variables, facts)
@@ -101,7 +101,7 @@ class ActionModule(ActionBase):
             # not as a task's warnings, of which only one is shown where hosts have the same
             Display().display(f"[{variables.get('inventory_hostname')}] {warning}", color=constants.COLOR_WARN)
         if rules.errors:
-            return {**result, "failed": True, "msg": "\n".join(rules.errors)}
+            return {**result, "failed": True, "msg": check.message(rules.errors)}
         result["convergence"] = self._compare_convergence(roles, check.values, variables, record)
         if result["convergence"]["difference"] and record["key"]:
             language = str(check.values.get("sdops_language") or "auto")

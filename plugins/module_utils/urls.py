@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
+from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from .errors import TransferError
@@ -46,6 +48,12 @@ def redact_secrets(text: str) -> str:
 def redact_malformed(text: str) -> str:
     """As ``redact_logins``, up to the last @ of each word: a URL that somebody mistyped may have its login anywhere."""
     return re.sub(r"://[^\s\"]*@", "://", text)
+
+
+def format_value(value: Any) -> str:
+    """``value`` on one line, shortened, without the login that a URL may hold."""
+    text = redact_malformed(json.dumps(value, default=str))
+    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def redact_queries(text: str) -> str:

@@ -320,7 +320,8 @@ def main() -> None:
     secrets = [secret for entry in p["models"] for secret in find_entry_secrets(entry)]
     prefetch_dir = PrefetchDirectory(p["webui_dir"])
     try:
-        specs = parse_model_entries(p["models"], Endpoints(p["huggingface_endpoint"], p["civitai_endpoint"]))
+        endpoints = Endpoints(p["huggingface_endpoint"], p["civitai_endpoint"])
+        specs = parse_model_entries(p["models"], endpoints, p["list_name"] or "models")
         installer = make_installer(p, p["webui_dir"], module.check_mode, prefetch_dir)
         if p["state"] == "prefetched":
             mask_secrets(module, secrets)

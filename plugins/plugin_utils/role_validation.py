@@ -8,7 +8,7 @@ three variables of each role (``vars/main.yml``):
 
 ``__ROLE_host_state``: what the role needs to know of the host, as options of the module host_state_info.
 ``__ROLE_errors``, ``__ROLE_warnings``: rules, each a mapping with ``when`` (one condition or a list of them that must all hold, as
-of a task) and ``msg``. A condition that cannot be evaluated is a mistake with the message of its exception.
+of a task) and ``msg``, whose lines are sentences of their own. A condition that cannot be evaluated is a mistake with the message of its exception.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ..module_utils.terminal import printable
 from ..module_utils.urls import redact_malformed
-from ..module_utils.variables.cross_variable import cross_variable_errors
+from ..module_utils.variables.cross_variable import cross_variable_errors, model_problems
 from ..module_utils.variables.rules import SECRET_NAMES
 from ..module_utils.variables.validation import stripped_values, unstripped_error, value_errors
 from .role_options import role_options
@@ -51,11 +51,19 @@ class TemplateEngine(Protocol):
 
 
 class VariableCheck(NamedTuple):
-    """``errors``: sentences. ``stripped``: values by name that lose the white space around them, secrets too. ``values``: all by name."""
+    """``errors``: sentences. ``stripped``: values by name that lose the white space around them, secrets too. ``values``: all by name.
+
+    ``model_problems``: sentences about models, which alone do not stop the others.
+    """
 
     errors: list[str]
     stripped: dict[str, Any]
     values: dict[str, Any]
+    model_problems: list[str]
+
+    def message(self, errors: list[str]) -> str:
+        """``errors``, one a line, and what is wrong with models besides."""
+        return "\n".join(dict.fromkeys([*errors, *self.model_problems]))
 
 
 class RuleResults(NamedTuple):
@@ -152,11 +160,14 @@ def check_variables(
     independent = [why for name, why in reported.items() if not referenced_variables(name, variables) & set(wrong)]
     errors = independent or list(reported.values())
     values = {**known, **values}
-    errors += cross_variable_errors({name: value for name, value in values.items() if name not in wrong})
+    good = {name: value for name, value in values.items() if name not in wrong}
+    errors += cross_variable_errors(good)
     errors += [
         why for name in stripped if name in fixed for why in [unstripped_error(name)] if why and name not in wrong
     ]
-    return VariableCheck(errors, {name: value for name, value in stripped.items() if name not in fixed}, values)
+    return VariableCheck(
+        errors, {name: value for name, value in stripped.items() if name not in fixed}, values, model_problems(good)
+    )
 
 
 def _template_values(specs: Mapping[str, Any], engine: TemplateEngine) -> tuple[dict[str, Any], dict[str, str]]:
@@ -203,7 +214,7 @@ def evaluate_rules(roles: list[str], engine: TemplateEngine) -> RuleResults:
             for rule in engine.available_variables.get(f"__{role}_{kind}", []):
                 try:
                     if _applies(rule, engine):
-                        sentences.append(printable(str(engine.template(rule["msg"])).strip()))
+                        sentences.extend(map(printable, str(engine.template(rule["msg"])).strip().splitlines()))
                 except AnsibleError as exc:
                     results.errors.append(root_cause(exc))
     return results

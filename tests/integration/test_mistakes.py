@@ -90,7 +90,7 @@ VARIABLES = [
     model(
         {"source": "https://models.invalid/x.safetensors", "kind": "loras"},
         "https://models.invalid/x.safetensors",
-        "unknown kind 'loras'",
+        'unknown kind "loras"',
         "there are",
     ),
     model(

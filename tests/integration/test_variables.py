@@ -130,10 +130,10 @@ def test_a_link_or_a_whole_config_is_enough(site, server):
 
 
 BAD_MODELS = [  # and what is said of it
-    ({"kind": "vae"}, "The model entry with the fields kind has no source."),
+    ({"kind": "vae"}, "of model_fetch_models (with the fields kind) has no source."),
     ("", "has no source"),
-    (7, "The model entry 7 is neither"),
-    (["https://models.invalid/x?token=hunter22"], "The model entry that is a list is neither"),
+    (7, "of model_fetch_models (7) is neither"),
+    (["https://models.invalid/x?token=hunter22"], "of model_fetch_models (a list) is neither"),
     ("hf://owner/repo", "is not of the form hf://OWNER/REPO/PATH@REVISION"),
     ("civitai://newest?token=hunter22", "is not of the form civitai://VERSION_ID"),
     (

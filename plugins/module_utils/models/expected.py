@@ -66,11 +66,17 @@ def expected_path(spec: ModelSpec, webui_dir: str) -> str:
 
 
 def find_model_problems(
-    entries: Iterable[Any], endpoints: Endpoints = DEFAULT_ENDPOINTS, allow_pickle: bool = True
+    entries: Iterable[Any],
+    endpoints: Endpoints = DEFAULT_ENDPOINTS,
+    allow_pickle: bool = True,
+    list_name: str = "model_fetch_models",
 ) -> list[str]:
-    """A sentence for each entry that cannot be understood, or that names a pickle where none is allowed. Nothing is asked."""
+    """A sentence for each entry that cannot be understood, or that names a pickle where none is allowed. Nothing is asked.
+
+    ``list_name``: what the list is called in a sentence about an entry that has no source to be named by.
+    """
     entries = list(entries)
-    problems = find_entry_problems(entries, endpoints)
+    problems = find_entry_problems(entries, endpoints, list_name)
     if not allow_pickle:
         problems += [
             f"The model {spec.label} is a pickle, which can run code when it is loaded. Take a .safetensors if there is one, or set "

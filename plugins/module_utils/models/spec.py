@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from ..content_scan.sanitize import MAX_NAME_BYTES, parse_hex_digits
 from ..errors import CatalogError, SdopsError, SpecError, TransferError
 from ..secrets import login_secrets, query_secrets
-from ..terminal import has_unseen
-from ..urls import check_url, redact_url, url_origin
+from ..terminal import has_unseen, printable
+from ..urls import check_url, format_value, redact_url, url_origin
 from .catalog import CatalogModel, find_model
 from .layout import MODEL_KINDS
 
@@ -162,7 +162,7 @@ def parse_sha256(value: Any, what: str) -> str:
     """A hash that a user wrote, in lower case. Raises SpecError."""
     found = parse_hex_digits(str(value).strip(), 64)
     if found is None:
-        raise SpecError(f"{what}: sha256 must be 64 hex digits, not {value!r}.")
+        raise SpecError(f"{what}: sha256 must be 64 hex digits, not {format_value(value)}.")
     return found
 
 
@@ -199,7 +199,7 @@ def _parse_sidecar(entry: dict[str, Any], field: str, what: str, endpoints: Endp
         raise SpecError(f"{what} has no source. It is one of {SOURCE_FORMS}.")
     sha256, trusted = value.get("sha256"), value.get("trusted")
     if trusted not in (None, True, False):
-        raise SpecError(f"{what}: trusted must be true or false, not {trusted!r}.")
+        raise SpecError(f"{what}: trusted must be true or false, not {format_value(trusted)}.")
     if trusted and sha256 is None:
         raise SpecError(f"{what}: trusted needs a sha256, which is all that it is verified by.")
     return {
@@ -212,7 +212,9 @@ def _parse_sidecar(entry: dict[str, Any], field: str, what: str, endpoints: Endp
 def parse_source(source: str, endpoints: Endpoints = DEFAULT_ENDPOINTS) -> ModelSpec:
     """A ModelSpec with origin and fields only. Raises SpecError with the forms there are."""
     if has_unseen(source):
-        raise SpecError(f"The model source {redact_source(source)!r} has control characters in it; write it again.")
+        raise SpecError(
+            f"The model source '{printable(redact_source(source))}' has control characters in it; write it again."
+        )
     air = AIR_PATTERN.match(source)
     if air:
         model, version, file_id = air.groups()
@@ -231,7 +233,7 @@ def parse_source(source: str, endpoints: Endpoints = DEFAULT_ENDPOINTS) -> Model
         query = dict(parse_qsl(parts.query))
         if not re.fullmatch("[0-9]+", parts.netloc) or _unknown_query_keys(source):
             raise SpecError(
-                f"The model source {redact_source(source)!r} is not of the form civitai://VERSION_ID[?fileId=ID | ?type=&format=&size=&fp=], and no "
+                f"The model source '{redact_source(source)}' is not of the form civitai://VERSION_ID[?fileId=ID | ?type=&format=&size=&fp=], and no "
                 "AIR (urn:air:sd1:lora:civitai:MODEL@VERSION)."
             )
         return ModelSpec(source, "civitai", {"version_id": parts.netloc, **query})
@@ -246,13 +248,13 @@ def parse_source(source: str, endpoints: Endpoints = DEFAULT_ENDPOINTS) -> Model
         return ModelSpec(source, "magnet", {"url": source})
     if parts.scheme == "file" and parts.path.startswith("/"):
         return ModelSpec(source, "file", {"path": unquote(parts.path)})
-    raise SpecError(f"The model source {redact_source(source)!r} is none of {SOURCE_FORMS}.")
+    raise SpecError(f"The model source '{redact_source(source)}' is none of {SOURCE_FORMS}.")
 
 
 def _hub_spec(source: str, repo: str, revision: str, path: str) -> ModelSpec:
     pieces = [*repo.split("/"), *path.split("/")]
     if not all(pieces) or {".", ".."} & {*pieces}:
-        raise SpecError(f"The model source {source!r} has an empty part, . or .. in its path. It is {HUB_URI_FORMS}.")
+        raise SpecError(f"The model source '{source}' has an empty part, . or .. in its path. It is {HUB_URI_FORMS}.")
     repo = repo[len("models/") :] if repo.startswith("models/") else repo
     return ModelSpec(source, "huggingface", {"repo": repo, "file": path, "revision": revision})
 
@@ -270,10 +272,10 @@ def _parse_hub_uri(source: str) -> ModelSpec:
     # not by urlsplit: # and ? may be in a file's name
     body = source.partition("://")[2]
     if body.startswith("buckets/"):
-        raise SpecError(f"The model source {source!r} names a bucket, and buckets are not read. It is {HUB_URI_FORMS}.")
+        raise SpecError(f"The model source '{source}' names a bucket, and buckets are not read. It is {HUB_URI_FORMS}.")
     found = HUB_URI.match(body)
     if not found:
-        raise SpecError(f"The model source {source!r} is not of the form {HUB_URI_FORMS}.")
+        raise SpecError(f"The model source '{source}' is not of the form {HUB_URI_FORMS}.")
     repo, revision, path = found.groups()
     if revision is not None:
         return _hub_spec(source, repo, unquote(revision), path)
@@ -338,30 +340,35 @@ def _is_plain_name(name: str) -> bool:
     return os.path.basename(name) == name and name not in ("", ".", "..") and not has_unseen(name)
 
 
-def parse_model_entries(entries: Iterable[Any], endpoints: Endpoints) -> list[ModelSpec]:
+def parse_model_entries(entries: Iterable[Any], endpoints: Endpoints, list_name: str = "models") -> list[ModelSpec]:
     """A ModelSpec for each entry, with ``problem`` where it cannot be understood: the others are none the worse for it.
+
+    ``list_name``: the user's word for the list, for an entry that has no source to be named by.
 
     Where one source has several spellings, the first one stands for all, so that it is one file for the record too.
     """
     specs = []
     spellings: dict[str, str] = {}
     for number, entry in enumerate(entries, 1):
+        place = f"Entry {number} of {list_name}"
         try:
-            spec = parse_model_entry(entry, endpoints)
+            spec = parse_model_entry(entry, endpoints, place)
         except SdopsError as exc:
             source = entry.get("source") if isinstance(entry, dict) else entry
-            name = source if isinstance(source, str) and source else f"Entry {number} of models"
+            name = source if isinstance(source, str) and source else place
             specs.append(ModelSpec(name, "", {}, problem=str(exc)))
             continue
         specs.append(spec._replace(source=spellings.setdefault(spec.identity, spec.source)))
     return specs
 
 
-def find_entry_problems(entries: Iterable[Any], endpoints: Endpoints = DEFAULT_ENDPOINTS) -> list[str]:
+def find_entry_problems(
+    entries: Iterable[Any], endpoints: Endpoints = DEFAULT_ENDPOINTS, list_name: str = "models"
+) -> list[str]:
     """A sentence for each entry that cannot be understood, without what is secret in it."""
     entries = list(entries)
     secrets = sorted({secret for entry in entries for secret in find_entry_secrets(entry)}, key=len, reverse=True)
-    found = [spec.problem for spec in parse_model_entries(entries, endpoints) if spec.problem]
+    found = [spec.problem for spec in parse_model_entries(entries, endpoints, list_name) if spec.problem]
     for secret in secrets:
         found = [problem.replace(secret, "********") for problem in found]
     return found
@@ -375,21 +382,23 @@ def _strip_texts(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def parse_model_entry(entry: str | dict[str, Any], endpoints: Endpoints = DEFAULT_ENDPOINTS) -> ModelSpec:
-    """A ModelSpec from an entry of the user's list. Raises SpecError naming the entry and the field."""
+def parse_model_entry(
+    entry: str | dict[str, Any], endpoints: Endpoints = DEFAULT_ENDPOINTS, place: str = "The model entry"
+) -> ModelSpec:
+    """A ModelSpec from an entry of the user's list. Raises SpecError naming the entry, by its ``place`` where it has no source, and the field."""
     if isinstance(entry, str):
         entry = {"source": entry}
     if not isinstance(entry, dict):
-        what = "that is a list" if isinstance(entry, (list, tuple)) else repr(entry)
-        raise SpecError(
-            f"The model entry {what} is neither a source nor a mapping with one. A source is {SOURCE_FORMS}."
-        )
+        what = "a list" if isinstance(entry, (list, tuple)) else format_value(entry)
+        raise SpecError(f"{place} ({what}) is neither a source nor a mapping with one. A source is {SOURCE_FORMS}.")
     entry = _strip_texts(entry)
     source = entry.get("source")
     if not isinstance(source, str) or not source:
         fields = ", ".join(sorted(map(str, entry)))
         raise SpecError(
-            "The model entry with the fields {} has no source. It is one of {}.".format(fields or "{}", SOURCE_FORMS)
+            "{}{} has no source. It is one of {}.".format(
+                place, f" (with the fields {fields})" if fields else "", SOURCE_FORMS
+            )
         )
     what = f"The model {redact_source(source)}"
     unknown = sorted(str(field) for field in set(entry) - ENTRY_FIELDS)
@@ -403,17 +412,17 @@ def parse_model_entry(entry: str | dict[str, Any], endpoints: Endpoints = DEFAUL
         if isinstance(entry.get(field), dict) and field in ("config", "vae"):
             continue
         if entry.get(field) is not None and not isinstance(entry[field], str):
-            raise SpecError(f"{what}: {field} must be a text, not {entry[field]!r}. Put it in quotes.")
+            raise SpecError(f"{what}: {field} must be a text, not {format_value(entry[field])}. Put it in quotes.")
     kind, name, sha256 = entry.get("kind"), entry.get("name"), entry.get("sha256")
     state = entry.get("state") or "present"
     if state not in ENTRY_STATES:
-        raise SpecError("{}: state must be {}, not {!r}.".format(what, " or ".join(ENTRY_STATES), state))
+        raise SpecError("{}: state must be {}, not {}.".format(what, " or ".join(ENTRY_STATES), format_value(state)))
     if kind is not None and kind not in MODEL_KINDS:
         raise SpecError(
-            "{} has the unknown kind {!r}; there are {}.".format(what, kind, ", ".join(sorted(MODEL_KINDS)))
+            "{} has the unknown kind {}; there are {}.".format(what, format_value(kind), ", ".join(sorted(MODEL_KINDS)))
         )
     if name is not None and not _is_plain_name(name):
-        raise SpecError(f"{what}: name must be a plain file name, not {name!r}.")
+        raise SpecError(f"{what}: name must be a plain file name, not {format_value(name)}.")
     if name is not None and len(name.encode()) > MAX_NAME_BYTES:
         raise SpecError(
             f"{what}: name has {len(name.encode())} bytes, and file systems take {MAX_NAME_BYTES}. Set a shorter one."
@@ -438,7 +447,7 @@ def parse_model_entry(entry: str | dict[str, Any], endpoints: Endpoints = DEFAUL
     spec = spec._replace(**{field: value for field, value in overrides.items() if value is not None})
     for field in BOOLEAN_FIELDS:
         if entry.get(field) not in (None, True, False):
-            raise SpecError(f"{what}: {field} must be true or false, not {entry[field]!r}.")
+            raise SpecError(f"{what}: {field} must be true or false, not {format_value(entry[field])}.")
     spec = spec._replace(accept_change=bool(entry.get("accept_change")), absent=state == "absent")
     if entry.get("trusted"):
         if not spec.sha256:

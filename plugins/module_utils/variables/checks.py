@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-import json
 import posixpath
 import re
 import unicodedata
@@ -16,7 +15,7 @@ from typing import Any, Callable
 from ..errors import SdopsError
 from ..network.proxy_environment import no_proxy_forms
 from ..network.routes import SERVICES
-from ..urls import has_login, redact_malformed
+from ..urls import format_value, has_login
 from ..xray import share_link
 
 # These end up in supervisor's configuration, in PATH, in first lines of scripts, behind env (which takes a word with = for a variable)
@@ -40,12 +39,6 @@ SIZE_PREFIXES = "KMGT"
 SPACE_PARTS = ("toolbox", "environment", "webui")
 
 Check = Callable[[Any], str]
-
-
-def format_value(value: Any) -> str:
-    """``value`` on one line, shortened, without the login that a URL may hold."""
-    text = redact_malformed(json.dumps(value, default=str))
-    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def text_error(value: Any) -> str:

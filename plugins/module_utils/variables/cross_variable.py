@@ -14,9 +14,9 @@ from ..extensions.plan import plan
 from ..models.expected import find_model_problems
 from ..models.spec import DEFAULT_ENDPOINTS, Endpoints
 from ..terminal import printable
+from ..urls import format_value
 from ..webui_versions import WEBUI_VERSIONS
 from ..xray.client_config import validate_client_config
-from .checks import format_value
 
 
 def cross_variable_errors(values: Mapping) -> list[str]:
@@ -63,18 +63,11 @@ def _find_conflicts(values: Mapping) -> list[str]:
         f"{version}. Take sd_webui_commit away, or set sd_webui_version: {format_value(owner)}.",
     )
     if "extensions_list" in values and "sdops_github" in values:
-        for entry in values["extensions_list"]:
-            try:
-                plan([entry], values["sdops_github"], version)
-            except SdopsError as exc:
-                found.append(f"extensions_list: {exc}")
+        found.extend(f"extensions_list: {why}" for why in _extension_errors(values))
     # one alone does not stop the others: it is reported, and the run fails when those are there
-    models = get("model_fetch_models") or []
-    endpoints = [get(f"sdops_{name}_endpoint", getattr(DEFAULT_ENDPOINTS, name)) for name in Endpoints._fields]
-    allow_pickle = str(get("model_fetch_allow_pickle", True)).lower() in ("true", "yes", "1", "on", "y", "t")
-    problems = find_model_problems(models, Endpoints(*endpoints), allow_pickle)
-    if len(problems) == len(models):
-        found.extend(f"model_fetch_models: {problem}" for problem in problems)
+    problems = model_problems(values)
+    if len(problems) == len(get("model_fetch_models") or []):
+        found.extend(problems)
     if get("xray_proxy_state") == "present":
         found.extend(_xray_server_errors(values))
     return found
@@ -88,6 +81,41 @@ def _opened_ports(values: Mapping) -> list[str]:
         *(["sdops_proxy_http_port", "sdops_proxy_socks_port"] if proxy != "absent" else []),
     ]
     return [name for name in names if values.get(name) is not None]
+
+
+def model_problems(values: Mapping) -> list[str]:
+    """A sentence for each entry of ``model_fetch_models`` that cannot be installed; each is told where anything else is wrong too."""
+    models = values.get("model_fetch_models") or []
+    return [
+        printable(f"model_fetch_models: {problem}") for problem in _problems_of(models, "model_fetch_models", values)
+    ]
+
+
+def _problems_of(models: list, list_name: str, values: Mapping) -> list[str]:
+    endpoints = [values.get(f"sdops_{name}_endpoint", getattr(DEFAULT_ENDPOINTS, name)) for name in Endpoints._fields]
+    allow_pickle = str(values.get("model_fetch_allow_pickle", True)).lower() in ("true", "yes", "1", "on", "y", "t")
+    return find_model_problems(models, Endpoints(*endpoints), allow_pickle, list_name)
+
+
+def _extension_errors(values: Mapping) -> list[str]:
+    """What is wrong with the entries of ``extensions_list``, each by itself, and else with all of them together."""
+    entries, github, version = values["extensions_list"], values["sdops_github"], values.get("sd_webui_version")
+    found = []
+    for entry in entries:
+        try:
+            (extension,) = plan([entry], github, version)
+        except SdopsError as exc:
+            found.append(str(exc))
+            continue
+        if extension["state"] == "present":
+            problems = _problems_of(extension["models"], "its models", values)
+            found.extend(f"The extension {extension['name']}: {problem}" for problem in problems)
+    if not found:
+        try:
+            plan(entries, github, version)
+        except SdopsError as exc:
+            found.append(str(exc))
+    return found
 
 
 def _xray_server_errors(values: Mapping) -> list[str]:

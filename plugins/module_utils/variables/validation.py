@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..terminal import printable
-from .checks import format_value
+from ..urls import format_value
 from .cross_variable import cross_variable_errors
 from .rules import CHECKS, SECRET_NAMES, STRIPPED_BY_ROLES
 from .value_types import strip_value, type_error

@@ -191,6 +191,21 @@ def test_rule_for_variables_of_several_roles():
     assert check([], sdops_proxy_http_port=1, sdops_proxy_socks_port="1")[0]
 
 
+def test_model_alone_is_no_error_and_is_told_with_others():
+    models = ["sdxl-base-1.0", "nope", {"kind": "vae"}]
+    found = check_variables(["model_fetch"], engine(model_fetch_models=models), {})
+    assert found.errors == []
+    lines = found.message(["Something else."]).splitlines()
+    assert [line.split(" ")[0] for line in lines] == ["Something", "model_fetch_models:", "model_fetch_models:"]
+    assert (
+        "no model 'nope'" in lines[1]
+        and "Entry 3 of model_fetch_models (with the fields kind) has no source" in lines[2]
+    )
+    # all of them are wrong: told once
+    found = check_variables(["model_fetch"], engine(model_fetch_models=models[1:]), {})
+    assert len(found.errors) == 2 and found.message(found.errors).splitlines() == found.errors
+
+
 def test_white_space_is_stripped_before_values_are_derived():
     values = {"sdops_home": "/opt/sdops\n", "sdops_data_dir": "{{ sdops_home }}/data", "sdops_no_proxy": [" a"]}
     assert check([], **values) == ([], {"sdops_home": "/opt/sdops", "sdops_no_proxy": ["a"]})
@@ -209,7 +224,7 @@ RULES = {
         {"when": ["wanted", "missing is not defined"], "msg": "Two conditions."},
         {"when": "{'a': 1}.b.c", "msg": "Never shown."},
     ],
-    "__base_warnings": [{"when": True, "msg": "Take care."}],
+    "__base_warnings": [{"when": True, "msg": "Take care.\nOf both."}],
     "__extensions_errors": [{"when": "not wanted", "msg": "{{ undefined_as_not_needed }}"}],
 }
 
@@ -218,7 +233,7 @@ def test_rules_that_apply_are_reported_in_order():
     results = evaluate_rules(
         ["base", "extensions", "model_fetch"], engine(port=6006, taken={6006: "x\x1b[2J"}, wanted=True, **RULES)
     )
-    assert results.warnings == ["Take care."]
+    assert results.warnings == ["Take care.", "Of both."]
     assert results.errors[:2] == ["Port 6006 is taken by x?[2J.", "Two conditions."]
     assert len(results.errors) == 3 and "has no attribute 'b'" in results.errors[2]
 

@@ -65,6 +65,18 @@ def test_absent_needs_only_the_name():
         ({"name": "roop", "state": "on"}, ["roop", "on", "disabled"]),
         ({"repo": "u"}, ["no extension", "catalog"]),
         (7, ["7", "no extension"]),
+        (None, ["null is no extension"]),
+        ({"adetailer": None, "state": "disabled"}, ["Write name: adetailer"]),
+        ({"adetailer": {"state": "disabled"}}, ["Write name: adetailer"]),
+        ({"name": "roop", 5: 1}, ["unknown field 5"]),
+        ({"name": "roop", "keep": 5}, ["keep is 5; it must be a list"]),
+        ({"name": "roop", "keep": "numpy"}, ['write it as ["numpy"]']),
+        ({"name": "roop", "packages": [1]}, ["packages is [1]", "must be a text"]),
+        ({"name": "roop", "files": 5, "debian": "libgl1"}, ["files is 5; it must be a list", 'as ["libgl1"]']),
+        ({"name": "roop", "requirements": "no"}, ["requirements", "must be true or false"]),
+        ({"name": "roop", "models": "sd-1.5"}, ["models must be a list"]),
+        ({"name": "roop", "state": ["on"]}, ['state is ["on"]; it must be one of']),
+        ({"name": "roop", "commit": 7}, ["commit is 7", "40 hex digits"]),
     ],
 )
 def test_what_cannot_be_understood_is_named(entry, words):
@@ -72,6 +84,18 @@ def test_what_cannot_be_understood_is_named(entry, words):
         plan([entry], HUB, "1.10.1")
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("arguments", [["--api-auth=a:hunter2"], "--gradio-auth=a:hunter2", [{"hunter2": 1}]])
+def test_arguments_are_those_of_the_service_and_never_shown(arguments):
+    with pytest.raises(ExtensionError, match="The extension roop: arguments must") as caught:
+        plan([{"name": "roop", "arguments": arguments}], HUB, "1.10.1")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_spaces_around_texts_and_fields_without_a_value_do_not_count():
+    found = plan([" roop\n", {"name": " adetailer", "keep": None, "files": None}], HUB, "1.10.1")
+    assert found == plan(["roop", "adetailer"], HUB, "1.10.1")
 
 
 def test_duplicates_are_rejected():
@@ -103,6 +127,7 @@ def test_files_have_a_revision():
         ({"path": "x", "repo": "a", "file": "f", "hash": "1"}, "needs path"),
         ({"path": "../x", "repo": "a/b", "file": "f"}, "below"),
         ({"path": "/etc/x", "repo": "a/b", "file": "f"}, "below"),
+        ({"path": 5, "repo": "a/b", "file": "f"}, "path of one of its files is 5; it must be a text"),
     ],
 )
 def test_files_that_cannot_be_understood(placed, word):

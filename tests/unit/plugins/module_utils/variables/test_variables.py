@@ -161,6 +161,14 @@ def test_types_are_those_of_ansible(kind, value):
         ({"extensions_list": ["adetailor"], "sdops_github": "https://github.com"}, "Did you mean adetailer"),
         ({"sdops_artifacts_dir": ""}, 'sdops_artifacts_dir is ""; it must be a directory of its own'),
         ({"sdops_artifacts_dir": "/"}, "take the variable away for the one beside the inventory"),
+        (
+            {"extensions_list": ["adetailer", "adetailer"], "sdops_github": "https://github.com"},
+            "extensions_list: The extension adetailer is listed more than once. Keep one",
+        ),
+        (
+            {"extensions_list": [{"name": "roop", "models": [{"kind": "vae"}, "nope"]}], "sdops_github": "https://x"},
+            "extensions_list: The extension sd-webui-roop: Entry 1 of its models (with the fields kind) has no source",
+        ),
         ({"extensions_roop_threshold": 0.9}, "extensions_roop_threshold"),
         ({"sdops_mirrors": {"pypi": "https://x"}}, "pypi must be a list"),
         ({"sdops_mirrors": {"pypi": [1]}}, "sdops_mirrors"),

@@ -129,7 +129,7 @@ def test_absent_makes_space_for_what_comes(target, apply, monkeypatch):
 
 def test_a_state_that_there_is_not(apply):
     found = apply({**LORA, "state": "gone"}, fails=True)
-    assert "state must be present or absent, not 'gone'" in found["msg"]
+    assert 'state must be present or absent, not "gone"' in found["msg"]
 
 
 def test_absent_entries_are_not_prefetched(target, run_module):
