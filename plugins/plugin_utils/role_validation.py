@@ -27,6 +27,7 @@ from ..module_utils.variables.cross_variable import cross_variable_errors, model
 from ..module_utils.variables.rules import SECRET_NAMES
 from ..module_utils.variables.validation import stripped_values, unstripped_error, value_errors
 from .role_options import role_options
+from .variable_names import readable_text
 
 # what the rules of other roles need to know
 CROSS_ROLE_VARIABLES = ("sd_webui_version",)
@@ -96,7 +97,7 @@ def template_words(name: str, variables: Mapping[str, Any]) -> set[str]:
     found: set[str] = set()
     waiting = [name]
     while waiting:
-        text = str(variables.get(waiting.pop(), ""))
+        text = readable_text(variables.get(waiting.pop(), ""))
         words = set(re.findall(r"\w+", text)) if "{{" in text or "{%" in text else set()
         waiting.extend(word for word in words - found - EVERYTHING if word in variables)
         found |= words
@@ -106,6 +107,33 @@ def template_words(name: str, variables: Mapping[str, Any]) -> set[str]:
 def referenced_variables(name: str, variables: Mapping[str, Any]) -> set[str]:
     """The variables that the templates behind a variable name, directly or through others."""
     return {word for word in template_words(name, variables) if word in variables} - {name}
+
+
+def vault_error(name: str, variables: Mapping[str, Any]) -> str:
+    """A sentence where the variable, or one that its templates name, is encrypted and cannot be read, else ""."""
+    for source in [name, *sorted(referenced_variables(name, variables))]:
+        cause = _decryption_failure(variables[source])
+        if cause:
+            subject = name if source == name else f"{name} is made of {source}, which"
+            reason = (
+                "no vault password was given"
+                if "no vault secrets found" in cause
+                else "no given vault password opens it"
+            )
+            return f"{subject} is encrypted, and {reason}. Add --ask-vault-pass or --vault-password-file, with the password that encrypted it."
+    return ""
+
+
+def _decryption_failure(value: Any) -> str:
+    """The first exception's message of the encrypted texts in ``value``, which may be nested."""
+    if isinstance(value, (Mapping, list, tuple)):
+        inner = value.values() if isinstance(value, Mapping) else value
+        return next((cause for cause in map(_decryption_failure, inner) if cause), "")
+    try:
+        str(value)
+    except AnsibleError as exc:
+        return root_cause(exc)
+    return ""
 
 
 def needs_facts(name: str, variables: Mapping[str, Any]) -> bool:
@@ -179,8 +207,8 @@ def _template_values(specs: Mapping[str, Any], engine: TemplateEngine) -> tuple[
         try:
             values[name] = engine.template(engine.available_variables[name])
         except AnsibleError as exc:
-            broken[name] = "{} cannot be worked out: {}. Correct its template.".format(
-                name, root_cause(exc).rstrip(".")
+            broken[name] = vault_error(name, engine.available_variables) or (
+                "{} cannot be worked out: {}. Correct its template.".format(name, root_cause(exc).rstrip("."))
             )
     return values, broken
 

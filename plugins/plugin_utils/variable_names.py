@@ -11,12 +11,22 @@ from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from ansible.errors import AnsibleError
+
 from ..module_utils.terminal import printable
 
 # Ansible's own: https://docs.ansible.com/ansible/latest/playbook_guide/playbooks_tags.html
 BUILTIN_TAGS = ("all", "always", "never", "tagged", "untagged")
 # least similarity (difflib) of a name that is proposed for another one, and of one that is taken for a misspelling of it
 SIMILAR_OPTION, SIMILAR_NAME = 0.75, 0.9
+
+
+def readable_text(value: Any) -> str:
+    """``value`` as a text; "" for an encrypted one that no vault password opens."""
+    try:
+        return str(value)
+    except AnsibleError:
+        return ""
 
 
 def role_prefix(name: str, roles: Iterable[str]) -> str:
@@ -55,8 +65,9 @@ def unknown_variable_errors(
     variable that a template of another one names is read; those that ``sdops_extra_variables`` lists (names, or patterns with ``*``) are
     somebody else's. ``derived``: variables that the collection works out and nobody can set.
     """
-    extra = variables.get("sdops_extra_variables") or ()
-    patterns = [extra] if isinstance(extra, str) else [str(each) for each in extra]
+    extra = variables.get("sdops_extra_variables")
+    # of another type: the check of its value says so
+    patterns = [readable_text(each) for each in (extra if isinstance(extra, (list, tuple)) else [extra or ""])]
     found = {}
     for name in sorted(map(str, variables)):
         if name in known or name.startswith(("_", "ansible_")) or any(fnmatchcase(name, each) for each in patterns):
@@ -105,7 +116,7 @@ def _names_in_templates(variables: Mapping[str, Any]) -> set[str]:
     """The words in the templates of all ``variables``, without those of a variable's own one."""
     found: set[str] = set()
     for name, value in variables.items():
-        text = "" if isinstance(value, (bool, int, float)) else str(value)
+        text = "" if isinstance(value, (bool, int, float)) else readable_text(value)
         if "{{" in text or "{%" in text:
             found |= set(re.findall(r"\w+", text)) - {name}
     return found

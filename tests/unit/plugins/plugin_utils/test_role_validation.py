@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
+from ansible.parsing.vault import VaultSecret, VaultSecretsContext
 from ansible.template import Templar, trust_as_template
 from ansible_collections.sdops.webui.plugins.plugin_utils.role_options import role_options
 from ansible_collections.sdops.webui.plugins.plugin_utils.role_validation import (
@@ -156,6 +157,30 @@ def test_derived_value_is_no_mistake_of_its_own():
 def test_template_that_fails_is_named():
     (error,) = check([], sdops_cache_dir="{{ no_such_variable }}/cache")[0]
     assert error.startswith("sdops_cache_dir cannot be worked out: 'no_such_variable' is undefined")
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"), [(None, "no vault password was given"), ("wrong", "no given vault password opens it")]
+)
+def test_encrypted_value_that_cannot_be_read_is_named(sealed, monkeypatch, given, reason):
+    secrets = [("default", VaultSecret(given.encode()))] if given else []
+    monkeypatch.setattr(VaultSecretsContext, "_current", VaultSecretsContext(secrets=secrets))
+    errors, _ = check(
+        ["model_fetch", "webui_service"],
+        model_fetch_civitai_token=sealed,
+        model_fetch_huggingface_token="{{ mine.token }}",
+        mine={"token": sealed},
+        webui_service_environment={"KEY": sealed},
+        others=sealed,
+        sdops_home="opt",
+    )
+    advice = "Add --ask-vault-pass or --vault-password-file, with the password that encrypted it."
+    assert sorted(errors)[:3] == [
+        f"model_fetch_civitai_token is encrypted, and {reason}. {advice}",
+        f"model_fetch_huggingface_token is made of mine, which is encrypted, and {reason}. {advice}",
+        'sdops_home is "opt"; it must be an absolute path on the target.',
+    ]
+    assert sorted(errors)[3:] == [f"webui_service_environment is encrypted, and {reason}. {advice}"]
 
 
 def test_what_is_made_of_facts_waits_for_them():

@@ -65,6 +65,15 @@ def test_names_of_others_are_left_alone(variables):
     assert errors(**variables) == []
 
 
+@pytest.mark.parametrize("extra", [5, True, {"base_image": 1}, None])
+def test_list_of_another_type_is_left_to_the_check_of_its_value(extra):
+    assert len(errors(base_image="x", sdops_extra_variables=extra)) == 1
+
+
+def test_encrypted_values_of_others_are_not_opened(sealed):
+    assert len(errors(base_image="x", theirs=sealed, more=[sealed])) == 1
+
+
 def test_own_template_is_no_reader():
     assert len(errors(model_fetch_model="{{ model_fetch_model | default([]) }}")) == 1
 
