@@ -13,6 +13,7 @@ import socket
 from typing import Any, NamedTuple
 
 import pytest
+from ansible.parsing.vault import VaultLib, VaultSecret
 
 MAX_SECONDS = 20.0  # of CPU, for a whole run: how long that takes depends on what else the machine does
 KEY = "A" * 43
@@ -45,7 +46,26 @@ VARIABLES = [
     Mistake({"conda_env_python": "3.10"}, "conda_env_python", '"3.10"', "exact version such as 3.10.6"),
     Mistake({"sd_webui_commit": "master"}, "sd_webui_commit", '"master"', "must be a full commit id"),
     Mistake({"sd_webui_version": "1.11.0"}, "sd_webui_version", '"1.11.0"', "known are"),
+    Mistake(
+        {"huggingface_token": "hunter2"}, "huggingface_token ", "name of its role", "model_fetch_huggingface_token"
+    ),
+    Mistake({"webui_service": {"port": 1}}, "webui_service is", "nothing reads it", "Write webui_service_port"),
+    Mistake({"sdops_mirrors": {"gitub": []}}, "sdops_mirrors", "unknown service", "did you mean github?"),
+    Mistake({"sdops_extra_variables": 5}, "sdops_extra_variables is 5", "it must be", "a list"),
     Mistake({"extensions_list": ["adetailor"]}, "extensions_list", "adetailor", "Did you mean adetailer"),
+    Mistake({"extensions_list": [{"name": "roop", "keep": 5}]}, "extension roop", "keep is 5", "must be a list"),
+    Mistake(
+        {"extensions_list": [{"name": "roop", "arguments": ["--api-auth=a:hunter2"]}]},
+        "The extension roop: arguments",
+        "can be read by anyone",
+        "take an SSH tunnel",
+    ),
+    Mistake(
+        {"extensions_list": [{"name": "roop", "models": ["nope"]}]},
+        "extension sd-webui-roop",
+        "'nope'",
+        "A model is one of",
+    ),
     Mistake(
         {"sd_webui_constraints": "numpy==1.26.2\nhttpx==0.24.1"},
         "sd_webui_constraints",
@@ -115,6 +135,9 @@ VARIABLES = [
 ]
 # not behind -e
 INVENTORY = Mistake({"sd_webui_comit": "x"}, "sd_webui_comit ", "no variable", "Did you mean sd_webui_commit?")
+ENCRYPTED = Mistake({}, "sdops_pip_index_url is encrypted", "no vault password was given", "Add --ask-vault-pass")
+WITHOUT_EQUALS = Mistake({}, "-e webui_service_user ...", "has no =", "Write -e NAME=VALUE")
+GOOD_MODEL = {"source": "hf://a/b/c.safetensors@main", "kind": "vae"}  # the others are told with the rest nevertheless
 TAG = Mistake({}, "--tags models", "selects no task", "Did you mean model_fetch?")
 
 
@@ -149,9 +172,14 @@ def run(site: Any, *arguments: str, **variables: Any) -> str:
 def test_mistakes_in_variables_are_told_together(site):
     group = site.base / "group_vars" / "webui.yml"
     group.parent.mkdir()
-    group.write_text(json.dumps(INVENTORY.variables))
-    output = run(site, "--tags", "models", **merged(VARIABLES))
-    assert_told(output, [*VARIABLES, INVENTORY, TAG])
+    secret = VaultSecret(b"right")
+    text = VaultLib([("default", secret)]).encrypt("hunter2", secret=secret).decode()
+    encrypted = f'"sdops_pip_index_url": !vault {json.dumps(text)}'
+    group.write_text(f"{json.dumps(INVENTORY.variables)[:-1]}, {encrypted}}}")
+    given = merged(VARIABLES)
+    given["model_fetch_models"].append(GOOD_MODEL)
+    output = run(site, "--tags", "models", "-e", "webui_service_user hunter2", **given)
+    assert_told(output, [*VARIABLES, INVENTORY, ENCRYPTED, WITHOUT_EQUALS, TAG])
     assert site.files() == ["group_vars", "group_vars/webui.yml"]
 
 

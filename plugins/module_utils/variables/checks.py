@@ -261,7 +261,11 @@ def by_service(rule: Check) -> Check:
 
     def check(value: Any) -> str:
         unknown = [
-            "has the unknown service {}; there are {}".format(format_value(name), ", ".join(SERVICES))
+            "has the unknown service {}{}; there are {}".format(
+                format_value(name),
+                "".join(f" (did you mean {close}?)" for close in difflib.get_close_matches(str(name), SERVICES, n=1)),
+                ", ".join(SERVICES),
+            )
             for name in value
             if name not in SERVICES
         ]

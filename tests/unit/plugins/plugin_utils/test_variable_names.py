@@ -33,12 +33,51 @@ def errors(**variables: Any) -> list[str]:
         ("sdops_models", "model_fetch_models"),
         ("modelfetch_models", "model_fetch_models"),
         ("sdops_datadir", "sdops_data_dir"),
+        ("sdops_extensions", "extensions_list"),
+        ("sdops_xray_link", "xray_proxy_link"),
+        ("sdops_webui_port", "webui_service_port"),
+        ("model_fetch_lora", "model_fetch_models"),
+        ("WEBUI_SERVICE_PORT", "webui_service_port"),
+        ("sdops-data-dir", "sdops_data_dir"),
     ],
 )
 def test_misspelled_name_is_told_with_the_right_one(name, meant):
     (error,) = errors(**{name: "hunter2"})
     assert error.startswith(f"{name} is no variable of this collection") and f"Did you mean {meant}" in error
     assert "hunter2" not in error
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("webui_service", {"port": 7861, "hunter2": 1}, "Write webui_service_port as a variable"),
+        ("sdops", {"network": "direct", "device": "cpu"}, "Write sdops_network and sdops_device as variables"),
+        ("model_fetch", ["hunter2"], "Write model_fetch_models as"),
+        ("model_fetch", {"models": ["hunter2"]}, "Write model_fetch_models as"),
+        ("extensions", ["adetailer", "hunter2"], "Write extensions_list as"),
+        ("extensions", [{"name": "adetailer"}], "Write extensions_list as"),
+    ],
+)
+def test_options_below_the_name_of_their_role(name, value, meant):
+    (error,) = errors(**{name: value})
+    assert error.startswith(f"{name} is the name of a role") and meant in error and "hunter2" not in error
+    assert errors(**{name: value}, sdops_extra_variables=[name]) == []
+
+
+def test_option_without_its_role():
+    (error,) = errors(civitai_token="hunter2")
+    assert error.startswith("civitai_token is not read") and "Write model_fetch_civitai_token" in error
+    assert "hunter2" not in error
+    # of something else, where the role has its own
+    assert errors(huggingface_token="x", model_fetch_huggingface_token="y") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "named"), [("webui_service_port 7861", "-e webui_service_port ..."), ("hunter2-", "A part of -e")]
+)
+def test_extra_variable_without_equals_sign(given, named):
+    (error,) = errors(_raw_params=given)
+    assert error.startswith(f"{named} has no =") and "hunter2" not in error and "7861" not in error
 
 
 def test_unknown_name_with_the_prefix_of_a_role():
@@ -57,6 +96,15 @@ def test_derived_variable_cannot_be_set():
         dict.fromkeys(KNOWN, ""),
         {"ansible_host": "x", "vault_civitai_token": "x", "data_dir": "/x", "port": 1, "proxy_port": 2, "__sdops_x": 1},
         {"base_image": "x", "base_packages": [], "sdops_extra_variables": ["base_*"]},
+        # of other roles
+        {
+            "extensions": ["pg_trgm", "hstore"],
+            "conda_env": "science",
+            "base": {"packages": []},
+            "PORT": 1,
+            "hf_token": "x",
+        },
+        {"extensions": {"pg_trgm": {}}, "sdops": {"team": "x"}, "conda_env": {"file": "x.yml"}, "MODELS": []},
         # a template reads it, wherever it stands
         {"sdops_mirror": "x", "webui_port": 1, "mine": {"a": ["{{ sdops_mirror }}", "{{ webui_port + 1 }}"]}},
     ],

@@ -173,6 +173,7 @@ def test_types_are_those_of_ansible(kind, value):
         ({"sdops_mirrors": {"pypi": "https://x"}}, "pypi must be a list"),
         ({"sdops_mirrors": {"pypi": [1]}}, "sdops_mirrors"),
         ({"sdops_mirrors": {"pipy": ["https://x"]}}, 'the unknown service "pipy"'),
+        ({"sdops_mirrors": {"gitub": ["https://x"]}}, '"gitub" (did you mean github?); there are github,'),
         ({"sdops_network_routes": {"pypi": "foo"}}, "pypi must be one of direct, xray, turbo, mirror"),
         (
             {"sdops_mirrors": {"pypi": ["ftp://x"]}},
