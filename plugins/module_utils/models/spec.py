@@ -50,6 +50,14 @@ CIVITAI_PAGES = (  # what a path names, by the field of its id
     ("version_id", re.compile(r"(?:/api/v1)?/model-versions/(\d+)(?:/|\Z)", re.ASCII)),
     ("model_id", re.compile(r"(?:/api/v1)?/models/(\d+)(?:/|\Z)", re.ASCII)),
 )
+# pages of the two sites, or of a configured mirror, that name no file; a path that ends as a model does is a file nevertheless
+HUB_OTHER_PAGE = re.compile(
+    r"/?\Z|/[^/]+/?\Z|/" + _PAGE_REPO + r"(?:/?|/(?:tree|commits?|blame|discussions|settings|viewer)(?:/.*)?)\Z",
+    re.DOTALL,
+)
+CIVITAI_OTHER_PAGE = re.compile(
+    r"(?:/?|/(?:models|model-versions|user|images|posts|articles|collections|bounties|tag|search)(?:/.*)?)\Z", re.DOTALL
+)
 TEXT_FIELDS = ("source", "kind", "name", "config", "vae", "file", "state")
 BOOLEAN_FIELDS = ("trusted", "accept_change")
 ENTRY_STATES = ("present", "absent")
@@ -309,6 +317,11 @@ def _parse_page_link(source: str, endpoints: Endpoints) -> ModelSpec | None:
     if hub:
         repo, revision, file = (unquote(piece) for piece in hub.groups())
         return _hub_spec(source, repo, revision, re.sub("//+", "/", file))
+    if path is not None and HUB_OTHER_PAGE.match(path) and not _has_model_extension(path):
+        raise SpecError(
+            f"The link {redact_source(source)} is a page of Hugging Face and names no file. Open the file's own page and copy its link "
+            "(https://huggingface.co/OWNER/REPO/blob/REVISION/PATH), or write hf://OWNER/REPO/PATH@REVISION."
+        )
     path = _path_below_site(source, CIVITAI_HOSTS, endpoints.civitai)
     if path is None:
         return None
@@ -316,6 +329,11 @@ def _parse_page_link(source: str, endpoints: Endpoints) -> ModelSpec | None:
     if "token" in query and (pages or _site_host(source) in CIVITAI_HOSTS):
         raise SpecError(
             f"{redact_url(source)} has a token in it, which ends up in logs. Use model_fetch_civitai_token (civitai_token of a module) instead."
+        )
+    if not pages and CIVITAI_OTHER_PAGE.match(path) and not _has_model_extension(path):
+        raise SpecError(
+            f"The link {redact_source(source)} is a page of Civitai and names no model. Copy the link of the model's page "
+            "(https://civitai.com/models/NUMBER?modelVersionId=NUMBER), or write civitai://VERSION_ID."
         )
     if not pages:
         return None

@@ -229,7 +229,11 @@ MIRRORS = Endpoints("https://mirror.test:8443/hf/", "https://mirror.test/civitai
         ("https://mirror.test.evil.example/civitai/models/1", "url", None),
         ("https://civitai.red.evil.example/models/1", "url", None),
         ("https://civitai.red:8443/models/1", "url", None),
-        ("https://mirror.test/civitai/models/1x", "url", None),
+        ("https://mirror.test/civitai/files/1x", "url", None),
+        ("https://mirror.test/civitai/models/x.safetensors", "url", None),
+        ("https://mirror.test:8443/hf/f.safetensors", "url", None),
+        ("https://huggingface.co/o/r/raw/main/config.yaml", "url", None),
+        ("https://civitai.com/api/download/training-data/1", "url", None),
         ("https://mirror.test:8443/hf/files/f.safetensors", "url", None),
         ("https://mirror.test/civitai/other?token=x", "url", None),
     ],
@@ -238,6 +242,29 @@ def test_links_of_mirrors(link, origin, where):
     found = parse_source(link, MIRRORS)
     assert (found.origin, found.locator) == (origin, where or {"url": link})
     assert found.endpoint is None
+
+
+@pytest.mark.parametrize(
+    ("link", "form"),
+    [
+        *(
+            (site + page, "/blob/REVISION/PATH")
+            for site in ("https://huggingface.co", "https://www.hf.co", "https://mirror.test:8443/hf")
+            for page in ("/a", "/a/b", "/a/b/", "/a/b?x=1", "/datasets/a/b", "/a/b/tree/main", "/a/b/tree/main/d", "/a/tree/main", "/a/b/discussions/1")
+        ),
+        *(
+            (site + page, "civitai://VERSION_ID")
+            for site in ("https://civitai.com", "https://www.civitai.red", "https://mirror.test/civitai")
+            for page in ("/models/abc", "/models", "/models/1x", "/user/x", "/user/x/models", "/images/5", "/model-versions/x")
+        ),
+        ("https://huggingface.co", "/blob/REVISION/PATH"),
+        ("https://civitai.com/", "civitai://VERSION_ID"),
+    ],
+)  # fmt: skip
+def test_page_that_names_no_file_is_refused(link, form):
+    with pytest.raises(SpecError) as caught:
+        parse_source(link, MIRRORS)
+    assert link.partition("?")[0] in str(caught.value) and form in str(caught.value)
 
 
 @pytest.mark.parametrize(
