@@ -61,7 +61,7 @@ from typing import Any, Callable
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.errors import ExtensionError
-from ..module_utils.extensions.plan import plan
+from ..module_utils.variables.extension_plan import plan
 
 
 def extension_plan(entries: list[str | dict[str, Any]], github: str, webui: str) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ..module_utils.terminal import printable
 from ..module_utils.urls import redact_malformed
-from ..module_utils.variables.cross_variable import cross_variable_errors, model_problems
+from ..module_utils.variables.cross_variable import cross_variable_errors, model_entry_errors
 from ..module_utils.variables.rules import SECRET_NAMES
 from ..module_utils.variables.validation import stripped_values, unstripped_error, value_errors
 from .role_options import role_options
@@ -194,7 +194,7 @@ def check_variables(
         why for name in stripped if name in fixed for why in [unstripped_error(name)] if why and name not in wrong
     ]
     return VariableCheck(
-        errors, {name: value for name, value in stripped.items() if name not in fixed}, values, model_problems(good)
+        errors, {name: value for name, value in stripped.items() if name not in fixed}, values, model_entry_errors(good)
     )
 
 

@@ -19,6 +19,7 @@ from ..terminal import has_unseen, printable
 from ..urls import check_url, format_value, redact_url, url_origin
 from .catalog import CatalogModel, find_model
 from .layout import MODEL_KINDS
+from .site_pages import CIVITAI_PAGES, has_model_extension, reject_other_page
 
 # [urn:][air:][ecosystem:][type:]civitai:MODEL[@VERSION][+FILE][:layer][.format]; a layer lies in the same file
 AIR_PATTERN = re.compile(
@@ -42,21 +43,6 @@ _PAGE_REPO = rf"((?:{_REPO_TYPE})?(?!{_REPO_TYPE})[\w.-]+(?:/[\w.-]+)?)"
 HUB_PAGE = re.compile("/" + _PAGE_REPO + "/(?:resolve|blob)/" + _REVISION + "/(.+)", re.DOTALL)
 HUB_URI_FORMS = (
     "hf://OWNER/REPO/PATH@REVISION or hf://OWNER/REPO@REVISION/PATH, with datasets/ before OWNER for a data set"
-)
-OTHER_EXTENSIONS = (".yaml", ".yml", ".json", ".txt", ".md", ".gguf", ".sft", ".zip", ".7z", ".rar", ".tar", ".gz")
-MODEL_EXTENSIONS = (*{extension for kind in MODEL_KINDS.values() for extension in kind.extensions}, *OTHER_EXTENSIONS)
-CIVITAI_PAGES = (  # what a path names, by the field of its id
-    ("version_id", re.compile(r"/api/download/models/(\d+)/?\Z", re.ASCII)),
-    ("version_id", re.compile(r"(?:/api/v1)?/model-versions/(\d+)(?:/|\Z)", re.ASCII)),
-    ("model_id", re.compile(r"(?:/api/v1)?/models/(\d+)(?:/|\Z)", re.ASCII)),
-)
-# pages of the two sites, or of a configured mirror, that name no file; a path that ends as a model does is a file nevertheless
-HUB_OTHER_PAGE = re.compile(
-    r"/?\Z|/[^/]+/?\Z|/" + _PAGE_REPO + r"(?:/?|/(?:tree|commits?|blame|discussions|settings|viewer)(?:/.*)?)\Z",
-    re.DOTALL,
-)
-CIVITAI_OTHER_PAGE = re.compile(
-    r"(?:/?|/(?:models|model-versions|user|images|posts|articles|collections|bounties|tag|search)(?:/.*)?)\Z", re.DOTALL
 )
 TEXT_FIELDS = ("source", "kind", "name", "config", "vae", "file", "state")
 BOOLEAN_FIELDS = ("trusted", "accept_change")
@@ -267,10 +253,6 @@ def _hub_spec(source: str, repo: str, revision: str, path: str) -> ModelSpec:
     return ModelSpec(source, "huggingface", {"repo": repo, "file": path, "revision": revision})
 
 
-def _has_model_extension(name: str) -> bool:
-    return name.lower().endswith(MODEL_EXTENSIONS)
-
-
 def _parse_hub_uri(source: str) -> ModelSpec:
     """An hf:// source in the Hub's own form, or with the revision at its end. Raises SpecError.
 
@@ -288,8 +270,8 @@ def _parse_hub_uri(source: str) -> ModelSpec:
     if revision is not None:
         return _hub_spec(source, repo, unquote(revision), path)
     places = [at.start() for at in re.finditer("@", path)]
-    at = next((place for place in places if _has_model_extension(path[:place])), places[-1] if places else 0)
-    if at and not _has_model_extension(path[at + 1 :]):
+    at = next((place for place in places if has_model_extension(path[:place])), places[-1] if places else 0)
+    if at and not has_model_extension(path[at + 1 :]):
         path, revision = path[:at], unquote(path[at + 1 :])
     return _hub_spec(source, repo, revision or "main", unquote(path))
 
@@ -317,11 +299,7 @@ def _parse_page_link(source: str, endpoints: Endpoints) -> ModelSpec | None:
     if hub:
         repo, revision, file = (unquote(piece) for piece in hub.groups())
         return _hub_spec(source, repo, revision, re.sub("//+", "/", file))
-    if path is not None and HUB_OTHER_PAGE.match(path) and not _has_model_extension(path):
-        raise SpecError(
-            f"The link {redact_source(source)} is a page of Hugging Face and names no file. Open the file's own page and copy its link "
-            "(https://huggingface.co/OWNER/REPO/blob/REVISION/PATH), or write hf://OWNER/REPO/PATH@REVISION."
-        )
+    reject_other_page("Hugging Face", path, redact_source(source))
     path = _path_below_site(source, CIVITAI_HOSTS, endpoints.civitai)
     if path is None:
         return None
@@ -330,12 +308,8 @@ def _parse_page_link(source: str, endpoints: Endpoints) -> ModelSpec | None:
         raise SpecError(
             f"{redact_url(source)} has a token in it, which ends up in logs. Use model_fetch_civitai_token (civitai_token of a module) instead."
         )
-    if not pages and CIVITAI_OTHER_PAGE.match(path) and not _has_model_extension(path):
-        raise SpecError(
-            f"The link {redact_source(source)} is a page of Civitai and names no model. Copy the link of the model's page "
-            "(https://civitai.com/models/NUMBER?modelVersionId=NUMBER), or write civitai://VERSION_ID."
-        )
     if not pages:
+        reject_other_page("Civitai", path, redact_source(source))
         return None
     # what one of its sites shows, another one may not: a link is asked for where it was copied
     other_site = "https://" + _site_host(source) if _site_host(source) in CIVITAI_HOSTS[1:] else None

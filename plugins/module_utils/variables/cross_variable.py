@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import SdopsError
-from ..extensions.plan import plan
 from ..models.expected import find_model_problems
 from ..models.spec import DEFAULT_ENDPOINTS, Endpoints
 from ..terminal import printable
 from ..urls import format_value
 from ..webui_versions import WEBUI_VERSIONS
 from ..xray.client_config import validate_client_config
+from .extension_plan import plan
 
 
 def cross_variable_errors(values: Mapping) -> list[str]:
@@ -65,7 +65,7 @@ def _find_conflicts(values: Mapping) -> list[str]:
     if "extensions_list" in values and "sdops_github" in values:
         found.extend(f"extensions_list: {why}" for why in _extension_errors(values))
     # one alone does not stop the others: it is reported, and the run fails when those are there
-    problems = model_problems(values)
+    problems = model_entry_errors(values)
     if len(problems) == len(get("model_fetch_models") or []):
         found.extend(problems)
     if get("xray_proxy_state") == "present":
@@ -83,7 +83,7 @@ def _opened_ports(values: Mapping) -> list[str]:
     return [name for name in names if values.get(name) is not None]
 
 
-def model_problems(values: Mapping) -> list[str]:
+def model_entry_errors(values: Mapping) -> list[str]:
     """A sentence for each entry of ``model_fetch_models`` that cannot be installed; each is told where anything else is wrong too."""
     models = values.get("model_fetch_models") or []
     return [

@@ -7,8 +7,8 @@ import re
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import ExtensionError
 from ansible_collections.sdops.webui.plugins.module_utils.extensions.catalog import CATALOG
-from ansible_collections.sdops.webui.plugins.module_utils.extensions.plan import plan
 from ansible_collections.sdops.webui.plugins.module_utils.models.spec import parse_model_entry
+from ansible_collections.sdops.webui.plugins.module_utils.variables.extension_plan import plan
 
 HUB = "https://github.com"
 COMMIT = "ab" * 20

@@ -11,8 +11,10 @@ import re
 from typing import Any
 
 from ..errors import ExtensionError
+from ..extensions.catalog import CATALOG
 from ..urls import format_value
-from ..variables.checks import (
+from ..webui_versions import find_webui_version
+from .checks import (
     Check,
     commit_error,
     list_error,
@@ -22,8 +24,6 @@ from ..variables.checks import (
     webui_arguments_error,
     word_error,
 )
-from ..webui_versions import find_webui_version
-from .catalog import CATALOG
 
 STATES = ("present", "disabled", "absent")
 
