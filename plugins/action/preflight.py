@@ -126,7 +126,7 @@ class ActionModule(ActionBase):
         given = {name: value for source in self._variable_sources(variables)[:2] for name, value in source.items()}
         roles = [path.name for path in ROLES.iterdir()]
         errors = unknown_variable_errors(given, role_options(), derived_variables(), roles)
-        tags = variables.get("__sdops_tags")
+        tags = variables.get("__sdops_tags", [] if variables.get("__sdops_without_tags") else None)
         if tags is not None:
             selected, skipped = variables["ansible_run_tags"], variables["ansible_skip_tags"]
             errors += unknown_tag_errors(selected, skipped, self._templar.template(tags))
