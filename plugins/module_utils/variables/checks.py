@@ -32,6 +32,8 @@ RESERVED_DIRECTORIES = re.compile(
     r"|/usr/(local/)?(bin|etc|include|lib|lib32|lib64|libexec|local|sbin|share|src)"
     r"|/var/(cache|lib|local|lock|log|mail|opt|run|spool|tmp)|/etc/(profile[.]d|systemd(/system)?)"
 )
+# which may hold ours beside what is there
+SHARED_DIRECTORIES = ("/opt", "/root")
 COMMIT_SENTENCE = "must be a full commit id (40 hex digits), because a branch or a tag can move between two runs"
 
 SIZE_PREFIXES = "KMGT"
@@ -67,6 +69,12 @@ def plain_path_error(value: Any) -> str:
         if PLAIN_PATH.match(value)
         else "may hold letters, digits and @ + , . / _ - only: no spaces, no quotes, no other signs"
     )
+
+
+def data_dir_error(value: Any) -> str:
+    """Of a directory in which we make some of our own, and which is never removed itself."""
+    shared = isinstance(value, str) and posixpath.normpath(value) in SHARED_DIRECTORIES
+    return "" if shared else plain_path_error(value)
 
 
 def _system_path_error(value: str) -> str:

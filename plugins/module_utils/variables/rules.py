@@ -16,6 +16,7 @@ from .checks import (
     by_service,
     capability_error,
     commit_error,
+    data_dir_error,
     geo_files_error,
     hashes_error,
     home_error,
@@ -47,7 +48,7 @@ from .checks import (
 
 CHECKS: dict[str, Check] = {
     "sdops_home": home_error,
-    "sdops_data_dir": plain_path_error,
+    "sdops_data_dir": data_dir_error,
     "sdops_cache_dir": or_empty(plain_path_error),
     "sdops_git_cache_dir": or_empty(plain_path_error),
     "sdops_package_cache_dir": or_empty(plain_path_error),
