@@ -142,11 +142,13 @@ TAG = Mistake({}, "--tags models", "selects no task", "Did you mean model_fetch?
 
 
 def merged(mistakes: list[Mistake]) -> dict[str, Any]:
-    """The variables of all mistakes; lists of one name are joined."""
+    """The variables of all mistakes; lists and mappings of one name are joined."""
     found: dict[str, Any] = {}
     for mistake in mistakes:
         for name, value in mistake.variables.items():
-            found[name] = [*found[name], *value] if name in found else value
+            if name in found:
+                value = {**found[name], **value} if isinstance(value, dict) else [*found[name], *value]
+            found[name] = value
     return found
 
 
@@ -154,7 +156,7 @@ def assert_told(output: str, mistakes: list[Mistake]) -> None:
     """Each in one line, in full, and nothing in the words of Python."""
     lines = [line.strip() for line in output.splitlines()]
     untold = [mistake for mistake in mistakes if not any(all(part in line for part in mistake[1:]) for line in lines)]
-    assert untold == [], output
+    assert untold == [], f"{untold}\n{output}"
     assert not re.search(r"Traceback|<class |hunter2", output), output
 
 
