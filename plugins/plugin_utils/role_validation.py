@@ -189,12 +189,13 @@ def check_variables(
     errors = independent or list(reported.values())
     values = {**known, **values}
     good = {name: value for name, value in values.items() if name not in wrong}
-    errors += cross_variable_errors(good)
+    model_errors = model_entry_errors(good)
+    errors += cross_variable_errors(good, model_errors)
     errors += [
         why for name in stripped if name in fixed for why in [unstripped_error(name)] if why and name not in wrong
     ]
     return VariableCheck(
-        errors, {name: value for name, value in stripped.items() if name not in fixed}, values, model_entry_errors(good)
+        errors, {name: value for name, value in stripped.items() if name not in fixed}, values, model_errors
     )
 
 

@@ -19,12 +19,12 @@ from ..xray.client_config import validate_client_config
 from .extension_plan import plan
 
 
-def cross_variable_errors(values: Mapping) -> list[str]:
-    """What is wrong with variables together, where each of them is good."""
-    return [printable(sentence) for sentence in _find_conflicts(values)]
+def cross_variable_errors(values: Mapping, model_errors: list[str]) -> list[str]:
+    """What is wrong with variables together, where each of them is good. ``model_errors``: of model_entry_errors."""
+    return [printable(sentence) for sentence in _find_conflicts(values, model_errors)]
 
 
-def _find_conflicts(values: Mapping) -> list[str]:
+def _find_conflicts(values: Mapping, model_errors: list[str]) -> list[str]:
     """What is wrong with variables together; each of them is good."""
     get = values.get
     found = []
@@ -65,9 +65,8 @@ def _find_conflicts(values: Mapping) -> list[str]:
     if "extensions_list" in values and "sdops_github" in values:
         found.extend(f"extensions_list: {why}" for why in _extension_errors(values))
     # one alone does not stop the others: it is reported, and the run fails when those are there
-    problems = model_entry_errors(values)
-    if len(problems) == len(get("model_fetch_models") or []):
-        found.extend(problems)
+    if len(model_errors) == len(get("model_fetch_models") or []):
+        found.extend(model_errors)
     if get("xray_proxy_state") == "present":
         found.extend(_xray_server_errors(values))
     return found

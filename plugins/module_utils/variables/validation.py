@@ -13,7 +13,7 @@ from typing import Any
 
 from ..terminal import printable
 from ..urls import format_value
-from .cross_variable import cross_variable_errors
+from .cross_variable import cross_variable_errors, model_entry_errors
 from .rules import CHECKS, SECRET_NAMES, STRIPPED_BY_ROLES
 from .value_types import strip_value, type_error
 
@@ -41,10 +41,8 @@ def value_errors(values: Mapping, specs: Mapping) -> dict[str, str]:
 def variable_errors(values: Mapping, specs: Mapping) -> list[str]:
     """A sentence for each of ``values`` (by the variables' names) that cannot be used; none when all can."""
     wrong = value_errors(values, specs)
-    return [
-        *wrong.values(),
-        *cross_variable_errors({name: value for name, value in values.items() if name not in wrong}),
-    ]
+    good = {name: value for name, value in values.items() if name not in wrong}
+    return [*wrong.values(), *cross_variable_errors(good, model_entry_errors(good))]
 
 
 def stripped_values(values: Mapping, specs: Mapping) -> dict[str, Any]:
