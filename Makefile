@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(WORK)/pyc
 
-.PHONY: help setup programs gradio real-models demo play demo-down test lint lint-sources lint-importer lint-docs lint-sanity unit coverage \
+.PHONY: help setup programs gradio real-models image demo play demo-down test lint lint-sources lint-importer lint-docs lint-sanity unit coverage \
   integration molecule matrix readme site-check real bench lock changelog build release clean
 
 help:
@@ -41,7 +41,10 @@ help:
 	@echo 'make release    the tarball of the last commit, its SHA-256 and its SBOM, the same bytes each time'
 
 # --- tools -------------------------------------------------------------------------------------------------------
-$(VENV)/.done: $(REQUIREMENTS)
+$(BIN)/python:
+	@tools/make-venv $(PYTHON) $(VENV)
+
+$(VENV)/.done: $(REQUIREMENTS) | $(BIN)/python
 	@tools/make-venv $(PYTHON) $(VENV) $(REQUIREMENTS)
 	@touch $@
 
@@ -71,13 +74,17 @@ setup: $(VENV)/.done $(COLLECTION)
 # --- demo --------------------------------------------------------------------------------------------------------
 demo:
 	@echo 'A small internet and a rented host come up on this machine, then everything from supervisord to the first image: about 2 minutes.'
-	@$(MAKE) --no-print-directory setup
+	@$(MAKE) --no-print-directory --jobs=2 setup image
 	@$(BIN)/python -m lab up
 	@$(BIN)/ansible-playbook -i inventories/container playbooks/site.yml
 	@printf '\n%s\n' 'Three things to try next:' \
 	  '  make play PLAYBOOK=status   what runs there; others: start, stop, restart, fetch_outputs, uninstall' \
 	  '  make play PLAYBOOK=site     a second run, which changes nothing' \
 	  '  make demo-down              ends every process, container and network of it again'
+
+# needs only Python and Debian's packages, so it is made while the tools are installed
+image: | $(BIN)/python
+	@$(BIN)/python -m lab image
 
 # a playbook on the host of the demo: make play PLAYBOOK=site ARGS='--check --diff'
 play: setup

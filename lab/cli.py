@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -40,6 +41,14 @@ def choose_backend(lab: Lab, mode: str = "auto") -> Containers | Processes:
     return Processes(lab)
 
 
+def make_image(lab: Lab, mode: str) -> None:
+    """Make the image that :class:`Containers` starts its targets from, where ``up`` in ``mode`` would start containers."""
+    found = None if lab.state.get("mode", mode) == "processes" else engine.find_engine()
+    if found:
+        with lab_state.exclusive_lock(lab_state.SHARED):
+            engine.ensure_image(found)
+
+
 def build_parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="python -m lab", description=__doc__)
     commands = result.add_subparsers(dest="command", required=True)
@@ -54,7 +63,11 @@ def build_parser() -> argparse.ArgumentParser:
         return sub
 
     up = command("up", "create the lab, or start what is missing of it")
-    up.add_argument("--mode", choices=["auto", "containers", "processes"], default=os.environ.get("LAB_MODE", "auto"))
+    image = command("image", "make the image of the targets, which `up` makes too; nothing where that starts processes")
+    for sub in (up, image):
+        sub.add_argument(
+            "--mode", choices=["auto", "containers", "processes"], default=os.environ.get("LAB_MODE", "auto")
+        )
     up.add_argument("--targets", type=int, default=1)
     up.add_argument(
         "--target-python",
@@ -133,8 +146,12 @@ def run_fault_command(options: argparse.Namespace, backend: Containers | Process
 
 def run_command(options: argparse.Namespace) -> int:
     lab = Lab(options.name)
-    if options.command == "up":
+    if options.command in ("up", "image"):
         lab.dir.mkdir(parents=True, exist_ok=True)  # from now on `down` of another lab leaves the engine running
+    if options.command == "image":
+        with contextlib.suppress(LabError):  # `up` meets the same one and says it, or does without containers
+            make_image(lab, options.mode)
+    elif options.command == "up":
         choose_backend(lab, options.mode).up(options.targets, options.target_python)
         report(f"the lab {lab.name!r} is up ({lab.state['mode']}): " + ", ".join(lab.state["hosts"]))
     elif options.command == "down":

@@ -70,6 +70,12 @@ options:
     description: Measure everything again, whatever is remembered.
     type: bool
     default: false
+  measure:
+    description:
+      - Whether routes are tried. With V(false) nothing is asked or remembered, and each service has the remembered route, or else the first
+        one.
+    type: bool
+    default: true
   require_route:
     description: Fail where routes are measured and none of them leads to any service.
     type: bool
@@ -140,6 +146,7 @@ from ..module_utils.network.routes import (
     Measurement,
     Route,
     TurboProxy,
+    find_remembered,
     format_measurements,
     list_routes,
     measure_route,
@@ -220,6 +227,7 @@ def main() -> None:
             "probe_paths": {"type": "dict", "default": {}},
             "state_file": {"type": "path"},
             "refresh": {"type": "bool", "default": False},
+            "measure": {"type": "bool", "default": True},
             "require_route": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 8},
             "ca_path": {"type": "path"},
@@ -250,7 +258,9 @@ def main() -> None:
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
     chosen, measured = select_routes(
-        options,
+        options
+        if p["measure"]
+        else {s: find_remembered(options[s], remembered.get(s))[:1] or options[s][:1] for s in options},
         remembered,
         lambda service, route: measure_route(
             service, route, paths[service], p["timeout"], p["ca_path"], login(service, route)
@@ -270,7 +280,7 @@ def main() -> None:
     current = {s: {"kind": r.kind, "base": r.base} for s, r in chosen.items() if s in reached}
     unmeasured = {s: v for s, v in remembered.items() if s in options and len(options[s]) > 1 and s not in current}
     new = {**unmeasured, **current}
-    changed = bool(p["state_file"]) and new != remembered
+    changed = bool(p["state_file"]) and p["measure"] and new != remembered
     if changed and not module.check_mode:
         try:
             write_state(p["state_file"], new)

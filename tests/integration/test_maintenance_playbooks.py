@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ansible_collections.sdops.webui.plugins.module_utils.network.routes import SERVICES
 from helpers.paths import BIN, ROOT
 
 UNINSTALL = str(ROOT / "playbooks/uninstall.yml")
@@ -153,9 +154,16 @@ def test_an_environment_of_somebody_else_stays_and_all_the_rest_with_it(installe
 
 @pytest.mark.parametrize("playbook", ["status", "stop", "fetch_outputs"])
 def test_playbooks_that_need_no_gpu(installed, playbook):
-    result = installed.play(str(ROOT / "playbooks" / f"{playbook}.yml"), sdops_hosts="box")
+    refused = "http://127.0.0.1:9"
+    routes = {service: "direct" for service in SERVICES if service != "github"}
+    given = {"sdops_network": "mirrors", "sdops_network_routes": routes, "sdops_mirrors": {"github": [refused]}}
+    result = installed.play(
+        str(ROOT / "playbooks" / f"{playbook}.yml"), sdops_hosts="box", sdops_github=refused, **given
+    )
     assert result.returncode == 0, result.stdout
     assert "changed=0" in result.stdout
+    # those that fetch nothing ask nobody
+    assert ("connection refused" in result.stdout) == (playbook == "status")
     if playbook == "status":
         # nothing listens
         assert re.search(r"sdops\.webui\.(start|site) as the playbook", result.stdout)

@@ -293,6 +293,12 @@ def measure_route(
     return Measurement(service, route, None if error else seconds, error)
 
 
+def find_remembered(routes: list[Route], remembered: dict[str, str] | None) -> list[Route]:
+    """That one of ``routes`` that ``remembered`` (``{"kind", "base"}``) names; none where it is offered no more."""
+    old = remembered or {}
+    return [route for route in routes if (route.kind, route.base) == (old.get("kind"), old.get("base"))]
+
+
 def select_routes(
     options: dict[str, list[Route]],
     remembered: dict[str, dict[str, str]],
@@ -315,8 +321,7 @@ def select_routes(
             if len(routes) == 1:
                 chosen[service] = routes[0]
                 continue
-            old = remembered.get(service) or {}
-            known = [r for r in routes if (r.kind, r.base) == (old.get("kind"), old.get("base")) and r.kind not in last]
+            known = [r for r in find_remembered(routes, remembered.get(service)) if r.kind not in last]
             to_measure[service] = known if known and not remeasure else routes
         measurable = {s: [r for r in options[s] if resolve_base(s, r.base)] for s in to_measure}
 

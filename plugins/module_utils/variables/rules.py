@@ -122,6 +122,7 @@ CHECKS: dict[str, Check] = {
     "webui_service_extra_args": webui_arguments_error,
     "webui_service_environment": webui_environment_error,
     "webui_service_allowed_origins": list_of(origin_error),
+    "webui_service_outputs_dir": artifacts_dir_error,
     "webui_service_smoke_test_width": lambda value: "" if int(value) % 8 == 0 else "must be a multiple of 8",
     "webui_service_smoke_test_height": lambda value: "" if int(value) % 8 == 0 else "must be a multiple of 8",
     "xformers_build_version": matching(

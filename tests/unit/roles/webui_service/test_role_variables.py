@@ -25,7 +25,14 @@ def evaluate(
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     inventory.write_text(json.dumps({"all": {"hosts": names, "vars": defaults}}))
     task = {"ansible.builtin.debug": {"msg": f"{{{{ [{expression}] | to_json }}}}"}, "tags": ["always"]}
-    play = {"hosts": "all", "gather_facts": False, "vars_files": [f"{ROLE}/vars/main.yml"], "tasks": [task]}
+    shared = yaml.safe_load((ROOT / "roles/sdops/vars/main.yml").read_text())
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "vars": {"__sdops_selected_roles": shared["__sdops_selected_roles"]},
+        "vars_files": [f"{ROLE}/vars/main.yml"],
+        "tasks": [task],
+    }
     playbook.write_text(json.dumps([play]))
     result = subprocess.run(
         [BIN / "ansible-playbook", "-i", inventory, playbook, *arguments],
@@ -74,6 +81,13 @@ def test_the_tunnel_knows_the_configuration_of_ansible(tmp_path):
     assert command == "ssh -N -L 1:127.0.0.1:1 -p 2222 -J j -C me@box0"
 
 
+def test_a_relative_directory_of_images_lies_beside_the_inventory(tmp_path):
+    given = ["/srv/images", "images", "~/images"]
+    hosts = [{"webui_service_outputs_dir": path} for path in given]
+    found = evaluate(tmp_path, "__webui_service_outputs_dir", hosts, HOME="/home/me")
+    assert found == ["/srv/images", f"{tmp_path}/images", "/home/me/images"]
+
+
 def test_rules_hold_for_a_run_that_starts_the_webui(tmp_path):
     shared = {
         "__sdops_host": {"checkpoints": {"/w": False}},
@@ -91,7 +105,7 @@ def test_rules_hold_for_a_run_that_starts_the_webui(tmp_path):
         (["--skip-tags", "webui_service"], None),
         (["--tags", "sd_webui"], None),
     ]:
-        names = "__webui_service_selected, __webui_service_checkpoint_missing, __webui_service_checkpoint_message"
+        names = "'webui_service' in __sdops_selected_roles, __webui_service_checkpoint_missing, __webui_service_checkpoint_message"
         found = evaluate(tmp_path, f"[{names}]", [shared, listed], *arguments)
         for (selected, missing, message), part in zip(found, expected or ["", ""]):
             assert (selected, missing) == (expected is not None, bool(part)), arguments

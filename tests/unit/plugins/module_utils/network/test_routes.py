@@ -289,6 +289,15 @@ def test_module_measures_remembers_and_changes_its_mind_only_when_it_must(serve,
     assert [m["base"] for m in repeated["measured"]] == [fast]
     state = json.loads((tmp_path / "home" / "network.json").read_text())
     assert state == {"github": {"kind": "mirror", "base": fast}}
+    # what fetches nothing asks nobody: its route may be dead by now
+    unmeasured = run_module("network_routes", **{**request, "measure": False, "mirrors": {"github": [fast, dead]}})
+    assert (unmeasured["changed"], unmeasured["measured"]) == (False, []) and unmeasured["routes"]["github"][
+        "base"
+    ] == fast
+    unmeasured = run_module("network_routes", **{**request, "measure": False, "mirrors": {"github": [slow]}})
+    assert (unmeasured["changed"], unmeasured["measured"]) == (False, []) and unmeasured["routes"]["github"][
+        "base"
+    ] == dead
     changed = run_module("network_routes", **{**request, "mirrors": {"github": [slow]}})
     assert (changed["changed"], changed["routes"]["github"]["base"]) == (True, slow)
 
