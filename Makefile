@@ -133,12 +133,12 @@ integration: setup gradio
 	$(BIN)/pytest tests/integration --ignore=tests/integration/lab -n $(WORKERS) --dist worksteal
 	$(BIN)/pytest tests/integration/lab
 
-# Two scenarios at a time: each waits for its containers half of the time. What one says is printed when it has ended; the end of
-# what failed comes last, where somebody who sees only the end of a long log finds it.
-SCENARIOS := environment service network default xray_proxy
+# One more scenario at a time than cores, the longest first: each waits for its containers a third of the time. What one says is printed
+# when it has ended; the end of what failed comes last, where somebody who sees only the end of a long log finds it.
+SCENARIOS := environment service network xray_proxy default
 molecule: setup programs
 	@rm -f $(WORK)/molecule/*.log
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(SCENARIOS:%=molecule-%) \
+	@$(MAKE) --no-print-directory --jobs=$(WORKERS) --output-sync=target $(SCENARIOS:%=molecule-%) \
 	  || { grep -h -B 40 'Return code: [1-9]' $(WORK)/molecule/*.log; exit 1; }
 
 molecule-%: setup programs

@@ -146,11 +146,11 @@ from ..module_utils.network.routes import (
     Measurement,
     Route,
     TurboProxy,
-    find_remembered,
     format_measurements,
     list_routes,
     measure_route,
     read_turbo,
+    recall_routes,
     require_reachable,
     select_routes,
     service_hosts,
@@ -194,6 +194,13 @@ def write_state(path: str, state: dict) -> None:
             f"The routes cannot be recorded in {path}: {exc.strerror}. Free space there, or set sdops_home to a directory that can be "
             "written."
         ) from exc
+
+
+def new_state(remembered: dict, options: dict[str, list[Route]], reached: dict[str, Route]) -> dict:
+    """What is remembered from now on: only what was found out by measuring is worth it."""
+    current = {s: {"kind": r.kind, "base": r.base} for s, r in reached.items()}
+    unmeasured = {s: v for s, v in remembered.items() if s in options and len(options[s]) > 1 and s not in current}
+    return {**unmeasured, **current}
 
 
 def describe_routes(chosen: dict[str, Route], measured: list[Measurement], turbo_proxies: list[TurboProxy]) -> dict:
@@ -258,9 +265,7 @@ def main() -> None:
     except SdopsError as exc:
         module.fail_json(msg=str(exc))
     chosen, measured = select_routes(
-        options
-        if p["measure"]
-        else {s: find_remembered(options[s], remembered.get(s))[:1] or options[s][:1] for s in options},
+        options if p["measure"] else recall_routes(options, remembered),
         remembered,
         lambda service, route: measure_route(
             service, route, paths[service], p["timeout"], p["ca_path"], login(service, route)
@@ -276,10 +281,7 @@ def main() -> None:
             module.fail_json(msg=str(exc), **describe_routes(chosen, measured, turbo_proxies))
     reached = {m.service for m in measured if m.seconds is not None}
     unreached = sorted({m.service for m in measured} - reached)
-    # only what was found out by measuring is worth remembering
-    current = {s: {"kind": r.kind, "base": r.base} for s, r in chosen.items() if s in reached}
-    unmeasured = {s: v for s, v in remembered.items() if s in options and len(options[s]) > 1 and s not in current}
-    new = {**unmeasured, **current}
+    new = new_state(remembered, options, {s: r for s, r in chosen.items() if s in reached})
     changed = bool(p["state_file"]) and p["measure"] and new != remembered
     if changed and not module.check_mode:
         try:

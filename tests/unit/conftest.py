@@ -25,6 +25,11 @@ for path in (str(COLLECTIONS), str(ROOT)):
         sys.path.insert(0, path)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first: at the end one worker would be left with them."""
+    items.sort(key=lambda item: item.path.name != "test_random_inputs.py")
+
+
 @pytest.fixture
 def run_module(tmp_path):
     """Run one of our modules with this process's environment as it is; see helpers.module_process."""

@@ -299,6 +299,11 @@ def find_remembered(routes: list[Route], remembered: dict[str, str] | None) -> l
     return [route for route in routes if (route.kind, route.base) == (old.get("kind"), old.get("base"))]
 
 
+def recall_routes(options: dict[str, list[Route]], remembered: dict[str, dict[str, str]]) -> dict[str, list[Route]]:
+    """``options`` with one route for each service, which nobody needs to measure: the remembered one, or else the first."""
+    return {s: find_remembered(routes, remembered.get(s))[:1] or routes[:1] for s, routes in options.items()}
+
+
 def select_routes(
     options: dict[str, list[Route]],
     remembered: dict[str, dict[str, str]],

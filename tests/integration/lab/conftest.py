@@ -22,7 +22,9 @@ def lab(before: dict[str, Any]) -> Iterator[LabCommand]:
         pytest.skip("neither root nor a container engine: the lab's containers cannot be had here")
     command = LabCommand(NAME, "containers")
     try:
-        command("up", "--mode", "containers", "--targets", "2")
+        command("image", "--mode", "containers")
+        up = command("up", "--mode", "containers", "--targets", "2").stdout
+        assert "making the image" not in up
         yield command
     finally:
         command("down")
