@@ -44,8 +44,12 @@ help:
 $(BIN)/python:
 	@tools/make-venv $(PYTHON) $(VENV)
 
-$(VENV)/.done: $(REQUIREMENTS) | $(BIN)/python
+# as in the toolbox of the targets: modules that tests run with this Python are not compiled anew each time
+ZIP_CODE_CACHE := plugins/module_utils/python_env/zip_code_cache.py
+$(VENV)/.done: $(REQUIREMENTS) $(ZIP_CODE_CACHE) | $(BIN)/python
 	@tools/make-venv $(PYTHON) $(VENV) $(REQUIREMENTS)
+	@PYTHONPATH=$(dir $(ZIP_CODE_CACHE)) $(BIN)/python -c 'import inspect, sys, sysconfig, zip_code_cache; \
+	  zip_code_cache.install(sysconfig.get_path("purelib"), sys.prefix, inspect.getsource(zip_code_cache))'
 	@touch $@
 
 $(COLLECTION):
@@ -127,6 +131,9 @@ unit: setup programs gradio real-models
 # most modules run as processes of their own: coverage has to start in them too
 coverage: setup programs gradio real-models
 	$(BIN)/pytest tests/unit -n auto --dist worksteal --cov --cov-report=term:skip-covered --cov-report=html:$(WORK)/coverage
+
+# packed modules are kept between the runs of ansible-playbook
+unit coverage integration molecule molecule-%: export ANSIBLE_CALLBACK_PLUGINS := $(CURDIR)/tests/helpers/callback_plugins
 
 # the lab's own tests look at what the whole machine has, so they run alone
 integration: setup gradio

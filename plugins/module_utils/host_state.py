@@ -23,6 +23,7 @@ from .gpu.smi import read_gpu_facts
 from .models.layout import find_models
 from .process import run
 from .procfs import unmanaged_port_owners
+from .python_env.pip_config import effective_setting, read_pip_config
 from .python_env.toolbox import Toolbox, host_python
 from .supervisor.client import Supervisor
 from .transfer.disk_space import free_bytes
@@ -37,7 +38,7 @@ def read_host_state(request: Mapping[str, Any]) -> dict[str, Any]:
 
     ``minimum_version`` in it is the oldest Python that a usable toolbox may have.
 
-    Parts that start programs (the toolbox's Python, pip, nvidia-smi, dpkg-query) run at the same time.
+    Parts that start programs (the toolbox's Python, nvidia-smi, dpkg-query) run at the same time.
     """
     requested = {part: reader for part, (option, reader) in READERS.items() if request.get(option)}
     with ThreadPoolExecutor(max_workers=len(requested) or 1) as pool:
@@ -49,15 +50,6 @@ def read_toolbox_state(path: str, minimum_version: tuple[int, int] = (3, 8)) -> 
     """``{"usable", "reason"}`` of the toolbox at ``path``; the reason is "" for a usable one."""
     problems = Toolbox(path, host_python(path), minimum_version).inspect().problems
     return {"usable": not problems, "reason": "; ".join(problems[:3])}
-
-
-def read_pip_index_url(python: str) -> str:
-    """What pip's configuration files say; "" where there is no pip, or nothing is set. It may hold a login."""
-    try:
-        done = run([python, "-m", "pip", "config", "get", "global.index-url"], timeout=COMMAND_LIMIT)
-    except SdopsError:
-        return ""
-    return done.out.strip() if done.rc == 0 else ""
 
 
 def is_path_writable(path: str) -> bool:
@@ -177,7 +169,10 @@ READERS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
         "toolbox",
         lambda request: read_toolbox_state(request["toolbox"], request.get("minimum_version", (3, 8))),
     ),
-    "pip_index_url": ("pip_index", lambda request: read_pip_index_url(host_python(request["toolbox"]))),
+    "pip_index_url": (
+        "pip_index",
+        lambda request: effective_setting(read_pip_config(host_python(request["toolbox"])), "index-url"),
+    ),
     "gpu": ("nvidia_smi", lambda request: read_gpu_facts(request["nvidia_smi"])),
     "unwritable": ("writable", lambda request: find_unwritable(request["writable"])),
     "ports": ("ports", lambda request: read_port_owners(request["ports"], request["supervisor_dir"])),

@@ -104,7 +104,7 @@ state:
       returned: when requested
       sample: {usable: false, reason: /opt/sdops/toolbox is not there}
     pip_index_url:
-      description: C(global.index-url) of the host's pip, empty when there is none. It may hold a login.
+      description: The index that C(pip install) of the host asks first by its settings, empty when none is set. It may hold a login.
       type: str
       returned: when requested
       sample: https://mirrors.aliyun.com/pypi/simple/

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -174,30 +175,37 @@ def test_a_start_needs_it(installed):
     assert result.returncode != 0 and "sdops_device is cuda" in result.stdout
 
 
+HOOKS = {  # the start script of a host, before and after
+    "with-shebang": ("#!/bin/bash\nexit 0\n", "#!/bin/bash\n# BEGIN sdops.webui\nX\n# END sdops.webui\nexit 0\n"),
+    "without": ("exit 0\n", "# BEGIN sdops.webui\nX\n# END sdops.webui\nexit 0\n"),
+    "missing": (None, "# BEGIN sdops.webui\nX\n# END sdops.webui\n"),
+}
+
+
 def test_boot_hook_starts_with_the_managed_block_and_keeps_its_mode(site):
     """Whatever ends the user's script ends it after supervisord was started."""
-    hook = Path(site.variables["sdops_boot_hook"])
-    play = site.base / "hook.yml"
+    play, inventory = site.base / "hook.yml", site.base / "three.json"
     play.write_text(
-        "- hosts: webui\n  gather_facts: true\n  tasks:\n"
+        "- hosts: three\n  gather_facts: false\n  tasks:\n"
         "    - ansible.builtin.include_role:\n        name: sdops.webui.base\n        tasks_from: files\n"
     )
-    for before, after in (
-        ("#!/bin/bash\nexit 0\n", "#!/bin/bash\n# BEGIN sdops.webui\nX\n# END sdops.webui\nexit 0\n"),
-        ("exit 0\n", "# BEGIN sdops.webui\nX\n# END sdops.webui\nexit 0\n"),
-        (None, "# BEGIN sdops.webui\nX\n# END sdops.webui\n"),
-    ):
-        hook.unlink(missing_ok=True)
+    inventory.write_text(json.dumps({"three": {"hosts": {name: {"ansible_connection": "local"} for name in HOOKS}}}))
+    own = f"{site.base}/{{{{inventory_hostname}}}}/"
+    site.variables = {name: value.replace(f"{site.base}/", own) for name, value in site.variables.items()}
+    for name, (before, _) in HOOKS.items():
+        (site.base / name).mkdir()
         if before is not None:
-            hook.write_text(before)
-            hook.chmod(0o740)
-        for changed in ("changed=1", "changed=0"):
-            result = site.play(str(play))
-            assert result.returncode == 0 and changed in result.stdout, result.stdout
-        started = f"{site.base}/home/toolbox/bin/supervisord -c {site.base}/home/supervisor/supervisord.conf"
-        text = re.sub(rf"env( -u \w+_(proxy|PROXY)){{8}} {re.escape(started)}", "X", hook.read_text())
-        assert text == after
-        assert hook.stat().st_mode & 0o777 == (0o755 if before is None else 0o740)
+            (site.base / name / "boot.sh").write_text(before)
+            (site.base / name / "boot.sh").chmod(0o740)
+    for changed in ("changed=1", "changed=0"):
+        result = site.play(str(play), "-i", str(inventory))
+        assert result.returncode == 0 and result.stdout.count(changed) == len(HOOKS), result.stdout
+        for name, (before, after) in HOOKS.items():
+            home, hook = site.base / name / "home", site.base / name / "boot.sh"
+            started = f"{home}/toolbox/bin/supervisord -c {home}/supervisor/supervisord.conf"
+            text = re.sub(rf"env( -u \w+_(proxy|PROXY)){{8}} {re.escape(started)}", "X", hook.read_text())
+            assert text == after
+            assert hook.stat().st_mode & 0o777 == (0o755 if before is None else 0o740)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 )
 PLAY = """
 - hosts: webui
-  gather_facts: true
+  gather_facts: false
   tasks:
     - ansible.builtin.include_role:
         name: sdops.webui.base

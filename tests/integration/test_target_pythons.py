@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import ansible
 import pytest
-from ansible.module_utils.basic import _PY_MIN
 from helpers.paths import ROOT
+from helpers.pythons import other_pythons
 
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
 # what runs on the controller only needs the controller's Python
@@ -24,18 +23,6 @@ print("imported", len(sys.argv) - 1)
 """
 
 
-def interpreters() -> list[str]:
-    """The oldest Python of this ansible-core and newer ones that are here: by $PATH, or as pyenv keeps them."""
-    found = {}
-    for minor in (each for each in (8, 9, 10, 12, 13) if (3, each) >= _PY_MIN):
-        name = f"python3.{minor}"
-        for path in [shutil.which(name), *map(str, Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/{name}"))]:
-            works = path and subprocess.run([path, "-c", ""], capture_output=True).returncode == 0
-            if works:
-                found[name] = path
-    return list(found.values())
-
-
 @pytest.mark.parametrize("path", PLUGINS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_syntax_of_38(path):
     ast.parse(path.read_text(), feature_version=(3, 8))
@@ -43,7 +30,7 @@ def test_syntax_of_38(path):
 
 def test_import_with_other_pythons(tmp_path):
     """Also without requests and all else that a bare target lacks: a module must come so far as to say what is missing."""
-    pythons = interpreters()
+    pythons = other_pythons()
     if not pythons:
         pytest.skip("No other Python is here: only the syntax of 3.8 was checked, the import was not.")
     package = tmp_path / "ansible"

@@ -121,14 +121,6 @@ def test_wrong_variables_are_named_before_anything_changes(site, variables, name
         assert secret not in output
 
 
-@pytest.mark.parametrize("server", [{"xray_proxy_link": LINK}, {"xray_proxy_config": WHOLE}])
-def test_a_link_or_a_whole_config_is_enough(site, server):
-    result = site.play("--check", "-e" + json.dumps(server), sdops_network="xray")
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert site.files() == []
-    assert GOOD_PROXY["xray_proxy_uuid"] not in result.stdout
-
-
 BAD_MODELS = [  # and what is said of it
     ({"kind": "vae"}, "of model_fetch_models (with the fields kind) has no source."),
     ("", "has no source"),
@@ -160,7 +152,7 @@ def test_models_that_cannot_be_understood_do_not_stop_the_others(site):
     webui = site.base / "webui"
     (webui / "models").mkdir(parents=True)
     play = site.base / "play.yml"
-    play.write_text("- hosts: webui\n  gather_facts: true\n  roles: [sdops.webui.model_fetch]\n")
+    play.write_text("- hosts: webui\n  gather_facts: false\n  roles: [sdops.webui.model_fetch]\n")
     result = site.play(str(play), "-e" + json.dumps({"model_fetch_models": entries}), sdops_webui_dir=str(webui))
     assert result.returncode != 0, result.stdout
     placed = sorted(path.name for path in (webui / "models/Stable-diffusion").iterdir())
@@ -174,8 +166,11 @@ def test_models_that_cannot_be_understood_do_not_stop_the_others(site):
     assert "hunter22" not in result.stdout + result.stderr
 
 
-def test_arguments_that_only_begin_alike_go(site):
-    given = {
+# all of it is right: two plans of the whole site for a bare host
+GOOD = {
+    "a link, and arguments that only begin like refused ones": {
+        "xray_proxy_link": LINK,
+        "webui_service_xformers": True,
         "webui_service_extra_args": [
             "--api",
             "--no-half",
@@ -184,26 +179,20 @@ def test_arguments_that_only_begin_alike_go(site):
             "x",
             "--precision",
             "full",
-        ]
-    }
-    result = site.play("--check", "-e" + json.dumps(given), '-e{"webui_service_xformers": true}')
-    assert result.returncode == 0, result.stdout
+        ],
+    },
+    "a whole config, models, extensions and settings": {
+        "xray_proxy_config": WHOLE,
+        "model_fetch_models": [{"source": "hf://a/b/c.safetensors@main", "kind": "checkpoint"}],
+        "extensions_list": ["roop", {"name": "x", "repo": "https://git.invalid/x.git", "commit": "a" * 40}],
+        "webui_service_options": {"CLIP_stop_at_last_layers": 2},
+    },
+}
 
 
-def test_check_mode_on_a_bare_host_finishes_and_touches_nothing(site):
-    models = '-e{"model_fetch_models": [{"source": "hf://a/b/c.safetensors@main", "kind": "checkpoint"}]}'
-    extensions = (
-        '-e{"extensions_list": ["roop", {"name": "x", "repo": "https://git.invalid/x.git", "commit": "%s"}]}'
-        % ("a" * 40)
-    )
-    result = site.play(
-        "--check",
-        "--diff",
-        models,
-        extensions,
-        '-e{"webui_service_options": {"CLIP_stop_at_last_layers": 2}}',
-        **GOOD_PROXY,
-    )
+@pytest.mark.parametrize("case", GOOD)
+def test_check_mode_on_a_bare_host_finishes_and_touches_nothing(site, case):
+    result = site.play("--check", "--diff", "-e" + json.dumps(GOOD[case]), sdops_network="xray")
     assert result.returncode == 0, result.stdout + result.stderr
     assert site.files() == []
     assert GOOD_PROXY["xray_proxy_uuid"] not in result.stdout
@@ -238,8 +227,7 @@ def test_all_mistakes_of_all_roles_are_reported_at_once(site):
 
 STRIPPED = """
 - hosts: webui
-  gather_facts: true
-  gather_subset: ["!all", min]
+  gather_facts: false
   pre_tasks:
     - ansible.builtin.include_role: {name: sdops.webui.sdops, tasks_from: preflight, public: true}
     - ansible.builtin.include_role: {name: sdops.webui.xray_proxy, tasks_from: preflight, public: true}

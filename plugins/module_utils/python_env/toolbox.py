@@ -8,8 +8,9 @@ Standard library only: where the toolbox does not work, this runs on the host's 
 
 from __future__ import annotations
 
-import ast
+import glob
 import http.client
+import inspect
 import json
 import os
 import re
@@ -26,13 +27,14 @@ from ..errors import ProcessError, ToolboxError
 from ..filesystem import parse_json
 from ..process import Completed, run
 from ..urls import redact_logins, without_login
+from . import zip_code_cache
 from .cache_lock import package_cache_lock
+from .pip_config import effective_setting, read_pip_config
 
 # seconds
 INSPECT_LIMIT = 120
 INDEX_LIMIT = 12
 OTHER_INDEX = "Set sdops_pip_index_url to an index that this host reaches, or sdops_network to mirrors or auto, which choose one that answers."
-PIP_VARIABLES = {"index-url": "PIP_INDEX_URL", "extra-index-url": "PIP_EXTRA_INDEX_URL", "proxy": "PIP_PROXY"}
 # Runs in the toolbox's Python: prints [[pin, what is wrong, whether only a rebuild helps]]. A power cut leaves files empty or short,
 # an update of the host's Python leaves the packages in the directory of the former one, a move leaves scripts that start nothing.
 TOOLBOX_SCRIPT = r"""
@@ -181,7 +183,7 @@ class Toolbox:
 
         Raises ToolboxError. What was interrupted is rebuilt by the next run.
         """
-        settings = self._pip_settings()
+        settings = read_pip_config(self.python)
         main = self._main_index(settings)
         environment, warnings = self._reachable_indexes(settings, main)
         if rebuild:
@@ -237,10 +239,10 @@ class Toolbox:
             run([self.python, "-m", "venv", "--without-pip", self.path]).rc == 0
             and run([self.interpreter, "-I", "-c", UNPACK_PIP_SCRIPT]).rc == 0
         ):
-            return
+            return self._keep_compiled_code()
         done = run([self.python, "-m", "venv", self.path])
         if done.rc == 0:
-            return
+            return self._keep_compiled_code()
         output = done.out + done.err
         if "ensurepip" in output or "No module named venv" in output:
             version = run([self.python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).out.strip()
@@ -255,12 +257,9 @@ class Toolbox:
             details=done.tail(),
         )
 
-    def _pip_settings(self) -> dict[str, str]:
-        """pip's settings for ``pip install``, by name with where they are from: ``{":env:.index-url": ...}``."""
-        listed = self._query_pip("config", "list")
-        if listed is None:
-            return {":env:." + n: os.environ[v] for n, v in PIP_VARIABLES.items() if os.environ.get(v)}
-        return parse_pip_config(listed)
+    def _keep_compiled_code(self) -> None:
+        (packages,) = glob.glob(os.path.join(glob.escape(self.path), "lib", "python3*", "site-packages"))
+        zip_code_cache.install(packages, self.path, inspect.getsource(zip_code_cache))
 
     def _main_index(self, settings: dict[str, str]) -> PackageIndex:
         """The index that pip asks first."""
@@ -312,24 +311,6 @@ class Toolbox:
             "config list) or sdops_pip_extra_index_urls, or repair it."
             for url in dead
         ]
-
-
-def parse_pip_config(text: str) -> dict[str, str]:
-    """What ``pip config list`` prints: ``{"global.index-url": "https://..."}``."""
-    found = {}
-    for line in text.splitlines():
-        name, equals, value = line.partition("=")
-        if equals:
-            try:
-                found[name.strip().replace("_", "-")] = str(ast.literal_eval(value))
-            except (ValueError, SyntaxError):
-                continue
-    return found
-
-
-def effective_setting(settings: dict[str, str], name: str) -> str:
-    """pip's order: the environment, then [install], then [global]."""
-    return next((settings[k] for s in (":env:", "install", "global") for k in [f"{s}.{name}"] if settings.get(k)), "")
 
 
 def parse_default_index(text: str) -> str:

@@ -16,13 +16,15 @@ from pathlib import Path
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import ToolboxError
 from ansible_collections.sdops.webui.plugins.module_utils.python_env import toolbox as toolbox_module
+from ansible_collections.sdops.webui.plugins.module_utils.python_env.pip_config import (
+    effective_setting,
+    read_pip_config,
+)
 from ansible_collections.sdops.webui.plugins.module_utils.python_env.toolbox import (
     Toolbox,
-    effective_setting,
     find_unreachable,
     host_python,
     parse_default_index,
-    parse_pip_config,
 )
 from helpers.paths import ROOT
 from pip._internal.models.index import PyPI
@@ -93,6 +95,11 @@ def empty(file: Path) -> None:
     file.write_bytes(b"")
 
 
+def zeros(file: Path) -> None:
+    file.write_bytes(b"\0" * file.stat().st_size)
+    os.utime(file, (1, 1))  # Python tells a file of the same size from the compiled one by whole seconds
+
+
 def another_python(path: Path) -> None:
     """As after an upgrade of the distribution: the interpreter is a newer one, the packages lie in the former one's directory."""
     lib = next((path / "lib").glob("python3*"))
@@ -122,9 +129,7 @@ DAMAGES = {
     "pip not unpacked": lambda path: [shutil.rmtree(each) for each in site(path).glob("pip*")],
     "a file without content": lambda path: empty(site(path) / "packaging/markers.py"),
     "a file that is short": lambda path: os.truncate(site(path) / "certifi/cacert.pem", 1000),
-    "a module of zeros": lambda path: (site(path) / "packaging/__init__.py").write_bytes(
-        b"\0" * (site(path) / "packaging/__init__.py").stat().st_size
-    ),
+    "a module of zeros": lambda path: zeros(site(path) / "packaging/__init__.py"),
     "no RECORD": lambda path: empty(next(site(path).glob("certifi*.dist-info")) / "RECORD"),
     "no METADATA": lambda path: empty(next(site(path).glob("certifi*.dist-info")) / "METADATA"),
     "another Python": another_python,
@@ -298,7 +303,7 @@ def test_where_none_is_set_it_is_pips_own(tmp_path, pip_conf, monkeypatch, colum
     """pip is the oracle: the index that it has built in is the one that its help names."""
     monkeypatch.setenv("COLUMNS", columns)
     toolbox = Toolbox(str(tmp_path), sys.executable)
-    assert toolbox._main_index(toolbox._pip_settings()) == (PyPI.simple_url, "")
+    assert toolbox._main_index(read_pip_config(toolbox.python)) == (PyPI.simple_url, "")
     assert parse_default_index("") == parse_default_index("  -i, --index-url <url>  (no default)") == ""
 
 
@@ -307,7 +312,7 @@ def test_without_pip_its_default_is_not_called_dead(tmp_path, pip_conf, closed):
     python.write_text("#!/bin/sh\necho No module named pip >&2; exit 1\n")
     python.chmod(0o755)
     toolbox = Toolbox(str(tmp_path / "toolbox"), str(python))
-    main = toolbox._main_index(toolbox._pip_settings())
+    main = toolbox._main_index(read_pip_config(toolbox.python))
     assert main == ("", "")
     more = f"http://127.0.0.1:{closed}/simple"
     assert toolbox._reachable_indexes({}, main) == ({}, [])
@@ -323,12 +328,7 @@ def test_a_toolbox_that_works_is_not_cleared_for_a_dead_index(toolbox_dir, run_m
     assert sorted(toolbox_dir.rglob("*")) == before
 
 
-def real_index() -> str:
-    done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True)
-    return effective_setting(parse_pip_config(done.stdout), "index-url") or PyPI.simple_url
-
-
-REAL_INDEX = real_index()
+REAL_INDEX = effective_setting(read_pip_config(sys.executable), "index-url") or PyPI.simple_url
 REAL_CONFIG = {
     k: v for k, v in os.environ.items() if k.lower().endswith("_proxy") or k in ("PIP_CERT", "PIP_CLIENT_CERT")
 }
@@ -353,12 +353,3 @@ def test_another_file_than_the_locked_one_is_reported(tmp_path, run_module):
     result = run_module("toolbox", path=str(tmp_path / "toolbox"), requirements=wrong, python=BASE)
     assert result["failed"] and "other files than the lock" in result["msg"], result["msg"]
     assert not info(run_module, tmp_path / "toolbox")["usable"]
-
-
-def test_what_pip_lists():
-    text = (
-        "global.index-url='https://a/simple'\n:env:.index-url='https://b'\ninstall.extra_index_url='x\\ny'\nnonsense\n"
-    )
-    found = parse_pip_config(text)
-    assert effective_setting(found, "index-url") == "https://b"
-    assert effective_setting(found, "extra-index-url").split() == ["x", "y"]
