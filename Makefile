@@ -132,9 +132,6 @@ unit: setup programs gradio real-models
 coverage: setup programs gradio real-models
 	$(BIN)/pytest tests/unit -n auto --dist worksteal --cov --cov-report=term:skip-covered --cov-report=html:$(WORK)/coverage
 
-# packed modules are kept between the runs of ansible-playbook
-unit coverage integration molecule molecule-%: export ANSIBLE_CALLBACK_PLUGINS := $(CURDIR)/tests/helpers/callback_plugins
-
 # the lab's own tests look at what the whole machine has, so they run alone
 integration: setup gradio
 	$(BIN)/pytest tests/integration --ignore=tests/integration/lab -n $(WORKERS) --dist worksteal
@@ -142,7 +139,7 @@ integration: setup gradio
 
 # One more scenario at a time than cores, the longest first: each waits for its containers a third of the time. What one says is printed
 # when it has ended; the end of what failed comes last, where somebody who sees only the end of a long log finds it.
-SCENARIOS := environment service network xray_proxy default
+SCENARIOS := power_cuts environment service network xray_proxy default
 molecule: setup programs
 	@rm -f $(WORK)/molecule/*.log
 	@$(MAKE) --no-print-directory --jobs=$(WORKERS) --output-sync=target $(SCENARIOS:%=molecule-%) \

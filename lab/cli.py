@@ -174,7 +174,7 @@ def run_command(options: argparse.Namespace) -> int:
             return backend.execute(options.target, options.arguments)
         elif options.command == "restart":
             if options.when:
-                wait = ["timeout", "300", "bash", "-c", f"until {options.when}; do sleep 0.1; done"]
+                wait = ["timeout", "300", "bash", "-c", f"until {options.when}; do sleep 0.2; done"]
                 if backend.execute(options.target, wait):
                     raise LabError(f"{options.when!r} did not succeed on {options.target}")
             backend.restart(options.target, options.off)

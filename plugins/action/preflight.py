@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Mapping
+from multiprocessing import parent_process
 from typing import Any
 
 from ansible import constants
@@ -23,6 +25,7 @@ from ansible.vars.clean import clean_facts, namespace_facts
 
 from ..plugin_utils.convergence_key import convergence_key, describe_difference
 from ..plugin_utils.messages import message
+from ..plugin_utils.packed_modules import reuse_packed_modules
 from ..plugin_utils.role_options import ROLES, derived_variables, role_options
 from ..plugin_utils.role_validation import (
     VariableCheck,
@@ -42,6 +45,8 @@ NEEDED_FACTS = ("python", "user_dir", "all_ipv4_addresses")
 # A worker process lives for one task. To look for cyclic garbage in it, among all objects of ansible-playbook, is an eighth of the
 # controller's CPU in a run. The main process loads this file before it forks; a task that watches for hours enables it again
 os.register_at_fork(after_in_child=gc.disable)
+if "ansible.executor.task_queue_manager" in sys.modules and not parent_process():
+    reuse_packed_modules()
 
 
 class ActionModule(ActionBase):
