@@ -196,7 +196,7 @@ def write_state(path: str, state: dict) -> None:
         ) from exc
 
 
-def new_state(remembered: dict, options: dict[str, list[Route]], reached: dict[str, Route]) -> dict:
+def build_state(remembered: dict, options: dict[str, list[Route]], reached: dict[str, Route]) -> dict:
     """What is remembered from now on: only what was found out by measuring is worth it."""
     current = {s: {"kind": r.kind, "base": r.base} for s, r in reached.items()}
     unmeasured = {s: v for s, v in remembered.items() if s in options and len(options[s]) > 1 and s not in current}
@@ -281,7 +281,7 @@ def main() -> None:
             module.fail_json(msg=str(exc), **describe_routes(chosen, measured, turbo_proxies))
     reached = {m.service for m in measured if m.seconds is not None}
     unreached = sorted({m.service for m in measured} - reached)
-    new = new_state(remembered, options, {s: r for s, r in chosen.items() if s in reached})
+    new = build_state(remembered, options, {s: r for s, r in chosen.items() if s in reached})
     changed = bool(p["state_file"]) and p["measure"] and new != remembered
     if changed and not module.check_mode:
         try:
