@@ -35,12 +35,13 @@ def reuse_packed_modules() -> None:
     run_dir = Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache")
     kept_dir = Path(constants.config.get_config_value("ANSIBLE_HOME"), "sdops-packed-modules", plugins_key())
     try:
-        kept_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the mode is that of the last one only
+        kept_dir.mkdir(mode=0o700, exist_ok=True)
         if not _is_private(kept_dir) or not _is_private(kept_dir.parent):
             return
         os.utime(kept_dir)
         run_dir.mkdir(exist_ok=True)
-        for path in kept_dir.iterdir():
+        for path in kept_dir.glob(PACKED_PREFIX + "*"):
             if not (run_dir / path.name).exists():
                 shutil.copyfile(path, run_dir / path.name)
     except OSError:
@@ -55,6 +56,8 @@ def keep_packed_modules(run_dir: Path, kept_dir: Path) -> None:
             if not path.name.endswith((".lock", "-part")) and not (kept_dir / path.name).exists():
                 with tempfile.NamedTemporaryFile(dir=kept_dir, prefix=".", delete=False) as handle:
                     handle.write(path.read_bytes())
+                    handle.flush()
+                    os.fsync(handle.fileno())  # a power cut leaves files of zeros, with which every run would fail
                 os.replace(handle.name, kept_dir / path.name)
         states = sorted(kept_dir.parent.iterdir(), key=lambda each: each.stat().st_mtime)
         for state in states[:-MAX_STATES]:
@@ -65,8 +68,9 @@ def keep_packed_modules(run_dir: Path, kept_dir: Path) -> None:
 
 def plugins_key() -> str:
     """Of all that a packed module is made of: Ansible, Python, what users have put before Ansible's own files, and our files."""
-    state: list[object] = [core_version, sys.version, str(COLLECTION_DIR), os.path.dirname(constants.__file__)]
-    folders = [COLLECTION_DIR / "plugins" / "modules", COLLECTION_DIR / "plugins" / "module_utils"]
+    state: list[object] = [core_version, sys.version]
+    core_utilities = Path(constants.__file__).with_name("module_utils")
+    folders = [core_utilities, COLLECTION_DIR / "plugins" / "modules", COLLECTION_DIR / "plugins" / "module_utils"]
     for folder in [*folders, *map(Path, constants.config.get_config_value("DEFAULT_MODULE_UTILS_PATH"))]:
         for directory, _subdirectories, names in sorted(os.walk(folder)):
             for name in sorted(names):

@@ -60,7 +60,15 @@ def controller(short_path):
     return Controller(short_path)
 
 
-def test_modules_are_packed_once_until_something_in_them_changes(controller):
+@pytest.fixture
+def shared_umask():
+    """That of users with a group of their own."""
+    before = os.umask(0o002)
+    yield
+    os.umask(before)
+
+
+def test_modules_are_packed_once_until_something_in_them_changes(controller, shared_umask):
     assert OURS in controller.packed()
     assert controller.kept() == [OURS]
     # modules of others are packed anew: one of the same name may lie beside a playbook

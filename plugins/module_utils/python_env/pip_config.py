@@ -33,11 +33,13 @@ def config_files(prefix: str, environment: Mapping[str, str]) -> list[str]:
     return [*files, named] if named else files
 
 
-def read_pip_config(python: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+def read_pip_config(python: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """pip's settings by name, with the section: ``{"global.index-url": ..., "install.timeout": ..., ":env:.proxy": ...}``.
 
     For the pip of the interpreter ``python``, as ``pip config list`` prints them. Of files one of which pip refuses none counts.
+    ``environment``: by default that of this process.
     """
+    environment = os.environ if environment is None else environment
     found: dict[str, str] = {}
     try:
         for path in config_files(os.path.dirname(os.path.dirname(python)), environment):
