@@ -138,6 +138,15 @@ def write_atomic(
         raise
 
 
+def is_private_directory(path: str) -> bool:
+    """Whether ``path`` is a directory of this user's, in which nobody else can write; a symbolic link is none."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
 def read_tail(path: str, lines: int = 20, limit: int = 65536) -> str:
     """The last ``lines`` lines of a text file, reading at most ``limit`` bytes; "" when there is none."""
     try:

@@ -13,13 +13,14 @@ import atexit
 import hashlib
 import os
 import shutil
-import stat
 import sys
-import tempfile
 from pathlib import Path
 
 from ansible import constants
 from ansible.release import __version__ as core_version
+
+from ..module_utils.errors import SdopsError
+from ..module_utils.filesystem import is_private_directory, write_atomic
 
 COLLECTION_DIR = Path(__file__).resolve().parents[2]
 # only ours: what a file of another name is made of is not known here
@@ -37,7 +38,7 @@ def reuse_packed_modules() -> None:
     try:
         kept_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the mode is that of the last one only
         kept_dir.mkdir(mode=0o700, exist_ok=True)
-        if not _is_private(kept_dir) or not _is_private(kept_dir.parent):
+        if not is_private_directory(str(kept_dir)) or not is_private_directory(str(kept_dir.parent)):
             return
         os.utime(kept_dir)
         run_dir.mkdir(exist_ok=True)
@@ -54,15 +55,12 @@ def keep_packed_modules(run_dir: Path, kept_dir: Path) -> None:
     try:
         for path in run_dir.glob(PACKED_PREFIX + "*"):
             if not path.name.endswith((".lock", "-part")) and not (kept_dir / path.name).exists():
-                with tempfile.NamedTemporaryFile(dir=kept_dir, prefix=".", delete=False) as handle:
-                    handle.write(path.read_bytes())
-                    handle.flush()
-                    os.fsync(handle.fileno())  # a power cut leaves files of zeros, with which every run would fail
-                os.replace(handle.name, kept_dir / path.name)
+                # durable: with a file of zeros every run would fail
+                write_atomic(str(kept_dir / path.name), path.read_bytes(), 0o600)
         states = sorted(kept_dir.parent.iterdir(), key=lambda each: each.stat().st_mtime)
         for state in states[:-MAX_STATES]:
             shutil.rmtree(state, ignore_errors=True)
-    except OSError:
+    except (OSError, SdopsError):
         pass
 
 
@@ -78,8 +76,3 @@ def plugins_key() -> str:
                     found = os.stat(os.path.join(directory, name))
                     state.append((directory, name, found.st_mtime_ns, found.st_size))
     return hashlib.sha256(repr(state).encode()).hexdigest()[:16]
-
-
-def _is_private(path: Path) -> bool:
-    found = path.lstat()
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022

@@ -107,7 +107,7 @@ def test_no_path_of_the_host_leads_elsewhere(host):
 
 def test_nothing_is_fetched_that_was_not_requested(host):
     """Another file could be run by a tool that looks for it in the directory of the images."""
-    names = ["ansible.cfg", ".envrc", "day/conftest.py", "dir.png/run.sh", "X.PNG", "x.png "]
+    names = ["ansible.cfg", ".envrc", "day/conftest.py", "x.png/run.sh", "X.PNG", "x.png "]
     for name in names:
         path = host.outputs / name
         path.parent.mkdir(exist_ok=True)

@@ -166,7 +166,7 @@ def test_models_that_cannot_be_understood_do_not_stop_the_others(site):
     assert "hunter22" not in result.stdout + result.stderr
 
 
-# all of it is right: two plans of the whole site for a bare host
+# all of it is right: plans of the whole site for a bare host
 GOOD = {
     "a link, and arguments that only begin like refused ones": {
         "xray_proxy_link": LINK,
@@ -181,8 +181,9 @@ GOOD = {
             "full",
         ],
     },
-    "a whole config, models, extensions and settings": {
-        "xray_proxy_config": WHOLE,
+    "a whole config": {"xray_proxy_config": WHOLE},
+    "fields, models, extensions and settings": {
+        **GOOD_PROXY,
         "model_fetch_models": [{"source": "hf://a/b/c.safetensors@main", "kind": "checkpoint"}],
         "extensions_list": ["roop", {"name": "x", "repo": "https://git.invalid/x.git", "commit": "a" * 40}],
         "webui_service_options": {"CLIP_stop_at_last_layers": 2},

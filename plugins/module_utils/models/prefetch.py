@@ -15,13 +15,12 @@ import contextlib
 import fcntl
 import os
 import shutil
-import stat
 import threading
 import time
 from typing import Callable, Iterator
 
 from ..errors import PrefetchError, PrefetchStoppedError
-from ..filesystem import open_regular, read_regular, unlink_all, write_atomic
+from ..filesystem import is_private_directory, open_regular, read_regular, unlink_all, write_atomic
 from ..transfer.partial import PartialFile
 from ..transfer.remote_file import RemoteFile
 from .download_cache import find_cache_path, is_cached
@@ -80,11 +79,7 @@ class PrefetchDirectory:
 
     def _is_private(self) -> bool:
         """Whether the directory is there, and no other user's: what lies in it is not hashed again."""
-        try:
-            found = os.lstat(self.path)
-        except OSError:
-            return False
-        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+        return is_private_directory(self.path)
 
     # --- the job ----------------------------------------------------------------------------------------------------
 

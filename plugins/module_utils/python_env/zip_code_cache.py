@@ -35,6 +35,8 @@ def install(packages: str, prefix: str, source: str) -> None:
     ):
         with open(os.path.join(packages, name), "w", encoding="utf-8") as handle:
             handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())  # nothing else would see that a power cut has damaged them
 
 
 def enable(directory: str = "") -> None:
