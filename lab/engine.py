@@ -24,6 +24,8 @@ PACKAGES = {
     "ssh": "openssh-client",
 }
 INCLUDE = "openssh-server,python3,python3-venv,git,curl,ca-certificates,procps,iproute2"
+# where files are in memory, and how much must be free there: twice what the image takes with the packages it is made of
+MEMORY, IMAGE_BYTES = "/dev/shm", 1 << 30
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 # the engine names its chains and bridges so; br-lan is somebody else's
 ENGINE_NAMES = re.compile(r"DOCKER|docker0|br-[0-9a-f]{12}\b")
@@ -204,7 +206,10 @@ def ensure_image(engine: Engine) -> str:
     SHARED.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=SHARED) as scratch:
         archive = f"{scratch}/rootfs.tar"
-        run("mmdebstrap", "--variant=minbase", f"--include={INCLUDE}", suite, archive)
+        # dpkg flushes each file to the disk, which takes a third of the time
+        in_memory = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > IMAGE_BYTES
+        environment = {**os.environ, **({"TMPDIR": MEMORY} if in_memory else {})}
+        run("mmdebstrap", "--variant=minbase", f"--include={INCLUDE}", suite, archive, env=environment)
         engine.docker("import", archive, tag)
         unpacked = Path(scratch) / "root"
         unpacked.mkdir()

@@ -25,7 +25,7 @@ from ansible.vars.clean import clean_facts, namespace_facts
 
 from ..plugin_utils.convergence_key import convergence_key, describe_difference
 from ..plugin_utils.messages import message
-from ..plugin_utils.packed_modules import reuse_packed_modules
+from ..plugin_utils.packed_modules import pack_in_background, reuse_packed_modules
 from ..plugin_utils.role_options import ROLES, derived_variables, role_options
 from ..plugin_utils.role_validation import (
     VariableCheck,
@@ -71,6 +71,9 @@ class ActionModule(ActionBase):
         checked = [*roles, *args["variable_roles"]]
         check = self._check_variables(checked, variables, has_facts)
         check.errors.extend(self._unknown_name_errors(variables))
+        if not check.errors and variables["ansible_play_batch"][:1] == [variables["inventory_hostname"]]:
+            any_python = {**variables, "ansible_python_interpreter": sys.executable}
+            pack_in_background(lambda name: self._configure_module(name, {}, any_python))
         if not has_facts and not check.errors:
             variables.update(check.stripped)
             answer = self._bootstrap_python(variables)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import re
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
+from ansible.executor.module_common import _CachedModule
+from ansible.module_utils import basic
+from ansible.modules import ping
 from helpers.ansible_site import ansible_environment
+from helpers.lab_command import eventually
 from helpers.paths import BIN, ROOT
 
 PLAY = """
@@ -22,9 +29,16 @@ PLAY = """
     - sdops.webui.gpu_facts: {nvidia_smi: /nonexistent}
       register: facts
     - ansible.builtin.debug: {msg: "{{ facts.msg | default('as it was') }}"}
-    - ansible.builtin.command: "true"
+    - ping:
 """
+BUILTIN = ["ansible.modules.ping", "ansible.modules.setup"]
 OURS = "ansible_collections.sdops.webui.plugins.modules.gpu_facts"
+# without those that are only documentation: their action does all of it
+MODULES = BUILTIN + sorted(
+    f"ansible_collections.sdops.webui.plugins.modules.{path.stem}"
+    for path in (ROOT / "plugins/modules").glob("*.py")
+    if (ROOT / "plugins/action" / path.name).exists() is False or "AnsibleModule(" in path.read_text()
+)
 
 
 class Controller:
@@ -38,21 +52,32 @@ class Controller:
         shutil.copy(ROOT / "galaxy.yml", self.collection)
         (base / "play.yml").write_text(PLAY)
 
-    def packed(self) -> set[str]:
-        """Run the play; the modules that Ansible packed for it."""
+    def packed(self, *arguments: str) -> set[str]:
+        """Run the play, and wait for what it packs in the background; the modules that Ansible packed for the tasks."""
         done = subprocess.run(
-            [str(BIN / "ansible-playbook"), "-i", "localhost,", "-c", "local", "play.yml"],
-            env={**ansible_environment(self.base / "collections"), "ANSIBLE_DEBUG": "1", "ANSIBLE_HOME": str(self.home)},
+            [str(BIN / "ansible-playbook"), "-i", "localhost,", "-c", "local", "play.yml", *arguments],
+            env={**ansible_environment(self.base / "collections"), "ANSIBLE_DEBUG": "1", "ANSIBLE_HOME": str(self.home), "TMPDIR": str(self.base)},
             cwd=self.base, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         self.output = done.stdout
         locks = re.findall(r"ANSIBALLZ: Lock acquired: \S+/ansiballz_cache/([\w.]+)-\w+-\w+\.lock", done.stdout)
         assert len(locks) == done.stdout.count("ANSIBALLZ: Creating module")
+        assert eventually(lambda: not list(self.base.glob("sdops-packing-*")), 60)
         return set(locks)
 
-    def kept(self) -> list[str]:
-        return sorted(path.name.partition("-")[0] for path in self.home.glob("sdops-packed-modules/*/*"))
+    def kept(self) -> list[list[str]]:
+        """The modules of each state of the collection."""
+        states = self.home.glob("sdops-packed-modules/*")
+        return [sorted(path.name.partition("-")[0] for path in state.iterdir()) for state in states]
+
+    def unpacked(self) -> dict[str, dict[str, bytes]]:
+        """What is in the kept file of each module."""
+        contents = {}
+        for path in self.home.glob("sdops-packed-modules/*/*"):
+            with zipfile.ZipFile(io.BytesIO(base64.b64decode(_CachedModule.load(path).zip_data))) as bundle:
+                contents[path.name] = {name: bundle.read(name) for name in bundle.namelist()}
+        return contents
 
 
 @pytest.fixture
@@ -69,20 +94,53 @@ def shared_umask():
 
 
 def test_modules_are_packed_once_until_something_in_them_changes(controller, shared_umask):
-    assert OURS in controller.packed()
-    assert controller.kept() == [OURS]
-    # modules of others are packed anew: one of the same name may lie beside a playbook
-    assert controller.packed() == {"ansible.modules.command", "ansible.modules.setup"}
+    controller.packed()
+    assert controller.kept() == [MODULES]
+    # the play's own gathering of facts comes before our first task
+    assert controller.packed() == {"ansible.modules.setup"}
     assert "as it was" in controller.output
-    utilities = controller.collection / "plugins/module_utils/gpu/smi.py"
-    for change in (1, 2):
-        utilities.write_text(utilities.read_text() + f"# change {change}\n")
-        assert OURS in controller.packed()
-        assert OURS not in controller.packed()
     module = controller.collection / "plugins/modules/gpu_facts.py"
     module.write_text(module.read_text().replace("module.exit_json(", "module.exit_json(msg='another one', "))
-    assert OURS in controller.packed() and "another one" in controller.output
-    assert len(list(controller.home.glob("sdops-packed-modules/*"))) == 4
+    controller.packed()
+    assert "another one" in controller.output
+    utilities = controller.collection / "plugins/module_utils/gpu/smi.py"
+    for change in range(3):
+        utilities.write_text(utilities.read_text() + f"# change {change}\n")
+        controller.packed()
+        assert OURS not in controller.packed() and "another one" in controller.output
+    assert controller.kept() == [MODULES] * 4
+
+
+def test_what_is_packed_in_the_background_is_what_ansible_packs_for_a_task(controller):
+    controller.packed()
+    in_the_background = controller.unpacked()
+    preflight = controller.collection / "plugins/action/preflight.py"
+    preflight.write_text(preflight.read_text().replace("pack_in_background(lambda", "print(lambda"))
+    shutil.rmtree(controller.home)
+    assert OURS in controller.packed()
+    for_a_task = {name: content for name, content in controller.unpacked().items() if name.startswith(OURS)}
+    assert for_a_task.items() <= in_the_background.items() and len(for_a_task) == 1
+
+
+@pytest.mark.parametrize("where", ["library", "ansible/modules", "module_utils"])
+def test_what_somebody_has_put_before_ansibles_own_files_is_used_and_nowhere_else(controller, monkeypatch, where):
+    """A module or a utility with the name of one of Ansible's, beside the playbook or in a directory that the configuration names."""
+    controller.packed()
+    mine = controller.base / where / ("basic.py" if where == "module_utils" else "ping.py")
+    mine.parent.mkdir(parents=True)
+    source = Path(basic.__file__ if where == "module_utils" else ping.__file__).read_text()
+    for ends in ("def exit_json(self, **kwargs) -> t.NoReturn:", "module.exit_json("):
+        source = source.replace(ends, ends + ("\n        kwargs['mine'] = 1" if ends.endswith(":") else "mine=1, "))
+    mine.write_text(source)
+    if where == "ansible/modules":
+        monkeypatch.setenv("ANSIBLE_LIBRARY", str(mine.parent))
+    for _ in range(2):
+        controller.packed("-v")
+        assert "mine: 1" in controller.output
+    mine.unlink()
+    monkeypatch.delenv("ANSIBLE_LIBRARY", raising=False)
+    controller.packed("-v")
+    assert "ping: pong" in controller.output and "mine" not in controller.output
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to be root, to give files away")
@@ -91,11 +149,11 @@ def test_files_that_somebody_else_can_write_are_not_used(controller, whose):
     """They are run on the hosts, and read with pickle."""
     controller.packed()
     (directory,) = controller.home.glob("sdops-packed-modules/*")
-    (file,) = directory.iterdir()
+    (file,) = directory.glob(f"{OURS}-*")
     file.write_bytes(b"hostile")
     if whose == "everybody's":
         directory.chmod(0o777)
     else:
         os.chown(directory.parent, 65534, 65534)
-    assert OURS in controller.packed()
-    assert file.read_bytes() == b"hostile"
+    controller.packed()
+    assert "as it was" in controller.output and file.read_bytes() == b"hostile"
