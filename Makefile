@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(WORK)/pyc
 
 .PHONY: help setup programs gradio real-models image demo play demo-down test lint lint-sources lint-importer lint-docs lint-sanity unit coverage \
-  integration integration-playbooks integration-lab molecule test-code test-hosts beside-code beside-hosts matrix readme site-check real bench lock changelog build release clean
+  integration integration-playbooks integration-lab molecule matrix readme site-check real bench lock changelog build release clean
 
 help:
 	@echo 'make demo       bring up the lab and a WebUI in it, with one image'
@@ -98,27 +98,15 @@ demo-down: setup
 	@$(BIN)/python -m lab down
 
 # --- tests -------------------------------------------------------------------------------------------------------
-# What needs containers runs beside the rest: it waits a third of its time. Its output comes at the end; where something failed the end of the
-# other's comes last, where somebody who sees only the end of a long log finds it.
-test: setup programs gradio real-models
-	@echo 'The tests in containers run beside the others: see $(WORK)/molecule/ meanwhile, $(WORK)/test-hosts.log at the end.'
-	@$(MAKE) --no-print-directory --jobs=2 beside-code beside-hosts; status=$$?; cat $(WORK)/test-hosts.log; \
-	  [ $$status = 0 ] || { tail -n 40 $(WORK)/test-code.log; exit $$status; }
-
-# each with jobs of its own
-beside-code:
-	@set -o pipefail; MAKEFLAGS= $(MAKE) --no-print-directory test-code 2>&1 | tee $(WORK)/test-code.log
-
-beside-hosts:
-	@MAKEFLAGS= $(MAKE) --no-print-directory test-hosts SCENARIO_JOBS=$(PROCESSORS) >$(WORK)/test-hosts.log 2>&1
-
-test-code: lint unit integration-playbooks
-
-test-hosts: molecule integration-lab
+# the tests of the lab wait half of their time, ansible-test uses one core only
+test: setup build gradio
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(LINTERS) integration-lab
+	@$(MAKE) --no-print-directory unit integration-playbooks molecule
 
 # two at a time; what one says is printed when it has ended
+LINTERS := lint-sanity lint-sources lint-docs lint-importer
 lint: setup build
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint-sanity lint-sources lint-docs lint-importer
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(LINTERS)
 
 lint-sources: setup
 	$(BIN)/ruff check .
@@ -138,9 +126,8 @@ programs:
 	  if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "Installing" $$missing "..."; \
 	  apt-get update -qq; apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi || true
 
-PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
 # one more than cores: some tests always wait for something
-WORKERS := $(shell echo $$(($(PROCESSORS) + 1)))
+WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
 unit: setup programs gradio real-models
 	$(BIN)/pytest tests/unit -n $(WORKERS) --dist worksteal
@@ -155,16 +142,15 @@ integration-playbooks: setup gradio
 	$(BIN)/pytest tests/integration --ignore=tests/integration/lab -n $(WORKERS) --dist worksteal
 
 # they look at what the whole machine has of containers and networks, so no other lab may come or go
-integration-lab: setup
+integration-lab: setup gradio
 	$(BIN)/pytest tests/integration/lab
 
-# Alone one more scenario at a time than cores, the longest first: each waits for its containers a third of the time. What one says is printed
+# One more scenario at a time than cores, the longest first: each waits for its containers a third of the time. What one says is printed
 # when it has ended; the end of what failed comes last, where somebody who sees only the end of a long log finds it.
 SCENARIOS := power_cuts environment service network xray_proxy default
-SCENARIO_JOBS ?= $(WORKERS)
 molecule: setup programs
 	@rm -f $(WORK)/molecule/*.log
-	@$(MAKE) --no-print-directory --jobs=$(SCENARIO_JOBS) --output-sync=target $(SCENARIOS:%=molecule-%) \
+	@$(MAKE) --no-print-directory --jobs=$(WORKERS) --output-sync=target $(SCENARIOS:%=molecule-%) \
 	  || { grep -h -B 40 'Return code: [1-9]' $(WORK)/molecule/*.log; exit 1; }
 
 molecule-%: setup programs

@@ -3,7 +3,8 @@
     python tests/bench/converge [--hosts 1 --hosts 8] [--tasks 15] [--lab bench] [-e NAME=VALUE]
 
 Both sides set up the same site (site.yml: the lab's, with 10 models and 5 extensions) on the same targets of a lab in containers,
-one after the other; before each first run every target is recreated and the directory that they share is emptied. The plain side
+one after the other; before each first run every target is recreated and the directory that they share is emptied, and the controller has an
+ANSIBLE_HOME in which nothing is kept. The plain side
 (plain.yml) gets the better of each doubt: its Python environment is a venv of the system's Python, and its checksums are taken from what ours
 installed. The lab is brought up for this, unless it is up, and is taken down then.
 
@@ -94,11 +95,12 @@ class Fleet:
         lines = self.lab.on(self.names[0], f"sha256sum {paths}").stdout.split()
         return dict(zip(FILES, lines[::2], strict=True))
 
-    def play(self, playbook: Path, variables: list[str]) -> dict[str, Any]:
+    def play(self, playbook: Path, variables: list[str], home: str) -> dict[str, Any]:
         """One run of ``playbook`` on the targets, measured; "log" holds the entries of callback_plugins/task_log.py."""
         with tempfile.NamedTemporaryFile(suffix=".jsonl") as log:
             environment = {
                 **ansible_environment(),
+                "ANSIBLE_HOME": home,
                 "SDOPS_LAB": self.lab.name,
                 "SDOPS_BENCH_LOG": log.name,
                 "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback_plugins"),
@@ -147,20 +149,21 @@ def measure(fleet: Fleet, side: str, variables: list[str], tasks: int) -> None:
     """First run and no-op run of one side on new targets; prints their lines."""
     playbook = ROOT / "playbooks" / "site.yml" if side == "ours" else HERE / "plain.yml"
     fleet.renew()
-    for run in ("first", "no-op"):
-        result = fleet.play(playbook, variables)
-        entries = result.pop("log")
-        line = {
-            "case": "converge",
-            "hosts": len(fleet.names),
-            "side": side,
-            "run": run,
-            **count_tasks(entries),
-            **result,
-        }
-        if tasks:
-            line["slowest"] = slowest_tasks(entries, tasks)
-        print(json.dumps(line), flush=True)
+    with tempfile.TemporaryDirectory() as home:
+        for run in ("first", "no-op"):
+            result = fleet.play(playbook, variables, home)
+            entries = result.pop("log")
+            line = {
+                "case": "converge",
+                "hosts": len(fleet.names),
+                "side": side,
+                "run": run,
+                **count_tasks(entries),
+                **result,
+            }
+            if tasks:
+                line["slowest"] = slowest_tasks(entries, tasks)
+            print(json.dumps(line), flush=True)
 
 
 def main() -> None:
