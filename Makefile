@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(WORK)/pyc
 
 .PHONY: help setup programs gradio real-models image demo play demo-down test lint lint-sources lint-importer lint-docs lint-sanity unit coverage \
-  integration integration-playbooks integration-lab molecule matrix readme site-check real bench lock changelog build release clean
+  integration molecule matrix readme site-check real bench lock changelog build release clean
 
 help:
 	@echo 'make demo       bring up the lab and a WebUI in it, with one image'
@@ -98,15 +98,11 @@ demo-down: setup
 	@$(BIN)/python -m lab down
 
 # --- tests -------------------------------------------------------------------------------------------------------
-# the tests of the lab wait half of their time, ansible-test uses one core only
-test: setup build gradio
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(LINTERS) integration-lab
-	@$(MAKE) --no-print-directory unit integration-playbooks molecule
+test: lint unit integration molecule
 
 # two at a time; what one says is printed when it has ended
-LINTERS := lint-sanity lint-sources lint-docs lint-importer
 lint: setup build
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(LINTERS)
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint-sanity lint-sources lint-docs lint-importer
 
 lint-sources: setup
 	$(BIN)/ruff check .
@@ -136,13 +132,9 @@ unit: setup programs gradio real-models
 coverage: setup programs gradio real-models
 	$(BIN)/pytest tests/unit -n auto --dist worksteal --cov --cov-report=term:skip-covered --cov-report=html:$(WORK)/coverage
 
-integration: integration-playbooks integration-lab
-
-integration-playbooks: setup gradio
+# the lab's own tests look at what the whole machine has, so they run alone
+integration: setup gradio
 	$(BIN)/pytest tests/integration --ignore=tests/integration/lab -n $(WORKERS) --dist worksteal
-
-# they look at what the whole machine has of containers and networks, so no other lab may come or go
-integration-lab: setup gradio
 	$(BIN)/pytest tests/integration/lab
 
 # One more scenario at a time than cores, the longest first: each waits for its containers a third of the time. What one says is printed

@@ -71,7 +71,7 @@ class ActionModule(ActionBase):
         checked = [*roles, *args["variable_roles"]]
         check = self._check_variables(checked, variables, has_facts)
         check.errors.extend(self._unknown_name_errors(variables))
-        if not check.errors and variables["ansible_play_batch"][:1] == [variables["inventory_hostname"]]:
+        if not check.errors and variables.get("ansible_play_batch", [])[:1] == [variables["inventory_hostname"]]:
             any_python = {**variables, "ansible_python_interpreter": sys.executable}
             pack_in_background(lambda name: self._configure_module(name, {}, any_python))
         if not has_facts and not check.errors:

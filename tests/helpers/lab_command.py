@@ -62,13 +62,12 @@ def output(*argv: str) -> str:
 
 def traces() -> dict[str, Any]:
     """All that a lab could leave on this machine outside .work's files: compared before `up` and after `down`."""
-    own = [str(ROOT / ".work" / name).encode() for name in (f"lab-{NAME}", "docker")]
+    own = str(ROOT / ".work")
     processes = set()
     for entry in Path("/proc").iterdir():
         try:
-            command = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
-            if any(path in command for path in own):
-                processes.add(f"{entry.name} {command.replace(bytes(1), b' ').decode()}")
+            if entry.name.isdigit() and own.encode() in (entry / "cmdline").read_bytes():
+                processes.add(f"{entry.name} {(entry / 'cmdline').read_bytes().replace(bytes(1), b' ').decode()}")
         except OSError:
             continue
     packets = []
