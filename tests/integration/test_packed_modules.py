@@ -37,7 +37,7 @@ OURS = "ansible_collections.sdops.webui.plugins.modules.gpu_facts"
 MODULES = BUILTIN + sorted(
     f"ansible_collections.sdops.webui.plugins.modules.{path.stem}"
     for path in (ROOT / "plugins/modules").glob("*.py")
-    if (ROOT / "plugins/action" / path.name).exists() is False or "AnsibleModule(" in path.read_text()
+    if not (ROOT / "plugins/action" / path.name).exists() or "AnsibleModule(" in path.read_text()
 )
 
 
@@ -155,5 +155,5 @@ def test_files_that_somebody_else_can_write_are_not_used(controller, whose):
         directory.chmod(0o777)
     else:
         os.chown(directory.parent, 65534, 65534)
-    controller.packed()
+    assert OURS in controller.packed()
     assert "as it was" in controller.output and file.read_bytes() == b"hostile"
