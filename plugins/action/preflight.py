@@ -8,7 +8,9 @@ All mistakes are reported together.
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import os
 import sys
 from collections.abc import Mapping
@@ -36,6 +38,7 @@ from ..plugin_utils.role_validation import (
     old_core_error,
     root_cause,
 )
+from ..plugin_utils.templating import reuse_compiled_templates
 from ..plugin_utils.variable_names import given_variables, unknown_tag_errors, unknown_variable_errors
 
 # with the addresses: what runs on the host is reached by them without a proxy
@@ -45,8 +48,19 @@ NEEDED_FACTS = ("python", "user_dir", "all_ipv4_addresses")
 # A worker process lives for one task. To look for cyclic garbage in it, among all objects of ansible-playbook, is an eighth of the
 # controller's CPU in a run. The main process loads this file before it forks; a task that watches for hours enables it again
 os.register_at_fork(after_in_child=gc.disable)
+# what the check of each host needs, which would be imported in each worker
+WORKER_IMPORTS = (
+    "requests",
+    "ansible.module_utils.urls",
+    "ansible_collections.sdops.webui.plugins.module_utils.xray.release",
+)
 if "ansible.executor.task_queue_manager" in sys.modules and not parent_process():
-    reuse_packed_modules()
+    kept_dir = reuse_packed_modules()
+    if kept_dir:
+        reuse_compiled_templates(kept_dir / "templates")
+    for name in WORKER_IMPORTS:
+        with contextlib.suppress(ImportError):  # said where it is needed
+            importlib.import_module(name)
 
 
 class ActionModule(ActionBase):

@@ -79,6 +79,8 @@ def ensure_toolbox(module: AnsibleModule) -> dict:
     after = f"{path} has every package of its requirements\n" if problems else ""
     result["diff"] = {"before": "".join(line + "\n" for line in problems), "after": after}
     if not problems:
+        if not module.check_mode:
+            toolbox.record_check(lock)
         return result
     result["actions"].append(("rebuild %s" if rebuild else "install packages into %s") % path)
     if rebuild:
@@ -97,6 +99,7 @@ def ensure_toolbox(module: AnsibleModule) -> dict:
             "The toolbox {} was made but does not work: {}. Check its disk, and the Python {} which it was made with; "
             "ansible_python_interpreter names another one.".format(path, "; ".join(left.problems[:3]), toolbox.python)
         )
+    toolbox.record_check(lock)
     return result
 
 

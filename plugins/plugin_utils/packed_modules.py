@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import jinja2
 from ansible import constants
 from ansible.executor import module_common
 from ansible.plugins.loader import module_loader, module_utils_loader
@@ -37,10 +38,10 @@ MAX_STATES = 4  # of the collection, of which packed modules are kept
 RUN_KEYS: list[str] = []  # that of this run, where its packed modules are kept
 
 
-def reuse_packed_modules() -> None:
+def reuse_packed_modules() -> Path | None:
     """Hand over to this run what earlier ones have packed, and at its end to later ones what it has. For the main process, before it forks.
 
-    Where the directory belongs to somebody else or cannot be written, Ansible packs as ever.
+    Returns the directory where it is kept. Where that belongs to somebody else or cannot be written, None, and Ansible packs as ever.
     """
     key = plugins_key()
     run_dir, kept_dir = _run_dir(), _kept_dir(key)
@@ -48,16 +49,17 @@ def reuse_packed_modules() -> None:
         kept_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the mode is that of the last one only
         kept_dir.mkdir(mode=0o700, exist_ok=True)
         if not is_private_directory(str(kept_dir)) or not is_private_directory(str(kept_dir.parent)):
-            return
+            return None
         os.utime(kept_dir)
         run_dir.mkdir(exist_ok=True)
         for path in _packed_files(kept_dir):
             if not (run_dir / path.name).exists():
                 shutil.copyfile(path, run_dir / path.name)
     except OSError:
-        return
+        return None
     atexit.register(keep_packed_modules, run_dir, key)
     RUN_KEYS.append(key)
+    return kept_dir
 
 
 def pack_in_background(pack: Callable[[str], object]) -> None:
@@ -133,12 +135,12 @@ def _run_dir() -> Path:
 
 
 def _kept_dir(key: str) -> Path:
-    return Path(constants.config.get_config_value("ANSIBLE_HOME"), "sdops-packed-modules", key)
+    return Path(constants.config.get_config_value("ANSIBLE_HOME"), "sdops-cache", key)
 
 
 def plugins_key() -> str:
-    """Of all that a packed module is made of: Ansible, Python, what users have put before Ansible's own files, and our files."""
-    state: list[object] = [core_version, sys.version]
+    """Of all that is kept: Ansible, Jinja, Python, what users have put before Ansible's own files, and our files."""
+    state: list[object] = [core_version, jinja2.__version__, sys.version]
     folders = [CORE_DIR / "module_utils", CORE_DIR / "modules"]
     folders += [COLLECTION_DIR / "plugins" / "modules", COLLECTION_DIR / "plugins" / "module_utils"]
     for folder in [*folders, *map(Path, module_utils_loader.print_paths().split(os.pathsep))]:

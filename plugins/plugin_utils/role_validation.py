@@ -27,6 +27,7 @@ from ..module_utils.variables.cross_variable import cross_variable_errors, model
 from ..module_utils.variables.rules import SECRET_NAMES
 from ..module_utils.variables.validation import stripped_values, unstripped_error, value_errors
 from .role_options import role_options
+from .templating import remember_values
 from .variable_names import readable_text
 
 # what the rules of other roles need to know
@@ -202,13 +203,14 @@ def check_variables(
 def _template_values(specs: Mapping[str, Any], engine: TemplateEngine) -> tuple[dict[str, Any], dict[str, str]]:
     """``(values, sentences)`` by name, the latter of variables whose templates fail."""
     values, broken = {}, {}
+    variables, engine = engine.available_variables, remember_values(engine)
     for name in [*specs, *CROSS_ROLE_VARIABLES]:
-        if name not in engine.available_variables:
+        if name not in variables:
             continue
         try:
-            values[name] = engine.template(engine.available_variables[name])
+            values[name] = engine.template(variables[name])
         except AnsibleError as exc:
-            broken[name] = vault_error(name, engine.available_variables) or (
+            broken[name] = vault_error(name, variables) or (
                 "{} cannot be worked out: {}. Correct its template.".format(name, root_cause(exc).rstrip("."))
             )
     return values, broken
@@ -217,8 +219,9 @@ def _template_values(specs: Mapping[str, Any], engine: TemplateEngine) -> tuple[
 def merge_host_requests(roles: list[str], engine: TemplateEngine) -> dict[str, Any]:
     """The options for one call of host_state_info that answers what all ``roles`` ask. Lists are united, other values replaced."""
     merged: dict[str, Any] = {}
+    variables, engine = engine.available_variables, remember_values(engine)
     for role in roles:
-        request = engine.template(engine.available_variables.get(f"__{role}_host_state", {}))
+        request = engine.template(variables.get(f"__{role}_host_state", {}))
         for option, value in request.items():
             if isinstance(value, list):
                 value = [*merged.get(option, []), *(each for each in value if each not in merged.get(option, []))]
@@ -238,9 +241,10 @@ def merge_host_states(former: Any, state: Mapping[str, Any]) -> dict[str, Any]:
 def evaluate_rules(roles: list[str], engine: TemplateEngine) -> RuleResults:
     """The sentences of the roles' rules that apply, in the order of the roles."""
     results = RuleResults([], [])
+    variables, engine = engine.available_variables, remember_values(engine)
     for role in roles:
         for kind, sentences in zip(RuleResults._fields, results):
-            for rule in engine.available_variables.get(f"__{role}_{kind}", []):
+            for rule in variables.get(f"__{role}_{kind}", []):
                 try:
                     if _applies(rule, engine):
                         sentences.extend(map(printable, str(engine.template(rule["msg"])).strip().splitlines()))

@@ -68,13 +68,13 @@ class Controller:
 
     def kept(self) -> list[list[str]]:
         """The modules of each state of the collection."""
-        states = self.home.glob("sdops-packed-modules/*")
-        return [sorted(path.name.partition("-")[0] for path in state.iterdir()) for state in states]
+        states = self.home.glob("sdops-cache/*")
+        return [sorted(path.name.partition("-")[0] for path in state.iterdir() if path.is_file()) for state in states]
 
     def unpacked(self) -> dict[str, dict[str, bytes]]:
         """What is in the kept file of each module."""
         contents = {}
-        for path in self.home.glob("sdops-packed-modules/*/*"):
+        for path in self.home.glob("sdops-cache/*/*-*"):
             with zipfile.ZipFile(io.BytesIO(base64.b64decode(_CachedModule.load(path).zip_data))) as bundle:
                 contents[path.name] = {name: bundle.read(name) for name in bundle.namelist()}
         return contents
@@ -148,7 +148,7 @@ def test_what_somebody_has_put_before_ansibles_own_files_is_used_and_nowhere_els
 def test_files_that_somebody_else_can_write_are_not_used(controller, whose):
     """They are run on the hosts, and read with pickle."""
     controller.packed()
-    (directory,) = controller.home.glob("sdops-packed-modules/*")
+    (directory,) = controller.home.glob("sdops-cache/*")
     (file,) = directory.glob(f"{OURS}-*")
     file.write_bytes(b"hostile")
     if whose == "everybody's":

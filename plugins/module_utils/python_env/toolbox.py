@@ -9,6 +9,7 @@ Standard library only: where the toolbox does not work, this runs on the host's 
 from __future__ import annotations
 
 import glob
+import hashlib
 import http.client
 import inspect
 import json
@@ -24,7 +25,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import ProcessError, ToolboxError
-from ..filesystem import parse_json
+from ..filesystem import parse_json, write_atomic
 from ..process import Completed, run
 from ..urls import redact_logins, without_login
 from . import zip_code_cache
@@ -34,6 +35,7 @@ from .pip_config import effective_setting, read_pip_config
 # seconds
 INSPECT_LIMIT = 120
 INDEX_LIMIT = 12
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 OTHER_INDEX = "Set sdops_pip_index_url to an index that this host reaches, or sdops_network to mirrors or auto, which choose one that answers."
 # Runs in the toolbox's Python: prints [[pin, what is wrong, whether only a rebuild helps]]. A power cut leaves files empty or short,
 # an update of the host's Python leaves the packages in the directory of the former one, a move leaves scripts that start nothing.
@@ -154,6 +156,7 @@ class Toolbox:
         self.minimum_version = minimum_version
         self.interpreter = os.path.join(path, "bin", "python")
         self.lock = os.path.join(path, "requirements.txt")
+        self.check_record = os.path.join(path, "checked")
 
     def inspect(self, lock: str | None = None) -> ToolboxState:
         """Its condition for ``lock``; without one for the lock that it was made from."""
@@ -162,6 +165,9 @@ class Toolbox:
         pins = parse_pins(_read(self.lock) if lock is None else lock)
         if not pins:
             return ToolboxState([f"{self.lock} is empty or not there"], False)
+        recorded = _read(self.check_record)
+        if recorded and recorded == self._checked_state(pins):
+            return ToolboxState([], False)
         try:
             done = run(
                 [self.interpreter, "-I", "-c", TOOLBOX_SCRIPT],
@@ -177,6 +183,31 @@ class Toolbox:
                 ["{} does not work ({})".format(self.interpreter, last_line(done) or "no output")], True
             )
         return ToolboxState([f"{pin}: {why}" for pin, why, _worse in found], any(worse for _pin, _why, worse in found))
+
+    def record_check(self, lock: str) -> None:
+        """Remember that it is whole for ``lock``, so that nothing is imported to see it as long as no file of it changes."""
+        state = self._checked_state(parse_pins(lock))
+        if state and _read(self.check_record) != state:
+            write_atomic(self.check_record, state.encode(), 0o600, durable=False)
+
+    def _checked_state(self, pins: list[str]) -> str:
+        """What a check depends on, as a hash; "" where its Python does not start.
+
+        A power cut leaves other content in files that seem to be as they were, so a check holds until the next boot.
+        """
+        try:
+            if run([self.interpreter, "-I", "-c", ""], timeout=INSPECT_LIMIT).rc != 0:
+                return ""
+            files = [os.path.realpath(self.interpreter), os.path.join(self.path, "pyvenv.cfg")]
+            for name in ("bin", *glob.glob(os.path.join(glob.escape(self.path), "lib", "python3*"))):
+                for directory, subdirectories, names in os.walk(os.path.join(self.path, name)):
+                    subdirectories[:] = [each for each in subdirectories if each != "__pycache__"]
+                    files += [os.path.join(directory, each) for each in names]
+            found = [(path, each.st_size, each.st_ctime_ns) for path in sorted(files) for each in [os.lstat(path)]]
+        except (ProcessError, OSError):
+            return ""
+        made_of = [_read(BOOT_ID), tuple(self.minimum_version), TOOLBOX_SCRIPT, pins, found]
+        return hashlib.sha256(repr(made_of).encode()).hexdigest()
 
     def install(self, lock: str, rebuild: bool) -> list[str]:
         """Make it hold what ``lock`` (a requirements file with hashes) names; with ``rebuild`` from nothing. Returns warnings.

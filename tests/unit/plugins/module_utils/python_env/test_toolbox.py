@@ -45,7 +45,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def toolbox_dir(whole, run_module):
-    """A toolbox that holds SMALL."""
+    """A toolbox that holds SMALL, and was found whole."""
     path, copy = whole
     if not copy.exists():
         result = run_module("toolbox", path=str(path), requirements=SMALL, python=BASE)
@@ -53,6 +53,7 @@ def toolbox_dir(whole, run_module):
         path.rename(copy)
     shutil.rmtree(path, ignore_errors=True)
     shutil.copytree(copy, path, symlinks=True)
+    Toolbox(str(path), BASE).record_check(SMALL)
     return path
 
 
@@ -151,6 +152,30 @@ def test_what_does_not_work_is_seen(toolbox_dir, run_module, damage):
     assert subprocess.run([found["python"], "-c", ""]).returncode == 0
     planned = run_module("toolbox", check=True, path=str(toolbox_dir), requirements=SMALL, python=BASE)
     assert not planned["failed"] and planned["actions"] == [f"rebuild {toolbox_dir}"], planned
+
+
+def test_what_was_checked_is_not_imported_again(toolbox_dir, monkeypatch):
+    """Until a file of it changes, the machine starts again, or more is asked."""
+    toolbox = Toolbox(str(toolbox_dir), BASE)
+    monkeypatch.setattr(toolbox_module, "TOOLBOX_SCRIPT", 'print(\'[["nothing", "the script ran", true]]\')')
+    ran = (["nothing: the script ran"], True)
+    (toolbox_dir / "checked").unlink()
+    assert toolbox.inspect(SMALL) == ran
+    toolbox.record_check(SMALL)
+    assert toolbox.inspect(SMALL) == toolbox.inspect() == ([], False)
+    assert toolbox.inspect(SMALL + BLOCKS[-1]) == ran
+    assert Toolbox(str(toolbox_dir), BASE, (3, 9)).inspect(SMALL) == ran
+    monkeypatch.setattr(toolbox_module, "BOOT_ID", str(toolbox_dir / "pyvenv.cfg"))
+    assert toolbox.inspect(SMALL) == ran
+    toolbox.record_check(SMALL)
+    # what Python compiles itself is no change
+    subprocess.run([toolbox_dir / "bin/python", "-c", "import packaging.version, certifi"], check=True)
+    assert toolbox.inspect(SMALL) == ([], False)
+    file = site(toolbox_dir) / "packaging/version.py"
+    before = file.stat()
+    file.write_bytes(b"\0" * before.st_size)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert toolbox.inspect(SMALL) == ran
 
 
 @pytest.mark.parametrize("damage", ["no pip", "another Python", "its Python is gone", "a file in its place"])
