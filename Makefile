@@ -139,7 +139,7 @@ integration: setup gradio
 
 # One more scenario at a time than cores, the longest first: each waits for its containers a third of the time. What one says is printed
 # when it has ended; the end of what failed comes last, where somebody who sees only the end of a long log finds it.
-SCENARIOS := power_cuts service environment upgrade_power_cuts network xray_proxy default
+SCENARIOS := service power_cuts environment upgrade_power_cuts network xray_proxy default
 molecule: setup programs
 	@rm -f $(WORK)/molecule/*.log
 	@$(MAKE) --no-print-directory --jobs=$(WORKERS) --output-sync=target $(SCENARIOS:%=molecule-%) \

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .lab_state import SHARED, WORK, LabError, exclusive_lock, report, run
@@ -210,20 +211,13 @@ def ensure_image(engine: Engine) -> str:
         in_memory = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > IMAGE_BYTES
         environment = {**os.environ, **({"TMPDIR": MEMORY} if in_memory else {})}
         run("mmdebstrap", "--variant=minbase", f"--include={INCLUDE}", suite, archive, env=environment)
-        engine.docker("import", archive, tag)
         unpacked = Path(scratch) / "root"
         unpacked.mkdir()
-        run(
-            "tar",
-            "-xf",
-            archive,
-            "-C",
-            str(unpacked),
-            "--wildcards",
-            "./usr/bin/python3*",
-            "./usr/lib/python3*",
-            check=False,
-        )
+        python_files = ["./usr/bin/python3*", "./usr/lib/python3*"]
+        with ThreadPoolExecutor() as pool:
+            imported = pool.submit(engine.docker, "import", archive, tag)
+            run("tar", "-xf", archive, "-C", str(unpacked), "--wildcards", *python_files, check=False)
+            imported.result()
         shutil.rmtree(root, ignore_errors=True)
         unpacked.rename(root)
     return tag

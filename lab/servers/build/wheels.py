@@ -20,15 +20,14 @@ ZIP_DATE = (2026, 1, 1, 0, 0, 0)
 
 
 def zip_bytes(members: dict[str, bytes], executable: frozenset[str] = frozenset(), store: bool = False) -> bytes:
-    """A zip with fixed dates, modes and order."""
+    """A zip with fixed dates, modes and order, compressed little but fast."""
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED if store else zipfile.ZIP_DEFLATED) as bundle:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED if store else zipfile.ZIP_DEFLATED, compresslevel=1) as bundle:
         for name, data in members.items():
             info = zipfile.ZipInfo(name, ZIP_DATE)
             info.create_system = 3
             info.external_attr = (0o100755 if name in executable else 0o100644) << 16
-            info.compress_type = bundle.compression
-            bundle.writestr(info, data)
+            bundle.writestr(info, data, bundle.compression, bundle.compresslevel)
     return out.getvalue()
 
 
