@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(WORK)/pyc
 
-.PHONY: help setup programs gradio real-models image demo play demo-down test lint lint-sources lint-importer lint-docs lint-sanity unit coverage \
+.PHONY: help setup programs gradio real-models image compiled demo play demo-down test lint lint-sources lint-importer lint-docs lint-sanity unit coverage \
   integration molecule matrix readme site-check real bench lock changelog build release clean
 
 help:
@@ -78,13 +78,17 @@ setup: $(VENV)/.done $(COLLECTION)
 # --- demo --------------------------------------------------------------------------------------------------------
 demo:
 	@echo 'A small internet and a rented host come up on this machine, then everything from supervisord to the first image: about 2 minutes.'
-	@$(MAKE) --no-print-directory --jobs=2 setup image
+	@$(MAKE) --no-print-directory --jobs=2 compiled image
 	@$(BIN)/python -m lab up
 	@$(BIN)/ansible-playbook -i inventories/container playbooks/site.yml
 	@printf '\n%s\n' 'Three things to try next:' \
 	  '  make play PLAYBOOK=status   what runs there; others: start, stop, restart, fetch_outputs, uninstall' \
 	  '  make play PLAYBOOK=site     a second run, which changes nothing' \
 	  '  make demo-down              ends every process, container and network of it again'
+
+# what a run imports, compiled while the image is made
+compiled: setup
+	@$(BIN)/ansible-playbook -i localhost, --syntax-check playbooks/site.yml >/dev/null 2>&1 || true
 
 # needs only Python and Debian's packages, so it is made while the tools are installed
 image: | $(BIN)/python
