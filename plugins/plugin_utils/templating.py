@@ -141,7 +141,7 @@ def _record(environment: Any, make: Callable[[], object]) -> tuple[CodeType, dic
         return None
     finally:
         del environment.compile
-    return recorded[0]
+    return recorded[0] if recorded else None
 
 
 def _passed_arguments(environment: Any, plugins: dict[tuple[str, str], str]) -> dict[tuple[str, str], str]:
