@@ -36,6 +36,8 @@ from .pip_config import effective_setting, read_pip_config
 INSPECT_LIMIT = 120
 INDEX_LIMIT = 12
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+# pip's help names it too, and takes half a second for that
+DEFAULT_INDEX_SCRIPT = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
 OTHER_INDEX = "Set sdops_pip_index_url to an index that this host reaches, or sdops_network to mirrors or auto, which choose one that answers."
 # Runs in the toolbox's Python: prints [[pin, what is wrong, whether only a rebuild helps]]. A power cut leaves files empty or short,
 # an update of the host's Python leaves the packages in the directory of the former one, a move leaves scripts that start nothing.
@@ -296,20 +298,19 @@ class Toolbox:
         """The index that pip asks first."""
         url = effective_setting(settings, "index-url")
         if not url:
-            return PackageIndex(parse_default_index(self._query_pip("install", "--help") or ""), "")
+            return PackageIndex(self._default_index(), "")
         return PackageIndex(url, next((k for k, v in settings.items() if k.endswith(".index-url") and v == url), ""))
 
-    def _query_pip(self, *arguments: str) -> str | None:
-        """What pip prints; None where no Python has one that works."""
+    def _default_index(self) -> str:
+        """The index that pip asks where nothing is set; "" where no Python has a pip that tells it."""
         for python in (self.interpreter, self.python):
             try:
-                # pip breaks its help, URLs too, to the width of the terminal
-                done = run([python, "-m", "pip", *arguments], {"COLUMNS": "200"}, timeout=INSPECT_LIMIT)
+                done = run([python, "-c", DEFAULT_INDEX_SCRIPT], timeout=INSPECT_LIMIT)
             except ProcessError:
                 continue
             if done.rc == 0:
-                return done.out
-        return None
+                return done.out.strip()
+        return ""
 
     def _reachable_indexes(self, settings: dict[str, str], main: PackageIndex) -> tuple[dict[str, str], list[str]]:
         """(environment for pip, warnings) without additional indexes that do not answer. Raises ToolboxError for the main one."""
@@ -342,12 +343,6 @@ class Toolbox:
             "config list) or sdops_pip_extra_index_urls, or repair it."
             for url in dead
         ]
-
-
-def parse_default_index(text: str) -> str:
-    """The index that ``pip install --help`` says it asks when nothing is set; "" where it says none."""
-    found = re.search(r"--index-url <url>[^(]*\(default\s+([^\s)]+)\)", text)
-    return found.group(1) if found else ""
 
 
 def find_unreachable(urls: list[str], proxy: str = "", seconds: float = INDEX_LIMIT) -> list[str]:
