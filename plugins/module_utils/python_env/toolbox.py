@@ -193,12 +193,13 @@ class Toolbox:
             write_atomic(self.check_record, state.encode(), 0o600, durable=False)
 
     def _checked_state(self, pins: list[str]) -> str:
-        """What a check depends on, as a hash; "" where its Python does not start.
+        """What a check depends on, as a hash; "" where its Python does not start, or nothing tells one boot from another.
 
         A power cut leaves other content in files that seem to be as they were, so a check holds until the next boot.
         """
+        boot = _read(BOOT_ID)
         try:
-            if run([self.interpreter, "-I", "-c", ""], timeout=INSPECT_LIMIT).rc != 0:
+            if not boot or run([self.interpreter, "-I", "-c", ""], timeout=INSPECT_LIMIT).rc != 0:
                 return ""
             files = [os.path.realpath(self.interpreter), os.path.join(self.path, "pyvenv.cfg")]
             for name in ("bin", *glob.glob(os.path.join(glob.escape(self.path), "lib", "python3*"))):
@@ -208,7 +209,7 @@ class Toolbox:
             found = [(path, each.st_size, each.st_ctime_ns) for path in sorted(files) for each in [os.lstat(path)]]
         except (ProcessError, OSError):
             return ""
-        made_of = [_read(BOOT_ID), tuple(self.minimum_version), TOOLBOX_SCRIPT, pins, found]
+        made_of = [boot, tuple(self.minimum_version), TOOLBOX_SCRIPT, pins, found]
         return hashlib.sha256(repr(made_of).encode()).hexdigest()
 
     def install(self, lock: str, rebuild: bool) -> list[str]:
