@@ -74,13 +74,11 @@ def ensure_toolbox(module: AnsibleModule) -> dict:
     path, lock = module.params["path"], module.params["requirements"]
     oldest = getattr(basic, "_PY_MIN", (3, 8))
     toolbox = Toolbox(path, module.params["python"] or host_python(path), oldest)
-    problems, rebuild = toolbox.inspect(lock)
+    problems, rebuild = toolbox.inspect(lock, record=not module.check_mode)
     result: dict[str, Any] = {"changed": bool(problems), "problems": problems, "actions": []}
     after = f"{path} has every package of its requirements\n" if problems else ""
     result["diff"] = {"before": "".join(line + "\n" for line in problems), "after": after}
     if not problems:
-        if not module.check_mode:
-            toolbox.record_check(lock)
         return result
     result["actions"].append(("rebuild %s" if rebuild else "install packages into %s") % path)
     if rebuild:
@@ -89,17 +87,16 @@ def ensure_toolbox(module: AnsibleModule) -> dict:
         return result
     for warning in toolbox.install(lock, rebuild):
         module.warn(warning)
-    left = toolbox.inspect(lock)
+    left = toolbox.inspect(lock, record=True)
     if left.problems and not rebuild:
         result["actions"].append(f"rebuild {path}")
         toolbox.install(lock, True)
-        left = toolbox.inspect(lock)
+        left = toolbox.inspect(lock, record=True)
     if left.problems:
         raise ToolboxError(
             "The toolbox {} was made but does not work: {}. Check its disk, and the Python {} which it was made with; "
             "ansible_python_interpreter names another one.".format(path, "; ".join(left.problems[:3]), toolbox.python)
         )
-    toolbox.record_check(lock)
     return result
 
 

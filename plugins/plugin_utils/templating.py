@@ -12,7 +12,7 @@ import functools
 import hashlib
 import marshal
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -35,8 +35,10 @@ except ImportError:
     _jinja_bits = None
 
 DIGEST_SIZE = hashlib.sha256().digest_size
+# the code, and what the filters and tests in it are handed, by kind and name
+Kept = tuple[CodeType, dict[tuple[str, str], str]]
 # of this process, and of those that it starts
-COMPILED: dict[Path, tuple[CodeType, dict[tuple[str, str], str]]] = {}
+COMPILED: dict[Path, Kept] = {}
 
 
 def remember_values(engine: Any) -> Any:
@@ -123,13 +125,13 @@ def _compiled(environment: Any, path: Path, make: Callable[[], object]) -> CodeT
     return kept[0]
 
 
-def _record(environment: Any, make: Callable[[], object]) -> tuple[CodeType, dict[tuple[str, str], str]] | None:
-    recorded: list[tuple[CodeType, dict[tuple[str, str], str]]] = []
+def _record(environment: Any, make: Callable[[], object]) -> Kept | None:
+    recorded: list[Kept] = []
 
     def compile_source(source: Any, *args: Any, **kwargs: Any) -> CodeType:
         tree = source if isinstance(source, nodes.Template) else environment.parse(source)
-        plugins = {("filters", node.name): "" for node in tree.find_all(nodes.Filter)}
-        plugins.update({("tests", node.name): "" for node in tree.find_all(nodes.Test)})
+        kinds = (("filters", nodes.Filter), ("tests", nodes.Test))
+        plugins = sorted({(kind, node.name) for kind, of in kinds for node in tree.find_all(of)})
         code: CodeType = type(environment).compile(environment, tree, *args, **kwargs)
         recorded.append((code, _passed_arguments(environment, plugins)))
         return code
@@ -144,7 +146,7 @@ def _record(environment: Any, make: Callable[[], object]) -> tuple[CodeType, dic
     return recorded[0] if recorded else None
 
 
-def _passed_arguments(environment: Any, plugins: dict[tuple[str, str], str]) -> dict[tuple[str, str], str]:
+def _passed_arguments(environment: Any, plugins: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """What Jinja hands to each of the filters and tests beside its arguments; the code depends on it, and a user may have others."""
     found = {}
     for kind, name in plugins:
@@ -166,7 +168,7 @@ def _read(path: Path) -> Any:
     return marshal.loads(content) if hashlib.sha256(content).digest() == data[:DIGEST_SIZE] else None
 
 
-def _write(path: Path, kept: tuple[CodeType, dict[tuple[str, str], str]]) -> None:
+def _write(path: Path, kept: Kept) -> None:
     content = marshal.dumps(kept)
     try:
         write_atomic(str(path), hashlib.sha256(content).digest() + content, 0o600, durable=False)

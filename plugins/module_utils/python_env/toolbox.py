@@ -160,11 +160,12 @@ class Toolbox:
         self.lock = os.path.join(path, "requirements.txt")
         self.check_record = os.path.join(path, "checked")
 
-    def inspect(self, lock: str | None = None) -> ToolboxState:
-        """Its condition for ``lock``; without one for the lock that it was made from."""
+    def inspect(self, lock: str | None = None, record: bool = False) -> ToolboxState:
+        """Its condition for ``lock``; without one for the lock that it was made from. ``record``: remember what is found whole."""
         if not os.path.lexists(self.interpreter):
             return ToolboxState([f"{self.path} is not there"], True)
-        pins = parse_pins(_read(self.lock) if lock is None else lock)
+        lock = _read(self.lock) if lock is None else lock
+        pins = parse_pins(lock)
         if not pins:
             return ToolboxState([f"{self.lock} is empty or not there"], False)
         recorded = _read(self.check_record)
@@ -184,6 +185,8 @@ class Toolbox:
             return ToolboxState(
                 ["{} does not work ({})".format(self.interpreter, last_line(done) or "no output")], True
             )
+        if record and not found:
+            self.record_check(lock)
         return ToolboxState([f"{pin}: {why}" for pin, why, _worse in found], any(worse for _pin, _why, worse in found))
 
     def record_check(self, lock: str) -> None:
