@@ -28,6 +28,13 @@ from ..plugin_utils.controller_paths import (
 READ_SIZE = 4 * 1024 * 1024  # bytes that one command on the target returns
 MAX_GROWTH = 16 * 1024 * 1024  # bytes that a file may have grown since it was listed
 CONTROLLER_DISK_RESERVE = 256 * 1024 * 1024  # bytes that stay free on the controller's disk
+MAX_BYTES = 4 * 1024**3  # of a file, unless the task says otherwise
+FILE_ARGUMENTS = {
+    "src": {"type": "str", "required": True},
+    "dest": {"type": "path", "required": True},
+    "private": {"type": "bool", "default": False},
+    "max_bytes": {"type": "int", "default": MAX_BYTES},
+}
 MAX_LISTED_PROBLEMS = 10  # entries of a message
 # between marks: what a login script prints is not part of the file
 READ_COMMAND = (
@@ -36,12 +43,17 @@ READ_COMMAND = (
 
 
 class FetchedFile(NamedTuple):
-    """A file on the target, and where it belongs: ``label`` is its name in results, ``size`` is None when nobody asked."""
+    """A file on the target, and where it belongs: ``label`` is its name in results, ``size`` is None when nobody asked.
+
+    ``limit``: size that it may not exceed, in bytes.
+    """
 
     path: str
     dest: str
     label: str
     size: int | None
+    private: bool
+    limit: int
 
 
 class ActionModule(ActionBase):
@@ -53,26 +65,29 @@ class ActionModule(ActionBase):
         task_vars = task_vars or {}
         unused, args = self.validate_argument_spec(
             argument_spec={
-                "src": {"type": "str", "required": True},
-                "dest": {"type": "path", "required": True},
+                "files": {"type": "list", "elements": "dict", "options": FILE_ARGUMENTS},
+                "src": {"type": "str"},
+                "dest": {"type": "path"},
                 "patterns": {"type": "list", "elements": "str"},
                 "private": {"type": "bool", "default": False},
-                "max_bytes": {"type": "int", "default": 4 * 1024**3},
-            }
+                "max_bytes": {"type": "int", "default": MAX_BYTES},
+            },
+            mutually_exclusive=[("files", "src")],
+            required_one_of=[("files", "src")],
+            required_together=[("src", "dest")],
         )
         host = str(task_vars.get("inventory_hostname", "?"))
-        self._private, self._limit = args["private"], args["max_bytes"]
-        src = self._remote_expand_user(args["src"]).rstrip("/")
-        dest = os.path.abspath(self._loader.path_dwim(args["dest"]))
         try:
             reject_variables_among_facts(task_vars)
             if args["patterns"] is None:
-                result.update(
-                    self._fetch([FetchedFile(src, dest, os.path.basename(dest), None)], os.path.dirname(dest), [])
-                )
+                entries = args["files"] if args["src"] is None else [args]
+                files = [self._single_file(entry) for entry in entries]
+                root = os.path.commonpath([os.path.dirname(file.dest) for file in files] or [os.getcwd()])
+                named = [file._replace(label=os.path.relpath(file.dest, root)) for file in files]
+                result.update(self._fetch(named, root, []))
             else:
-                files, rejected = self._list(src, dest, args["patterns"], task_vars)
-                result.update(self._fetch(files, dest, rejected))
+                files, rejected = self._list(args, task_vars)
+                result.update(self._fetch(files, self._local(args["dest"]), rejected))
                 result["matched"] = len(files)
         except UntrustedPathError as exc:
             raise AnsibleActionFail(_warning(host, [str(exc)])) from None
@@ -82,8 +97,17 @@ class ActionModule(ActionBase):
             result.update(failed=True, msg=_warning(host, result["skipped_files"]))
         return result
 
-    def _list(self, src: str, dest: str, patterns: list[str], task_vars: dict[str, Any]) -> Any:
+    def _local(self, path: str) -> str:
+        return os.path.abspath(self._loader.path_dwim(path))
+
+    def _single_file(self, entry: dict[str, Any]) -> FetchedFile:
+        src = self._remote_expand_user(entry["src"])
+        return FetchedFile(src, self._local(entry["dest"]), "", None, entry["private"], entry["max_bytes"])
+
+    def _list(self, args: dict[str, Any], task_vars: dict[str, Any]) -> Any:
         """The files below ``src`` that may be fetched, and sentences for those that must not."""
+        src, dest = self._remote_expand_user(args["src"]).rstrip("/"), self._local(args["dest"])
+        patterns, private, limit = args["patterns"], args["private"], args["max_bytes"]
         found = self._execute_module(
             module_name="ansible.builtin.find",
             module_args={"paths": [src], "patterns": patterns, "recurse": True},
@@ -105,11 +129,12 @@ class ActionModule(ActionBase):
                     raise UntrustedPathError(f"{quote_path(path)} has a name that was not asked for")
                 if not isinstance(size, int) or isinstance(size, bool) or size < 0:
                     raise UntrustedPathError(f"{quote_path(path)} has no size that could be true")
-                if size > self._limit:
+                if size > limit:
                     raise UntrustedPathError(
-                        f"{quote_path(path)} has {size} bytes, more than max_bytes allows ({self._limit})"
+                        f"{quote_path(path)} has {size} bytes, more than max_bytes allows ({limit})"
                     )
-                files.append(FetchedFile(str(path), check_local_path(dest, relative), relative, size))
+                local = check_local_path(dest, relative)
+                files.append(FetchedFile(str(path), local, relative, size, private, limit))
             except UntrustedPathError as exc:
                 rejected.append(str(exc))
         return files, rejected
@@ -136,22 +161,22 @@ class ActionModule(ActionBase):
 
     def _fetch_one(self, file: FetchedFile) -> bool:
         """Bring one file; whether that changed something. It appears under its name when it is whole."""
-        limit = self._limit if file.size is None else min(self._limit, file.size + MAX_GROWTH)
+        limit = file.limit if file.size is None else min(file.limit, file.size + MAX_GROWTH)
         directory = os.path.dirname(file.dest)
         with tempfile.TemporaryFile() as content:
             for block in self._read_blocks(file, limit):
                 content.write(block)
             content.seek(0)
             same = _same_content(file.dest, content)
-            private = not self._private or (same and _is_private(directory) and _is_private(file.dest))
+            private = not file.private or (same and _is_private(directory) and _is_private(file.dest))
             if self._task.check_mode or (same and private):
                 return not (same and private)
             try:
-                os.makedirs(directory, mode=0o700 if self._private else 0o777, exist_ok=True)
-                if self._private:
+                os.makedirs(directory, mode=0o700 if file.private else 0o777, exist_ok=True)
+                if file.private:
                     os.chmod(directory, 0o700)
                 content.seek(0)
-                _replace(file.dest, content, self._private)
+                _replace(file.dest, content, file.private)
             except OSError as exc:
                 raise FetchError(
                     f"{file.dest} cannot be written on the controller: {exc.strerror or exc}. Free space for it, or choose another directory."

@@ -25,22 +25,16 @@ from ..plugin_utils.target_python import (
     BootstrapOptions,
     HostPythons,
     Interpreter,
-    PythonRange,
     bootstrap_methods,
     older_core,
-    parse_range,
     parse_search,
     search_script,
     support_table,
+    supported_pythons,
 )
 
 DISCOVERY_MODES = ("", "auto", "auto_silent", "auto_legacy", "auto_legacy_silent")
 DOWNLOAD_TIMEOUT = 60  # seconds without an answer
-
-
-def supported_pythons() -> PythonRange:
-    """The Pythons of hosts that the running ansible-core supports: those that it looks for unless a user has set others."""
-    return parse_range(C.config.get_configuration_definition("INTERPRETER_PYTHON_FALLBACK")["default"])
 
 
 class ActionModule(ActionBase):

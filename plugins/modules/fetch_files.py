@@ -30,14 +30,33 @@ attributes:
   idempotent:
     support: full
 options:
+  files:
+    description: Single files. Without it, O(src) and O(dest) are one, or the directories of many.
+    type: list
+    elements: dict
+    suboptions:
+      src:
+        description: The file on the target.
+        type: str
+        required: true
+      dest:
+        description: The file on the controller.
+        type: path
+        required: true
+      private:
+        description: As O(private).
+        type: bool
+        default: false
+      max_bytes:
+        description: As O(max_bytes).
+        type: int
+        default: 4294967296
   src:
     description: A file on the target, or with O(patterns) a directory there.
     type: str
-    required: true
   dest:
-    description: The file on the controller, or with O(patterns) the directory there.
+    description: The file on the controller, or with O(patterns) the directory there. Needed with O(src).
     type: path
-    required: true
   patterns:
     description: Shell patterns of the names of files that are fetched from below O(src), which is then a directory.
     type: list
@@ -65,6 +84,15 @@ EXAMPLES = r"""
     dest: artifacts/webui-credentials
     private: true
     max_bytes: 4096
+
+- name: Fetch the credentials and the test image
+  sdops.webui.fetch_files:
+    files:
+      - src: /opt/sdops/secrets/webui-credentials
+        dest: artifacts/webui-credentials
+        private: true
+      - src: /opt/sdops/webui/smoke_test.png
+        dest: artifacts/smoke_test.png
 """
 
 RETURN = r"""

@@ -74,6 +74,11 @@ options:
     type: list
     elements: str
     default: []
+  gather_subset:
+    description: Subsets of Ansible's facts that are gathered too, as of M(ansible.builtin.setup).
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -88,6 +93,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+ansible_facts:
+  description: Ansible's facts of the host. C(ansible_python) is the Python that this module runs with.
+  returned: with O(gather_subset)
+  type: dict
+  sample: {ansible_distribution: Ubuntu, ansible_user_dir: /root}
 state:
   description: The requested parts.
   returned: always
@@ -170,6 +180,8 @@ state:
       sample: {git: "1:2.39.5-0+deb12u2"}
 """
 
+from typing import Any
+
 from ansible.module_utils import basic
 from ansible.module_utils.basic import AnsibleModule
 
@@ -192,6 +204,7 @@ def main() -> None:
             "user_name_files": {"type": "list", "elements": "path", "default": []},
             "convergence_record": {"type": "path"},
             "packages": {"type": "list", "elements": "str", "default": []},
+            "gather_subset": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -202,8 +215,18 @@ def main() -> None:
     ):
         if module.params[option] and not module.params[needed]:
             module.fail_json(msg=f"{option} needs {needed}; give the directory too.")
+    result: dict[str, Any] = {}
+    if module.params["gather_subset"]:
+        # a third of all that this module imports
+        from ..module_utils.host_facts import gather_facts
+
+        try:
+            result["ansible_facts"] = gather_facts(module, module.params["gather_subset"])
+        except TypeError as exc:
+            module.fail_json(msg=f"gather_subset: {exc}")
     oldest = getattr(basic, "_PY_MIN", (3, 8))
-    module.exit_json(changed=False, state=read_host_state({**module.params, "minimum_version": oldest}))
+    state = read_host_state({**module.params, "minimum_version": oldest})
+    module.exit_json(changed=False, state=state, **result)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import re
 import shlex
 from typing import Any, NamedTuple, Sequence
 
+from ansible import constants
+
 from ..module_utils.conda.engines import CONDA_DIRECTORIES, ENGINE_NAMES, ca_variables
 from ..module_utils.urls import redact_url
 
@@ -178,6 +180,11 @@ def parse_range(names: Sequence[str]) -> PythonRange:
     """The range that a list of interpreters such as ansible-core's INTERPRETER_PYTHON_FALLBACK stands for."""
     minors = [int(found.group(1)) for name in names for found in [re.fullmatch(r"python3\.(\d+)", str(name))] if found]
     return PythonRange((3, min(minors)), (3, max(minors)))
+
+
+def supported_pythons() -> PythonRange:
+    """The Pythons of hosts that the running ansible-core supports: those that it looks for unless a user has set others."""
+    return parse_range(constants.config.get_configuration_definition("INTERPRETER_PYTHON_FALLBACK")["default"])
 
 
 def search_script(supported: PythonRange, path: str) -> str:

@@ -157,11 +157,10 @@ CHINESE_NAMES: dict[str, str] = {
     "Write the files of the installation": "写入安装的文件",
     # --- sdops
     "Check the programs and report": "检查程序并报告",
-    "Check the proxy": "检查代理",
+    "Check the proxy and the running WebUI": "检查代理和正在运行的 WebUI",
     "End the plan for a host without Python": "结束没有 Python 的主机的计划",
     "Fail without another route": "没有其他线路时以失败结束",
-    "Fetch the credentials of the running WebUI": "取回正在运行的 WebUI 的账号密码",
-    "Fetch the smoke test image of the running WebUI": "取回正在运行的 WebUI 的测试图",
+    "Fetch the credentials and the smoke test image": "取回账号密码和测试图",
     "Leave the host alone": "不改动主机",
     "Look for other routes": "寻找其他线路",
     "Measure the routes": "测试各条线路",
@@ -173,7 +172,6 @@ CHINESE_NAMES: dict[str, str] = {
     "Strip white space from the variables": "去掉变量两端的空白",
     "Unset a dead proxy for login shells and git": "为登录 shell 和 git 取消失效的代理",
     "Use the selected routes": "使用选定的线路",
-    "Wait for the running WebUI": "等待正在运行的 WebUI",
     # --- webui_rollback
     "Check out the recorded commits": "检出所记录的提交",
     "Create the snapshot": "创建快照",

@@ -154,7 +154,7 @@ files={directory}/conf.d/*.conf
 
 @pytest.fixture
 def ready(webui, run_module):
-    found = run_module("webui_wait", **webui.access, timeout=60, log_file=str(webui.log))
+    found = run_module("program_check_info", webui=dict(**webui.access, timeout=60, log_file=str(webui.log)))
     assert not found["failed"], found
     return found
 

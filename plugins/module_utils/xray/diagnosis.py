@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import time
+from typing import Any, Mapping
 from urllib.parse import urlsplit
 
 from ..errors import ProxyError
@@ -233,3 +234,20 @@ class ProxyDiagnosis:
                         raise
                     time.sleep(delay)
         return result
+
+
+def check_proxy(params: Mapping[str, Any]) -> dict[str, float]:
+    """By URL the seconds until it answered through the proxy with the option ``proxy`` of program_check_info. Raises ProxyError."""
+    diagnosis = ProxyDiagnosis(
+        params["url"],
+        params["server"],
+        params["port"],
+        params["ca_path"],
+        params["timeout"],
+        params["server_name"],
+        params["log_file"],
+    )
+    diagnosis.version = params["version"]
+    if params["controller_time"]:
+        diagnosis.clock_skew = time.time() - params["controller_time"]
+    return diagnosis.check_urls(params["request_urls"], params["retries"], params["delay"])

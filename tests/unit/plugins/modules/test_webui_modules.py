@@ -1,4 +1,4 @@
-"""webui_wait, webui_options, webui_txt2img and the launch wrapper against the fake WebUI."""
+"""program_check_info, webui_options, webui_txt2img and the launch wrapper against the fake WebUI."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def get(url, webui=None, cookie=None):
 
 
 def test_ready_means_a_loaded_model(webui, ready):
-    assert "tiny" in ready["checkpoint"]
+    assert "tiny" in ready["webui"]["checkpoint"]
 
 
 def test_a_hash_in_the_settings_is_no_loaded_model(tmp_path, run_module, start_webui):
@@ -64,12 +64,12 @@ def test_a_hash_in_the_settings_is_no_loaded_model(tmp_path, run_module, start_w
     garbage = b"\xff" * 4096
     running = start_webui(tmp_path, checkpoint=garbage, settings=stale)
     try:
-        found = run_module("webui_wait", **running.access, timeout=60, log_file=str(running.log))
+        found = run_module("program_check_info", webui=dict(**running.access, timeout=60, log_file=str(running.log)))
         assert found["failed"], found
         assert "it failed 3 times while waiting for a loaded model" in found["msg"]
         assert not found["msg"].count("60 seconds")
         # without a model it is ready
-        found = run_module("webui_wait", **running.access, timeout=60, need_model=False)
+        found = run_module("program_check_info", webui=dict(**running.access, timeout=60, need_model=False))
         assert not found["failed"], found
     finally:
         running.process.terminate()
@@ -84,7 +84,9 @@ def test_another_process_on_the_port_is_no_ready_webui(webui, ready, supervisor,
     """A WebUI that a dead supervisord left behind answers; the one that supervisord runs does not get the port."""
     program = {"name": "webui", "supervisor_dir": str(supervisor), "command": "sleep 1000", "startsecs": 0}
     run_module("supervisor_program", **program)
-    found = run_module("webui_wait", **webui.access, timeout=60, program="webui", supervisor_dir=str(supervisor))
+    found = run_module(
+        "program_check_info", webui=dict(**webui.access, timeout=60, program="webui", supervisor_dir=str(supervisor))
+    )
     assert found["failed"] and "which supervisord did not start" in found["msg"]
     assert "launch_webui" in found["msg"] and f"pid {webui.process.pid}" in found["msg"]
 
@@ -106,7 +108,7 @@ def test_wrong_credentials_fail_at_once(webui, ready, run_module, tmp_path):
     wrong = tmp_path / "wrong"
     wrong.write_text("sdops:wrong\n")
     wrong.chmod(0o600)
-    found = run_module("webui_wait", url=webui.url, credentials_file=str(wrong), timeout=60)
+    found = run_module("program_check_info", webui=dict(url=webui.url, credentials_file=str(wrong), timeout=60))
     assert found["failed"]
     assert "refuses the credentials" in found["msg"]
 
@@ -115,7 +117,7 @@ def test_readable_credentials_are_rejected(webui, run_module, tmp_path):
     loose = tmp_path / "loose"
     loose.write_text("a:b\n")
     loose.chmod(0o644)
-    found = run_module("webui_wait", url=webui.url, credentials_file=str(loose), timeout=1)
+    found = run_module("program_check_info", webui=dict(url=webui.url, credentials_file=str(loose), timeout=1))
     assert found["failed"]
     assert "can be read by others" in found["msg"]
 
@@ -123,7 +125,7 @@ def test_readable_credentials_are_rejected(webui, run_module, tmp_path):
 def test_not_ready_reports_what_was_seen_last(run_module, tmp_path):
     log = tmp_path / "webui.log"
     log.write_text("Launching Web UI with arguments: --secret hunter2\nCUDA out of memory\n")
-    found = run_module("webui_wait", url="http://127.0.0.1:9", timeout=1, log_file=str(log))
+    found = run_module("program_check_info", webui=dict(url="http://127.0.0.1:9", timeout=1, log_file=str(log)))
     assert found["failed"]
     assert "CUDA out of memory" in found["msg"]
     assert "hunter2" not in found["msg"]
@@ -158,7 +160,7 @@ def test_a_text_that_says_a_number_is_one(webui, ready, run_module, tmp_path):
 
 
 def test_a_checkpoint_by_all_its_names(webui, ready, run_module):
-    title = ready["checkpoint"]
+    title = ready["webui"]["checkpoint"]
     short = title[-11:-1]
     for name in ("tiny.safetensors", "tiny", title, short):
         found = run_module("webui_options", **webui.access, check=True, options={"sd_model_checkpoint": name})
@@ -349,7 +351,7 @@ def load_wrapper():
 def test_the_log_is_explained(run_module, tmp_path):
     log = tmp_path / "webui.log"
     log.write_text("ModuleNotFoundError: No module named 'x'\nOSError: No space left on device\n")
-    found = run_module("webui_wait", url="http://127.0.0.1:9", timeout=1, log_file=str(log))
+    found = run_module("program_check_info", webui=dict(url="http://127.0.0.1:9", timeout=1, log_file=str(log)))
     assert "The disk is full" in found["msg"]
     assert "package is missing" not in found["msg"]
 

@@ -1,4 +1,4 @@
-"""xray_core with zips of the test's own and a server; proxy_check_info with broken and working proxies."""
+"""xray_core with zips of the test's own and a server; program_check_info with broken and working proxies."""
 
 from __future__ import annotations
 
@@ -180,8 +180,8 @@ def door():
 
 def check(proxy_url: str, port: int, server: str = "127.0.0.1") -> dict:
     return {
-        "proxy": proxy_url,
-        "urls": ["http://site.test/"],
+        "url": proxy_url,
+        "request_urls": ["http://site.test/"],
         "server": server,
         "port": port,
         "timeout": 3,
@@ -190,20 +190,20 @@ def check(proxy_url: str, port: int, server: str = "127.0.0.1") -> dict:
 
 
 def test_a_request_that_gets_through(proxy, door, run_module):
-    found = run_module("proxy_check_info", **check(proxy(200), door))
+    found = run_module("program_check_info", proxy=check(proxy(200), door))
     assert not found["failed"], found
-    assert list(found["seconds"]) == ["http://site.test/"]
+    assert list(found["proxy"]) == ["http://site.test/"]
 
 
 def test_each_broken_leg_has_its_own_sentence(proxy, door, run_module):
     dead = "http://127.0.0.1:9"
-    assert "not listening at http://127.0.0.1:9" in run_module("proxy_check_info", **check(dead, door))["msg"]
-    rejection = run_module("proxy_check_info", **check(proxy(503), 9))["msg"]
+    assert "not listening at http://127.0.0.1:9" in run_module("program_check_info", proxy=check(dead, door))["msg"]
+    rejection = run_module("program_check_info", proxy=check(proxy(503), 9))["msg"]
     assert "127.0.0.1:9" in rejection
     assert "xray_proxy_server" in rejection
-    unknown = run_module("proxy_check_info", **check(proxy(503), 443, "no-such-host.invalid"))["msg"]
+    unknown = run_module("program_check_info", proxy=check(proxy(503), 443, "no-such-host.invalid"))["msg"]
     assert "no-such-host.invalid cannot be resolved" in unknown
-    rejected = run_module("proxy_check_info", **check(proxy(503), door))["msg"]
+    rejected = run_module("program_check_info", proxy=check(proxy(503), door))["msg"]
     for word in ("xray_proxy_uuid", "xray_proxy_public_key", "clocks", f"127.0.0.1:{door}"):
         assert word in rejected
 
@@ -211,13 +211,15 @@ def test_each_broken_leg_has_its_own_sentence(proxy, door, run_module):
 def test_a_wrong_clock_and_an_old_client_are_named_first(proxy, door, run_module):
     options = check(proxy(503), door)
     begun = time.time()
-    late = run_module("proxy_check_info", **options, controller_time=begun + 600)["msg"]
+    late = run_module("program_check_info", proxy=dict(options, controller_time=begun + 600))["msg"]
     behind = int(re.search(r"([0-9]+) seconds behind", late).group(1))
     assert 600 - (time.time() - begun) - 1 <= behind <= 600  # a busy machine takes seconds to start the module
     assert "xray_proxy_uuid" not in late
-    old = run_module("proxy_check_info", **options, version="1.8.24", controller_time=time.time())["msg"]
+    old = run_module("program_check_info", proxy=dict(options, version="1.8.24", controller_time=time.time()))["msg"]
     assert "1.8.24 is older than 26.3.27" in old
-    new = run_module("proxy_check_info", **options, version="26.7.28", controller_time=time.time() - 20)["msg"]
+    new = run_module("program_check_info", proxy=dict(options, version="26.7.28", controller_time=time.time() - 20))[
+        "msg"
+    ]
     assert "xray_proxy_uuid" in new
 
 
@@ -236,6 +238,6 @@ def test_mirrors_are_tried_in_order_and_each_failure_is_named(base, tmp_path, ru
 
 def test_without_a_known_server_it_points_to_the_whole_config(proxy, run_module):
     arguments = {name: value for name, value in check(proxy(503), 443).items() if name not in ("server", "port")}
-    failed = run_module("proxy_check_info", **arguments)["msg"]
+    failed = run_module("program_check_info", proxy=arguments)["msg"]
     assert "xray_proxy_config" in failed and "xray.log" in failed
     assert "xray_proxy_uuid" not in failed

@@ -117,7 +117,7 @@ def program(supervisor, run_module, tmp_path, port, access):
 def every_module(run_module, access, tmp_path) -> list:
     """All that logs in, once; their messages."""
     return [
-        run_module("webui_wait", **access, timeout=3).get("msg", ""),
+        run_module("program_check_info", webui=dict(**access, timeout=3)).get("msg", ""),
         run_module("webui_options", **access, options={"jpeg_quality": 80}).get("msg", ""),
         run_module("webui_txt2img", **access, dest=str(tmp_path / "x.png"), prompt="a hill").get("msg", ""),
         idle(access, tmp_path),

@@ -48,7 +48,7 @@ def core(config: dict, log) -> subprocess.Popen:
 
 @pytest.fixture(scope="module")
 def proxy_routes(tmp_path_factory):
-    """(proxy, arguments of proxy_check_info) for each case: clients of their own of one server."""
+    """(proxy, its options in program_check_info) for each case: clients of their own of one server."""
     work = tmp_path_factory.mktemp("standing")
     builder = Builder(work)
     ca.build(builder)
@@ -91,18 +91,18 @@ def proxy_routes(tmp_path_factory):
             client["public_key"] = key_pair()[1]
         running.append(core(gateway.client_config(client, port), log))
         found[case] = {
-            "proxy": f"http://127.0.0.1:{port}",
-            "urls": [f"https://{'nowhere.invalid' if case == 'site' else hosts.GIT}/"],
+            "url": f"http://127.0.0.1:{port}",
+            "request_urls": [f"https://{'nowhere.invalid' if case == 'site' else hosts.GIT}/"],
             "server": "127.0.0.1",
             "port": door,
             "server_name": hosts.WWW,
-            "log": str(log),
+            "log_file": str(log),
             "ca_path": str(work / "ca" / "ca.pem"),
             "version": "25.9.11" if case == "old" else "26.10.10",
             "controller_time": time.time() + (900 if case == "clock" else 0),
             "timeout": 20,
         }
-    for port in [door, *(int(route["proxy"].rpartition(":")[2]) for route in found.values())]:
+    for port in [door, *(int(route["url"].rpartition(":")[2]) for route in found.values())]:
         deadline = time.monotonic() + 30
         while True:
             with socket.socket() as probe:
@@ -119,15 +119,17 @@ def proxy_routes(tmp_path_factory):
 
 
 def test_a_good_client_gets_through(proxy_routes, run_module):
-    found = run_module("proxy_check_info", **proxy_routes["normal"], retries=3)
+    found = run_module("program_check_info", proxy=dict(proxy_routes["normal"], retries=3))
     assert not found["failed"], found
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "normal"])
 def test_each_fault_has_its_own_sentence(proxy_routes, run_module, case):
-    output = run_module("proxy_check_info", **proxy_routes[case], retries=0)["msg"]
+    output = run_module("program_check_info", proxy=dict(proxy_routes[case], retries=0))["msg"]
     assert [mark for mark in MARKS if mark in output] == [CASES[case][1]], output
 
 
 def test_a_wrong_clock_may_still_be_a_wrong_key(proxy_routes, run_module):
-    assert "xray_proxy_public_key" in run_module("proxy_check_info", **proxy_routes["clock"], retries=0)["msg"]
+    assert (
+        "xray_proxy_public_key" in run_module("program_check_info", proxy=dict(proxy_routes["clock"], retries=0))["msg"]
+    )

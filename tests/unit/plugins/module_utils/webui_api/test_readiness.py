@@ -56,17 +56,17 @@ def starting(profile, phases):
 @pytest.mark.parametrize("phases", [(0, 8), (3, 9), (4, 20)])
 def test_nothing_is_rendered_before_the_start_is_over(run_module, phases):
     with starting(True, phases) as (url, tracebacks):
-        found = run_module("webui_wait", url=url, timeout=60)
+        found = run_module("program_check_info", webui=dict(url=url, timeout=60))
         assert not found["failed"], found
-        assert tracebacks == [] and found["checkpoint"] == "a.safetensors"
+        assert tracebacks == [] and found["webui"]["checkpoint"] == "a.safetensors"
 
 
 def test_a_webui_that_cannot_report_is_not_waited_for(run_module):
     with starting(False, (0, 0)) as (url, _):
-        assert not run_module("webui_wait", url=url, timeout=20)["failed"]
+        assert not run_module("program_check_info", webui=dict(url=url, timeout=20))["failed"]
 
 
 def test_a_start_that_never_ends_is_reported(run_module):
     with starting(True, (0, 10**9)) as (url, tracebacks):
-        found = run_module("webui_wait", url=url, timeout=2)
+        found = run_module("program_check_info", webui=dict(url=url, timeout=2))
         assert found["failed"] and "while waiting for the end of its start" in found["msg"] and not tracebacks
