@@ -40,7 +40,7 @@ from ..plugin_utils.role_validation import (
     old_core_error,
     root_cause,
 )
-from ..plugin_utils.target_python import supported_pythons
+from ..plugin_utils.target_python import configured_interpreter, supported_pythons
 from ..plugin_utils.templating import reuse_compiled_templates
 from ..plugin_utils.variable_names import given_variables, unknown_tag_errors, unknown_variable_errors
 
@@ -104,7 +104,7 @@ class ActionModule(ActionBase):
             pack_in_background(lambda name: self._configure_module(name, {}, any_python))
         if not has_facts and not check.errors:
             variables.update(check.stripped)
-            asked = self._ask_with_toolbox(roles, variables)
+            asked = self._ask_at_once(roles, variables)
             answer = asked.answer if asked else self._bootstrap_python(variables)
             facts = dict(answer.pop("ansible_facts", {}))
             result.update(answer)
@@ -186,30 +186,38 @@ class ActionModule(ActionBase):
             sources += [*(each.vars for each in [*chain, role]), role.get_role_params(chain)]
         return sources
 
-    def _ask_with_toolbox(self, roles: list[str], variables: dict[str, Any]) -> HostAnswer | None:
-        """Facts and state at once from the Python of the toolbox, which needs half the time, or None where that does not work.
+    def _ask_at_once(self, roles: list[str], variables: dict[str, Any]) -> HostAnswer | None:
+        """Facts and state from one module, where they take two otherwise. None where that does not work.
 
         Without facts, what the roles ask may not be known yet: then it is a guess, and the caller sees by ``request`` whether it was right.
         """
+        engine = self._templar.copy_with_new_env(available_variables=variables)
         try:
-            request = merge_host_requests(roles, self._templar.copy_with_new_env(available_variables=variables))
+            request = merge_host_requests(roles, engine)
         except AnsibleError:  # made of facts that are not there yet
             return None
-        python = "{}/bin/python".format(request.get("toolbox") or "")
-        # `checked`: it was whole when the role base last saw it
-        record = shlex.quote(os.path.join(str(request.get("toolbox") or ""), "checked"))
-        test = f"test -f {record} && test -x {shlex.quote(python)}"
-        if not request.get("toolbox") or self._low_level_execute_command(test)["rc"] != 0:
+        configured = configured_interpreter(variables, engine.template)
+        toolbox = self._toolbox_python(str(request.get("toolbox") or ""))
+        python = toolbox or configured
+        if not python:
             return None
-        with_toolbox = {**variables, "ansible_python_interpreter": python}
-        answer = self._ask({**request, "gather_subset": FACT_SUBSETS}, with_toolbox)
+        variables = {**variables, "ansible_python_interpreter": python}
+        answer = self._ask({**request, "gather_subset": FACT_SUBSETS}, variables)
         state = answer.get("state") or {}
-        if answer.get("failed") or not state.get("toolbox", {}).get("usable"):
+        if answer.get("failed") or (toolbox and not state["toolbox"]["usable"]):
             return None
-        facts = {**answer["ansible_facts"], "discovered_interpreter_python": state["python"]}
+        facts = dict(answer["ansible_facts"])
+        if not configured:
+            facts["discovered_interpreter_python"] = state["python"]
         made = {"changed": False, "actions": [], "would_create": False, "diff": {"before": "", "after": ""}}
         oldest = "{}.{}".format(*supported_pythons().oldest)
         return HostAnswer(request, state, {**made, "python": python, "minimum_version": oldest, "ansible_facts": facts})
+
+    def _toolbox_python(self, path: str) -> str:
+        """The Python of a toolbox that was whole when the role base last saw it, in which modules start in half the time; else ""."""
+        python = os.path.join(path, "bin/python")
+        test = f"test -f {shlex.quote(os.path.join(path, 'checked'))} && test -x {shlex.quote(python)}"
+        return python if path and self._low_level_execute_command(test)["rc"] == 0 else ""
 
     def _bootstrap_python(self, variables: dict[str, Any]) -> dict[str, Any]:
         """The result of python_bootstrap with the options in the variable ``__sdops_python_bootstrap``. Raises AnsibleActionFail."""

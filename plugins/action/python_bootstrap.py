@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from typing import Any
 
-from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
@@ -26,6 +25,7 @@ from ..plugin_utils.target_python import (
     HostPythons,
     Interpreter,
     bootstrap_methods,
+    configured_interpreter,
     older_core,
     parse_search,
     search_script,
@@ -33,7 +33,6 @@ from ..plugin_utils.target_python import (
     supported_pythons,
 )
 
-DISCOVERY_MODES = ("", "auto", "auto_silent", "auto_legacy", "auto_legacy_silent")
 DOWNLOAD_TIMEOUT = 60  # seconds without an answer
 
 
@@ -61,7 +60,7 @@ class ActionModule(ActionBase):
         self._ca_path = args["ca_path"]
         result.update(changed=False, actions=[], would_create=False, diff={"before": "", "after": ""})
         try:
-            chosen = self._configured_interpreter(task_vars)
+            chosen = configured_interpreter(task_vars, self._templar.template)
             if chosen:
                 self._gather(chosen, args["path"], task_vars, result)
             else:
@@ -69,12 +68,6 @@ class ActionModule(ActionBase):
         except SdopsError as exc:
             raise AnsibleActionFail(str(exc)) from None
         return result
-
-    def _configured_interpreter(self, task_vars: dict[str, Any]) -> str:
-        """What the user has set as the interpreter, in the inventory or ansible.cfg; "" for nothing, or one of the modes of discovery."""
-        value = C.config.get_config_value("INTERPRETER_PYTHON", variables=task_vars)
-        value = str(self._templar.template(value) or "").strip()
-        return "" if value in DISCOVERY_MODES else value
 
     # --- an interpreter that the user has set -----------------------------------------------------------------------
 

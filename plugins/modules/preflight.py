@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Checks the variables of roles of this collection on the controller, for their argument specifications and for what types cannot say.
     Then finds or makes a Python on the host and gathers the facts with it (M(sdops.webui.python_bootstrap)), asks the host once
-    (M(sdops.webui.host_state_info)), and checks what depends on it. A host with a toolbox answers both at once with the toolbox's Python.
+    (M(sdops.webui.host_state_info)), and checks what depends on it. A host with a toolbox,
+    or with a Python that the inventory names, answers both at once.
   - All mistakes are in one message, each with the variable, its value (masked where it may be secret), the rule and the next step.
     Mistakes in variables come first, since the host is asked with their values; variables that are made of facts are checked when
     these are known. Warnings are printed and do not fail the task.

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ansible import constants
 
 from ..module_utils.conda.engines import CONDA_DIRECTORIES, ENGINE_NAMES, ca_variables
 from ..module_utils.urls import redact_url
 
+DISCOVERY_MODES = ("", "auto", "auto_silent", "auto_legacy", "auto_legacy_silent")
 INSTALL_VERSION = (3, 11)  # of a Python that is made, where the running ansible-core supports it
 BOOTSTRAP_LIMIT = 1800  # seconds that one way to make a Python may take
 # (ansible-core, oldest, newest Python of hosts): https://docs.ansible.com/ansible/latest/reference_appendices/release_and_maintenance.html
@@ -185,6 +186,12 @@ def parse_range(names: Sequence[str]) -> PythonRange:
 def supported_pythons() -> PythonRange:
     """The Pythons of hosts that the running ansible-core supports: those that it looks for unless a user has set others."""
     return parse_range(constants.config.get_configuration_definition("INTERPRETER_PYTHON_FALLBACK")["default"])
+
+
+def configured_interpreter(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> str:
+    """What the user has set as the interpreter, in the inventory or ansible.cfg; "" for nothing, or one of the modes of discovery."""
+    value = str(template(constants.config.get_config_value("INTERPRETER_PYTHON", variables=variables)) or "").strip()
+    return "" if value in DISCOVERY_MODES else value
 
 
 def search_script(supported: PythonRange, path: str) -> str:
