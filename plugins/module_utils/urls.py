@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import re
@@ -142,6 +143,8 @@ def prepare_url(url: str) -> str:
     return prepared
 
 
+# the checks of one list of models ask for the same few again and again
+@functools.lru_cache(maxsize=256)
 def url_origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port that a request for ``url`` goes to. Raises TransferError for a URL that must not be requested."""
     try:
