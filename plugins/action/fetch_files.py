@@ -72,7 +72,7 @@ class ActionModule(ActionBase):
                 "private": {"type": "bool", "default": False},
                 "max_bytes": {"type": "int", "default": MAX_BYTES},
             },
-            mutually_exclusive=[("files", "src")],
+            mutually_exclusive=[("files", "src"), ("files", "patterns")],
             required_one_of=[("files", "src")],
             required_together=[("src", "dest")],
         )

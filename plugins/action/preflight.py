@@ -204,9 +204,9 @@ class ActionModule(ActionBase):
         variables = {**variables, "ansible_python_interpreter": python}
         answer = self._ask({**request, "gather_subset": FACT_SUBSETS}, variables)
         state = answer.get("state") or {}
-        if answer.get("failed") or (toolbox and not state["toolbox"]["usable"]):
+        if answer.get("failed") or (toolbox and not state.get("toolbox", {}).get("usable")):
             return None
-        facts = dict(answer["ansible_facts"])
+        facts = dict(answer.get("ansible_facts") or {})
         if not configured:
             facts["discovered_interpreter_python"] = state["python"]
         made = {"changed": False, "actions": [], "would_create": False, "diff": {"before": "", "after": ""}}

@@ -31,7 +31,7 @@ attributes:
     support: full
 options:
   files:
-    description: Single files. Without it, O(src) and O(dest) are one, or the directories of many.
+    description: Single files, each with its own limits, in place of O(src) and O(dest).
     type: list
     elements: dict
     suboptions:

@@ -229,3 +229,34 @@ def test_the_name_of_a_host_is_one_directory(site, name):
     assert paths, result.stdout
     for path in paths:
         assert os.path.dirname(os.path.normpath(path)) == f"{site.base}/artifacts", path
+
+
+def test_several_files_have_limits_of_their_own(site):
+    own = {"secret": b"webui:x\n", "image": b"pixels" * 3000}
+    for name, content in own.items():
+        (site.base / name).write_bytes(content)
+    files = [
+        {"src": f"{site.base}/secret", "dest": f"{site.base}/here/private/secret", "private": True, "max_bytes": 100},
+        {"src": f"{site.base}/image", "dest": f"{site.base}/here/image"},
+    ]
+
+    def fetch(**arguments: object) -> str:
+        tasks = [{"sdops.webui.fetch_files": arguments}]
+        (site.base / "play.yml").write_text(json.dumps([{"hosts": "webui", "gather_facts": False, "tasks": tasks}]))
+        result = site.play(str(site.base / "play.yml"))
+        return f"rc={result.returncode} " + " ".join(result.stdout.split())
+
+    assert "changed=1" in fetch(files=files)
+    assert {
+        name: (site.base / "here" / path).read_bytes()
+        for name, path in (("secret", "private/secret"), ("image", "image"))
+    } == own
+    modes = [(site.base / "here" / path).stat().st_mode & 0o077 for path in ("private", "private/secret", "image")]
+    assert modes[:2] == [0, 0] and modes[2]
+    assert "rc=0" in fetch(files=files) and "changed=0" in fetch(files=files)
+    (site.base / "secret").write_bytes(b"x" * 101)
+    (site.base / "image").write_bytes(b"more")
+    assert "larger than it should be (100 bytes at most)" in fetch(files=files)
+    assert (site.base / "here/private/secret").read_bytes() == own["secret"]
+    for mistake in ({"files": files, "patterns": ["*"]}, {"files": files, "src": "/x"}, {}, {"src": "/x"}):
+        assert "rc=2" in fetch(**mistake)
