@@ -80,8 +80,7 @@ def test_check_apply_check_apply(tmp_path, four_times, run_module):
     found = info(run_module, path)
     assert found["usable"] and not found["reason"] and found["python"] == sys.executable
     # a newer lock: packages only
-    lock = SMALL + next(block for block in BLOCKS if block.startswith("requests=="))
-    lock += "".join(b for b in BLOCKS if b.startswith(("urllib3==", "idna==")))
+    lock = SMALL + "".join(b for b in BLOCKS if b.startswith(("requests==", "urllib3==", "idna==")))
     planned, applied = four_times("toolbox", path=str(path), requirements=lock, python=BASE)
     assert planned["actions"] == applied["actions"] == [f"install packages into {path}"]
     assert subprocess.run([path / "bin/python", "-c", "import requests"]).returncode == 0
