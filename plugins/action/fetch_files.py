@@ -28,12 +28,14 @@ from ..plugin_utils.controller_paths import (
 READ_SIZE = 4 * 1024 * 1024  # bytes that one command on the target returns
 MAX_GROWTH = 16 * 1024 * 1024  # bytes that a file may have grown since it was listed
 CONTROLLER_DISK_RESERVE = 256 * 1024 * 1024  # bytes that stay free on the controller's disk
-MAX_BYTES = 4 * 1024**3  # of a file, unless the task says otherwise
+LIMIT_ARGUMENTS = {
+    "private": {"type": "bool", "default": False},
+    "max_bytes": {"type": "int", "default": 4 * 1024**3},
+}
 FILE_ARGUMENTS = {
     "src": {"type": "str", "required": True},
     "dest": {"type": "path", "required": True},
-    "private": {"type": "bool", "default": False},
-    "max_bytes": {"type": "int", "default": MAX_BYTES},
+    **LIMIT_ARGUMENTS,
 }
 MAX_LISTED_PROBLEMS = 10  # entries of a message
 # between marks: what a login script prints is not part of the file
@@ -69,8 +71,7 @@ class ActionModule(ActionBase):
                 "src": {"type": "str"},
                 "dest": {"type": "path"},
                 "patterns": {"type": "list", "elements": "str"},
-                "private": {"type": "bool", "default": False},
-                "max_bytes": {"type": "int", "default": MAX_BYTES},
+                **LIMIT_ARGUMENTS,
             },
             mutually_exclusive=[("files", "src"), ("files", "patterns")],
             required_one_of=[("files", "src")],
@@ -80,14 +81,12 @@ class ActionModule(ActionBase):
         try:
             reject_variables_among_facts(task_vars)
             if args["patterns"] is None:
-                entries = args["files"] if args["src"] is None else [args]
-                files = [self._single_file(entry) for entry in entries]
-                root = os.path.commonpath([os.path.dirname(file.dest) for file in files] or [os.getcwd()])
-                named = [file._replace(label=os.path.relpath(file.dest, root)) for file in files]
-                result.update(self._fetch(named, root, []))
+                files, root = self._single_files([args] if args["files"] is None else args["files"])
+                result.update(self._fetch(files, root, []))
             else:
-                files, rejected = self._list(args, task_vars)
-                result.update(self._fetch(files, self._local(args["dest"]), rejected))
+                root = self._local(args["dest"])
+                files, rejected = self._list(args, root, task_vars)
+                result.update(self._fetch(files, root, rejected))
                 result["matched"] = len(files)
         except UntrustedPathError as exc:
             raise AnsibleActionFail(_warning(host, [str(exc)])) from None
@@ -100,13 +99,19 @@ class ActionModule(ActionBase):
     def _local(self, path: str) -> str:
         return os.path.abspath(self._loader.path_dwim(path))
 
-    def _single_file(self, entry: dict[str, Any]) -> FetchedFile:
-        src = self._remote_expand_user(entry["src"])
-        return FetchedFile(src, self._local(entry["dest"]), "", None, entry["private"], entry["max_bytes"])
+    def _single_files(self, entries: list[dict[str, Any]]) -> tuple[list[FetchedFile], str]:
+        """The files that the task names, and the directory on the controller that all of them belong below."""
+        dests = [self._local(entry["dest"]) for entry in entries]
+        root = os.path.commonpath([os.path.dirname(dest) for dest in dests] or ["/"])
+        files = []
+        for entry, dest in zip(entries, dests):
+            src, label = self._remote_expand_user(entry["src"]), os.path.relpath(dest, root)
+            files.append(FetchedFile(src, dest, label, None, entry["private"], entry["max_bytes"]))
+        return files, root
 
-    def _list(self, args: dict[str, Any], task_vars: dict[str, Any]) -> Any:
-        """The files below ``src`` that may be fetched, and sentences for those that must not."""
-        src, dest = self._remote_expand_user(args["src"]).rstrip("/"), self._local(args["dest"])
+    def _list(self, args: dict[str, Any], dest: str, task_vars: dict[str, Any]) -> Any:
+        """The files below ``src`` that may be fetched to below ``dest``, and sentences for those that must not."""
+        src = self._remote_expand_user(args["src"]).rstrip("/")
         patterns, private, limit = args["patterns"], args["private"], args["max_bytes"]
         found = self._execute_module(
             module_name="ansible.builtin.find",

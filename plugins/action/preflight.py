@@ -40,7 +40,7 @@ from ..plugin_utils.role_validation import (
     old_core_error,
     root_cause,
 )
-from ..plugin_utils.target_python import configured_interpreter, supported_pythons
+from ..plugin_utils.target_python import NOTHING_MADE, configured_interpreter, python_result
 from ..plugin_utils.templating import reuse_compiled_templates
 from ..plugin_utils.variable_names import given_variables, unknown_tag_errors, unknown_variable_errors
 
@@ -69,11 +69,11 @@ if "ansible.executor.task_queue_manager" in sys.modules and not parent_process()
 
 
 class HostAnswer(NamedTuple):
-    """What a host has answered: the ``state`` for a ``request``, as of host_state_info; the rest as of python_bootstrap."""
+    """What a host has answered: the ``state`` for a ``request``, as of host_state_info; ``python``, as of python_bootstrap."""
 
     request: dict[str, Any]
     state: dict[str, Any]
-    answer: dict[str, Any]
+    python: dict[str, Any]
 
 
 class ActionModule(ActionBase):
@@ -105,7 +105,7 @@ class ActionModule(ActionBase):
         if not has_facts and not check.errors:
             variables.update(check.stripped)
             asked = self._ask_at_once(roles, variables)
-            answer = asked.answer if asked else self._bootstrap_python(variables)
+            answer = asked.python if asked else self._bootstrap_python(variables)
             facts = dict(answer.pop("ansible_facts", {}))
             result.update(answer)
             if answer.get("failed") or answer.get("would_create"):
@@ -209,9 +209,7 @@ class ActionModule(ActionBase):
         facts = dict(answer.get("ansible_facts") or {})
         if not configured:
             facts["discovered_interpreter_python"] = state["python"]
-        made = {"changed": False, "actions": [], "would_create": False, "diff": {"before": "", "after": ""}}
-        oldest = "{}.{}".format(*supported_pythons().oldest)
-        return HostAnswer(request, state, {**made, "python": python, "minimum_version": oldest, "ansible_facts": facts})
+        return HostAnswer(request, state, {**NOTHING_MADE, **python_result(python), "ansible_facts": facts})
 
     def _toolbox_python(self, path: str) -> str:
         """The Python of a toolbox that was whole when the role base last saw it, in which modules start in half the time; else ""."""

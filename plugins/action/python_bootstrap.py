@@ -20,6 +20,7 @@ from ..module_utils.errors import SdopsError, TargetPythonError
 from ..module_utils.terminal import printable
 from ..module_utils.urls import redact_secrets
 from ..plugin_utils.target_python import (
+    NOTHING_MADE,
     BootstrapMethod,
     BootstrapOptions,
     HostPythons,
@@ -28,6 +29,7 @@ from ..plugin_utils.target_python import (
     configured_interpreter,
     older_core,
     parse_search,
+    python_result,
     search_script,
     support_table,
     supported_pythons,
@@ -58,7 +60,7 @@ class ActionModule(ActionBase):
         self._supported = supported_pythons()
         self._subset = args.pop("gather_subset")
         self._ca_path = args["ca_path"]
-        result.update(changed=False, actions=[], would_create=False, diff={"before": "", "after": ""})
+        result.update(NOTHING_MADE)
         try:
             chosen = configured_interpreter(task_vars, self._templar.template)
             if chosen:
@@ -80,7 +82,7 @@ class ActionModule(ActionBase):
                 f"{shlex.quote(configured)} -c 'import sys; sys.stdout.write(\"%d.%d.%d\" % sys.version_info[:3])'"
             )
             self._explain_configured(configured, probe, found)
-        result.update(facts, python=configured, minimum_version=_dotted(self._supported.oldest))
+        result.update(facts, **python_result(configured))
 
     def _explain_configured(self, configured: str, probe: dict[str, Any], found: HostPythons | None) -> None:
         """Raise TargetPythonError where the version of the user's interpreter is the reason."""
@@ -114,7 +116,7 @@ class ActionModule(ActionBase):
         facts = self._setup(variables)
         if not facts.get("failed"):
             facts["ansible_facts"] = {**facts.get("ansible_facts", {}), "discovered_interpreter_python": chosen.path}
-        result.update(facts, python=chosen.path, minimum_version=_dotted(self._supported.oldest))
+        result.update(facts, **python_result(chosen.path))
 
     def _search(self, path: str) -> HostPythons:
         answer = self._shell(search_script(self._supported, path))
@@ -222,7 +224,3 @@ class ActionModule(ActionBase):
     @staticmethod
     def _listed(found: HostPythons) -> str:
         return ", ".join(printable(str(python)) for python in found.interpreters) or "none at all"
-
-
-def _dotted(version: tuple[int, int]) -> str:
-    return "{}.{}".format(*version)

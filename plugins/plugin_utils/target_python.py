@@ -17,6 +17,8 @@ from ansible import constants
 from ..module_utils.conda.engines import CONDA_DIRECTORIES, ENGINE_NAMES, ca_variables
 from ..module_utils.urls import redact_url
 
+# what python_bootstrap returns where it has made no Python
+NOTHING_MADE = {"changed": False, "actions": [], "would_create": False, "diff": {"before": "", "after": ""}}
 DISCOVERY_MODES = ("", "auto", "auto_silent", "auto_legacy", "auto_legacy_silent")
 INSTALL_VERSION = (3, 11)  # of a Python that is made, where the running ansible-core supports it
 BOOTSTRAP_LIMIT = 1800  # seconds that one way to make a Python may take
@@ -186,6 +188,11 @@ def parse_range(names: Sequence[str]) -> PythonRange:
 def supported_pythons() -> PythonRange:
     """The Pythons of hosts that the running ansible-core supports: those that it looks for unless a user has set others."""
     return parse_range(constants.config.get_configuration_definition("INTERPRETER_PYTHON_FALLBACK")["default"])
+
+
+def python_result(path: str) -> dict[str, str]:
+    """What python_bootstrap returns about the Python at ``path``."""
+    return {"python": path, "minimum_version": "{}.{}".format(*supported_pythons().oldest)}
 
 
 def configured_interpreter(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> str:

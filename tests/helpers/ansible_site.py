@@ -46,6 +46,12 @@ class Site:
             timeout=600,
         )
 
+    def set_host_interpreter(self, path: str) -> None:
+        """As the inventory does for its host: the roles choose another one later, which ``-e`` does not let them."""
+        del self.variables["ansible_python_interpreter"]
+        (self.base / "host_vars").mkdir()
+        (self.base / "host_vars/box.yml").write_text(f"ansible_python_interpreter: {path}\n")
+
     def files(self) -> list[str]:
         """Everything below the base directory but the inventory itself."""
         return sorted(str(p.relative_to(self.base)) for p in self.base.rglob("*") if p.name != "hosts.yml")

@@ -246,10 +246,7 @@ def test_status_writes_nothing(site):
 )
 def test_no_playbook_is_stuck_with_a_toolbox_that_does_not_work(installed, damage):
     """With the supervisord that was started from it still running: its files may go while it runs."""
-    # as of a host in the inventory: the roles choose another one
-    interpreter = installed.variables.pop("ansible_python_interpreter")
-    (installed.base / "host_vars").mkdir()
-    (installed.base / "host_vars/box.yml").write_text(f"ansible_python_interpreter: {interpreter}\n")
+    installed.set_host_interpreter(installed.variables["ansible_python_interpreter"])
     home = installed.base / "home"
     (home / "supervisor").mkdir()
     (home / "supervisor/supervisord.conf").write_text(

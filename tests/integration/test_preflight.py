@@ -13,6 +13,7 @@ from helpers.module_process import run_module
 from helpers.paths import ROOT
 
 LOCK = (ROOT / "roles/base/files/toolbox-requirements.txt").read_text()
+BASE = getattr(sys, "_base_executable", sys.executable)
 # a package without dependencies
 SMALL = "".join(block for block in re.split(r"(?m)^(?=[A-Za-z0-9])", LOCK) if block.startswith("packaging=="))
 # the host's own Python, which counts its starts
@@ -33,17 +34,12 @@ PLAY = """
 def host(site):
     """A host with a small toolbox that was found whole."""
     own = site.base / "own-python"
-    own.write_text(COUNTING.format(count=site.base / "starts", python=getattr(sys, "_base_executable", sys.executable)))
+    own.write_text(COUNTING.format(count=site.base / "starts", python=BASE))
     own.chmod(0o755)
-    # as of a host in the inventory: the roles choose another one
-    del site.variables["ansible_python_interpreter"]
-    (site.base / "host_vars").mkdir()
-    (site.base / "host_vars/box.yml").write_text(f"ansible_python_interpreter: {own}\n")
+    site.set_host_interpreter(str(own))
     toolbox = str(site.base / "home/toolbox")
     os.makedirs(site.base / "home")
-    made = run_module(
-        "toolbox", path=toolbox, requirements=SMALL, python=getattr(sys, "_base_executable", sys.executable)
-    )
+    made = run_module("toolbox", path=toolbox, requirements=SMALL, python=BASE)
     assert not made["failed"], made
     assert run_module("host_state_info", toolbox=toolbox)["state"]["toolbox"]["usable"]
     (site.base / "play.yml").write_text(PLAY)
