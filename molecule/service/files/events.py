@@ -8,6 +8,7 @@ credentials and settings. At the end the WebUI has to render, and the only WebUI
 """
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -80,7 +81,9 @@ def webui_pids():
 def send_signal(program, number):
     pid = pid_of(program)
     if pid:
-        os.kill(pid, number)
+        # supervisord may not have noticed yet that it has ended
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 CRASHES = {
@@ -108,11 +111,12 @@ def main():
     chance = random.Random(seed)
     for number in range(count):
         name = chance.choice(sorted(CRASHES) * 4 + sorted(RESTARTS))
-        before = pid_of("webui")
+        ends = "xray" if name == "xray killed" else "webui"
+        before = pid_of(ends)
         {**CRASHES, **RESTARTS}[name]()
         started = time.monotonic()
-        # a process that is about to end may still answer
-        while not (is_ready() and pid_of("xray") and (name == "xray killed" or pid_of("webui") not in (0, before))):
+        # a process that is about to end may still answer, and one that has ended may still be listed
+        while not (pid_of(ends) not in (0, before) and pid_of("xray") and is_ready()):
             if time.monotonic() - started > DEADLINE:
                 sys.exit(f"event {number + 1}, {name}: not back after {DEADLINE} s; {supervisorctl('status')}")
             time.sleep(0.2)
