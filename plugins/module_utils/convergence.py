@@ -15,7 +15,7 @@ import glob
 import json
 import os
 import stat
-from typing import Any, Iterable, Mapping
+from typing import Any, Callable, Iterable, Mapping
 
 from .errors import FileTypeError, SdopsError
 from .filesystem import load_json, write_atomic
@@ -70,10 +70,13 @@ def write_record(
     return len(files)
 
 
-def compare_record(path: str, supervisor_dir: str) -> dict[str, Any]:
+def compare_record(
+    path: str, supervisor_dir: str, find_difference: Callable[[Iterable[str]], list[str]] = lambda names: []
+) -> dict[str, Any]:
     """``{"key", "parts", "difference"}`` of the record. The last is what has changed since: [] where nothing has, else its kind and names.
 
-    Kinds: ``record``, where there is none that can be read (then the key is "" as well), ``changed`` with a path, and ``programs``.
+    Kinds: ``record``, where there is none that can be read (then the key is "" as well), ``changed`` with a path, and ``programs``; and
+    what ``find_difference`` has to say of the programs with these names, where there is no other difference.
     """
     known: dict[str, Any] = {"key": "", "parts": {}}
     try:
@@ -90,4 +93,4 @@ def compare_record(path: str, supervisor_dir: str) -> dict[str, Any]:
         return {**known, "difference": ["changed", differing[0]]}
     if not programs or programs != program_states(supervisor_dir):
         return {**known, "difference": ["programs"]}
-    return {**known, "difference": []}
+    return {**known, "difference": find_difference(programs)}

@@ -23,6 +23,7 @@ from .gpu.smi import read_gpu_facts
 from .models.layout import find_models
 from .process import run
 from .procfs import unmanaged_port_owners
+from .program_check import find_broken_program
 from .python_env.pip_config import effective_setting, read_pip_config
 from .python_env.toolbox import Toolbox, host_python
 from .supervisor.client import Supervisor
@@ -67,7 +68,7 @@ def find_unwritable(paths: list[str]) -> list[str]:
 
 def read_port_owners(ports: list[int], supervisor_dir: str) -> dict[str, list[dict[str, Any]]]:
     """``{port as text: [{"pid", "command"}]}``, without the programs of the supervisord with ``supervisor_dir``."""
-    return {str(port): unmanaged_port_owners(port, supervisor_dir) for port in ports}
+    return {str(port): owners for port, owners in unmanaged_port_owners(ports, supervisor_dir).items()}
 
 
 def stat_paths(paths: list[str]) -> dict[str, dict[str, Any]]:
@@ -154,6 +155,15 @@ def read_package_versions(names: list[str]) -> dict[str, str]:
     return found
 
 
+def compare_with_record(request: Mapping[str, Any]) -> dict[str, Any]:
+    """See ``compare_record``. Where nothing has changed, the programs that have options in ``request`` are tried."""
+    return compare_record(
+        request["convergence_record"],
+        request["supervisor_dir"],
+        lambda names: find_broken_program(names, request.get("programs") or {}),
+    )
+
+
 def read_supervisord_pid(directory: str) -> int:
     """Process id of the supervisord whose files lie in ``directory``; 0 when it does not answer."""
     try:
@@ -185,9 +195,6 @@ READERS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
     ),
     "content": ("content", lambda request: read_contents(request["content"])),
     "user_names": ("user_name_files", lambda request: read_user_names(request["user_name_files"])),
-    "convergence": (
-        "convergence_record",
-        lambda request: compare_record(request["convergence_record"], request["supervisor_dir"]),
-    ),
+    "convergence": ("convergence_record", compare_with_record),
     "packages": ("packages", lambda request: read_package_versions(request["packages"])),
 }

@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Iterable, Iterator
 
 TCP_LISTEN = "0A"
 
@@ -58,44 +58,51 @@ def bytes_written(pid: int, proc: str = "/proc") -> int:
     return total
 
 
-def listening_inodes(port: int, proc: str = "/proc") -> set[str]:
-    """Inodes of the sockets that listen on ``port``, IPv4 and IPv6."""
-    return {
-        fields[9]
-        for fields in _tcp_table(proc)
-        if fields[3] == TCP_LISTEN and int(fields[1].rpartition(":")[2], 16) == port
-    }
+def listening_inodes(ports: Iterable[int], proc: str = "/proc") -> dict[int, set[str]]:
+    """For each of ``ports`` the inodes of the sockets that listen there, IPv4 and IPv6."""
+    found: dict[int, set[str]] = {port: set() for port in ports}
+    for fields in _tcp_table(proc):
+        port = int(fields[1].rpartition(":")[2], 16)
+        if fields[3] == TCP_LISTEN and port in found:
+            found[port].add(fields[9])
+    return found
 
 
-def port_owners(port: int, proc: str = "/proc") -> list[dict[str, Any]]:
-    """``[{"pid", "command"}]`` of the processes that listen on ``port``; pid 0 where it cannot be seen whose socket it is."""
-    inodes = listening_inodes(port, proc)
-    return _socket_owners(inodes, proc) if inodes else []
+def port_owners(ports: Iterable[int], proc: str = "/proc") -> dict[int, list[dict[str, Any]]]:
+    """For each of ``ports`` ``[{"pid", "command"}]`` of the processes that listen there; pid 0 where it cannot be seen whose socket it is."""
+    inodes = listening_inodes(ports, proc)
+    return {port: _socket_owners(inodes[port], proc) if inodes[port] else [] for port in inodes}
 
 
-def unmanaged_port_owners(port: int, supervisor_dir: str, proc: str = "/proc") -> list[dict[str, Any]]:
+def unmanaged_port_owners(
+    ports: Iterable[int], supervisor_dir: str, proc: str = "/proc"
+) -> dict[int, list[dict[str, Any]]]:
     """As ``port_owners``, without the programs of the supervisord with this directory, also those that a former one left behind."""
     managed = set(find_by_arguments(["-c", os.path.join(supervisor_dir, "supervisord.conf")], proc))
     home = os.path.dirname(os.path.abspath(supervisor_dir)) + os.sep
-    return [
-        owner
-        for owner in port_owners(port, proc)
+
+    def is_managed(owner: dict[str, Any]) -> bool:
         # sockets of an unknown process may be those of a managed one, where one runs at all
-        if not (managed & set(ancestry(owner["pid"], proc)) if owner["pid"] else managed)
-        and home not in owner["command"]
-    ]
+        by_supervisord = managed & set(ancestry(owner["pid"], proc)) if owner["pid"] else managed
+        return bool(by_supervisord) or home in owner["command"]
+
+    return {
+        port: [owner for owner in owners if not is_managed(owner)] for port, owners in port_owners(ports, proc).items()
+    }
 
 
-def _tcp_table(proc: str) -> list[list[str]]:
-    """The lines of /proc/net/tcp and tcp6, as fields (proc(5)): address, remote address and state are 1 to 3, the inode is 9."""
-    lines: list[list[str]] = []
+def _tcp_table(proc: str) -> Iterator[list[str]]:
+    """The lines of /proc/net/tcp and tcp6, as fields (proc(5)): address, remote address and state are 1 to 3, the inode is 9.
+
+    Each file is read when it is needed: for that the kernel looks at all places where a connection might be, some milliseconds long.
+    """
     for name in ("tcp", "tcp6"):
         try:
             with open(os.path.join(proc, "net", name), encoding="ascii") as handle:
-                lines += [line.split() for line in handle.read().splitlines()[1:]]
+                lines = handle.read().splitlines()[1:]
         except OSError:
             continue
-    return [fields for fields in lines if len(fields) > 9]
+        yield from (fields for fields in map(str.split, lines) if len(fields) > 9)
 
 
 def _socket_owners(inodes: set[str], proc: str) -> list[dict[str, Any]]:

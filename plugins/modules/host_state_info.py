@@ -69,6 +69,13 @@ options:
   convergence_record:
     description: File of M(sdops.webui.convergence_record) that the host is compared with. Needs O(supervisor_dir).
     type: path
+  programs:
+    description: >-
+      Options O(sdops.webui.program_check_info#module:proxy) and O(sdops.webui.program_check_info#module:webui) of
+      M(sdops.webui.program_check_info), for programs of supervisord. Where O(convergence_record) finds no other difference, those that the
+      record has are tried, once and at most for a moment.
+    type: dict
+    default: {}
   packages:
     description: Debian packages whose installed versions are read.
     type: list
@@ -169,7 +176,7 @@ state:
     convergence:
       description: >-
         Of O(convergence_record) the C(key) of the run, empty where there is no record, its C(parts), and the first C(difference) of the host since,
-        its kind and names, empty where there is none.
+        its kind and names, empty where there is none. With O(programs) that may be C(proxy) or C(webui), which does not work.
       type: dict
       returned: when requested
       sample: {key: 3f0e..., parts: {sdops_home: 5e1c}, difference: [changed, /opt/sdops/webui/launch.json]}
@@ -184,8 +191,10 @@ from typing import Any
 
 from ansible.module_utils import basic
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ..module_utils.host_state import read_host_state
+from ..module_utils.program_check import PROGRAM_ARGUMENTS
 
 
 def main() -> None:
@@ -203,6 +212,7 @@ def main() -> None:
             "content": {"type": "list", "elements": "path", "default": []},
             "user_name_files": {"type": "list", "elements": "path", "default": []},
             "convergence_record": {"type": "path"},
+            "programs": {"type": "dict", "default": {}},
             "packages": {"type": "list", "elements": "str", "default": []},
             "gather_subset": {"type": "list", "elements": "str", "default": []},
         },
@@ -215,6 +225,10 @@ def main() -> None:
     ):
         if module.params[option] and not module.params[needed]:
             module.fail_json(msg=f"{option} needs {needed}; give the directory too.")
+    # here and not as suboptions, which the documentation would have twice
+    programs = ArgumentSpecValidator(PROGRAM_ARGUMENTS).validate(module.params["programs"])
+    if programs.error_messages:
+        module.fail_json(msg="programs: " + "; ".join(programs.error_messages))
     result: dict[str, Any] = {}
     if module.params["gather_subset"]:
         # a third of all that this module imports
@@ -225,7 +239,7 @@ def main() -> None:
         except TypeError as exc:
             module.fail_json(msg=f"gather_subset: {exc}")
     oldest = getattr(basic, "_PY_MIN", (3, 8))
-    state = read_host_state({**module.params, "minimum_version": oldest})
+    state = read_host_state({**module.params, "programs": programs.validated_parameters, "minimum_version": oldest})
     module.exit_json(changed=False, state=state, **result)
 
 

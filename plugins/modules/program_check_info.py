@@ -29,7 +29,7 @@ options:
     type: dict
     suboptions:
       url:
-        description: URL of the proxy.
+        description: URL of the proxy, C(http://HOST:PORT).
         type: str
         required: true
       request_urls:
@@ -135,45 +135,13 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SdopsError
-from ..module_utils.webui_api.access import ARGUMENTS
+from ..module_utils.program_check import PROGRAM_ARGUMENTS
 from ..module_utils.webui_api.readiness import wait_until_ready
 from ..module_utils.xray.diagnosis import check_proxy
 
-PROXY_ARGUMENTS = {
-    "url": {"type": "str", "required": True},
-    "request_urls": {"type": "list", "elements": "str", "required": True},
-    "server": {"type": "str"},
-    "port": {"type": "int", "default": 443},
-    "server_name": {"type": "str"},
-    "log_file": {"type": "path"},
-    "ca_path": {"type": "path"},
-    "timeout": {"type": "int", "default": 15},
-    "retries": {"type": "int", "default": 4},
-    "delay": {"type": "int", "default": 2},
-    "version": {"type": "str", "default": ""},
-    "controller_time": {"type": "float"},
-}
-WEBUI_ARGUMENTS = {
-    **ARGUMENTS,
-    "url": {"type": "str", "required": True},
-    "timeout": {"type": "int", "default": 600},
-    "need_model": {"type": "bool", "default": True},
-    "log_file": {"type": "path"},
-}
-
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "proxy": {"type": "dict", "options": PROXY_ARGUMENTS},
-            "webui": {
-                "type": "dict",
-                "options": WEBUI_ARGUMENTS,
-                "required_together": [["program", "supervisor_dir"]],
-            },
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=PROGRAM_ARGUMENTS, supports_check_mode=True)
     result: dict[str, Any] = {}
     try:
         if module.params["proxy"]:

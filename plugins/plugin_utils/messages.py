@@ -116,6 +116,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "difference_changed": ("{names} has changed", "{names} 变了"),
     "difference_changed_many": ("{names} have changed", "{names} 变了"),
     "difference_programs": ("the programs of supervisord are in other states", "supervisord 的程序状态变了"),
+    "difference_proxy": ("no request gets through the proxy", "请求无法通过代理"),
+    "difference_webui": ("the WebUI is not ready", "WebUI 未就绪"),
     "difference_toolbox": ("the toolbox is not whole ({names})", "工具箱不完整（{names}）"),
     "difference_error": ("{names}", "{names}"),
     "part_collection": ("the collection", "本集合"),

@@ -10,6 +10,10 @@ import socket
 import ssl
 from typing import Iterator
 
+# names of exceptions: of requests and urllib3, of urllib.request
+MALFORMED_URL = {"InvalidURL", "LocationParseError", "InvalidSchema", "MissingSchema", "InvalidProxyURL"}
+MALFORMED_URL |= {"ValueError", "UnicodeEncodeError"}
+
 
 def _exception_chain(exc: BaseException | None) -> Iterator[BaseException]:
     """An exception and what it wraps: requests and urllib3 keep the cause in several places."""
@@ -54,6 +58,6 @@ def describe_connection_error(exc: BaseException, timeout: float) -> str:
             return ("the proxy: " if "ProxyError" in names or socks else "") + error.strerror.lower()
     if "ProxyError" in names or socks:
         return "the proxy refuses the connection"
-    if names & {"InvalidURL", "LocationParseError", "InvalidSchema", "MissingSchema", "InvalidProxyURL"}:
+    if names & MALFORMED_URL:
         return "the URL or the proxy's URL is malformed"
     return "the connection was closed early"

@@ -15,7 +15,7 @@ import socket
 import stat
 import time
 import urllib.parse
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 from ..errors import WebuiError, WebuiStatusError
 from ..filesystem import open_regular, parse_json, read_tail
@@ -80,6 +80,9 @@ class Webui:
         self.timeout = timeout
         self._authorization: dict[str, str] = {}
         self._check = check
+        self._shares = False
+        self._kept: http.client.HTTPConnection | None = None
+        self._checked: http.client.HTTPConnection | None = None
         if credentials:
             if check is None:
                 raise ValueError("credentials without a check of who gets them")
@@ -90,7 +93,21 @@ class Webui:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=timeout)
         connection.connect()
+        # it must not connect again by itself, to whoever has the port by then
+        connection.auto_open = 0
         return connection
+
+    @contextlib.contextmanager
+    def one_connection(self) -> Iterator[None]:
+        """Requests inside share a connection while the WebUI keeps it open: ``check`` is called once and not for each of them."""
+        self._shares = True
+        try:
+            yield
+        finally:
+            self._shares = False
+            kept, self._kept = self._kept, None
+            if kept:
+                kept.close()
 
     def request(self, path: str, body: Any = None, timeout: float | None = None, login: bool = True) -> Any:
         """GET (or POST ``body`` as JSON) and return the decoded answer; ``login`` sends the credentials with it.
@@ -100,21 +117,31 @@ class Webui:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         try:
-            with contextlib.closing(self._open(timeout or self.timeout)) as connection:
+            connection = self._kept or self._open(timeout or self.timeout)
+            self._kept = None
+            try:
+                connection.sock.settimeout(timeout or self.timeout)
                 if login and self._authorization and self._check:
-                    self._check(connection.sock)
+                    if self._checked is not connection:
+                        self._check(connection.sock)
+                    self._checked = connection
                     headers.update(self._authorization)
                 place = urllib.parse.urlsplit(self.url).path + path
                 connection.request("GET" if data is None else "POST", place, data, headers)
                 answer = connection.getresponse()
                 text = answer.read(MAX_RESPONSE_BYTES + 1 if answer.status < 300 else MAX_ERROR_BYTES)
-                if answer.status >= 300:
-                    raise WebuiStatusError(
-                        self._explain(path, answer.status, text.decode("utf-8", "replace")), answer.status
-                    )
-                if len(text) > MAX_RESPONSE_BYTES:
-                    raise WebuiError(f"{self.url}{path} answered with more than {MAX_RESPONSE_BYTES >> 20} MiB.")
-                return parse_json(text or b"null")
+                if self._shares and answer.isclosed() and not answer.will_close:
+                    self._kept = connection
+            finally:
+                if self._kept is not connection:
+                    connection.close()
+            if answer.status >= 300:
+                raise WebuiStatusError(
+                    self._explain(path, answer.status, text.decode("utf-8", "replace")), answer.status
+                )
+            if len(text) > MAX_RESPONSE_BYTES:
+                raise WebuiError(f"{self.url}{path} answered with more than {MAX_RESPONSE_BYTES >> 20} MiB.")
+            return parse_json(text or b"null")
         except (OSError, ValueError, http.client.HTTPException) as exc:
             reason = exc if str(exc) else type(exc).__name__
             raise WebuiError(f"{self.url}{path} does not answer: {reason}.") from exc

@@ -24,7 +24,7 @@ def wait_until_ready(params: Mapping[str, Any]) -> dict[str, Any]:
         if info is None or info["statename"] in DEAD:
             return "its process is %s" % (info["statename"] if info else "unknown to supervisord")
         # one that a dead supervisord left behind answers too
-        others = [o for o in port_owners(port) if o["pid"] and info["pid"] not in ancestry(o["pid"])]
+        others = [o for o in port_owners([port])[port] if o["pid"] and info["pid"] not in ancestry(o["pid"])]
         if others:
             return "port {} belongs to {} (pid {}), which supervisord did not start".format(
                 port, others[0]["command"], others[0]["pid"]
@@ -32,4 +32,5 @@ def wait_until_ready(params: Mapping[str, Any]) -> dict[str, Any]:
         return None
 
     webui = connect(dict(params))
-    return dict(webui.wait_ready(params["timeout"], params["need_model"], params["log_file"], find_obstacle))
+    with webui.one_connection():
+        return dict(webui.wait_ready(params["timeout"], params["need_model"], params["log_file"], find_obstacle))

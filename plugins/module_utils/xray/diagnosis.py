@@ -5,23 +5,21 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import socket
+import ssl
 import time
+import urllib.error
+import urllib.request
 from typing import Any, Mapping
 from urllib.parse import urlsplit
 
 from ..errors import ProxyError
 from ..transfer.connection_errors import describe_connection_error
-from ..urls import HAS_REQUESTS
 
-try:
-    import requests
-except ImportError:
-    pass  # check_urls says so
-
-
+REQUEST_ERRORS = (OSError, http.client.HTTPException, ValueError)  # of urllib.request
 MAX_CLOCK_SKEW = 60  # seconds
 MIN_CLIENT_VERSION = "26.3.27"  # what servers from 26.7.11 on accept when they are not told otherwise
 
@@ -72,6 +70,22 @@ def find_connection_obstacle(host: str, port: int, timeout: float) -> str | None
     return None
 
 
+def find_ca_bundle() -> str | None:
+    """What the other modules trust: the bundle of certifi, or None for that of the host, which may have none."""
+    try:
+        import certifi
+    except ImportError:
+        return None
+    return str(certifi.where())
+
+
+class UnfollowedRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer like any other."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """None, which makes it an HTTPError."""
+
+
 class ProxyDiagnosis:
     """Requests through ``proxy`` (http://127.0.0.1:10809), whose far end is ``server``:``port``; None if that is not known.
 
@@ -92,7 +106,7 @@ class ProxyDiagnosis:
         self.proxy = proxy
         self.server = server
         self.port = port
-        self.verify = ca_path or True
+        self.ca_path = ca_path or find_ca_bundle()
         self.timeout = timeout
         self.server_name = server_name
         self.log = log
@@ -100,28 +114,28 @@ class ProxyDiagnosis:
         self.version = ""
 
     def query_status(self, url: str) -> int:
-        """The status of an answer of the site, whatever it is. Raises what requests raises."""
-        session = requests.Session()
-        session.trust_env = False
-        # requests reads the whole body of a redirect, also of one that it does not follow
-        session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
-        answer = session.get(
-            url,
-            proxies={"http": self.proxy, "https": self.proxy},
-            verify=self.verify,
-            timeout=self.timeout,
-            allow_redirects=False,
-            stream=True,
+        """The status of an answer of the site, whatever it is. Raises REQUEST_ERRORS."""
+        request = urllib.request.Request(url)
+        # not by a ProxyHandler, which goes around the proxy where the environment has a no_proxy
+        request.set_proxy(urlsplit(self.proxy).netloc, "http")
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=self.ca_path)),
+            UnfollowedRedirects,
         )
-        answer.close()
-        return int(answer.status_code)
+        try:
+            with opener.open(request, timeout=self.timeout) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as exc:
+            exc.close()
+            return exc.code
 
     def measure(self, url: str) -> float:
         """Seconds until ``url`` answered through the proxy; any answer of the site will do. Raises ProxyError."""
         started = time.monotonic()
         try:
             status = self.query_status(url)
-        except requests.RequestException as exc:
+        except REQUEST_ERRORS as exc:
             raise ProxyError(self.explain_failure(url, describe_connection_error(exc, self.timeout))) from None
         if status in (502, 503, 504) and url.startswith("http:"):
             raise ProxyError(self.explain_failure(url, f"the proxy answered {status}"))
@@ -167,7 +181,7 @@ class ProxyDiagnosis:
         try:
             self.query_status(f"https://{self.server_name}/")
             return "accepted"
-        except requests.RequestException as exc:
+        except REQUEST_ERRORS as exc:
             why = describe_connection_error(exc, self.timeout)
         if "certificate is not trusted" in why:
             return "accepted"
@@ -217,8 +231,6 @@ class ProxyDiagnosis:
 
     def check_urls(self, urls: list[str], retries: int, delay: float) -> dict[str, float]:
         """Seconds for each url; a failure is tried again ``retries`` times, ``delay`` seconds apart."""
-        if not HAS_REQUESTS:
-            raise ProxyError("The Python library requests is missing on the target. Run the role base first.")
         if not urls or retries < 0:
             raise ProxyError(
                 "Nothing would be verified: give at least one URL (xray_proxy_verify_urls), and retries of 0 or more."

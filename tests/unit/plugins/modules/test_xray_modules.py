@@ -195,6 +195,25 @@ def test_a_request_that_gets_through(proxy, door, run_module):
     assert list(found["proxy"]) == ["http://site.test/"]
 
 
+def test_the_environment_does_not_go_around_the_proxy(proxy, door, run_module, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    found = run_module("program_check_info", proxy=check(proxy(404), door))
+    assert not found["failed"], found
+
+
+def test_a_redirect_is_an_answer(serve, door, run_module):
+    url, asked = serve(lambda _path, _headers: (302, {"Location": "http://other.test/"}, b""))
+    found = run_module("program_check_info", proxy=check(url, door))
+    assert not found["failed"] and [path for path, _login in asked] == ["http://site.test/"]
+
+
+@pytest.mark.parametrize("url", ["site.test", "http://site.test/\u00fc", "http://site.test/a b", "http://[::1"])
+def test_a_url_that_is_none(proxy, door, run_module, url):
+    found = run_module("program_check_info", proxy={**check(proxy(200), door), "request_urls": [url]})
+    assert found["failed"] and "malformed" in found["msg"], found
+
+
 def test_each_broken_leg_has_its_own_sentence(proxy, door, run_module):
     dead = "http://127.0.0.1:9"
     assert "not listening at http://127.0.0.1:9" in run_module("program_check_info", proxy=check(dead, door))["msg"]

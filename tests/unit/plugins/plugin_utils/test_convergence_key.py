@@ -117,6 +117,8 @@ def test_a_host_is_kept_while_its_toolbox_is_whole(toolbox, options, difference)
         (["changed", "/opt/x"], "/opt/x has changed", "/opt/x 变了"),
         (["changed_many", "collection:", "fact:hostname"], "the collection, the fact hostname have changed", "本集合、主机信息 hostname 变了"),
         (["changed_many", "a", "file:/b:c", "roles:", "d"], "a, the file /b:c, the roles, ... have changed", "a、文件 /b:c、所运行的角色、... 变了"),
+        (["proxy"], "no request gets through the proxy", "请求无法通过代理"),
+        (["webui"], "the WebUI is not ready", "WebUI 未就绪"),
         (["toolbox", "uv: is not there"], "the toolbox is not whole (uv: is not there)", "工具箱不完整（uv: is not there）"),
         (["error", "'x' is undefined"], "'x' is undefined", "'x' is undefined"),
     ],

@@ -50,7 +50,7 @@ Server(("", port), Handler).serve_forever()
 
 
 def listening(port: int, count: int = 1) -> bool:
-    return len(procfs.listening_inodes(port)) >= count
+    return len(procfs.listening_inodes([port])[port]) >= count
 
 
 def wait_for(condition) -> None:
