@@ -52,7 +52,7 @@ PROGRAMS = {"xray": "proxy", "webui": "webui"}
 
 def works_at_once(option: str, params: dict[str, Any]) -> bool:
     """Whether the program with these parameters of ``option`` works, without a second try."""
-    with contextlib.suppress(SdopsError):
+    with contextlib.suppress(SdopsError, OSError, ValueError):
         if option == "proxy":
             return bool(check_proxy({**params, "retries": 0}))
         return is_listening(params["url"]) and bool(
