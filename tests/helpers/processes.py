@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ansible_collections.sdops.webui.plugins.module_utils.procfs import has_ended
@@ -33,6 +34,13 @@ def words_of_processes(kind: str) -> Iterator[tuple[int, list[bytes]]]:
     for process in _processes():
         with contextlib.suppress(OSError):
             yield int(process.name), (process / kind).read_bytes().split(b"\0")
+
+
+def kill_all(pids: Iterable[int], number: int = signal.SIGKILL) -> None:
+    """A signal to each of the processes that are still there: some end when another one does."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def ends_within(pid: int, seconds: float) -> bool:

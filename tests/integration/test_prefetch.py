@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import threading
 import time
@@ -11,7 +9,7 @@ import time
 import pytest
 from helpers.ansible_site import Site
 from helpers.fake_conda import VERSION, fake_conda
-from helpers.processes import pids_with_open
+from helpers.processes import kill_all, pids_with_open
 
 from lab.servers.faults import Fault
 
@@ -72,8 +70,7 @@ class Prefetching:
         return pids_with_open(self.directory / "lock")
 
     def kill(self) -> None:
-        for pid in self.pids():
-            os.kill(pid, signal.SIGKILL)
+        kill_all(self.pids())
 
 
 @pytest.fixture

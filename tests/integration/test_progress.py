@@ -18,7 +18,7 @@ import yaml
 from helpers.ansible_site import ansible_environment
 from helpers.git_server import Repo, git_server
 from helpers.paths import BIN
-from helpers.processes import words_of_processes
+from helpers.processes import kill_all, words_of_processes
 from helpers.wheels import UV, FileServer, venv, wheel
 
 from lab.servers.faults import Fault
@@ -153,8 +153,7 @@ def play(lab_server, tmp_path, short_path):
     for run in runs:
         run.process.kill()
         run.process.wait()
-        for pid in run.processes():
-            os.kill(pid, signal.SIGKILL)
+        kill_all(run.processes())
 
 
 def result(tmp_path: Path, host: str = "anna") -> dict:
@@ -294,9 +293,8 @@ def test_a_killed_module_is_a_clear_failure_within_seconds(lab_server, play, tmp
     run = play(1, "-e", "sdops_progress_interval=1")
     run.until(r"\[anna\] .* of ")
     killed = time.monotonic()
-    for pid, command in run.processes().items():
-        if victims == "everything" or "async_wrapper" not in command:
-            os.kill(pid, signal.SIGKILL)
+    running = run.processes().items()
+    kill_all(pid for pid, command in running if victims == "everything" or "async_wrapper" not in command)
     assert run.end() != 0
     assert time.monotonic() - killed < 15
     found = result(tmp_path)

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 from ansible_collections.sdops.webui.plugins.module_utils.errors import DetachedModuleError, NotStartedError
 from ansible_collections.sdops.webui.plugins.plugin_utils.detached_module import DetachedModule
-from helpers.processes import words_of_processes
+from helpers.processes import kill_all, words_of_processes
 
 # its arguments changed in ansible-core 2.21
 WRAPPER = Path(importlib.util.find_spec("ansible.modules.async_wrapper").origin).read_text()
@@ -122,8 +122,7 @@ def make(tmp_path, request):
 
     yield target
     for each in made:
-        for pid in alive(each):
-            os.kill(pid, signal.SIGKILL)
+        kill_all(alive(each))
 
 
 def alive(target: Target) -> list[int]:
@@ -197,8 +196,7 @@ def test_out_of_memory_kill_is_detected_within_seconds(make):
     target, job = make(FOREVER)
     job.start()
     pids = until(job, lambda poll: poll.snapshot).pids
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    kill_all(pids)
     started = time.monotonic()
     assert until(job, lambda poll: poll.state != "running").state == "lost"
     assert time.monotonic() - started < 5

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.processes import pids_with_open
+from helpers.processes import kill_all, pids_with_open
 
 from lab.servers.faults import Fault
 
@@ -58,8 +58,7 @@ def job(target):
     target.webui.rmdir()  # the checkout is not there yet
     made = Job(target.webui)
     yield made
-    for pid in made.pids():
-        os.kill(pid, signal.SIGKILL)
+    kill_all(made.pids())
 
 
 def received(lab_server) -> int:
@@ -114,8 +113,7 @@ def test_a_killed_download_is_resumed(target, lab_server, run_module, job, signu
     lab_server.faults.add(Fault("slow", host=STORAGE, rate=1_000_000))
     prefetch(run_module, target, CHECKPOINT, connections=4)
     job.until(job.has_segment)
-    for pid in job.pids():
-        os.kill(pid, signum)
+    kill_all(job.pids(), signum)
     job.until(lambda: not job.pids())
     lab_server.faults.clear()
     result = install(run_module, target, CHECKPOINT)
