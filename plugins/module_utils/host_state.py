@@ -160,7 +160,7 @@ def compare_with_record(request: Mapping[str, Any]) -> dict[str, Any]:
     return compare_record(
         request["convergence_record"],
         request["supervisor_dir"],
-        lambda names: find_broken_program(names, request.get("programs") or {}),
+        lambda names: find_broken_program(names, request.get("programs", {})),
     )
 
 

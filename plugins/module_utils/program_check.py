@@ -12,7 +12,7 @@ from typing import Any, Iterable, Mapping
 from .errors import SdopsError
 from .webui_api.access import ARGUMENTS, is_listening
 from .webui_api.readiness import wait_until_ready
-from .xray.diagnosis import check_proxy
+from .xray.diagnosis import proxy_works
 
 BRIEF_WAIT = 20  # seconds that a WebUI gets where nobody waits for it
 # options of the module program_check_info
@@ -54,7 +54,7 @@ def works_at_once(option: str, params: dict[str, Any]) -> bool:
     """Whether the program with these parameters of ``option`` works, without a second try."""
     with contextlib.suppress(SdopsError, OSError, ValueError):
         if option == "proxy":
-            return bool(check_proxy({**params, "retries": 0}))
+            return proxy_works(params)
         return is_listening(params["url"]) and bool(
             wait_until_ready({**params, "timeout": min(params["timeout"], BRIEF_WAIT)})
         )

@@ -11,8 +11,10 @@ import ssl
 from typing import Iterator
 
 # names of exceptions: of requests and urllib3, of urllib.request
-MALFORMED_URL = {"InvalidURL", "LocationParseError", "InvalidSchema", "MissingSchema", "InvalidProxyURL"}
-MALFORMED_URL |= {"ValueError", "UnicodeEncodeError"}
+MALFORMED_URL = {
+    *("InvalidURL", "LocationParseError", "InvalidSchema", "MissingSchema", "InvalidProxyURL"),
+    *("ValueError", "UnicodeEncodeError"),
+}
 
 
 def _exception_chain(exc: BaseException | None) -> Iterator[BaseException]:

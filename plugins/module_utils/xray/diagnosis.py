@@ -130,16 +130,13 @@ class ProxyDiagnosis:
             exc.close()
             return exc.code
 
-    def measure(self, url: str) -> float:
-        """Seconds until ``url`` answered through the proxy; any answer of the site will do. Raises ProxyError."""
-        started = time.monotonic()
+    def find_failure(self, url: str) -> str:
+        """Why no answer of ``url`` comes through the proxy, in words; "" where one does, whatever it is."""
         try:
             status = self.query_status(url)
         except REQUEST_ERRORS as exc:
-            raise ProxyError(self.explain_failure(url, describe_connection_error(exc, self.timeout))) from None
-        if status in (502, 503, 504) and url.startswith("http:"):
-            raise ProxyError(self.explain_failure(url, f"the proxy answered {status}"))
-        return round(time.monotonic() - started, 3)
+            return describe_connection_error(exc, self.timeout)
+        return f"the proxy answered {status}" if status in (502, 503, 504) and url.startswith("http:") else ""
 
     def explain_failure(self, url: str, why: str) -> str:
         """A sentence that names the server and what to check, found out by trying each leg of the route."""
@@ -238,18 +235,19 @@ class ProxyDiagnosis:
         result = {}
         for url in urls:
             for attempt in range(retries + 1):
-                try:
-                    result[url] = self.measure(url)
+                started = time.monotonic()
+                failure = self.find_failure(url)
+                if not failure:
+                    result[url] = round(time.monotonic() - started, 3)
                     break
-                except ProxyError:
-                    if attempt == retries:
-                        raise
-                    time.sleep(delay)
+                if attempt == retries:
+                    raise ProxyError(self.explain_failure(url, failure))
+                time.sleep(delay)
         return result
 
 
-def check_proxy(params: Mapping[str, Any]) -> dict[str, float]:
-    """By URL the seconds until it answered through the proxy with the option ``proxy`` of program_check_info. Raises ProxyError."""
+def _diagnosis(params: Mapping[str, Any]) -> ProxyDiagnosis:
+    """With the option ``proxy`` of program_check_info."""
     diagnosis = ProxyDiagnosis(
         params["url"],
         params["server"],
@@ -262,4 +260,14 @@ def check_proxy(params: Mapping[str, Any]) -> dict[str, float]:
     diagnosis.version = params["version"]
     if params["controller_time"]:
         diagnosis.clock_skew = time.time() - params["controller_time"]
-    return diagnosis.check_urls(params["request_urls"], params["retries"], params["delay"])
+    return diagnosis
+
+
+def check_proxy(params: Mapping[str, Any]) -> dict[str, float]:
+    """By URL the seconds until it answered through the proxy with the option ``proxy`` of program_check_info. Raises ProxyError."""
+    return _diagnosis(params).check_urls(params["request_urls"], params["retries"], params["delay"])
+
+
+def proxy_works(params: Mapping[str, Any]) -> bool:
+    """Whether every URL of the option ``proxy`` answers at the first try, without the search for a reason."""
+    return bool(params["request_urls"]) and not any(map(_diagnosis(params).find_failure, params["request_urls"]))
